@@ -1,0 +1,42 @@
+//! Resumable uploads over HTTP, without I/O.
+//!
+//! This crate holds the rules of the [tus protocol 1.0.0](https://tus.io/protocols/resumable-upload)
+//! as a machine over [`http::Request`] heads and [`http::Response`]s. It never reads a socket, a
+//! file or a clock and draws no random number: a driver does, and tells the machine what came of it.
+//!
+//! The server's side is [`server::begin`]. It returns a [`server::Step`]; whoever drives it does what
+//! the step asks for, hands the result to the step, and gets the next one, until
+//! [`Respond`](server::Step::Respond).
+//!
+//! Applications use a crate for their framework instead, `axum-tus` for example.
+//!
+//! # Features
+//!
+//! `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms beside `sha1`.
+
+mod checksum;
+mod concat;
+mod config;
+mod cors;
+pub mod header;
+mod id;
+mod location;
+mod metadata;
+mod refusal;
+pub mod server;
+mod upload;
+
+pub use checksum::{Algorithm, Checksum};
+pub use config::{Config, Extension};
+pub use cors::Cors;
+pub use id::{InvalidUploadId, UploadId};
+pub use location::{InvalidBaseUrl, Location};
+pub use metadata::{InvalidMetadata, Metadata};
+pub use refusal::{Failure, Refusal, Rejection};
+pub use upload::{Final, Kind, NewUpload, Upload};
+
+/// The version of the tus protocol that is spoken here (tus 1.0.0, "Tus-Resumable").
+pub const TUS_VERSION: &str = "1.0.0";
+
+/// The largest offset or length, in bytes: what fits a signed 64-bit file offset.
+pub const MAX_LENGTH: u64 = i64::MAX as u64;
