@@ -2,7 +2,7 @@
 //! from there to a status.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::{InvalidMetadata, UploadId};
 
@@ -114,7 +114,7 @@ pub enum Refusal {
     Storage(#[from] Failure),
     /// The application said no.
     #[error("the application refused")]
-    Rejected(Box<Rejection>),
+    Rejected(Rejection),
 }
 
 impl Refusal {
@@ -153,7 +153,7 @@ impl Refusal {
             Self::ChecksumMismatch => checksum_mismatch(),
             Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Storage(failure) => failure.status(),
-            Self::Rejected(rejection) => rejection.status,
+            Self::Rejected(rejection) => rejection.status(),
         }
     }
 
@@ -205,30 +205,45 @@ impl Failure {
 
 /// The application's no: the response that the client gets instead.
 #[derive(Debug, Clone)]
-pub struct Rejection {
-    /// Its status.
-    pub status: StatusCode,
-    /// Headers to add to the response.
-    pub headers: HeaderMap,
-    /// Its body.
-    pub body: Bytes,
-}
+pub struct Rejection(Box<Response<Bytes>>);
 
 impl Rejection {
     /// A rejection with a status and a text that the client's user may read.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, headers: HeaderMap::new(), body: text.into().into() }
+        let mut response = Response::new(Bytes::from(text.into()));
+        *response.status_mut() = status;
+        Self(Box::new(response))
     }
 
     /// `401 Unauthorized`, which asks for credentials by the scheme named (`Bearer`, say).
     pub fn unauthorized(scheme: &'static str) -> Self {
-        let mut rejection = Self::new(StatusCode::UNAUTHORIZED, "credentials are needed\n");
-        rejection.headers.insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
-        rejection
+        Self::new(StatusCode::UNAUTHORIZED, "credentials are needed\n")
+            .header(http::header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme))
     }
 
     /// `403 Forbidden`.
     pub fn forbidden(text: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, text)
+    }
+
+    /// Sets a header of the response.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers_mut().insert(name, value);
+        self
+    }
+
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.0.status()
+    }
+
+    pub(crate) fn into_response(self) -> Response<Bytes> {
+        *self.0
+    }
+}
+
+impl From<Response<Bytes>> for Rejection {
+    fn from(response: Response<Bytes>) -> Self {
+        Self(Box::new(response))
     }
 }

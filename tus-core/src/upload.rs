@@ -82,6 +82,8 @@ pub struct NewUpload {
     pub(crate) length: Option<u64>,
     /// What the client tells of it; the application may change it.
     pub metadata: Metadata,
+    /// The id that the application chooses; `None` for 128 random bits.
+    pub id: Option<UploadId>,
     /// The most bytes that this upload may get; the configured size to begin with. The application
     /// may raise or lower it.
     pub max_size: Option<u64>,

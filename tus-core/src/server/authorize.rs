@@ -79,7 +79,7 @@ impl Authorize {
     pub fn done(self, answer: Result<(), Rejection>) -> Step {
         let Self { exchange, asked } = self;
         if let Err(rejection) = answer {
-            return exchange.refuse(Refusal::Rejected(Box::new(rejection)));
+            return exchange.refuse(Refusal::Rejected(rejection));
         }
         match asked {
             Asked::Existing(upload, then) => Hold::of(exchange, upload, then),

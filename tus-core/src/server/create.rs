@@ -34,7 +34,7 @@ impl Create {
         let Self { exchange, creation: Creation { upload: new, body }, partials } = self;
         let id = match id {
             Ok(id) => id,
-            Err(rejection) => return exchange.refuse(Refusal::Rejected(Box::new(rejection))),
+            Err(rejection) => return exchange.refuse(Refusal::Rejected(rejection)),
         };
         let length = match check_size(&new, &partials, body.as_ref()) {
             Ok(length) => length,

@@ -66,7 +66,7 @@ impl Finish {
         let Self { exchange, upload, ending } = self;
         match answer {
             Ok(reply) => exchange.respond_with(ending.outcome(&upload), reply),
-            Err(rejection) => exchange.refuse(Refusal::Rejected(Box::new(rejection))),
+            Err(rejection) => exchange.refuse(Refusal::Rejected(rejection)),
         }
     }
 }

@@ -97,7 +97,7 @@ fn creation(exchange: &Exchange, headers: &HeaderMap) -> Result<Creation, Refusa
         return Err(Refusal::FinalTakesNoBytes);
     }
     let metadata = metadata(config, headers)?;
-    let upload = NewUpload { kind, length, metadata, max_size: config.size_limit() };
+    let upload = NewUpload { kind, length, metadata, id: None, max_size: config.size_limit() };
     Ok(Creation { upload, body })
 }
 
@@ -292,8 +292,9 @@ fn refused(refusal: Refusal, response: &mut Response<Bytes>) {
             headers.insert(TUS_VERSION.clone(), HeaderValue::from_static(VERSION));
         }
         Refusal::Rejected(rejection) => {
-            headers.extend(rejection.headers);
-            *response.body_mut() = rejection.body;
+            let (head, body) = rejection.into_response().into_parts();
+            headers.extend(head.headers);
+            *response.body_mut() = body;
             return;
         }
         _ => {}

@@ -1,0 +1,304 @@
+//! The one loop that does what the machine asks for.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, request::Parts};
+use tokio::time::{Instant, sleep_until};
+use tus_core::{
+    Extension, Failure, Kind, Rejection, Upload, UploadId,
+    server::{
+        Access, Authorize, Commit, Create, End, Finish, Hold, Interruption, Join, Receive, Step, Store, Terminate,
+    },
+};
+
+use crate::{
+    StorageError, Writer, housekeeping,
+    locks::Held,
+    pump::{Batch, Intake, pump},
+    service::Inner,
+};
+
+/// How long a request waits for an older one on the same upload.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One exchange.
+pub(crate) struct Driver<'a> {
+    service: &'a Arc<Inner>,
+    head: &'a Parts,
+    intake: Intake,
+    held: Option<Held<'a>>,
+    appending: Option<Appending>,
+}
+
+/// An upload that is being added to, and its writer once there was something to write.
+struct Appending {
+    upload: Upload,
+    writer: Option<Box<dyn Writer>>,
+}
+
+/// The head and the body of a request that nobody sent.
+pub(crate) fn unasked() -> (Parts, Intake) {
+    (Request::new(()).into_parts().0, pump().1)
+}
+
+impl<'a> Driver<'a> {
+    pub(crate) fn new(service: &'a Arc<Inner>, head: &'a Parts, intake: Intake) -> Self {
+        Self { service, head, intake, held: None, appending: None }
+    }
+
+    pub(crate) fn holding(mut self, held: Held<'a>) -> Self {
+        self.held = Some(held);
+        self
+    }
+
+    pub(crate) async fn run(mut self, mut step: Step) -> Response<Bytes> {
+        loop {
+            step = match step {
+                Step::Load(load) => {
+                    let loaded = self.load(load.id()).await;
+                    load.done(loaded)
+                }
+                Step::LoadPartials(partials) => {
+                    let mut loaded = Ok(Vec::new());
+                    for id in partials.ids() {
+                        let upload = self.load(id).await;
+                        loaded = loaded.and_then(|mut list| upload.map(|upload| (list.push(upload), list).1));
+                    }
+                    partials.done(loaded)
+                }
+                Step::Authorize(authorize) => self.authorize(authorize).await,
+                Step::Hold(hold) => self.hold(hold).await,
+                Step::Create(create) => self.create(create).await,
+                Step::Store(store) => self.store(store).await,
+                Step::Receive(receive) => self.receive(receive).await,
+                Step::Commit(commit) => self.commit(commit).await,
+                Step::Join(join) => self.join(join).await,
+                Step::Finish(finish) => self.finish(finish).await,
+                Step::Terminate(terminate) => self.terminate(terminate).await,
+                Step::Respond(response) => return response,
+            }
+        }
+    }
+
+    async fn load(&mut self, id: &UploadId) -> Result<Option<Upload>, Failure> {
+        self.service.storage.load(id).await.map_err(|error| failure(id, &error))
+    }
+
+    async fn authorize(&mut self, authorize: Authorize) -> Step {
+        let answer = self.service.hooks.authorize(authorize.operation(), authorize.upload(), self.head).await;
+        authorize.done(answer)
+    }
+
+    async fn hold(&mut self, hold: Hold) -> Step {
+        let id = hold.upload().id.clone();
+        let locks = &self.service.locks;
+        match hold.access() {
+            Access::Read if locks.clear(&id, PATIENCE).await => {}
+            Access::Read => {
+                let upload = hold.upload().clone();
+                return hold.done(Ok(Some(upload)));
+            }
+            Access::Write => match locks.hold(&id, PATIENCE).await {
+                Ok(held) => self.held = Some(held),
+                Err(_) => return hold.done(Err(Failure::Busy)),
+            },
+        }
+        let loaded = self.load(&id).await;
+        hold.done(loaded)
+    }
+
+    async fn create(&mut self, mut create: Create) -> Step {
+        let answer = self.service.hooks.before_create(create.upload(), self.head).await;
+        let id = answer.and_then(|()| match create.upload().id.take() {
+            Some(chosen) => Ok(chosen),
+            None => random_id(),
+        });
+        create.done(id)
+    }
+
+    async fn store(&mut self, store: Store) -> Step {
+        let upload = store.upload();
+        self.held = self.service.locks.try_hold(&upload.id);
+        if self.held.is_none() {
+            return store.done(Err(Failure::Exists));
+        }
+        let stored = self.service.storage.create(upload).await.map_err(|error| failure(&upload.id, &error));
+        if stored.is_ok() {
+            tracing::info!(upload = %upload.id, length = upload.length, "created");
+        }
+        store.done(stored)
+    }
+
+    async fn receive(&mut self, mut receive: Receive) -> Step {
+        let leave = self.held.as_ref().map(Held::asked_to_leave).unwrap_or_default();
+        let stopping = self.service.stopping.clone();
+        self.appending = Some(Appending { upload: receive.upload().clone(), writer: None });
+        self.intake.open();
+        let mut silent_since = Instant::now();
+        // When the first byte came that no checkpoint covers.
+        let mut unsaved_since: Option<Instant> = None;
+        loop {
+            let unsaved = unsaved_since.unwrap_or(silent_since) + self.service.checkpoint_interval;
+            let end = tokio::select! {
+                biased;
+                () = leave.cancelled() => return self.cut(receive, Interruption::Superseded).await,
+                () = stopping.cancelled() => return self.cut(receive, Interruption::ShuttingDown).await,
+                () = sleep_until(unsaved), if unsaved_since.is_some() => {
+                    unsaved_since = None;
+                    self.checkpoint(&receive).await.err().map(End::Interrupted)
+                }
+                next = self.intake.next() => match next {
+                    Err(end) => Some(end),
+                    Ok(batch) => {
+                        unsaved_since.get_or_insert_with(Instant::now);
+                        let written = self.write(receive, batch).await;
+                        silent_since = Instant::now();
+                        match written {
+                            Ok((next, end)) => { receive = next; end }
+                            Err(step) => return *step,
+                        }
+                    }
+                },
+                () = sleep_until(silent_since + self.service.body_timeout) => {
+                    Some(End::Interrupted(Interruption::TimedOut))
+                }
+            };
+            if let Some(end) = end {
+                return receive.end(end, SystemTime::now());
+            }
+        }
+    }
+
+    /// Ends a body early, with all of it that has come already.
+    async fn cut(&mut self, mut receive: Receive, why: Interruption) -> Step {
+        while let Some(batch) = self.intake.ready() {
+            match self.write(receive, batch).await {
+                Ok((next, None)) => receive = next,
+                Ok((next, Some(end))) => return next.end(end, SystemTime::now()),
+                Err(step) => return *step,
+            }
+        }
+        let end = self.intake.ended().unwrap_or(End::Interrupted(why));
+        receive.end(end, SystemTime::now())
+    }
+
+    /// Stores a batch. Where the storage fails, that is the end of the body.
+    async fn write(&mut self, mut receive: Receive, batch: Batch) -> Result<(Receive, Option<End>), Box<Step>> {
+        for chunk in &batch.chunks {
+            receive = receive.data(chunk)?;
+        }
+        let written = match self.writer().await {
+            Ok(writer) => writer.write(batch.chunks.clone()).await,
+            Err(error) => Err(error),
+        };
+        let end = written.err().map(|error| End::Interrupted(self.failed(&error)));
+        Ok((receive, end))
+    }
+
+    async fn checkpoint(&mut self, receive: &Receive) -> Result<(), Interruption> {
+        let Some(upload) = receive.checkpoint(SystemTime::now()) else {
+            return Ok(());
+        };
+        let saved = match self.writer().await {
+            Ok(writer) => writer.checkpoint(&upload).await,
+            Err(error) => Err(error),
+        };
+        saved.map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &StorageError) -> Interruption {
+        let appending = self.appending.as_ref();
+        let stored = appending.and_then(|a| a.writer.as_ref()).map_or(0, |writer| writer.stored());
+        let failure = match appending {
+            Some(appending) => failure(&appending.upload.id, error),
+            None => error.failure(),
+        };
+        Interruption::Failed { failure, stored }
+    }
+
+    async fn writer(&mut self) -> Result<&mut Box<dyn Writer>, StorageError> {
+        let appending = self.appending.as_mut().ok_or(Failure::Internal)?;
+        match &mut appending.writer {
+            Some(writer) => Ok(writer),
+            none => Ok(none.insert(self.service.storage.append(&appending.upload).await?)),
+        }
+    }
+
+    async fn commit(&mut self, commit: Commit) -> Step {
+        let upload = commit.upload();
+        let committed = match self.writer().await {
+            Ok(writer) => writer.commit(upload).await,
+            Err(error) => Err(error),
+        };
+        self.appending = None;
+        let committed = committed.map_err(|error| failure(&upload.id, &error));
+        if committed.is_ok() && upload.kind == Kind::Partial && upload.is_complete() {
+            self.resume_finals(upload);
+        }
+        commit.done(committed)
+    }
+
+    /// A final upload may wait for this part.
+    fn resume_finals(&self, partial: &Upload) {
+        if self.service.config.offers(Extension::ConcatenationUnfinished) {
+            let resume = housekeeping::resume_finals_of(self.service.clone(), partial.id.clone());
+            self.service.exchanges.spawn(resume);
+        }
+    }
+
+    async fn join(&mut self, join: Join) -> Step {
+        let joined = self.service.storage.join(join.upload(), join.partials()).await;
+        let joined = joined.map_err(|error| failure(&join.upload().id, &error));
+        join.done(joined)
+    }
+
+    async fn finish(&mut self, finish: Finish) -> Step {
+        let upload = finish.upload();
+        tracing::info!(upload = %upload.id, length = upload.offset, "finished");
+        let answer = self.service.hooks.finished(upload).await;
+        match &answer {
+            Ok(_) => {
+                // Where this is not recorded the application is told again, as it has been promised.
+                if let Err(error) = self.service.storage.finish(&upload.id).await {
+                    failure(&upload.id, &error);
+                }
+            }
+            Err(rejection) => {
+                tracing::warn!(upload = %upload.id, status = %rejection.status(), "the application did not take it");
+            }
+        }
+        finish.done(answer)
+    }
+
+    async fn terminate(&mut self, terminate: Terminate) -> Step {
+        self.appending = None;
+        let id = &terminate.upload().id;
+        let removed = self.service.storage.remove(id, None).await.map_err(|error| failure(id, &error));
+        if removed.is_ok() {
+            tracing::info!(upload = %id, "terminated");
+        }
+        terminate.done(removed)
+    }
+}
+
+/// What the client is told of an error; the log has the rest.
+fn failure(id: &UploadId, error: &StorageError) -> Failure {
+    match error.failure() {
+        Failure::Internal | Failure::Full => tracing::error!(upload = %id, %error, "the storage failed"),
+        _ => tracing::debug!(upload = %id, %error, "the storage refused"),
+    }
+    error.failure()
+}
+
+fn random_id() -> Result<UploadId, Rejection> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|error| {
+        tracing::error!(%error, "the system gives no random numbers");
+        Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "no id could be made\n")
+    })?;
+    Ok(UploadId::from_random(u128::from_be_bytes(bits)))
+}

@@ -1,0 +1,82 @@
+//! What no request asks for: expired uploads go, and what a killed process left undone is taken up.
+
+use std::{
+    sync::{Arc, Weak},
+    time::{Duration, SystemTime},
+};
+
+use tokio_util::sync::CancellationToken;
+use tus_core::{Failure, Kind, Upload, UploadId};
+
+use crate::service::Inner;
+
+/// Records that are fetched at once.
+const PAGE: usize = 256;
+
+/// Runs until the endpoint is gone.
+pub(crate) async fn run(service: Weak<Inner>, gone: CancellationToken, interval: Duration) {
+    loop {
+        match service.upgrade() {
+            Some(service) if !service.stopping.is_cancelled() => {
+                resume(&service, |_| true).await;
+                sweep(&service).await;
+            }
+            _ => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = gone.cancelled() => return,
+        }
+    }
+}
+
+/// Takes up the final uploads that wait for this partial upload, which became complete.
+pub(crate) async fn resume_finals_of(service: Arc<Inner>, partial: UploadId) {
+    let waits = |upload: &Upload| matches!(&upload.kind, Kind::Final(parts) if parts.partials.contains(&partial));
+    resume(&service, waits).await;
+}
+
+async fn resume(service: &Arc<Inner>, wanted: impl Fn(&Upload) -> bool) {
+    let mut after = None;
+    loop {
+        let page = match service.storage.due(after.as_ref(), PAGE).await {
+            Ok(page) => page,
+            Err(error) => return tracing::error!(%error, "uploads that are due could not be listed"),
+        };
+        for upload in page.iter().filter(|upload| wanted(upload)) {
+            service.resume(&upload.id).await;
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = Some(last.id.clone()),
+            _ => return,
+        }
+    }
+}
+
+async fn sweep(service: &Arc<Inner>) {
+    let now = SystemTime::now();
+    loop {
+        let page = match service.storage.expired(now, PAGE).await {
+            Ok(page) => page,
+            Err(error) => return tracing::error!(%error, "expired uploads could not be listed"),
+        };
+        let mut removed = 0;
+        for id in &page {
+            // One that a request is at is not abandoned.
+            let Some(_held) = service.locks.try_hold(id) else {
+                continue;
+            };
+            match service.storage.remove(id, Some(now)).await {
+                Ok(()) => {
+                    removed += 1;
+                    tracing::info!(upload = %id, "expired");
+                }
+                Err(error) if matches!(error.failure(), Failure::NotFound | Failure::Conflict) => {}
+                Err(error) => tracing::error!(upload = %id, %error, "an expired upload could not be removed"),
+            }
+        }
+        if page.len() < PAGE || removed == 0 {
+            return;
+        }
+    }
+}

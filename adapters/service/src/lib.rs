@@ -1,0 +1,34 @@
+//! Serves resumable uploads in any framework.
+//!
+//! [`Tus::handle`] takes a request and returns the response; a framework's crate (`axum-tus`, say) does
+//! nothing but call it. Between the two, the machine of `tus-core` decides, and this crate does what it
+//! asks for: it reads the body, calls the [`Storage`], keeps [locks](Tus::handle) with takeover, asks the
+//! application's [`Hooks`], and clears away what expired.
+//!
+//! Frameworks drop the future of a request when its client leaves. So the request's future only pumps
+//! the body into a channel, and a task of its own owns the machine and the storage: it commits what came,
+//! whatever becomes of the future.
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod driver;
+mod hooks;
+mod housekeeping;
+mod locks;
+mod memory;
+mod pump;
+mod service;
+mod storage;
+
+pub use hooks::Hooks;
+pub use memory::Memory;
+pub use service::{Builder, Tus};
+pub use storage::{Storage, StorageError, Writer};
+pub use tus_core::{
+    Algorithm, Checksum, Config, Cors, Extension, Failure, Final, InvalidBaseUrl, InvalidMetadata, InvalidUploadId,
+    Kind, Location, Metadata, NewUpload, Rejection, Upload, UploadId,
+    server::{Operation, Reply},
+};
+
+/// Makes the traits [`Storage`] and [`Hooks`] implementable: put it on the `impl`.
+pub use async_trait::async_trait;

@@ -1,0 +1,217 @@
+//! One request at a time changes an upload, and the newest wins.
+//!
+//! A lock here is politeness within one process: it lets an older request commit what it has before the
+//! newer goes on. That no bytes interleave does not rest on it, but on the storage's compare-and-set.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tus_core::UploadId;
+
+#[derive(Debug, Default)]
+pub(crate) struct Locks(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: HashMap<UploadId, Slot>,
+    /// Requests are numbered as they come.
+    next_ticket: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    ticket: u64,
+    /// Fires when the holder is to leave.
+    leave: CancellationToken,
+    /// Fires when the holder has left.
+    left: CancellationToken,
+    /// The newest request that waits; fires when a newer one came.
+    waiting: Option<(u64, CancellationToken)>,
+}
+
+/// An upload that is held. It is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Held<'a> {
+    locks: &'a Locks,
+    id: UploadId,
+    leave: CancellationToken,
+}
+
+/// Why an upload is not held.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotHeld {
+    /// The holder did not leave in time.
+    Busy,
+    /// A newer request came.
+    Superseded,
+}
+
+impl Locks {
+    /// Holds an upload, for which every older request is asked to leave.
+    pub(crate) async fn hold(&self, id: &UploadId, patience: Duration) -> Result<Held<'_>, NotHeld> {
+        let mine = CancellationToken::new();
+        let ticket = self.ticket();
+        let wait = async {
+            loop {
+                let left = match self.enter(id, ticket, &mine)? {
+                    Entered::Held(held) => return Ok(held),
+                    Entered::Taken(left) => left,
+                };
+                tokio::select! {
+                    () = left.cancelled() => {}
+                    () = mine.cancelled() => return Err(NotHeld::Superseded),
+                }
+            }
+        };
+        timeout(patience, wait).await.unwrap_or(Err(NotHeld::Busy))
+    }
+
+    /// Holds an upload if nobody does.
+    pub(crate) fn try_hold(&self, id: &UploadId) -> Option<Held<'_>> {
+        let ticket = self.ticket();
+        let mut table = self.table();
+        if table.slots.contains_key(id) {
+            return None;
+        }
+        Some(self.occupy(&mut table, id, ticket, CancellationToken::new()))
+    }
+
+    /// Asks the holder to leave and waits until it has. Whether there was one.
+    pub(crate) async fn clear(&self, id: &UploadId, patience: Duration) -> bool {
+        let left = match self.table().slots.get(id) {
+            None => return false,
+            Some(slot) => {
+                slot.leave.cancel();
+                slot.left.clone()
+            }
+        };
+        // One that does not leave in time keeps what it has committed: that is the truth meanwhile.
+        let _ = timeout(patience, left.cancelled()).await;
+        true
+    }
+
+    fn enter(&self, id: &UploadId, ticket: u64, mine: &CancellationToken) -> Result<Entered<'_>, NotHeld> {
+        let mut table = self.table();
+        let Some(slot) = table.slots.get_mut(id) else {
+            return Ok(Entered::Held(self.occupy(&mut table, id, ticket, mine.clone())));
+        };
+        if slot.ticket > ticket {
+            return Err(NotHeld::Superseded);
+        }
+        slot.leave.cancel();
+        match &slot.waiting {
+            Some((newer, _)) if *newer > ticket => return Err(NotHeld::Superseded),
+            Some((older, token)) if *older < ticket => token.cancel(),
+            _ => {}
+        }
+        slot.waiting = Some((ticket, mine.clone()));
+        Ok(Entered::Taken(slot.left.clone()))
+    }
+
+    fn occupy(&self, table: &mut Table, id: &UploadId, ticket: u64, leave: CancellationToken) -> Held<'_> {
+        let slot = Slot { ticket, leave: leave.clone(), left: CancellationToken::new(), waiting: None };
+        table.slots.insert(id.clone(), slot);
+        Held { locks: self, id: id.clone(), leave }
+    }
+
+    fn ticket(&self) -> u64 {
+        let mut table = self.table();
+        table.next_ticket += 1;
+        table.next_ticket
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Entered<'a> {
+    Held(Held<'a>),
+    Taken(CancellationToken),
+}
+
+impl Held<'_> {
+    /// Fires when the holder is to commit what it has and leave.
+    pub(crate) fn asked_to_leave(&self) -> CancellationToken {
+        self.leave.clone()
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.locks.table().slots.remove(&self.id) {
+            slot.left.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::Future, pin::pin};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    fn id() -> UploadId {
+        "a".parse().unwrap()
+    }
+
+    /// Polls once, so that a request has come before the next one does.
+    async fn poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        tokio::select! { biased; output = future => Some(output), () = std::future::ready(()) => None }
+    }
+
+    #[tokio::test]
+    async fn the_newest_of_three_wins() {
+        let locks = Locks::default();
+        let id = id();
+        let first = locks.hold(&id, PATIENCE).await.unwrap();
+        let mut second = pin!(locks.hold(&id, PATIENCE));
+        assert!(poll(&mut second).await.is_none());
+        assert!(first.asked_to_leave().is_cancelled());
+        let mut third = pin!(locks.hold(&id, PATIENCE));
+        assert!(poll(&mut third).await.is_none());
+        assert_eq!(second.await.unwrap_err(), NotHeld::Superseded);
+        drop(first);
+        let third = third.await.unwrap();
+        assert!(!third.asked_to_leave().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_waiting_request_does_not_push_out_a_newer_holder() {
+        let locks = Locks::default();
+        let id = id();
+        let first = locks.hold(&id, PATIENCE).await.unwrap();
+        let mut second = pin!(locks.hold(&id, PATIENCE));
+        assert!(poll(&mut second).await.is_none());
+        drop(first);
+        let third = locks.hold(&id, PATIENCE).await.unwrap();
+        assert_eq!(second.await.unwrap_err(), NotHeld::Superseded);
+        assert!(!third.asked_to_leave().is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_that_stays_is_left_alone() {
+        let locks = Locks::default();
+        let id = id();
+        let _first = locks.hold(&id, PATIENCE).await.unwrap();
+        assert_eq!(locks.hold(&id, PATIENCE).await.unwrap_err(), NotHeld::Busy);
+        assert!(locks.clear(&id, PATIENCE).await);
+        assert!(locks.try_hold(&id).is_none());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_an_upload_that_is_free() {
+        let locks = Locks::default();
+        drop(locks.hold(&id(), PATIENCE).await.unwrap());
+        assert!(!locks.clear(&id(), PATIENCE).await);
+        drop(locks.try_hold(&id()).unwrap());
+        assert!(locks.table().slots.is_empty());
+    }
+}

@@ -1,0 +1,264 @@
+//! The way of a body from the framework to the task that stores it.
+//!
+//! The framework may drop the request's future, and with it the [`Pump`], at any time. What it had
+//! handed over stays with the [`Intake`], and since the end of a body is an event of its own, the task can
+//! tell an end from an interruption.
+
+use std::{future::poll_fn, pin::Pin, sync::Arc};
+
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http_body::Body;
+use tokio::sync::{
+    Semaphore,
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    oneshot,
+};
+use tus_core::server::{End, Interruption};
+
+/// Bytes of one body that wait or are being written, at most: one batch of each.
+const IN_FLIGHT: u32 = 2 * BATCH as u32;
+
+/// Bytes that are handed to the storage at once, about.
+const BATCH: usize = 1024 * 1024;
+
+/// A way for one body.
+pub(crate) fn pump() -> (Pump, Intake) {
+    let (want, wanted) = oneshot::channel();
+    let (sender, receiver) = unbounded_channel();
+    let room = Arc::new(Semaphore::new(IN_FLIGHT as usize));
+    let pump = Pump { wanted, sender, room: room.clone() };
+    (pump, Intake { want: Some(want), receiver, room, ended: None })
+}
+
+/// The framework's side.
+#[derive(Debug)]
+pub(crate) struct Pump {
+    wanted: oneshot::Receiver<()>,
+    sender: UnboundedSender<Event>,
+    /// Bounds the bytes in the channel.
+    room: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+enum Event {
+    Data(Bytes),
+    Complete(Option<HeaderMap>),
+    Broken,
+}
+
+impl Pump {
+    /// Moves the body over, once it is wanted, until its end or until nobody wants more.
+    ///
+    /// A body is not polled before: that would make the server say `100 Continue`.
+    pub(crate) async fn run<B: Body>(self, mut body: Pin<&mut B>) {
+        if self.wanted.await.is_err() {
+            return;
+        }
+        loop {
+            let event = match poll_fn(|context| body.as_mut().poll_frame(context)).await {
+                None => Event::Complete(None),
+                Some(Err(_)) => Event::Broken,
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(mut data) => Event::Data(data.copy_to_bytes(data.remaining())),
+                    Err(frame) => Event::Complete(frame.into_trailers().ok()),
+                },
+            };
+            let last = !matches!(event, Event::Data(_));
+            if let Event::Data(data) = &event {
+                let Ok(permit) = self.room.acquire_many(permits(data)).await else {
+                    return;
+                };
+                permit.forget();
+            }
+            if self.sender.send(event).is_err() || last {
+                return;
+            }
+        }
+    }
+}
+
+/// The task's side.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    want: Option<oneshot::Sender<()>>,
+    receiver: UnboundedReceiver<Event>,
+    room: Arc<Semaphore>,
+    ended: Option<End>,
+}
+
+/// Bytes that came, in order. The room that they take is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) chunks: Vec<Bytes>,
+    permits: u32,
+    room: Arc<Semaphore>,
+}
+
+impl Intake {
+    /// Lets the body come.
+    pub(crate) fn open(&mut self) {
+        if let Some(want) = self.want.take() {
+            // Without a receiver the request's future is gone, and the channel will say so.
+            let _ = want.send(());
+        }
+    }
+
+    /// All that has come, up to about a batch, as soon as there is anything; then the end.
+    pub(crate) async fn next(&mut self) -> Result<Batch, End> {
+        if self.ended.is_none() {
+            let event = self.receiver.recv().await;
+            if let Some(batch) = self.gather(event) {
+                return Ok(batch);
+            }
+        }
+        Err(self.ended.take().unwrap_or(End::Interrupted(Interruption::Disconnected)))
+    }
+
+    /// All that has come already, up to about a batch.
+    pub(crate) fn ready(&mut self) -> Option<Batch> {
+        let event = self.receiver.try_recv().ok()?;
+        self.gather(Some(event))
+    }
+
+    /// The end, where it has come already.
+    pub(crate) fn ended(&mut self) -> Option<End> {
+        self.ended.take()
+    }
+
+    fn gather(&mut self, first: Option<Event>) -> Option<Batch> {
+        let mut batch = Batch { chunks: Vec::new(), permits: 0, room: self.room.clone() };
+        let mut bytes = 0;
+        let mut event = first.unwrap_or(Event::Broken);
+        loop {
+            match event {
+                Event::Data(data) => {
+                    batch.permits += permits(&data);
+                    bytes += data.len();
+                    batch.chunks.push(data);
+                }
+                Event::Complete(trailers) => self.ended = Some(End::Complete(trailers)),
+                Event::Broken => self.ended = Some(End::Interrupted(Interruption::Disconnected)),
+            }
+            if self.ended.is_some() || bytes >= BATCH {
+                break;
+            }
+            match self.receiver.try_recv() {
+                Ok(next) => event = next,
+                Err(_) => break,
+            }
+        }
+        (!batch.chunks.is_empty()).then_some(batch)
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.room.close();
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.room.add_permits(self.permits as usize);
+    }
+}
+
+/// The room that data takes; a chunk larger than all of it has to wait for all of it.
+fn permits(data: &Bytes) -> u32 {
+    u32::try_from(data.len()).unwrap_or(IN_FLIGHT).min(IN_FLIGHT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        future::{Future, ready},
+        pin::pin,
+        task::{Context, Poll},
+    };
+
+    use http_body::Frame;
+
+    use super::*;
+
+    /// So many chunks, and then the end, or silence.
+    struct Chunks {
+        chunk: Bytes,
+        left: usize,
+        ends: bool,
+    }
+
+    impl Body for Chunks {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            match self.left.checked_sub(1) {
+                Some(left) => {
+                    self.left = left;
+                    Poll::Ready(Some(Ok(Frame::data(self.chunk.clone()))))
+                }
+                None if self.ends => Poll::Ready(None),
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    fn hello(ends: bool) -> Chunks {
+        Chunks { chunk: Bytes::from_static(b"hello"), left: 1, ends }
+    }
+
+    async fn poll(future: &mut (impl Future<Output = ()> + Unpin)) {
+        tokio::select! { biased; () = future => {}, () = ready(()) => {} }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_not_polled_before_it_is_wanted() {
+        let (pump, mut intake) = pump();
+        let mut body = pin!(hello(true));
+        {
+            let mut run = pin!(pump.run(body.as_mut()));
+            poll(&mut run).await;
+            assert!(intake.ready().is_none());
+        }
+        assert_eq!(body.left, 1);
+    }
+
+    #[tokio::test]
+    async fn an_end_is_told_from_an_interruption() {
+        let (pump, mut intake) = super::pump();
+        intake.open();
+        pump.run(pin!(hello(true))).await;
+        assert_eq!(intake.next().await.unwrap().chunks, ["hello"]);
+        assert!(matches!(intake.next().await, Err(End::Complete(None))));
+
+        let (pump, mut intake) = super::pump();
+        intake.open();
+        {
+            let body = pin!(hello(false));
+            let mut run = pin!(pump.run(body));
+            poll(&mut run).await;
+        }
+        assert_eq!(intake.next().await.unwrap().chunks, ["hello"], "what came before the future was dropped");
+        assert!(matches!(intake.next().await, Err(End::Interrupted(Interruption::Disconnected))));
+    }
+
+    #[tokio::test]
+    async fn no_more_than_two_batches_are_in_flight() {
+        let (pump, mut intake) = super::pump();
+        intake.open();
+        let body = Chunks { chunk: Bytes::from(vec![0; BATCH / 2]), left: 9, ends: true };
+        let body = pin!(body);
+        let mut run = pin!(pump.run(body));
+        poll(&mut run).await;
+        let first = intake.ready().unwrap();
+        let second = intake.ready().unwrap();
+        assert_eq!((first.chunks.len(), second.chunks.len()), (2, 2));
+        poll(&mut run).await;
+        assert!(intake.ready().is_none(), "the room is taken until a batch is dropped");
+        drop(first);
+        poll(&mut run).await;
+        assert_eq!(intake.ready().unwrap().chunks.len(), 2);
+    }
+}

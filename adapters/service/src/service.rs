@@ -1,0 +1,241 @@
+//! The endpoint: what an application builds once, and a framework's crate calls for each request.
+
+use std::{
+    fmt,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Version, header, request::Parts};
+use http_body::Body;
+use tokio::time::timeout;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tus_core::{Config, Failure, Refusal, server};
+
+use crate::{
+    Hooks, Storage,
+    driver::{Driver, unasked},
+    housekeeping,
+    locks::Locks,
+    pump::{Intake, pump},
+};
+
+/// An endpoint for resumable uploads. A clone is the same endpoint.
+#[derive(Clone)]
+pub struct Tus(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) config: Arc<Config>,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) hooks: Arc<dyn Hooks>,
+    pub(crate) locks: Locks,
+    pub(crate) body_timeout: Duration,
+    pub(crate) checkpoint_interval: Duration,
+    /// Fires when bodies are to be cut short.
+    pub(crate) stopping: CancellationToken,
+    /// Fires when this is dropped.
+    pub(crate) gone: CancellationToken,
+    /// The exchanges that are under way.
+    pub(crate) exchanges: TaskTracker,
+}
+
+/// Bytes that are read of a body that nobody wants, so that its connection can be used again.
+const DRAIN_BYTES: u64 = 1024 * 1024;
+
+/// How long is waited for them.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+impl Tus {
+    /// An endpoint whose uploads are kept in `storage`.
+    pub fn builder(storage: impl Storage) -> Builder {
+        Builder {
+            config: Config::default(),
+            storage: Arc::new(storage),
+            hooks: Arc::new(()),
+            body_timeout: Duration::from_secs(30),
+            checkpoint_interval: Duration::from_millis(500),
+            sweep_interval: Duration::from_secs(60),
+        }
+    }
+
+    /// Handles one request.
+    ///
+    /// The request's URI has the full path that the client sent, and `mount` is the path at which the
+    /// endpoint was reached: `/files`, or empty for the root. What comes after it names the upload.
+    ///
+    /// The future may be dropped at any time: what came of the body is kept. It is `Send` if `B` is.
+    /// Requests on one upload are in order: a newer one lets an older one commit what it has, and goes on
+    /// from there.
+    pub async fn handle<B>(&self, request: Request<B>, mount: &str) -> Response<Bytes>
+    where
+        B: Body,
+    {
+        let (head, body) = request.into_parts();
+        let head = Arc::new(head);
+        let mut body = pin!(body);
+        let (pump, intake) = pump();
+        let exchange = self.0.clone().exchange(head.clone(), mount.to_owned(), intake);
+        let mut exchange = pin!(self.0.exchanges.spawn(exchange));
+        let finished = {
+            let mut pumping = pin!(pump.run(body.as_mut()));
+            tokio::select! {
+                finished = &mut exchange => finished,
+                () = &mut pumping => exchange.await,
+            }
+        };
+        let response = finished.unwrap_or_else(|panic| {
+            tracing::error!(%panic, "an exchange panicked");
+            server::fail(&self.0.config, &head, mount, Refusal::Storage(Failure::Internal))
+        });
+        settle(&head, body, response).await
+    }
+
+    /// Ends every exchange: bodies that are still coming are cut short, and what came of them is committed.
+    /// Their clients are told to go on in a moment. Waits for that, `grace` at the most.
+    ///
+    /// Call it when the server is to stop, after it has stopped to accept connections.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.0.stopping.cancel();
+        self.0.exchanges.close();
+        if timeout(grace, self.0.exchanges.wait()).await.is_err() {
+            tracing::warn!(exchanges = self.0.exchanges.len(), "not all uploads were committed in time");
+        }
+    }
+}
+
+impl Inner {
+    async fn exchange(self: Arc<Self>, head: Arc<Parts>, mount: String, intake: Intake) -> Response<Bytes> {
+        let first = server::begin(&self.config, &head, &mount, SystemTime::now());
+        Driver::new(&self, &head, intake).run(first).await
+    }
+
+    /// Takes up what was left undone on an upload, if nobody is at it.
+    pub(crate) async fn resume(self: &Arc<Self>, id: &tus_core::UploadId) {
+        let Some(held) = self.locks.try_hold(id) else {
+            return;
+        };
+        let upload = match self.storage.load(id).await {
+            Ok(upload) => upload,
+            Err(error) => return tracing::error!(upload = %id, %error, "an upload could not be taken up again"),
+        };
+        let step = upload.and_then(|upload| server::resume(&self.config, upload, SystemTime::now()));
+        if let Some(step) = step {
+            let (head, intake) = unasked();
+            Driver::new(self, &head, intake).holding(held).run(step).await;
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.gone.cancel();
+    }
+}
+
+/// Leaves the connection usable or closed: what is left of a body that was refused must not be read
+/// as the next request.
+async fn settle<B: Body>(head: &Parts, body: Pin<&mut B>, mut response: Response<Bytes>) -> Response<Bytes> {
+    // Later versions end a stream, and not the connection.
+    if head.version > Version::HTTP_11 || body.is_end_stream() {
+        return response;
+    }
+    // A client that waits for a word before it sends is not to be told `100 Continue` now.
+    let waits = head.headers.contains_key(header::EXPECT);
+    if waits || !timeout(DRAIN_TIME, drain(body)).await.unwrap_or(false) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Whether the body was read to its end.
+async fn drain<B: Body>(mut body: Pin<&mut B>) -> bool {
+    let mut bytes = 0;
+    loop {
+        match std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await {
+            None => return true,
+            Some(Err(_)) => return false,
+            Some(Ok(frame)) => bytes += frame.data_ref().map_or(0, |data| bytes::Buf::remaining(data) as u64),
+        }
+        if bytes > DRAIN_BYTES {
+            return false;
+        }
+    }
+}
+
+/// Builds a [`Tus`].
+pub struct Builder {
+    config: Config,
+    storage: Arc<dyn Storage>,
+    hooks: Arc<dyn Hooks>,
+    body_timeout: Duration,
+    checkpoint_interval: Duration,
+    sweep_interval: Duration,
+}
+
+impl Builder {
+    /// The limits, the extensions, and how responses are addressed.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The application's say.
+    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
+        self.hooks = Arc::new(hooks);
+        self
+    }
+
+    /// How long a body may be silent; 30 s by default. What came until then is kept.
+    pub fn body_timeout(mut self, silence: Duration) -> Self {
+        self.body_timeout = silence;
+        self
+    }
+
+    /// How long bytes may wait for their commit while a body is coming; 500 ms by default. A process that
+    /// is killed loses at most what came since. A storage may take longer.
+    pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
+        self.checkpoint_interval = interval;
+        self
+    }
+
+    /// How often expired uploads are cleared away, and hooks that failed are called again; 60 s by default.
+    pub fn sweep_interval(mut self, interval: Duration) -> Self {
+        self.sweep_interval = interval;
+        self
+    }
+
+    /// The endpoint. What a killed process left undone is taken up at once, in the background.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn build(self) -> Tus {
+        let tus = Tus(Arc::new(Inner {
+            config: Arc::new(self.config),
+            storage: self.storage,
+            hooks: self.hooks,
+            locks: Locks::default(),
+            body_timeout: self.body_timeout,
+            checkpoint_interval: self.checkpoint_interval,
+            stopping: CancellationToken::new(),
+            gone: CancellationToken::new(),
+            exchanges: TaskTracker::new(),
+        }));
+        tokio::spawn(housekeeping::run(Arc::downgrade(&tus.0), tus.0.gone.clone(), self.sweep_interval));
+        tus
+    }
+}
+
+impl fmt::Debug for Tus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tus").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
