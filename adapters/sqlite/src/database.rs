@@ -1,0 +1,214 @@
+//! The database: one thread that writes, and connections beside it that read.
+//!
+//! SQLite has one writer at a time. Here that is a thread with a queue: what has gathered in the queue
+//! becomes one transaction, so that many uploads share one sync to disk.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use tokio::sync::oneshot;
+use tus_service::{Failure, StorageError};
+
+use crate::{OpenError, row::MIGRATIONS};
+
+/// Marks the file as ours ("tus1").
+const APPLICATION_ID: i32 = 0x7475_7331;
+
+/// The most operations that share a transaction.
+const GROUP: usize = 256;
+
+/// Connections for reading that are kept open, at most.
+const READERS: usize = 8;
+
+pub(crate) struct Database {
+    path: PathBuf,
+    busy_timeout: Duration,
+    queue: mpsc::Sender<Box<dyn Job>>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl Database {
+    /// Opens the database, which is made if it is missing. `synced` says whether a commit waits for the disk.
+    pub(crate) fn open(path: &Path, synced: bool, busy_timeout: Duration) -> Result<Arc<Self>, OpenError> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(busy_timeout)?;
+        migrate(&mut connection, path)?;
+        let journal: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        if journal != "wal" {
+            return Err(OpenError::NoWal(path.to_owned()));
+        }
+        connection.pragma_update(None, "synchronous", if synced { "FULL" } else { "NORMAL" })?;
+        let (queue, jobs) = mpsc::channel();
+        thread::Builder::new().name("tus-sqlite".into()).spawn(move || write_all(&mut connection, &jobs))?;
+        Ok(Arc::new(Self { path: path.to_owned(), busy_timeout, queue, readers: Mutex::default() }))
+    }
+
+    /// Runs `operation` on the writing thread. It is durable when this returns.
+    ///
+    /// An operation that fails for a reason of its own (a conflict) must not have changed anything.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&Connection) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        self.enqueue(operation).await.map_err(|_| gone())?
+    }
+
+    /// Runs `operation` on the writing thread some time. It may be lost.
+    pub(crate) fn write_later(&self, operation: impl FnOnce(&Connection) -> Result<(), StorageError> + Send + 'static) {
+        drop(self.enqueue(operation));
+    }
+
+    fn enqueue<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&Connection) -> Result<T, StorageError> + Send + 'static,
+    ) -> oneshot::Receiver<Result<T, StorageError>> {
+        let (sender, receiver) = oneshot::channel();
+        let job = Queued { operation: Some(operation), result: None, sender };
+        // Where the thread is gone, the sender goes with the job, and the receiver learns of it.
+        let _ = self.queue.send(Box::new(job));
+        receiver
+    }
+
+    /// Runs `operation` on a connection that sees all that was committed. It blocks.
+    pub(crate) fn read<T>(
+        &self,
+        operation: impl FnOnce(&Connection) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.reader().map_err(sql_error)?,
+        };
+        let result = operation(&connection);
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if result.is_ok() && readers.len() < READERS {
+            readers.push(connection);
+        }
+        result
+    }
+
+    fn reader(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(self.busy_timeout)?;
+        connection.pragma_update(None, "query_only", true)?;
+        Ok(connection)
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Database").field(&self.path).finish()
+    }
+}
+
+/// Brings the schema up to date. Migrations only add, and run under the write lock, so that processes
+/// that start together don't run them twice.
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: usize = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let application: i32 = transaction.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let tables: usize = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables > 0 && application != APPLICATION_ID {
+        return Err(OpenError::Foreign(path.to_owned()));
+    }
+    let pending = MIGRATIONS.get(version..).ok_or_else(|| OpenError::Newer {
+        path: path.to_owned(),
+        found: version,
+        known: MIGRATIONS.len(),
+    })?;
+    if pending.is_empty() {
+        return Ok(());
+    }
+    for migration in pending {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", MIGRATIONS.len())?;
+    Ok(transaction.commit()?)
+}
+
+/// What waits in the queue.
+trait Job: Send {
+    /// Runs within a transaction. An error means that the transaction is not sound any more.
+    fn run(&mut self, connection: &Connection) -> Result<(), StorageError>;
+    /// Tells whoever waits, once it is known whether the transaction was committed.
+    fn reply(self: Box<Self>, committed: Result<(), StorageError>);
+}
+
+struct Queued<F, T> {
+    operation: Option<F>,
+    result: Option<Result<T, StorageError>>,
+    sender: oneshot::Sender<Result<T, StorageError>>,
+}
+
+impl<F, T> Job for Queued<F, T>
+where
+    F: FnOnce(&Connection) -> Result<T, StorageError> + Send,
+    T: Send,
+{
+    fn run(&mut self, connection: &Connection) -> Result<(), StorageError> {
+        let result = self.operation.take().map(|operation| operation(connection));
+        match result {
+            Some(Err(error)) if !is_own(error.failure()) => Err(error),
+            result => {
+                self.result = result;
+                Ok(())
+            }
+        }
+    }
+
+    fn reply(self: Box<Self>, committed: Result<(), StorageError>) {
+        let Self { result, sender, .. } = *self;
+        // Nobody waits for it any more where the receiver is gone.
+        let _ = sender.send(committed.and_then(|()| result.unwrap_or_else(|| Err(gone()))));
+    }
+}
+
+/// Runs until the queue is closed.
+fn write_all(connection: &mut Connection, jobs: &mpsc::Receiver<Box<dyn Job>>) {
+    while let Ok(first) = jobs.recv() {
+        let mut group: Vec<_> = std::iter::once(first).chain(jobs.try_iter().take(GROUP - 1)).collect();
+        let committed = commit(connection, &mut group);
+        let failed = committed.err().map(|error| (error.failure(), error.to_string()));
+        for job in group {
+            job.reply(match &failed {
+                None => Ok(()),
+                Some((failure, text)) => Err(StorageError::new(*failure, text.clone())),
+            });
+        }
+    }
+}
+
+/// All of a group or none of it: where SQLite itself fails, each of them is told so.
+fn commit(connection: &mut Connection, group: &mut [Box<dyn Job>]) -> Result<(), StorageError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql_error)?;
+    for job in group {
+        job.run(&transaction)?;
+    }
+    transaction.commit().map_err(sql_error)
+}
+
+/// A failure of the operation, not of the database.
+fn is_own(failure: Failure) -> bool {
+    matches!(failure, Failure::Conflict | Failure::NotFound | Failure::Exists)
+}
+
+fn gone() -> StorageError {
+    StorageError::new(Failure::Internal, "the thread that writes the database is gone")
+}
+
+pub(crate) fn sql_error(error: rusqlite::Error) -> StorageError {
+    let failure = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Failure::Busy,
+        Some(ErrorCode::DiskFull) => Failure::Full,
+        _ => Failure::Internal,
+    };
+    StorageError::new(failure, error)
+}

@@ -1,0 +1,148 @@
+//! The data files. A file is opened by its name in the directory that was opened at the start, and no
+//! link is followed, so that nothing in the directory leads out of it.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::{fd::OwnedFd, unix::fs::FileExt},
+    path::{Path, PathBuf},
+};
+
+use bytes::{Bytes, BytesMut};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, unlinkat};
+use tokio::task::spawn_blocking;
+use tus_service::{StorageError, UploadId};
+
+#[derive(Debug)]
+pub(crate) struct Files {
+    directory: OwnedFd,
+    path: PathBuf,
+}
+
+impl Files {
+    /// Opens the directory, which is made if it is missing.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        let path = path.canonicalize()?;
+        let directory = rustix::fs::open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { directory, path })
+    }
+
+    pub(crate) fn path(&self, id: &UploadId) -> PathBuf {
+        self.path.join(id.as_str())
+    }
+
+    pub(crate) fn is_empty(&self) -> io::Result<bool> {
+        Ok(std::fs::read_dir(&self.path)?.next().is_none())
+    }
+
+    /// Opens a file for writing, which is made if it is missing.
+    pub(crate) fn create(&self, id: &UploadId) -> io::Result<File> {
+        self.at(id, OFlags::RDWR | OFlags::CREATE)
+    }
+
+    /// Makes a file, and fails if there is one.
+    pub(crate) fn create_new(&self, id: &UploadId) -> io::Result<File> {
+        self.at(id, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
+    }
+
+    pub(crate) fn read(&self, id: &UploadId) -> io::Result<File> {
+        self.at(id, OFlags::RDONLY)
+    }
+
+    /// Bytes in a file; `None` where there is none.
+    pub(crate) fn length(&self, id: &UploadId) -> io::Result<Option<u64>> {
+        match rustix::fs::statat(&self.directory, id.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat.st_size.try_into().unwrap_or(0))),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes a file. One that is missing is no error.
+    pub(crate) fn remove(&self, id: &UploadId) -> io::Result<()> {
+        match unlinkat(&self.directory, id.as_str(), AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes the names of files durable.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.directory)?)
+    }
+
+    fn at(&self, id: &UploadId, flags: OFlags) -> io::Result<File> {
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
+        Ok(openat(&self.directory, id.as_str(), flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode)?.into())
+    }
+}
+
+/// Keeps others from writing to a file until it is closed. Whether nobody else does.
+pub(crate) fn lock(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Runs what blocks where it may.
+pub(crate) async fn blocking<T: Send + 'static>(
+    operation: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, StorageError> {
+    match spawn_blocking(operation).await {
+        Ok(result) => result,
+        Err(error) => Err(io::Error::other(error).into()),
+    }
+}
+
+/// Writes all chunks at the file's cursor with as few calls as can be. How many bytes were written, also
+/// where it failed.
+pub(crate) fn write_all(mut file: &File, chunks: &[Bytes]) -> (u64, io::Result<()>) {
+    let mut written = 0;
+    let mut slices: Vec<_> = chunks.iter().map(|chunk| io::IoSlice::new(chunk)).collect();
+    let mut rest = &mut slices[..];
+    io::IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match file.write_vectored(rest) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(more) => {
+                written += more as u64;
+                io::IoSlice::advance_slices(&mut rest, more);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+/// Cuts a file after `length` bytes, and sets its cursor there.
+pub(crate) fn cut(mut file: &File, length: u64) -> io::Result<()> {
+    if file.metadata()?.len() > length {
+        file.set_len(length)?;
+    }
+    file.seek(SeekFrom::Start(length)).map(drop)
+}
+
+/// Adds `length` bytes of another file. The kernel copies or clones them where the file system can.
+pub(crate) fn append_from(mut file: &File, source: &File, length: u64) -> io::Result<()> {
+    let copied = io::copy(&mut source.take(length), &mut file)?;
+    if copied == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// Up to `most` bytes from `start`.
+pub(crate) fn read_at(file: &File, start: u64, most: usize) -> io::Result<Bytes> {
+    let mut bytes = BytesMut::zeroed(most);
+    let mut filled = 0;
+    while filled < most {
+        match file.read_at(&mut bytes[filled..], start + filled as u64) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(more) => filled += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes.freeze())
+}

@@ -1,0 +1,25 @@
+//! Keeps resumable uploads in one directory: records in `uploads.db` (SQLite), bytes in `uploads/`, one
+//! file an upload, named by its id.
+//!
+//! Several processes may use the directory at once, on one machine and a local file system. SQLite comes
+//! with this crate; nothing has to be installed. Unix only: Linux is tested.
+//!
+//! What a power cut leaves depends on the [`Durability`]:
+//!
+//! | | killed process | power cut |
+//! |---|---|---|
+//! | [`Synced`](Durability::Synced) (default) | what was acknowledged is there | what was acknowledged is there |
+//! | [`Buffered`](Durability::Buffered) | what was acknowledged is there | the last seconds may be gone; an upload goes on from what is there |
+
+#[cfg(not(unix))]
+compile_error!("tus-sqlite needs a Unix: it opens files relative to a directory, without following links");
+
+mod database;
+mod files;
+mod row;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use storage::{Durability, OpenError, Options, Sqlite};

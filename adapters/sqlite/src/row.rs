@@ -1,0 +1,206 @@
+//! Between a record and its row.
+
+use std::time::{Duration, SystemTime};
+
+use http::HeaderValue;
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, types::Type};
+use tus_service::{Failure, Final, Kind, Metadata, StorageError, Upload, UploadId};
+
+use crate::database::sql_error;
+
+/// The changes of the schema, each made once and never changed afterwards: `user_version` counts them.
+pub(crate) const MIGRATIONS: &[&str] = &["
+    CREATE TABLE uploads (
+        id TEXT NOT NULL PRIMARY KEY,
+        kind INTEGER NOT NULL,           -- 0 single, 1 partial, 2 final
+        upload_offset INTEGER NOT NULL,  -- bytes
+        length INTEGER,                  -- bytes; NULL while it is not known
+        max_size INTEGER,                -- bytes
+        metadata BLOB,                   -- the value of Upload-Metadata
+        concat BLOB,                     -- of a final upload: the value of Upload-Concat
+        partials TEXT,                   -- of a final upload: ids, separated by a space
+        created INTEGER NOT NULL,        -- milliseconds since 1970
+        expires INTEGER,                 -- milliseconds since 1970
+        finished INTEGER NOT NULL,       -- whether the application was told that it is whole
+        due INTEGER NOT NULL             -- whether something is left to be done that no request asks for
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX uploads_due ON uploads (id) WHERE due;
+    CREATE INDEX uploads_expires ON uploads (expires) WHERE expires IS NOT NULL;
+    -- Uploads without a row whose file may still be there.
+    CREATE TABLE removed (id TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;
+"];
+
+const COLUMNS: &str =
+    "id, kind, upload_offset, length, max_size, metadata, concat, partials, created, expires, finished";
+
+pub(crate) fn select(connection: &Connection, id: &UploadId) -> Result<Option<Upload>, StorageError> {
+    let sql = format!("SELECT {COLUMNS} FROM uploads WHERE id = ?1");
+    let mut statement = connection.prepare_cached(&sql).map_err(sql_error)?;
+    statement.query_row([id.as_str()], read).optional().map_err(sql_error)
+}
+
+pub(crate) fn insert(connection: &Connection, upload: &Upload) -> Result<(), StorageError> {
+    let sql = format!(
+        "INSERT INTO uploads ({COLUMNS}, due) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+         ON CONFLICT DO NOTHING"
+    );
+    let (kind, concat, partials) = match &upload.kind {
+        Kind::Single => (0, None, None),
+        Kind::Partial => (1, None, None),
+        Kind::Final(parts) => {
+            let ids: Vec<_> = parts.partials.iter().map(UploadId::as_str).collect();
+            (2, Some(parts.header.as_bytes()), Some(ids.join(" ")))
+        }
+    };
+    let inserted = execute(
+        connection,
+        &sql,
+        &[
+            &upload.id.as_str(),
+            &kind,
+            &upload.offset,
+            &upload.length,
+            &upload.max_size,
+            &upload.metadata.header().map(HeaderValue::as_bytes),
+            &concat,
+            &partials,
+            &milliseconds(upload.created),
+            &upload.expires.map(milliseconds),
+            &upload.finished,
+            &upload.is_due(),
+        ],
+    )?;
+    if inserted == 0 { Err(Failure::Exists.into()) } else { Ok(()) }
+}
+
+/// Makes `new` the record if offset and length are still those of `old`.
+pub(crate) fn replace(connection: &Connection, old: &Upload, new: &Upload) -> Result<(), StorageError> {
+    let sql = "UPDATE uploads SET upload_offset = ?4, length = ?5, expires = ?6, due = ?7
+         WHERE id = ?1 AND upload_offset = ?2 AND length IS ?3";
+    let changed = execute(
+        connection,
+        sql,
+        &[
+            &old.id.as_str(),
+            &old.offset,
+            &old.length,
+            &new.offset,
+            &new.length,
+            &new.expires.map(milliseconds),
+            &new.is_due(),
+        ],
+    )?;
+    match changed {
+        0 if select(connection, &old.id)?.is_none() => Err(Failure::NotFound.into()),
+        0 => Err(Failure::Conflict.into()),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn set_finished(connection: &Connection, id: &UploadId) -> Result<(), StorageError> {
+    let sql = "UPDATE uploads SET finished = 1, due = 0 WHERE id = ?1";
+    match execute(connection, sql, &[&id.as_str()])? {
+        0 => Err(Failure::NotFound.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Deletes the row, and notes that the file is to be deleted.
+pub(crate) fn remove(
+    connection: &Connection,
+    id: &UploadId,
+    expired_at: Option<SystemTime>,
+) -> Result<(), StorageError> {
+    let sql = "DELETE FROM uploads WHERE id = ?1 AND (?2 IS NULL OR expires <= ?2)";
+    if execute(connection, sql, &[&id.as_str(), &expired_at.map(milliseconds)])? == 0 {
+        let there = select(connection, id)?.is_some();
+        return Err(if there { Failure::Conflict } else { Failure::NotFound }.into());
+    }
+    execute(connection, "INSERT OR IGNORE INTO removed (id) VALUES (?1)", &[&id.as_str()]).map(drop)
+}
+
+/// Notes that the file of a removed upload is gone.
+pub(crate) fn forget_removed(connection: &Connection, id: &UploadId) -> Result<(), StorageError> {
+    execute(connection, "DELETE FROM removed WHERE id = ?1", &[&id.as_str()]).map(drop)
+}
+
+pub(crate) fn removed(connection: &Connection) -> Result<Vec<UploadId>, StorageError> {
+    ids(connection, "SELECT id FROM removed", &[])
+}
+
+pub(crate) fn due(
+    connection: &Connection,
+    after: Option<&UploadId>,
+    limit: usize,
+) -> Result<Vec<Upload>, StorageError> {
+    let sql = format!("SELECT {COLUMNS} FROM uploads WHERE due AND id > ?1 ORDER BY id LIMIT ?2");
+    let mut statement = connection.prepare_cached(&sql).map_err(sql_error)?;
+    let rows = statement.query_map((after.map_or("", UploadId::as_str), limit), read).map_err(sql_error)?;
+    rows.collect::<Result<_, _>>().map_err(sql_error)
+}
+
+pub(crate) fn expired(connection: &Connection, now: SystemTime, limit: usize) -> Result<Vec<UploadId>, StorageError> {
+    let sql = "SELECT id FROM uploads WHERE expires <= ?1 ORDER BY expires LIMIT ?2";
+    ids(connection, sql, &[&milliseconds(now), &limit])
+}
+
+fn execute(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<usize, StorageError> {
+    connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(sql_error)
+}
+
+fn ids(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<UploadId>, StorageError> {
+    let mut statement = connection.prepare_cached(sql).map_err(sql_error)?;
+    let rows = statement.query_map(values, |row| parsed(row, 0)).map_err(sql_error)?;
+    rows.collect::<Result<_, _>>().map_err(sql_error)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Upload> {
+    let kind = match row.get::<_, i64>(1)? {
+        0 => Kind::Single,
+        1 => Kind::Partial,
+        2 => {
+            let partials: String = row.get(7)?;
+            let partials: Result<_, _> = partials.split(' ').filter(|id| !id.is_empty()).map(str::parse).collect();
+            let partials = partials.map_err(|error| invalid(7, Type::Text, error))?;
+            let header = row.get::<_, Vec<u8>>(6)?;
+            let header = HeaderValue::from_bytes(&header).map_err(|error| invalid(6, Type::Blob, error))?;
+            Kind::Final(Final { header, partials })
+        }
+        other => return Err(rusqlite::Error::IntegralValueOutOfRange(1, other)),
+    };
+    let metadata = match row.get::<_, Option<Vec<u8>>>(5)? {
+        None => Metadata::default(),
+        Some(header) => {
+            let header = HeaderValue::from_bytes(&header).map_err(|error| invalid(5, Type::Blob, error))?;
+            Metadata::parse(&header).map_err(|error| invalid(5, Type::Blob, error))?
+        }
+    };
+    Ok(Upload {
+        id: parsed(row, 0)?,
+        kind,
+        offset: row.get(2)?,
+        length: row.get(3)?,
+        max_size: row.get(4)?,
+        metadata,
+        created: time(row.get(8)?),
+        expires: row.get::<_, Option<i64>>(9)?.map(time),
+        finished: row.get(10)?,
+    })
+}
+
+fn parsed(row: &Row<'_>, column: usize) -> rusqlite::Result<UploadId> {
+    row.get::<_, String>(column)?.parse().map_err(|error| invalid(column, Type::Text, error))
+}
+
+fn invalid(column: usize, kind: Type, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, kind, Box::new(error))
+}
+
+fn milliseconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn time(milliseconds: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds.try_into().unwrap_or(0))
+}

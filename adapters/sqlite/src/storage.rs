@@ -1,0 +1,332 @@
+//! The storage: which rows and which files make an upload.
+
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use tus_service::{Failure, Kind, Storage, StorageError, Upload, UploadId, Writer, async_trait};
+
+use crate::{
+    database::Database,
+    files::{self, Files, blocking},
+    row,
+    writer::FileWriter,
+};
+
+/// Uploads in a directory. A clone is the same storage.
+#[derive(Debug, Clone)]
+pub struct Sqlite(Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) database: Arc<Database>,
+    pub(crate) files: Files,
+    pub(crate) durability: Durability,
+}
+
+/// What an acknowledged offset outlives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// A power cut: bytes are on the disk before the row that claims them.
+    #[default]
+    Synced,
+    /// A killed process. After a power cut an upload goes on from what is there.
+    Buffered,
+}
+
+/// How a directory is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    durability: Durability,
+    busy_timeout: Duration,
+}
+
+/// The most bytes that are read at once.
+const READ: u64 = 1024 * 1024;
+
+impl Sqlite {
+    /// Opens a directory, which is made if it is missing, with the default [`Options`].
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::options().open(directory)
+    }
+
+    /// How to open a directory otherwise.
+    pub fn options() -> Options {
+        Options { durability: Durability::Synced, busy_timeout: Duration::from_secs(5) }
+    }
+
+    /// The file that holds the bytes of an upload: all of them once it is finished.
+    ///
+    /// An application may read it, link it or copy it. Where it moves the file away, the upload's record
+    /// stays until it is removed.
+    pub fn path(&self, id: &UploadId) -> PathBuf {
+        self.0.files.path(id)
+    }
+
+    /// Deletes files of uploads that are removed, where that was not done in time.
+    fn clean(&self) -> Result<(), StorageError> {
+        for id in self.0.database.read(row::removed)? {
+            self.0.files.remove(&id)?;
+            self.0.database.write_later(move |connection| row::forget_removed(connection, &id));
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn database(&self) -> &Database {
+        &self.0.database
+    }
+}
+
+impl Options {
+    /// What an acknowledged offset outlives.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How long is waited for another process that writes to the database; 5 s by default.
+    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
+        self.busy_timeout = timeout;
+        self
+    }
+
+    /// Opens a directory, which is made if it is missing. It blocks.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`]. Nothing that is stored is changed then.
+    pub fn open(self, directory: impl AsRef<Path>) -> Result<Sqlite, OpenError> {
+        let directory = directory.as_ref();
+        let failed = |error| OpenError::Directory(directory.to_owned(), error);
+        let files = Files::open(&directory.join("uploads")).map_err(failed)?;
+        let path = directory.join("uploads.db");
+        if !path.exists() && !files.is_empty().map_err(failed)? {
+            tracing::warn!(path = %path.display(), "the database is missing; files that are in uploads/ belong to no upload now");
+        }
+        let database = Database::open(&path, self.durability == Durability::Synced, self.busy_timeout)?;
+        let sqlite = Sqlite(Arc::new(Inner { database, files, durability: self.durability }));
+        if let Err(error) = sqlite.clean() {
+            tracing::warn!(%error, "files of removed uploads could not be deleted");
+        }
+        Ok(sqlite)
+    }
+}
+
+/// A directory cannot be used as a storage.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The directory cannot be made or opened.
+    #[error("the directory {0} cannot be used: {1}")]
+    Directory(PathBuf, #[source] io::Error),
+    /// SQLite cannot open, read or write the database.
+    #[error("uploads.db cannot be used: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// The database was written by a newer version of this crate.
+    #[error("{path} has schema version {found}, and this program knows up to {known}: use a newer version of it")]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: usize,
+        /// The newest version that is known.
+        known: usize,
+    },
+    /// The database belongs to something else.
+    #[error("{0} is a database of another program: choose another directory")]
+    Foreign(PathBuf),
+    /// The file system cannot share memory between processes, as a network file system.
+    #[error("{0} is on a file system where SQLite cannot keep a write-ahead log: use a local one")]
+    NoWal(PathBuf),
+    /// The thread that writes could not be started.
+    #[error("the thread that writes uploads.db cannot be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
+#[async_trait]
+impl Storage for Sqlite {
+    async fn create(&self, upload: &Upload) -> Result<(), StorageError> {
+        let inner = self.0.clone();
+        let (id, empty) = (upload.id.clone(), upload.is_complete());
+        blocking(move || {
+            // Bytes that belong to no row (the database was lost, say) are not ours to overwrite.
+            if empty {
+                inner.files.create_new(&id).map_err(taken)?;
+            } else if inner.files.length(&id)?.is_some() {
+                return Err(Failure::Exists.into());
+            }
+            Ok(())
+        })
+        .await?;
+        let upload = upload.clone();
+        self.0.database.write(move |connection| row::insert(connection, &upload)).await
+    }
+
+    async fn load(&self, id: &UploadId) -> Result<Option<Upload>, StorageError> {
+        let (inner, id) = (self.0.clone(), id.clone());
+        let (upload, length) = blocking(move || {
+            let Some(upload) = inner.database.read(|connection| row::select(connection, &id))? else {
+                return Ok((None, 0));
+            };
+            // The file of a finished upload is the application's: it may have taken it away.
+            let counts = upload.offset > 0 && !upload.finished;
+            let length = if counts { inner.files.length(&id)?.unwrap_or(0) } else { upload.offset };
+            Ok((Some(upload), length))
+        })
+        .await?;
+        match upload {
+            Some(upload) if length < upload.offset => self.step_back(upload, length).await.map(Some),
+            upload => Ok(upload),
+        }
+    }
+
+    async fn append(&self, upload: &Upload) -> Result<Box<dyn Writer>, StorageError> {
+        Ok(Box::new(FileWriter::open(self.0.clone(), upload.clone()).await?))
+    }
+
+    async fn join(&self, upload: &Upload, partials: &[Upload]) -> Result<(), StorageError> {
+        let (inner, new, partials) = (self.0.clone(), upload.clone(), partials.to_vec());
+        let (_locked, old, new) = blocking(move || {
+            let (file, old) = inner.join(&new, &partials)?;
+            Ok((file, old, new))
+        })
+        .await?;
+        self.0.database.write(move |connection| row::replace(connection, &old, &new)).await
+    }
+
+    async fn finish(&self, id: &UploadId) -> Result<(), StorageError> {
+        let id = id.clone();
+        self.0.database.write(move |connection| row::set_finished(connection, &id)).await
+    }
+
+    async fn remove(&self, id: &UploadId, expired_at: Option<SystemTime>) -> Result<(), StorageError> {
+        let removed = id.clone();
+        self.0.database.write(move |connection| row::remove(connection, &removed, expired_at)).await?;
+        let (inner, gone) = (self.0.clone(), id.clone());
+        // From here on the upload is gone; a file that stays behind is deleted at the next start.
+        if let Err(error) = blocking(move || Ok(inner.files.remove(&gone)?)).await {
+            tracing::warn!(upload = %id, %error, "the file of a removed upload could not be deleted");
+            return Ok(());
+        }
+        let id = id.clone();
+        self.0.database.write_later(move |connection| row::forget_removed(connection, &id));
+        Ok(())
+    }
+
+    async fn read(&self, upload: &Upload, range: Range<u64>) -> Result<Bytes, StorageError> {
+        let (inner, id) = (self.0.clone(), upload.id.clone());
+        blocking(move || {
+            let end = range.end.min(inner.current(&id)?.offset);
+            let most = end.saturating_sub(range.start).min(READ);
+            if most == 0 {
+                return Ok(Bytes::new());
+            }
+            let file = inner.files.read(&id).map_err(|error| missing(&inner, &id, error))?;
+            files::read_at(&file, range.start, most as usize).map_err(|error| missing(&inner, &id, error))
+        })
+        .await
+    }
+
+    async fn due(&self, after: Option<&UploadId>, limit: usize) -> Result<Vec<Upload>, StorageError> {
+        let (inner, after) = (self.0.clone(), after.cloned());
+        blocking(move || inner.database.read(|connection| row::due(connection, after.as_ref(), limit))).await
+    }
+
+    async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<UploadId>, StorageError> {
+        let inner = self.0.clone();
+        blocking(move || inner.database.read(|connection| row::expired(connection, now, limit))).await
+    }
+}
+
+impl Sqlite {
+    /// The row claims more than the file has: after a power cut in the buffered mode, or because somebody
+    /// cut or deleted the file. What is there is the truth, and the client goes on from it.
+    async fn step_back(&self, upload: Upload, length: u64) -> Result<Upload, StorageError> {
+        tracing::error!(
+            upload = %upload.id, offset = upload.offset, there = length,
+            "the file has fewer bytes than its row claims; the upload goes back to what is there"
+        );
+        let mut back = upload.clone();
+        // A final upload is joined again from the start.
+        let is_final = matches!(upload.kind, Kind::Final(_));
+        back.offset = if is_final { 0 } else { length };
+        back.length = upload.length.filter(|_| !is_final);
+        let new = back.clone();
+        let replaced = self.0.database.write(move |connection| row::replace(connection, &upload, &new)).await;
+        replaced.map(|()| back)
+    }
+}
+
+impl Inner {
+    /// The row as it is now.
+    pub(crate) fn current(&self, id: &UploadId) -> Result<Upload, StorageError> {
+        let row = self.database.read(|connection| row::select(connection, id))?;
+        row.ok_or_else(|| Failure::NotFound.into())
+    }
+
+    /// Makes the file of a final upload, locked until it is dropped. With it the row as it was before.
+    fn join(&self, upload: &Upload, partials: &[Upload]) -> Result<(File, Upload), StorageError> {
+        let id = &upload.id;
+        self.current(id)?;
+        let file = self.files.create(id)?;
+        if !files::lock(&file)? {
+            return Err(Failure::Busy.into());
+        }
+        // Only now nobody else joins it: the file of an upload that is whole must not be touched.
+        let old = self.current(id)?;
+        if !matches!(old.kind, Kind::Final(_)) || old.is_complete() {
+            return Err(Failure::Conflict.into());
+        }
+        match self.copy(&file, partials) {
+            Ok(()) => Ok((file, old)),
+            Err(error) => {
+                self.files.remove(id)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn copy(&self, file: &File, partials: &[Upload]) -> Result<(), StorageError> {
+        files::cut(file, 0)?;
+        for partial in partials.iter().filter(|partial| partial.offset > 0) {
+            let source = self.files.read(&partial.id).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => {
+                    StorageError::new(Failure::NotFound, format!("the part {} is gone", partial.id))
+                }
+                _ => error.into(),
+            })?;
+            files::append_from(file, &source, partial.offset)?;
+        }
+        if self.durability == Durability::Synced {
+            file.sync_data()?;
+            self.files.sync()?;
+        }
+        Ok(())
+    }
+}
+
+fn taken(error: io::Error) -> StorageError {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::Exists.into(),
+        _ => error.into(),
+    }
+}
+
+fn missing(inner: &Inner, id: &UploadId, error: io::Error) -> StorageError {
+    let path = inner.files.path(id);
+    StorageError::new(
+        Failure::Internal,
+        format!("{} does not have the bytes that its row claims: {error}", path.display()),
+    )
+}

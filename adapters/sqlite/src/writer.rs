@@ -1,0 +1,122 @@
+//! Adding bytes to one file: data first, and then the row that claims it.
+
+use std::{fs::File, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{task::JoinHandle, time::sleep};
+use tus_service::{Failure, StorageError, Upload, Writer, async_trait};
+
+use crate::{
+    files::{self, blocking},
+    row,
+    storage::{Durability, Inner},
+};
+
+pub(crate) struct FileWriter {
+    storage: Arc<Inner>,
+    file: Arc<File>,
+    opened_at: u64,
+    stored: u64,
+    /// The record as this writer saw or set it last.
+    seen: Upload,
+    /// A checkpoint that is under way beside the stream, and the record that it sets.
+    saving: Option<JoinHandle<Result<Upload, StorageError>>>,
+}
+
+/// How often, and with which pause, an open waits for a writer in another process, or for a checkpoint of
+/// a writer that was dropped.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+impl FileWriter {
+    pub(crate) async fn open(storage: Arc<Inner>, upload: Upload) -> Result<Self, StorageError> {
+        let file = Arc::new(open(&storage, &upload).await?);
+        Ok(Self { storage, file, opened_at: upload.offset, stored: 0, seen: upload, saving: None })
+    }
+
+    /// Waits for the checkpoint that is under way.
+    async fn saved(&mut self) -> Result<(), StorageError> {
+        if let Some(saving) = self.saving.take() {
+            self.seen = saving.await.map_err(std::io::Error::other)??;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Writer for FileWriter {
+    async fn write(&mut self, chunks: Vec<Bytes>) -> Result<(), StorageError> {
+        let file = self.file.clone();
+        let (written, result) = blocking(move || Ok(files::write_all(&file, &chunks))).await?;
+        self.stored += written;
+        Ok(result?)
+    }
+
+    fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    async fn checkpoint(&mut self, upload: &Upload) -> Result<(), StorageError> {
+        if self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+            return Ok(());
+        }
+        self.saved().await?;
+        let save = save(self.storage.clone(), self.file.clone(), self.seen.clone(), upload.clone());
+        self.saving = Some(tokio::spawn(save));
+        Ok(())
+    }
+
+    async fn commit(&mut self, upload: &Upload) -> Result<(), StorageError> {
+        self.saved().await?;
+        if upload.offset < self.opened_at + self.stored {
+            let (file, length) = (self.file.clone(), upload.offset);
+            blocking(move || Ok(files::cut(&file, length)?)).await?;
+            self.stored = upload.offset - self.opened_at;
+        }
+        self.seen = save(self.storage.clone(), self.file.clone(), self.seen.clone(), upload.clone()).await?;
+        Ok(())
+    }
+}
+
+/// Makes the bytes durable, and then `new` the record.
+async fn save(storage: Arc<Inner>, file: Arc<File>, old: Upload, new: Upload) -> Result<Upload, StorageError> {
+    if storage.durability == Durability::Synced {
+        let (inner, first) = (storage.clone(), old.offset == 0);
+        blocking(move || {
+            file.sync_data()?;
+            // The name of a new file, too, must outlive a power cut.
+            if first { Ok(inner.files.sync()?) } else { Ok(()) }
+        })
+        .await?;
+    }
+    let record = new.clone();
+    storage.database.write(move |connection| row::replace(connection, &old, &new)).await?;
+    Ok(record)
+}
+
+/// Opens the upload's file at the offset, with nothing beyond it, and keeps other processes out.
+async fn open(storage: &Arc<Inner>, upload: &Upload) -> Result<File, StorageError> {
+    for _ in 0..LOCK_TRIES {
+        let (inner, upload) = (storage.clone(), upload.clone());
+        if let Some(file) = blocking(move || try_open(&inner, &upload)).await? {
+            return Ok(file);
+        }
+        sleep(LOCK_PAUSE).await;
+    }
+    Err(StorageError::new(Failure::Busy, "another process adds bytes to the upload"))
+}
+
+fn try_open(storage: &Inner, upload: &Upload) -> Result<Option<File>, StorageError> {
+    storage.current(&upload.id)?;
+    let file = storage.files.create(&upload.id)?;
+    if !files::lock(&file)? {
+        return Ok(None);
+    }
+    // Only now nobody else writes: what the row claims must not be cut off.
+    let row = storage.current(&upload.id)?;
+    if (row.offset, row.length) != (upload.offset, upload.length) || file.metadata()?.len() < upload.offset {
+        return Err(Failure::Conflict.into());
+    }
+    files::cut(&file, upload.offset)?;
+    Ok(Some(file))
+}
