@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tus_core::{
     Extension, Failure, Kind, Rejection, Upload, UploadId,
     server::{
@@ -24,6 +24,10 @@ use crate::{
 
 /// How long a request waits for an older one on the same upload.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a body that is to be cut short may still come: in all, and from one piece to the next.
+const CUT_TOTAL: Duration = Duration::from_millis(50);
+const CUT_STALLED: Duration = Duration::from_millis(10);
 
 /// One exchange.
 pub(crate) struct Driver<'a> {
@@ -173,16 +177,22 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Ends a body early, with all of it that has come already.
+    /// Ends a body early, with all of it that is here already: what its dead connection still has in
+    /// the kernel's buffers has reached the server, too.
     async fn cut(&mut self, mut receive: Receive, why: Interruption) -> Step {
-        while let Some(batch) = self.intake.ready() {
-            match self.write(receive, batch).await {
-                Ok((next, None)) => receive = next,
-                Ok((next, Some(end))) => return next.end(end, SystemTime::now()),
-                Err(step) => return *step,
+        let last = Instant::now() + CUT_TOTAL;
+        let end = loop {
+            let stalled = last.min(Instant::now() + CUT_STALLED);
+            match timeout_at(stalled, self.intake.next()).await {
+                Err(_) => break End::Interrupted(why),
+                Ok(Err(end)) => break end,
+                Ok(Ok(batch)) => match self.write(receive, batch).await {
+                    Ok((next, None)) => receive = next,
+                    Ok((next, Some(end))) => return next.end(end, SystemTime::now()),
+                    Err(step) => return *step,
+                },
             }
-        }
-        let end = self.intake.ended().unwrap_or(End::Interrupted(why));
+        };
         receive.end(end, SystemTime::now())
     }
 

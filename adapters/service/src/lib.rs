@@ -22,7 +22,7 @@ mod storage;
 
 pub use hooks::Hooks;
 pub use memory::Memory;
-pub use service::{Builder, Tus};
+pub use service::{Builder, Tus, mount};
 pub use storage::{Storage, StorageError, Writer};
 pub use tus_core::{
     Algorithm, Checksum, Config, Cors, Extension, Failure, Final, InvalidBaseUrl, InvalidMetadata, InvalidUploadId,

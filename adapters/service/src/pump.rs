@@ -116,14 +116,10 @@ impl Intake {
     }
 
     /// All that has come already, up to about a batch.
-    pub(crate) fn ready(&mut self) -> Option<Batch> {
+    #[cfg(test)]
+    fn ready(&mut self) -> Option<Batch> {
         let event = self.receiver.try_recv().ok()?;
         self.gather(Some(event))
-    }
-
-    /// The end, where it has come already.
-    pub(crate) fn ended(&mut self) -> Option<End> {
-        self.ended.take()
     }
 
     fn gather(&mut self, first: Option<Event>) -> Option<Batch> {

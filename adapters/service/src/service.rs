@@ -164,6 +164,17 @@ async fn drain<B: Body>(mut body: Pin<&mut B>) -> bool {
     }
 }
 
+/// The path at which a router found the endpoint: the full path of a request without the `rest` that the
+/// router left of it.
+///
+/// ```
+/// assert_eq!(tus_service::mount("/api/files/a", "/a"), "/api/files");
+/// assert_eq!(tus_service::mount("/api/files", "/"), "/api/files");
+/// ```
+pub fn mount<'a>(full: &'a str, rest: &str) -> &'a str {
+    full.strip_suffix(rest).unwrap_or(full)
+}
+
 /// Builds a [`Tus`].
 pub struct Builder {
     config: Config,

@@ -1,0 +1,27 @@
+//! cargo run --release --example axum
+//!
+//! A server for resumable uploads: the endpoint at /files, and a page to upload from at /.
+
+use std::time::Duration;
+
+use axum::{Router, response::Html, routing::get};
+use axum_tus::{Sqlite, Tus};
+use example_shared::{Failed, PAGE, Settings, stop_signal};
+
+#[tokio::main]
+async fn main() -> Result<(), Failed> {
+    example_shared::log();
+    let settings = Settings::from_env()?;
+
+    let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
+    let tus = Tus::builder(sqlite).config(settings.config).build();
+    let app = Router::new().route("/", get(Html(PAGE))).merge(axum_tus::router("/files", tus.clone()));
+
+    let listener = tokio::net::TcpListener::bind(&settings.address).await?;
+    eprintln!("listening on http://{}", listener.local_addr()?);
+    let stop = async move {
+        stop_signal().await;
+        tus.shutdown(Duration::from_secs(10)).await;
+    };
+    Ok(axum::serve(listener, app).with_graceful_shutdown(stop).await?)
+}

@@ -1,0 +1,116 @@
+//! What the three large examples have in common and nobody needs to copy: settings from the
+//! environment, a log on standard error, the signal to stop, and a page to upload from.
+
+use std::{env, error::Error, fmt, path::PathBuf, time::Duration};
+
+use tus_service::{Config, Cors, Location};
+use tus_sqlite::Durability;
+
+/// The page at `/`: one document without outside sources.
+pub const PAGE: &str = concat!(
+    "<!doctype html><html lang=en><head><meta charset=utf-8>",
+    "<meta name=viewport content=\"width=device-width,initial-scale=1\"><title>Resumable uploads</title><link rel=icon href=\"data:,\"><style>",
+    include_str!("page/page.css"),
+    "</style></head><body>",
+    include_str!("page/page.html"),
+    "<script>",
+    include_str!("page/page.js"),
+    "</script></body></html>"
+);
+
+/// What the environment says.
+#[derive(Debug)]
+pub struct Settings {
+    /// `TUS_ADDR`: where to listen; `127.0.0.1:8080` by default.
+    pub address: String,
+    /// `TUS_DIR`: where uploads are kept; `./uploads-data` by default, made if missing.
+    pub directory: PathBuf,
+    /// `TUS_DURABILITY`: `synced` (the default) or `buffered`.
+    pub durability: Durability,
+    /// `TUS_MAX_SIZE` (bytes, no limit by default), `TUS_EXPIRES` (seconds, 86400 by default, 0 for never),
+    /// `TUS_LOCATION` (`path`, the default; `host`; or a public base URL). Any origin may upload.
+    pub config: Config,
+}
+
+impl Settings {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    ///
+    /// When a variable has a value that makes no sense; the text says what would.
+    pub fn from_env() -> Result<Self, Failed> {
+        let mut config = Config::default().cors(Cors::Any);
+        if let Some(bytes) = number("TUS_MAX_SIZE", "bytes")? {
+            config = config.max_size(bytes);
+        }
+        match number("TUS_EXPIRES", "seconds")?.unwrap_or(86400) {
+            0 => {}
+            seconds => config = config.expire_after(Duration::from_secs(seconds)),
+        }
+        let location = match text("TUS_LOCATION").as_deref() {
+            None | Some("path") => Location::Path,
+            Some("host") => Location::Host,
+            Some(url) => {
+                Location::base(url).map_err(|error| Failed(format!("TUS_LOCATION: {error}, nor path or host")))?
+            }
+        };
+        let durability = match text("TUS_DURABILITY").as_deref() {
+            None | Some("synced") => Durability::Synced,
+            Some("buffered") => Durability::Buffered,
+            Some(other) => {
+                return Err(Failed(format!("TUS_DURABILITY is {other:?}, but it must be synced or buffered")));
+            }
+        };
+        Ok(Self {
+            address: text("TUS_ADDR").unwrap_or("127.0.0.1:8080".into()),
+            directory: text("TUS_DIR").unwrap_or("./uploads-data".into()).into(),
+            durability,
+            config: config.location(location),
+        })
+    }
+}
+
+/// Writes the log to standard error: a line for each upload that was created, finished, terminated or expired.
+pub fn log() {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+pub async fn stop_signal() {
+    let interrupted = tokio::signal::ctrl_c();
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut terminated) => {
+            tokio::select! { _ = interrupted => {}, _ = terminated.recv() => {} }
+        }
+        Err(_) => drop(interrupted.await),
+    }
+}
+
+/// Why a program could not do its work, in words.
+pub struct Failed(String);
+
+impl<E: Error> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// A `main` that fails prints this.
+impl fmt::Debug for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn text(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn number(name: &str, unit: &str) -> Result<Option<u64>, Failed> {
+    let Some(value) = text(name) else {
+        return Ok(None);
+    };
+    let number =
+        value.parse().map_err(|_| Failed(format!("{name} is {value:?}, but it must be a number of {unit}")))?;
+    Ok(Some(number))
+}
