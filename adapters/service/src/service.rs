@@ -50,9 +50,14 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 impl Tus {
     /// An endpoint whose uploads are kept in `storage`.
     pub fn builder(storage: impl Storage) -> Builder {
+        Self::builder_shared(Arc::new(storage))
+    }
+
+    /// An endpoint whose uploads are kept in a storage that was chosen at run time, or has other users.
+    pub fn builder_shared(storage: Arc<dyn Storage>) -> Builder {
         Builder {
             config: Config::default(),
-            storage: Arc::new(storage),
+            storage,
             hooks: Arc::new(()),
             body_timeout: Duration::from_secs(30),
             checkpoint_interval: Duration::from_millis(500),

@@ -1,0 +1,172 @@
+//! HTTP/1.1 by hand, since a test has to break it in the middle.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// A connection to a server.
+pub(crate) struct Connection {
+    stream: BufReader<TcpStream>,
+}
+
+/// A response.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// How long a test waits for an answer before it fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Connection {
+    pub(crate) fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream: BufReader::new(stream) }
+    }
+
+    /// Sends a request with its body and reads the response. `Host`, `Tus-Resumable` and
+    /// `Content-Length` are added where they are missing.
+    pub(crate) fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+        let length = body.len().to_string();
+        let mut headers = headers.to_vec();
+        let framed = headers.iter().any(|(name, _)| {
+            name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding")
+        });
+        if !framed {
+            headers.push(("Content-Length", &length));
+        }
+        self.head(method, path, &headers);
+        self.send(body);
+        self.response(method)
+    }
+
+    /// Sends the head of a request.
+    pub(crate) fn head(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) {
+        let mut head = format!("{method} {path} HTTP/1.1\r\n");
+        let mut push = |name: &str, value: &str| head.push_str(&format!("{name}: {value}\r\n"));
+        for (name, value) in [("Host", "tus.example.org"), ("Tus-Resumable", "1.0.0")] {
+            if !headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
+                push(name, value);
+            }
+        }
+        headers.iter().for_each(|(name, value)| push(name, value));
+        head.push_str("\r\n");
+        self.send(head.as_bytes());
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.try_send(bytes).unwrap();
+    }
+
+    /// Sends bytes as they are, to a server that may not want them any more.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Reads a response, interim ones left out.
+    pub(crate) fn response(&mut self, method: &str) -> Response {
+        loop {
+            let response = self.any_response(method);
+            if response.status >= 200 {
+                return response;
+            }
+        }
+    }
+
+    /// Reads a response, be it `100 Continue`.
+    pub(crate) fn any_response(&mut self, method: &str) -> Response {
+        let status_line = self.line().expect("a response");
+        let status = status_line.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut headers = HeaderMap::new();
+        loop {
+            let line = self.line().unwrap();
+            let Some((name, value)) = line.split_once(':') else {
+                break;
+            };
+            headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value.trim()).unwrap());
+        }
+        let bodiless = method == "HEAD" || status < 200 || status == 204 || status == 304;
+        let length = headers.get("content-length").map_or(0, |length| length.to_str().unwrap().parse().unwrap());
+        assert!(!headers.contains_key("transfer-encoding"), "every body has its length");
+        let mut body = vec![0; if bodiless { 0 } else { length }];
+        self.stream.read_exact(&mut body).unwrap();
+        Response { status, headers, body }
+    }
+
+    /// Whether the server has closed the connection and sent nothing more.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        !matches!(self.stream.fill_buf(), Ok(bytes) if !bytes.is_empty())
+    }
+
+    /// Ends the connection in order: FIN.
+    pub(crate) fn finish(self) {
+        self.stream.get_ref().shutdown(Shutdown::Both).unwrap();
+    }
+
+    /// Breaks the connection: RST.
+    pub(crate) fn reset(self) {
+        let socket = socket2::SockRef::from(self.stream.get_ref());
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = self.stream.read_line(&mut line).unwrap();
+        (read > 0).then(|| line.trim_end().to_owned())
+    }
+
+    // What most tests want.
+
+    /// Creates an upload, and returns its path.
+    pub(crate) fn create(&mut self, length: u64) -> String {
+        let response = self.request("POST", tests::MOUNT, &[("Upload-Length", &length.to_string())], b"");
+        assert_eq!(response.status, 201, "{response:?}");
+        response.header("location").to_owned()
+    }
+
+    /// Adds bytes to an upload.
+    pub(crate) fn patch(&mut self, path: &str, offset: u64, body: &[u8]) -> Response {
+        let offset = offset.to_string();
+        self.request("PATCH", path, &[("Upload-Offset", &offset), ("Content-Type", OCTETS)], body)
+    }
+
+    /// Begins to add bytes to an upload, of which none is sent yet.
+    pub(crate) fn begin_patch(&mut self, path: &str, offset: u64, length: u64) {
+        let (offset, length) = (offset.to_string(), length.to_string());
+        self.head("PATCH", path, &[("Upload-Offset", &offset), ("Content-Type", OCTETS), ("Content-Length", &length)]);
+    }
+
+    /// The offset at which an upload stands.
+    pub(crate) fn offset(&mut self, path: &str) -> u64 {
+        let response = self.request("HEAD", path, &[], b"");
+        assert_eq!(response.status, 200, "{response:?}");
+        response.offset()
+    }
+}
+
+/// The media type of bytes to append.
+pub(crate) const OCTETS: &str = "application/offset+octet-stream";
+
+impl Response {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("{name} in {self:?}")).to_str().unwrap()
+    }
+
+    pub(crate) fn offset(&self) -> u64 {
+        self.header("upload-offset").parse().unwrap()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}

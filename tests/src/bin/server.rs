@@ -1,0 +1,29 @@
+//! A server in a process of its own, to be killed: `server FRAMEWORK STORE DIRECTORY [PORT]`.
+//!
+//! It prints the address at which it listens, and stops in order when its standard input is closed.
+
+use std::{error::Error, io::Read, net::TcpListener};
+
+use tests::{Framework, Store, serve};
+use tokio::sync::oneshot;
+use tus_service::Tus;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [framework, store, directory, rest @ ..] = &arguments[..] else {
+        return Err("usage: server FRAMEWORK STORE DIRECTORY [PORT]".into());
+    };
+    let framework: Framework = framework.parse()?;
+    let store: Store = store.parse()?;
+    let port: u16 = rest.first().map_or(Ok(0), |port| port.parse())?;
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    println!("{}", listener.local_addr()?);
+    let (stop, stopped) = oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        let _ = stop.send(());
+    });
+    let tus = Tus::builder_shared(store.open(directory.as_ref())?).build();
+    Ok(serve(framework, listener, tus, stopped).await?)
+}

@@ -1,0 +1,185 @@
+//! Servers to test against: each framework over each storage.
+
+use std::{
+    error::Error,
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+use tus_service::{Builder, Memory, Storage, Tus};
+use tus_sqlite::{Durability, Sqlite};
+
+/// A web framework.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framework {
+    /// axum.
+    Axum,
+}
+
+/// A kind of storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// In memory.
+    Memory,
+    /// SQLite and files, synced.
+    Synced,
+    /// SQLite and files, buffered.
+    Buffered,
+}
+
+/// The path of the endpoint.
+pub const MOUNT: &str = "/files";
+
+impl Store {
+    /// Opens a storage of this kind in a directory.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be done.
+    pub fn open(self, directory: &Path) -> Result<Arc<dyn Storage>, Box<dyn Error>> {
+        let sqlite = |durability| Sqlite::options().durability(durability).open(directory);
+        Ok(match self {
+            Self::Memory => Arc::new(Memory::new()),
+            Self::Synced => Arc::new(sqlite(Durability::Synced)?),
+            Self::Buffered => Arc::new(sqlite(Durability::Buffered)?),
+        })
+    }
+}
+
+impl FromStr for Framework {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "axum" => Ok(Self::Axum),
+            _ => Err(format!("{text:?} is no framework: axum")),
+        }
+    }
+}
+
+impl FromStr for Store {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "memory" => Ok(Self::Memory),
+            "synced" => Ok(Self::Synced),
+            "buffered" => Ok(Self::Buffered),
+            _ => Err(format!("{text:?} is no storage: memory, synced or buffered")),
+        }
+    }
+}
+
+impl fmt::Display for Framework {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Axum => "axum",
+        })
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Synced => "synced",
+            Self::Buffered => "buffered",
+        })
+    }
+}
+
+/// Serves until `stop`, and then ends in order.
+///
+/// # Errors
+///
+/// When the socket cannot be used.
+pub async fn serve(
+    framework: Framework,
+    listener: TcpListener,
+    tus: Tus,
+    stop: oneshot::Receiver<()>,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let stopped = {
+        let tus = tus.clone();
+        async move {
+            // A sender that is gone is a stop, too.
+            let _ = stop.await;
+            tus.shutdown(Duration::from_secs(10)).await;
+        }
+    };
+    match framework {
+        Framework::Axum => serve_axum(listener, tus, stopped).await,
+    }
+}
+
+async fn serve_axum(
+    listener: TcpListener,
+    tus: Tus,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    // Nested two deep as well, and with the path in a parameter.
+    let app = axum::Router::new()
+        .merge(axum_tus::router(MOUNT, tus.clone()))
+        .nest("/api/{user}", axum::Router::new().merge(axum_tus::router("/up", tus)));
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    axum::serve(listener, app).with_graceful_shutdown(stopped).await
+}
+
+/// A server in this process, on a runtime and a port of its own. It stops when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    /// Starts a server over a storage; `configure` sets what differs from the defaults.
+    ///
+    /// # Errors
+    ///
+    /// When there is no port or no thread to be had.
+    pub fn start(
+        framework: Framework,
+        storage: Arc<dyn Storage>,
+        configure: impl FnOnce(Builder) -> Builder + Send + 'static,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            let served = runtime.and_then(|runtime| {
+                runtime.block_on(async {
+                    let tus = configure(Tus::builder_shared(storage)).build();
+                    serve(framework, listener, tus, stopped).await
+                })
+            });
+            if let Err(error) = served {
+                eprintln!("the server failed: {error}");
+            }
+        })?;
+        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Stops the server in order, and waits until it has.
+    pub fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
