@@ -1,7 +1,7 @@
 //! What the three large examples have in common and nobody needs to copy: settings from the
 //! environment, a log on standard error, the signal to stop, and a page to upload from.
 
-use std::{env, error::Error, fmt, path::PathBuf, time::Duration};
+use std::{env, error::Error, fmt, io::IsTerminal, path::PathBuf, time::Duration};
 
 use tus_service::{Config, Cors, Location};
 use tus_sqlite::Durability;
@@ -72,7 +72,8 @@ impl Settings {
 
 /// Writes the log to standard error: a line for each upload that was created, finished, terminated or expired.
 pub fn log() {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).with_ansi(colours).init();
 }
 
 /// Waits for SIGTERM or Ctrl-C.

@@ -14,6 +14,10 @@ use tokio::sync::oneshot;
 use tus_service::{Builder, Memory, Storage, Tus};
 use tus_sqlite::{Durability, Sqlite};
 
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
+
 /// A web framework.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framework {

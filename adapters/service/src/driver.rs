@@ -67,11 +67,7 @@ impl<'a> Driver<'a> {
                     load.done(loaded)
                 }
                 Step::LoadPartials(partials) => {
-                    let mut loaded = Ok(Vec::new());
-                    for id in partials.ids() {
-                        let upload = self.load(id).await;
-                        loaded = loaded.and_then(|mut list| upload.map(|upload| (list.push(upload), list).1));
-                    }
+                    let loaded = self.load_all(partials.ids()).await;
                     partials.done(loaded)
                 }
                 Step::Authorize(authorize) => self.authorize(authorize).await,
@@ -90,6 +86,14 @@ impl<'a> Driver<'a> {
 
     async fn load(&mut self, id: &UploadId) -> Result<Option<Upload>, Failure> {
         self.service.storage.load(id).await.map_err(|error| failure(id, &error))
+    }
+
+    async fn load_all(&mut self, ids: &[UploadId]) -> Result<Vec<Option<Upload>>, Failure> {
+        let mut uploads = Vec::new();
+        for id in ids {
+            uploads.push(self.load(id).await?);
+        }
+        Ok(uploads)
     }
 
     async fn authorize(&mut self, authorize: Authorize) -> Step {
@@ -151,10 +155,13 @@ impl<'a> Driver<'a> {
                 biased;
                 () = leave.cancelled() => return self.cut(receive, Interruption::Superseded).await,
                 () = stopping.cancelled() => return self.cut(receive, Interruption::ShuttingDown).await,
-                () = sleep_until(unsaved), if unsaved_since.is_some() => {
-                    unsaved_since = None;
-                    self.checkpoint(&receive).await.err().map(End::Interrupted)
-                }
+                () = sleep_until(unsaved), if unsaved_since.is_some() => match self.checkpoint(&receive).await {
+                    Ok(taken) => {
+                        unsaved_since = (!taken).then(Instant::now);
+                        None
+                    }
+                    Err(why) => Some(End::Interrupted(why)),
+                },
                 next = self.intake.next() => match next {
                     Err(end) => Some(end),
                     Ok(batch) => {
@@ -209,9 +216,10 @@ impl<'a> Driver<'a> {
         Ok((receive, end))
     }
 
-    async fn checkpoint(&mut self, receive: &Receive) -> Result<(), Interruption> {
+    /// Whether there is nothing more to ask for until new bytes come.
+    async fn checkpoint(&mut self, receive: &Receive) -> Result<bool, Interruption> {
         let Some(upload) = receive.checkpoint(SystemTime::now()) else {
-            return Ok(());
+            return Ok(true);
         };
         let saved = match self.writer().await {
             Ok(writer) => writer.checkpoint(&upload).await,

@@ -132,8 +132,8 @@ impl Writer for MemoryWriter {
         self.seen.offset - self.opened_at + self.tail.len() as u64
     }
 
-    async fn checkpoint(&mut self, upload: &Upload) -> Result<(), StorageError> {
-        self.commit(upload).await
+    async fn checkpoint(&mut self, upload: &Upload) -> Result<bool, StorageError> {
+        self.commit(upload).await.map(|()| true)
     }
 
     async fn commit(&mut self, upload: &Upload) -> Result<(), StorageError> {

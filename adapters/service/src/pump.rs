@@ -22,6 +22,9 @@ const IN_FLIGHT: u32 = 2 * BATCH as u32;
 /// Bytes that are handed to the storage at once, about.
 const BATCH: usize = 1024 * 1024;
 
+/// The least room that a chunk takes, in bytes.
+const CHUNK_OVERHEAD: u32 = 1024;
+
 /// A way for one body.
 pub(crate) fn pump() -> (Pump, Intake) {
     let (want, wanted) = oneshot::channel();
@@ -48,12 +51,13 @@ enum Event {
 }
 
 impl Pump {
-    /// Moves the body over, once it is wanted, until its end or until nobody wants more.
+    /// Moves the body over, once it is wanted, until its end or until nobody wants more. Whether it
+    /// came to its end.
     ///
     /// A body is not polled before: that would make the server say `100 Continue`.
-    pub(crate) async fn run<B: Body>(self, mut body: Pin<&mut B>) {
+    pub(crate) async fn run<B: Body>(self, mut body: Pin<&mut B>) -> bool {
         if self.wanted.await.is_err() {
-            return;
+            return false;
         }
         loop {
             let event = match poll_fn(|context| body.as_mut().poll_frame(context)).await {
@@ -64,15 +68,15 @@ impl Pump {
                     Err(frame) => Event::Complete(frame.into_trailers().ok()),
                 },
             };
-            let last = !matches!(event, Event::Data(_));
+            let (last, complete) = (!matches!(event, Event::Data(_)), matches!(event, Event::Complete(_)));
             if let Event::Data(data) = &event {
                 let Ok(permit) = self.room.acquire_many(permits(data)).await else {
-                    return;
+                    return false;
                 };
                 permit.forget();
             }
             if self.sender.send(event).is_err() || last {
-                return;
+                return complete;
             }
         }
     }
@@ -124,19 +128,17 @@ impl Intake {
 
     fn gather(&mut self, first: Option<Event>) -> Option<Batch> {
         let mut batch = Batch { chunks: Vec::new(), permits: 0, room: self.room.clone() };
-        let mut bytes = 0;
         let mut event = first.unwrap_or(Event::Broken);
         loop {
             match event {
                 Event::Data(data) => {
                     batch.permits += permits(&data);
-                    bytes += data.len();
                     batch.chunks.push(data);
                 }
                 Event::Complete(trailers) => self.ended = Some(End::Complete(trailers)),
                 Event::Broken => self.ended = Some(End::Interrupted(Interruption::Disconnected)),
             }
-            if self.ended.is_some() || bytes >= BATCH {
+            if self.ended.is_some() || batch.permits as usize >= BATCH {
                 break;
             }
             match self.receiver.try_recv() {
@@ -160,9 +162,10 @@ impl Drop for Batch {
     }
 }
 
-/// The room that data takes; a chunk larger than all of it has to wait for all of it.
+/// The room that data takes. A chunk larger than all of it has to wait for all of it, and a tiny one
+/// takes more than its bytes: the memory is bounded also for a body of one byte a chunk.
 fn permits(data: &Bytes) -> u32 {
-    u32::try_from(data.len()).unwrap_or(IN_FLIGHT).min(IN_FLIGHT)
+    u32::try_from(data.len()).unwrap_or(IN_FLIGHT).clamp(CHUNK_OVERHEAD, IN_FLIGHT)
 }
 
 #[cfg(test)]
@@ -205,8 +208,8 @@ mod tests {
         Chunks { chunk: Bytes::from_static(b"hello"), left: 1, ends }
     }
 
-    async fn poll(future: &mut (impl Future<Output = ()> + Unpin)) {
-        tokio::select! { biased; () = future => {}, () = ready(()) => {} }
+    async fn poll(future: &mut (impl Future<Output = bool> + Unpin)) {
+        tokio::select! { biased; _ = future => {}, () = ready(()) => {} }
     }
 
     #[tokio::test]
@@ -225,7 +228,7 @@ mod tests {
     async fn an_end_is_told_from_an_interruption() {
         let (pump, mut intake) = super::pump();
         intake.open();
-        pump.run(pin!(hello(true))).await;
+        assert!(pump.run(pin!(hello(true))).await);
         assert_eq!(intake.next().await.unwrap().chunks, ["hello"]);
         assert!(matches!(intake.next().await, Err(End::Complete(None))));
 
@@ -238,6 +241,21 @@ mod tests {
         }
         assert_eq!(intake.next().await.unwrap().chunks, ["hello"], "what came before the future was dropped");
         assert!(matches!(intake.next().await, Err(End::Interrupted(Interruption::Disconnected))));
+    }
+
+    #[tokio::test]
+    async fn tiny_chunks_are_bounded_in_number() {
+        let (pump, mut intake) = super::pump();
+        intake.open();
+        let body = pin!(Chunks { chunk: Bytes::from_static(b"x"), left: 1_000_000, ends: true });
+        let mut run = pin!(pump.run(body));
+        for _ in 0..100 {
+            poll(&mut run).await;
+            // The runtime lets a task do only so much at once.
+            tokio::task::yield_now().await;
+        }
+        let held: Vec<_> = std::iter::from_fn(|| intake.ready()).collect();
+        assert_eq!(held.iter().map(|batch| batch.chunks.len()).sum::<usize>(), 2048);
     }
 
     #[tokio::test]

@@ -83,18 +83,18 @@ impl Tus {
         let (pump, intake) = pump();
         let exchange = self.0.clone().exchange(head.clone(), mount.to_owned(), intake);
         let mut exchange = pin!(self.0.exchanges.spawn(exchange));
-        let finished = {
+        let (finished, at_end) = {
             let mut pumping = pin!(pump.run(body.as_mut()));
             tokio::select! {
-                finished = &mut exchange => finished,
-                () = &mut pumping => exchange.await,
+                finished = &mut exchange => (finished, false),
+                at_end = &mut pumping => (exchange.await, at_end),
             }
         };
         let response = finished.unwrap_or_else(|panic| {
             tracing::error!(%panic, "an exchange panicked");
             server::fail(&self.0.config, &head, mount, Refusal::Storage(Failure::Internal))
         });
-        settle(&head, body, response).await
+        if at_end { response } else { settle(&head, body, response).await }
     }
 
     /// Ends every exchange: bodies that are still coming are cut short, and what came of them is committed.

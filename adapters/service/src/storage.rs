@@ -91,14 +91,14 @@ pub trait Writer: Send {
     fn stored(&self) -> u64;
 
     /// A hint that the bytes so far may be committed now. The storage may decline, commit less, or do so
-    /// while the next bytes come.
+    /// while the next bytes come. Whether it takes all of them up; if not, it is asked again.
     ///
     /// `upload` is the record as it would be; its offset is at most that of opening plus [`Writer::stored`].
     ///
     /// # Errors
     ///
     /// Those of [`Writer::commit`], also of an earlier hint.
-    async fn checkpoint(&mut self, upload: &Upload) -> Result<(), StorageError>;
+    async fn checkpoint(&mut self, upload: &Upload) -> Result<bool, StorageError>;
 
     /// Makes the bytes up to `upload.offset`, and then `upload` as the record, durable. Bytes beyond are forgotten.
     ///

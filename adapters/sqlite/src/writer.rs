@@ -56,14 +56,14 @@ impl Writer for FileWriter {
         self.stored
     }
 
-    async fn checkpoint(&mut self, upload: &Upload) -> Result<(), StorageError> {
+    async fn checkpoint(&mut self, upload: &Upload) -> Result<bool, StorageError> {
         if self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
-            return Ok(());
+            return Ok(false);
         }
         self.saved().await?;
         let save = save(self.storage.clone(), self.file.clone(), self.seen.clone(), upload.clone());
         self.saving = Some(tokio::spawn(save));
-        Ok(())
+        Ok(true)
     }
 
     async fn commit(&mut self, upload: &Upload) -> Result<(), StorageError> {
