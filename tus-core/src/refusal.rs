@@ -82,6 +82,9 @@ pub enum Refusal {
     /// Bytes cannot be added to a final upload.
     #[error("a final upload is made of its parts and takes no bytes")]
     FinalTakesNoBytes,
+    /// A final upload names a part that is not there, or not any more.
+    #[error("there is no partial upload {0}")]
+    PartialNotFound(UploadId),
     /// A final upload names an upload that is no part.
     #[error("{0} was not created with upload-concat: partial")]
     NotPartial(UploadId),
@@ -141,7 +144,7 @@ impl Refusal {
             | Self::NotPartial(_)
             | Self::BrokenOff { .. } => StatusCode::BAD_REQUEST,
             Self::FinalTakesNoBytes => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::PartialNotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::TimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::OffsetMismatch { .. } | Self::PartialIncomplete(_) => StatusCode::CONFLICT,

@@ -1,6 +1,6 @@
 //! The moment at which bytes begin to exist.
 
-use super::{Finish, Step, Stored, exchange::Exchange, finish::Ending};
+use super::{Finish, Step, Stored, Terminate, exchange::Exchange, finish::Ending};
 use crate::Upload;
 
 /// Make the bytes of the body and the record durable: both or neither.
@@ -27,9 +27,11 @@ impl Commit {
 
     /// Goes on when that is done.
     pub fn done(self, stored: Stored) -> Step {
-        match stored {
-            Ok(()) => Finish::after(self.exchange, self.upload, self.ending),
-            Err(failure) => self.exchange.refuse(failure.into()),
+        match (stored, self.ending) {
+            (Ok(()), ending) => Finish::after(self.exchange, self.upload, ending),
+            // No client knows of an upload that was created for these bytes.
+            (Err(failure), Ending::Created { .. }) => Terminate::undo(self.exchange, self.upload, failure.into()),
+            (Err(failure), _) => self.exchange.refuse(failure.into()),
         }
     }
 }

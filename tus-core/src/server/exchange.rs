@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, request::Parts};
+use http::{HeaderMap, Response, header, request::Parts};
 
 use super::{
     Authorize, Load, Reply, Step,
@@ -46,6 +46,8 @@ pub(super) struct Exchange {
     pub(super) config: Arc<Config>,
     pub(super) endpoint: Endpoint,
     pub(super) now: SystemTime,
+    /// When the upload goes away that this adds to: every response tells of it.
+    pub(super) expires: Option<SystemTime>,
     cors: HeaderMap,
 }
 
@@ -55,6 +57,7 @@ impl Exchange {
             config: config.clone(),
             endpoint: Endpoint::new(config, head, mount),
             now,
+            expires: None,
             cors: config.cross_origin().headers(head),
         })
     }
@@ -87,16 +90,25 @@ impl Exchange {
     }
 
     pub(super) fn refuse(self: Box<Self>, refusal: Refusal) -> Step {
-        self.respond(Outcome::Refused(refusal))
+        let expires = self.expires;
+        self.respond(Outcome::Refused(refusal, expires))
     }
 
     pub(super) fn refusal(self: Box<Self>, refusal: Refusal) -> Response<Bytes> {
-        let response = tus::render(&self.config, &self.endpoint, Outcome::Refused(refusal));
+        let response = tus::render(&self.config, &self.endpoint, Outcome::Refused(refusal, None));
         self.across_origins(response)
     }
 
     fn across_origins(&self, mut response: Response<Bytes>) -> Response<Bytes> {
-        response.headers_mut().extend(self.cors.clone());
+        let headers = response.headers_mut();
+        for (name, value) in &self.cors {
+            // The application may have said that it varies by something else as well.
+            if name == header::VARY {
+                headers.append(name, value.clone());
+            } else {
+                headers.insert(name, value.clone());
+            }
+        }
         response
     }
 

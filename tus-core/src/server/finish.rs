@@ -63,7 +63,8 @@ impl Finish {
 
     /// Goes on with what the application adds to the response.
     pub fn done(self, answer: Result<Reply, Rejection>) -> Step {
-        let Self { exchange, upload, ending } = self;
+        let Self { mut exchange, upload, ending } = self;
+        exchange.expires = upload.expires;
         match answer {
             Ok(reply) => exchange.respond_with(ending.outcome(&upload), reply),
             Err(rejection) => exchange.refuse(Refusal::Rejected(rejection)),
@@ -76,7 +77,7 @@ impl Ending {
         match self {
             Self::Appended => Outcome::Appended(upload),
             Self::Created { with_body } => Outcome::Created(upload, with_body),
-            Self::Broken(refusal) => Outcome::Refused(refusal),
+            Self::Broken(refusal) => Outcome::Refused(refusal, upload.expires),
             Self::Silence => Outcome::Silence,
         }
     }

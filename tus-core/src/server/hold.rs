@@ -105,7 +105,9 @@ fn inspect(exchange: Box<Exchange>, upload: Upload) -> Step {
     }
 }
 
-fn begin_append(exchange: Box<Exchange>, upload: Upload, append: Append) -> Step {
+fn begin_append(mut exchange: Box<Exchange>, upload: Upload, append: Append) -> Step {
+    // "This header [Upload-Expires] MUST be included in every PATCH response if the upload is going to expire."
+    exchange.expires = upload.expires;
     match check_append(&upload, &append) {
         Ok(length) => Receive::of(exchange, upload, length, append.body, Ending::Appended),
         Err(refusal) => exchange.refuse(refusal),
@@ -149,5 +151,5 @@ fn check_append(upload: &Upload, append: &Append) -> Result<Option<u64>, Refusal
 
 /// How far the bytes of an upload may reach.
 pub(super) fn room_until(length: Option<u64>, max_size: Option<u64>) -> u64 {
-    length.or(max_size).unwrap_or(MAX_LENGTH)
+    length.or(max_size).unwrap_or(MAX_LENGTH).min(MAX_LENGTH)
 }

@@ -74,15 +74,21 @@ impl LoadPartials {
 
     /// Goes on with the records, in the order of [`LoadPartials::ids`].
     pub fn done(self, loaded: Result<Vec<Option<Upload>>, Failure>) -> Step {
-        let Self { exchange, purpose, .. } = self;
+        let Self { exchange, ids, purpose } = self;
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(failure) => return exchange.refuse(failure.into()),
         };
         match purpose {
             Purpose::Create(creation) => {
-                let present: Result<Vec<_>, _> = loaded.into_iter().map(|p| present(p, exchange.now)).collect();
-                match present {
+                let named = ids.into_iter().zip(loaded);
+                let partials: Result<Vec<_>, _> = named
+                    .map(|(id, partial)| {
+                        let there = partial.ok_or(Refusal::PartialNotFound(id))?;
+                        present(Some(there), exchange.now)
+                    })
+                    .collect();
+                match partials {
                     Ok(partials) => Authorize::partials(exchange, creation, partials),
                     Err(refusal) => exchange.refuse(refusal),
                 }

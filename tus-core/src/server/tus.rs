@@ -1,5 +1,7 @@
 //! The dialect tus 1.0.0: what a request asks for, and how the outcome is written.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
@@ -28,15 +30,22 @@ pub(super) enum Outcome<'a> {
     Created(&'a Upload, bool),
     Appended(&'a Upload),
     Terminated,
-    Refused(Refusal),
+    /// It was refused; with the time at which the upload goes away, where the client may know it.
+    Refused(Refusal, Option<SystemTime>),
     /// Nobody asked.
     Silence,
 }
 
 pub(super) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask, Refusal> {
+    let version = single(&head.headers, &TUS_RESUMABLE);
+    // "If the version specified by the Client is not supported by the Server, it MUST respond with
+    // the 412 Precondition Failed status [...] the Server MUST NOT process the request." But for OPTIONS,
+    // "the Server MUST ignore the header."
+    if head.method != Method::OPTIONS && version.clone()?.is_some_and(|version| version != VERSION) {
+        return Err(Refusal::UnsupportedVersion);
+    }
     let method = method(head)?;
     if method == Method::OPTIONS {
-        // "the Server MUST ignore the [Tus-Resumable] header."
         return Ok(Ask::Options);
     }
     let config = &exchange.config;
@@ -46,9 +55,9 @@ pub(super) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask, Refusal> {
         let allow = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         return Err(Refusal::MethodNotAllowed { method, allow });
     }
-    // "If the version specified by the Client is not supported by the Server, it MUST respond with
-    // the 412 Precondition Failed status [...] the Server MUST NOT process the request."
-    if single(&head.headers, &TUS_RESUMABLE)?.is_none_or(|version| version != VERSION) {
+    // "The Tus-Resumable header MUST be included in every request". A method that tus does not have
+    // (GET by a browser, say) was told so first.
+    if version?.is_none() {
         return Err(Refusal::UnsupportedVersion);
     }
     match target {
@@ -216,15 +225,18 @@ pub(super) fn render(config: &Config, endpoint: &Endpoint, outcome: Outcome<'_>)
             if with_body {
                 response.headers_mut().insert(UPLOAD_OFFSET.clone(), upload.offset.into());
             }
-            expires(upload, &mut response);
+            expires(upload.expires, &mut response);
         }
         Outcome::Appended(upload) => {
             *response.status_mut() = StatusCode::NO_CONTENT;
             response.headers_mut().insert(UPLOAD_OFFSET.clone(), upload.offset.into());
-            expires(upload, &mut response);
+            expires(upload.expires, &mut response);
         }
         Outcome::Terminated => *response.status_mut() = StatusCode::NO_CONTENT,
-        Outcome::Refused(refusal) => refused(refusal, &mut response),
+        Outcome::Refused(refusal, at) => {
+            expires(at, &mut response);
+            refused(refusal, &mut response);
+        }
     }
     response
 }
@@ -264,11 +276,11 @@ fn found(upload: &Upload, length: Option<u64>, response: &mut Response<Bytes>) {
     if let Some(concat) = concat::header(&upload.kind) {
         headers.insert(UPLOAD_CONCAT.clone(), concat);
     }
-    expires(upload, response);
+    expires(upload.expires, response);
 }
 
-fn expires(upload: &Upload, response: &mut Response<Bytes>) {
-    if let Some(at) = upload.expires {
+fn expires(at: Option<SystemTime>, response: &mut Response<Bytes>) {
+    if let Some(at) = at {
         response.headers_mut().insert(UPLOAD_EXPIRES.clone(), value(httpdate::fmt_http_date(at)));
     }
 }
@@ -280,6 +292,8 @@ fn refused(refusal: Refusal, response: &mut Response<Bytes>) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    // A cache may keep a 404 or a 410 unasked (RFC 9111, 4.2.2), and the next HEAD is to see the truth.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // The text may repeat what the client sent.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let text = refusal.to_string();

@@ -1,0 +1,176 @@
+//! Nothing is created, held, received or deleted, and nothing is told, that the application has not
+//! allowed first.
+
+use super::{super::Operation, request::Answer, world::World};
+use crate::UploadId;
+
+/// The steps that only follow an `Authorize`.
+const GUARDED: [&str; 8] = ["Hold", "Create", "Store", "Receive", "Commit", "Join", "Finish", "Terminate"];
+
+/// The uploads that the requests are about.
+struct Ids {
+    unfinished: UploadId,
+    finished: UploadId,
+    deferred: UploadId,
+    part: UploadId,
+    other_part: UploadId,
+    unfinished_part: UploadId,
+    whole: UploadId,
+    pending: UploadId,
+}
+
+type Ask = fn(&mut World, &Ids) -> Answer;
+
+/// Requests of all kinds, with the operation that each is, and its status when nothing is rejected.
+const REQUESTS: [(Operation, u16, Ask); 27] = [
+    (Operation::Create, 201, |world, _| world.post().length(5).send()),
+    (Operation::Create, 201, |world, _| world.post().length(0).send()),
+    (Operation::Create, 201, |world, _| world.post().header("upload-defer-length", "1").send()),
+    (Operation::Create, 201, |world, _| world.post().length(5).header("upload-concat", "partial").send()),
+    (Operation::Create, 201, |world, _| world.post().length(5).body(b"hello").send()),
+    (Operation::Create, 201, |world, _| world.post().length(9).stream(b"hello").sha1_of(b"hello").send()),
+    (Operation::Create, 460, |world, _| world.post().length(9).stream(b"hello").sha1_of(b"other").send()),
+    (Operation::Create, 413, |world, _| world.post().length(3).stream(b"hello").send()),
+    (Operation::Concatenate, 201, |world, ids| world.post().concat(&[&ids.part, &ids.other_part]).send()),
+    (Operation::Concatenate, 201, |world, ids| world.post().concat(&[&ids.part, &ids.unfinished_part]).send()),
+    (Operation::Concatenate, 400, |world, ids| world.post().concat(&[&ids.part, &ids.finished]).send()),
+    (Operation::Inspect, 200, |world, ids| world.head(&ids.unfinished).send()),
+    (Operation::Inspect, 200, |world, ids| world.head(&ids.finished).send()),
+    (Operation::Inspect, 200, |world, ids| world.head(&ids.deferred).send()),
+    (Operation::Inspect, 200, |world, ids| world.head(&ids.part).send()),
+    (Operation::Inspect, 200, |world, ids| world.head(&ids.whole).send()),
+    (Operation::Inspect, 200, |world, ids| world.head(&ids.pending).send()),
+    (Operation::Append, 204, |world, ids| world.patch(&ids.unfinished).offset(3).body(b"lo").send()),
+    (Operation::Append, 204, |world, ids| world.patch(&ids.finished).offset(5).send()),
+    (Operation::Append, 204, |world, ids| world.patch(&ids.deferred).offset(3).length(4).stream(b"l").send()),
+    (Operation::Append, 409, |world, ids| world.patch(&ids.unfinished).offset(0).body(b"hello").send()),
+    (Operation::Append, 413, |world, ids| world.patch(&ids.unfinished).offset(3).body(b"too long").send()),
+    (Operation::Append, 403, |world, ids| world.patch(&ids.whole).offset(10).send()),
+    (Operation::Terminate, 204, |world, ids| world.delete(&ids.unfinished).send()),
+    (Operation::Terminate, 204, |world, ids| world.delete(&ids.part).send()),
+    (Operation::Terminate, 204, |world, ids| world.delete(&ids.whole).send()),
+    (Operation::Terminate, 204, |world, ids| {
+        let path = format!("/files/{}", ids.finished);
+        world.request(http::Method::POST, &path).header("x-http-method-override", "DELETE").send()
+    }),
+];
+
+#[test]
+fn every_guarded_step_comes_after_the_application_was_asked() {
+    for (operation, status, ask) in REQUESTS {
+        let (mut world, ids) = world();
+        ask(&mut world, &ids).is(status);
+        assert!(world.asked.iter().any(|(asked, _)| *asked == operation), "{}", world.path());
+        let asked = world.steps.iter().position(|step| *step == "Authorize").unwrap();
+        let guarded = world.steps.iter().position(|step| GUARDED.contains(step));
+        assert!(guarded.is_none_or(|guarded| asked < guarded), "{}", world.path());
+        let last_asked = world.steps.iter().rposition(|step| *step == "Authorize").unwrap();
+        assert!(guarded.is_none_or(|guarded| last_asked < guarded), "{}", world.path());
+    }
+}
+
+#[test]
+fn a_rejected_operation_does_nothing_and_tells_nothing() {
+    for (operation, _, ask) in REQUESTS {
+        let (mut world, ids) = world();
+        world.rejects = Box::new(move |asked, _| asked == operation);
+        let before = (world.uploads.clone(), world.finished.clone());
+        let answer = ask(&mut world, &ids).is(403);
+        assert_eq!(answer.text(), "the application says no");
+        assert_eq!(world.steps[world.steps.len() - 2..], ["Authorize", "Respond"], "{}", world.path());
+        assert!(!world.steps.iter().any(|step| GUARDED.contains(step)), "{}", world.path());
+        assert_eq!((world.uploads, world.finished), before);
+        let told = answer.0.headers().keys().find(|name| name.as_str().starts_with("upload-") || *name == "location");
+        assert_eq!(told, None);
+    }
+}
+
+#[test]
+fn rejecting_one_operation_leaves_the_others() {
+    let operations =
+        [Operation::Create, Operation::Concatenate, Operation::Inspect, Operation::Append, Operation::Terminate];
+    for rejected in operations {
+        for (operation, status, ask) in REQUESTS {
+            let (mut world, ids) = world();
+            world.rejects = Box::new(move |asked, _| asked == rejected);
+            let needs = operation == rejected || (operation, rejected) == (Operation::Concatenate, Operation::Create);
+            ask(&mut world, &ids).is(if needs { 403 } else { status });
+        }
+    }
+}
+
+#[test]
+fn the_application_is_asked_about_the_upload_and_before_there_is_one_about_none() {
+    let (mut world, ids) = world();
+    world.post().length(5).body(b"hello").send();
+    assert_eq!(world.asked, [(Operation::Create, None)]);
+    world.head(&ids.unfinished).send();
+    assert_eq!(world.asked, [(Operation::Inspect, Some(ids.unfinished.clone()))]);
+    world.patch(&ids.unfinished).offset(3).send();
+    assert_eq!(world.asked, [(Operation::Append, Some(ids.unfinished.clone()))]);
+    world.delete(&ids.unfinished).send();
+    assert_eq!(world.asked, [(Operation::Terminate, Some(ids.unfinished))]);
+}
+
+#[test]
+fn each_part_of_a_final_upload_is_asked_about_once() {
+    let (mut world, ids) = world();
+    let parts = [&ids.other_part, &ids.part, &ids.other_part, &ids.part, &ids.part];
+    let id = world.join(&parts);
+    let concatenate = |id: &UploadId| (Operation::Concatenate, Some(id.clone()));
+    assert_eq!(world.asked, [(Operation::Create, None), concatenate(&ids.other_part), concatenate(&ids.part)]);
+    assert_eq!(world.bytes(&id), b"worldhelloworldhellohello");
+}
+
+#[test]
+fn one_part_that_is_rejected_is_enough() {
+    for rejected in 0..3 {
+        let (mut world, ids) = world();
+        let parts = [ids.part, ids.unfinished_part, ids.other_part];
+        let no = parts[rejected].clone();
+        world.rejects = Box::new(move |_, id| id == Some(&no));
+        let before = world.uploads.clone();
+        world.post().concat(&parts.each_ref()).send().is(403);
+        assert_eq!(world.asked.len(), rejected + 2);
+        assert!(!world.passed("Create"));
+        assert_eq!(world.uploads, before);
+    }
+}
+
+/// Whose part it is comes before what it is: a stranger learns neither its kind nor whether it is whole.
+#[test]
+fn nothing_is_told_of_parts_before_all_of_them_are_allowed() {
+    let (mut world, ids) = world();
+    let no = ids.finished.clone();
+    world.rejects = Box::new(move |_, id| id == Some(&no));
+    let answer = world.post().concat(&[&ids.whole, &ids.finished]).send().is(403);
+    assert_eq!(answer.text(), "the application says no");
+}
+
+#[test]
+fn a_request_that_cannot_be_understood_does_not_trouble_the_application() {
+    let (mut world, ids) = world();
+    world.post().send().is(400);
+    assert_eq!(world.path(), "Respond");
+    world.patch(&ids.unfinished).offset(3).without("content-type").send().is(415);
+    assert_eq!(world.path(), "Respond");
+    world.options().send().is(204);
+    assert_eq!(world.path(), "Respond");
+}
+
+fn world() -> (World, Ids) {
+    let mut world = World::new();
+    let (part, other_part) = (world.partial(b"hello", 5), world.partial(b"world", 5));
+    let unfinished_part = world.partial(b"he", 5);
+    let ids = Ids {
+        unfinished: world.upload(b"hel", 5),
+        finished: world.upload(b"hello", 5),
+        deferred: world.deferred(b"hel"),
+        whole: world.join(&[&part, &other_part]),
+        pending: world.join(&[&part, &unfinished_part]),
+        part,
+        other_part,
+        unfinished_part,
+    };
+    (world, ids)
+}

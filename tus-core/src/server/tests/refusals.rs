@@ -1,0 +1,153 @@
+//! Every refusal has its status and a text that names what was wrong (R53).
+
+use super::{super::Interruption, request::Answer, world::World};
+use crate::{Config, Failure, Refusal, UploadId};
+
+#[test]
+fn what_is_malformed_is_400() {
+    let mut world = World::new();
+    let id = world.upload(b"hello", 11);
+    world.post().send().says(400, "upload-length");
+    world.patch(&id).send().says(400, "upload-offset");
+    world.post().length(5).header("upload-metadata", "a *").send().says(400, "upload-metadata");
+    world.patch(&id).offset(5).header("upload-checksum", "sha1").send().says(400, "upload-checksum");
+    world.post().header("upload-concat", "final;").send().says(400, "upload-concat");
+    world.post().length(1).header("x-http-method-override", "GET").send().says(400, "x-http-method-override");
+    world.post().concat(&[&id]).send().says(400, id.as_str());
+}
+
+#[test]
+fn what_is_forbidden_is_403() {
+    let mut world = World::new();
+    let part = world.partial(b"hello", 5);
+    let whole = world.join(&[&part]);
+    world.patch(&whole).offset(5).send().says(403, "final upload");
+    world.rejects = Box::new(|_, _| true);
+    world.head(&part).send().says(403, "the application says no");
+}
+
+#[test]
+fn what_is_not_there_is_404_or_410() {
+    let mut world = World::with(Config::default().expire_after(std::time::Duration::from_secs(1)));
+    let id = world.upload(b"hello", 11);
+    world.head(&UploadId::from_random(0)).send().says(404, "no such upload");
+    world.wait(std::time::Duration::from_secs(1));
+    world.head(&id).send().says(410, "expired");
+}
+
+#[test]
+fn a_part_that_is_not_there_is_named() {
+    let mut world = World::new();
+    let (part, missing) = (world.partial(b"hello", 5), UploadId::from_random(0));
+    world.post().concat(&[&part, &missing]).send().says(404, missing.as_str());
+}
+
+#[test]
+fn what_does_not_fit_the_state_is_409() {
+    let mut world = World::with(Config::default().without(crate::Extension::ConcatenationUnfinished));
+    let id = world.upload(b"hello", 11);
+    let answer = world.patch(&id).offset(4).send().says(409, "upload-offset is 4");
+    assert!(answer.text().contains("stands at 5"));
+    let part = world.partial(b"hello", 11);
+    world.post().concat(&[&part]).send().says(409, part.as_str());
+}
+
+#[test]
+fn what_is_too_large_or_of_another_kind_is_413_or_415() {
+    let mut world = World::with(Config::default().max_size(100));
+    let id = world.upload(b"hello", 11);
+    world.post().length(101).send().says(413, "100 bytes");
+    world.patch(&id).offset(5).body(b" world!").send().says(413, "11 bytes");
+    world.patch(&id).offset(5).without("content-type").send().says(415, "content-type");
+}
+
+#[test]
+fn an_interruption_has_a_status_and_says_how_far_it_got() {
+    let broken = |why| {
+        let mut world = World::new();
+        let id = world.upload(b"hello", 100);
+        world.patch(&id).offset(5).stream(b" world").interrupted(why).send()
+    };
+    broken(Interruption::Disconnected).says(400, "stands at 11").lacks("retry-after");
+    broken(Interruption::TimedOut).says(408, "stands at 11").lacks("retry-after");
+    broken(Interruption::Superseded).says(423, "another request").has("retry-after", 1);
+    broken(Interruption::ShuttingDown).says(503, "shutting down").has("retry-after", 1);
+}
+
+#[test]
+fn a_failure_of_the_storage_has_a_status_at_every_step() {
+    for (failure, status, word) in [
+        (Failure::Conflict, 409, "changed meanwhile"),
+        (Failure::Exists, 409, "of that name already"),
+        (Failure::NotFound, 404, "no such upload"),
+        (Failure::Busy, 423, "in use"),
+        (Failure::Full, 507, "no room"),
+        (Failure::Internal, 500, "could not do this"),
+    ] {
+        let told = |answer: Answer| {
+            let answer = answer.says(status, word);
+            assert_eq!(answer.header("retry-after"), (failure == Failure::Busy).then_some("1"));
+        };
+        let mut world = World::new();
+        let (id, part) = (world.upload(b"hello", 11), world.partial(b"hello", 5));
+        let before = world.uploads.clone();
+        let mut failing = |step, send: &dyn Fn(&mut World) -> Answer| {
+            world.fail(step, failure);
+            told(send(&mut world));
+            assert_eq!(world.steps[world.steps.len() - 2..], [step, "Respond"]);
+        };
+        failing("Load", &|world| world.head(&id).send());
+        failing("Hold", &|world| world.head(&id).send());
+        failing("Hold", &|world| world.patch(&id).offset(5).send());
+        failing("Commit", &|world| world.patch(&id).offset(5).body(b" world").send());
+        failing("LoadPartials", &|world| world.post().concat(&[&part]).send());
+        failing("Store", &|world| world.post().length(5).send());
+        if failure != Failure::NotFound {
+            failing("Terminate", &|world| world.delete(&id).send());
+        }
+        let while_it_is_read = Interruption::Failed { failure, stored: 0 };
+        told(world.patch(&id).offset(5).stream(b" world").interrupted(while_it_is_read).send());
+        assert_eq!(world.uploads, before);
+    }
+}
+
+#[test]
+fn the_driver_can_refuse_before_anything_was_read() {
+    let config = Config::default().cors(crate::Cors::Any).into();
+    let head =
+        http::Request::patch("/files/a").header("origin", "https://app.example").body(()).unwrap().into_parts().0;
+    let answer = Answer(super::super::fail(&config, &head, "/files", Refusal::ShuttingDown));
+    answer.says(503, "shutting down").has("tus-resumable", "1.0.0").has("access-control-allow-origin", "*");
+    let answer = Answer(super::super::fail(&config, &head, "/files", Failure::Internal.into()));
+    answer.says(500, "could not do this").lacks("retry-after");
+}
+
+#[test]
+fn a_refusal_is_text_that_browsers_show_as_text() {
+    let mut world = World::new();
+    let id = world.upload(b"hello", 11);
+    for refusal in [
+        world.post().send().is(400),
+        world.head(&UploadId::from_random(0)).send().is(404),
+        world.patch(&id).offset(0).send().is(409),
+        world.head(&id).without("tus-resumable").send().is(412),
+        world.patch(&id).offset(5).sha1_of(b"a").body(b"b").send().is(460),
+    ] {
+        assert!(refusal.text().ends_with('\n') && refusal.text().len() > 10);
+        refusal.has("content-type", "text/plain; charset=utf-8").has("x-content-type-options", "nosniff");
+    }
+}
+
+#[test]
+fn the_applications_no_is_sent_as_the_application_wrote_it() {
+    let mut world = World::new();
+    world.shape = Box::new(|_| {
+        let json = http::Response::builder().status(401).header("www-authenticate", "Bearer");
+        let json = json.header("content-type", "application/json").body("{\"why\":\"who are you?\"}".into());
+        Err(json.unwrap().into())
+    });
+    let answer = world.post().length(5).send().is(401).has("www-authenticate", "Bearer");
+    assert_eq!(answer.has("content-type", "application/json").text(), "{\"why\":\"who are you?\"}");
+    assert_eq!(world.path(), "Authorize Create Respond");
+    assert!(world.uploads.is_empty());
+}
