@@ -23,6 +23,15 @@ mod readme {}
 pub enum Framework {
     /// axum.
     Axum,
+    /// actix-web.
+    ActixWeb,
+    /// warp.
+    Warp,
+}
+
+impl Framework {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Axum, Self::ActixWeb, Self::Warp];
 }
 
 /// A kind of storage.
@@ -59,10 +68,8 @@ impl FromStr for Framework {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "axum" => Ok(Self::Axum),
-            _ => Err(format!("{text:?} is no framework: axum")),
-        }
+        let named = Self::ALL.into_iter().find(|framework| framework.to_string() == text);
+        named.ok_or_else(|| format!("{text:?} is no framework: axum, actix-web or warp"))
     }
 }
 
@@ -83,6 +90,8 @@ impl fmt::Display for Framework {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Axum => "axum",
+            Self::ActixWeb => "actix-web",
+            Self::Warp => "warp",
         })
     }
 }
@@ -119,6 +128,8 @@ pub async fn serve(
     };
     match framework {
         Framework::Axum => serve_axum(listener, tus, stopped).await,
+        Framework::ActixWeb => serve_actix_web(listener, tus, stopped).await,
+        Framework::Warp => serve_warp(listener, tus, stopped).await,
     }
 }
 
@@ -133,6 +144,39 @@ async fn serve_axum(
         .nest("/api/{user}", axum::Router::new().merge(axum_tus::router("/up", tus)));
     let listener = tokio::net::TcpListener::from_std(listener)?;
     axum::serve(listener, app).with_graceful_shutdown(stopped).await
+}
+
+async fn serve_actix_web(
+    listener: TcpListener,
+    tus: Tus,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    use actix_web::{App, HttpServer, web};
+    let app = move || {
+        let user = web::scope("/api/{user}").service(actix_web_tus::scope("/up", tus.clone()));
+        App::new().service(actix_web_tus::scope(MOUNT, tus.clone())).service(user)
+    };
+    let server = HttpServer::new(app).workers(2).disable_signals().listen_auto_h2c(listener)?.run();
+    let handle = server.handle();
+    tokio::spawn(async move {
+        stopped.await;
+        handle.stop(true).await;
+    });
+    server.await
+}
+
+async fn serve_warp(
+    listener: TcpListener,
+    tus: Tus,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    use warp::{Filter, path};
+    let user = path("api").and(path::param()).and(path("up")).and(warp_tus::filter(tus.clone()));
+    let user = user.map(|_: String, response| response);
+    let app = path(MOUNT.trim_start_matches('/')).and(warp_tus::filter(tus)).or(user);
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    warp::serve(app).incoming(listener).graceful(stopped).run().await;
+    Ok(())
 }
 
 /// A server in this process, on a runtime and a port of its own. It stops when this is dropped.

@@ -19,11 +19,13 @@ mod memory;
 mod pump;
 mod service;
 mod storage;
+mod stream_body;
 
 pub use hooks::Hooks;
 pub use memory::Memory;
 pub use service::{Builder, Tus, mount};
 pub use storage::{Storage, StorageError, Writer};
+pub use stream_body::StreamBody;
 pub use tus_core::{
     Algorithm, Checksum, Config, Cors, Extension, Failure, Final, InvalidBaseUrl, InvalidMetadata, InvalidUploadId,
     Kind, Location, Metadata, NewUpload, Rejection, Upload, UploadId,

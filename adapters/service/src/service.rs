@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, Response, Version, header, request::Parts};
 use http_body::Body;
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tus_core::{Config, Failure, Refusal, server};
+use tus_core::{Config, Extension, Failure, Refusal, UploadId, server};
 
 use crate::{
     Hooks, Storage,
@@ -24,9 +24,13 @@ use crate::{
 
 /// An endpoint for resumable uploads. A clone is the same endpoint.
 #[derive(Clone)]
-pub struct Tus(Arc<Inner>);
+pub struct Tus {
+    inner: Arc<Inner>,
+    config: Arc<Config>,
+}
 
 pub(crate) struct Inner {
+    /// What holds where no request is: extensions that a framework cannot carry are still on.
     pub(crate) config: Arc<Config>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) hooks: Arc<dyn Hooks>,
@@ -65,6 +69,13 @@ impl Tus {
         }
     }
 
+    /// The same endpoint without an extension: for a framework that cannot carry it. What is not
+    /// offered is not advertised.
+    pub fn without(mut self, extension: Extension) -> Self {
+        self.config = Arc::new(Config::clone(&self.config).without(extension));
+        self
+    }
+
     /// Handles one request.
     ///
     /// The request's URI has the full path that the client sent, and `mount` is the path at which the
@@ -81,8 +92,8 @@ impl Tus {
         let head = Arc::new(head);
         let mut body = pin!(body);
         let (pump, intake) = pump();
-        let exchange = self.0.clone().exchange(head.clone(), mount.to_owned(), intake);
-        let mut exchange = pin!(self.0.exchanges.spawn(exchange));
+        let exchange = self.clone().exchange(head.clone(), mount.to_owned(), intake);
+        let mut exchange = pin!(self.inner.exchanges.spawn(exchange));
         let (finished, at_end) = {
             let mut pumping = pin!(pump.run(body.as_mut()));
             tokio::select! {
@@ -92,7 +103,7 @@ impl Tus {
         };
         let response = finished.unwrap_or_else(|panic| {
             tracing::error!(%panic, "an exchange panicked");
-            server::fail(&self.0.config, &head, mount, Refusal::Storage(Failure::Internal))
+            server::fail(&self.config, &head, mount, Refusal::Storage(Failure::Internal))
         });
         if at_end { response } else { settle(&head, body, response).await }
     }
@@ -102,22 +113,23 @@ impl Tus {
     ///
     /// Call it when the server is to stop, after it has stopped to accept connections.
     pub async fn shutdown(&self, grace: Duration) {
-        self.0.stopping.cancel();
-        self.0.exchanges.close();
-        if timeout(grace, self.0.exchanges.wait()).await.is_err() {
-            tracing::warn!(exchanges = self.0.exchanges.len(), "not all uploads were committed in time");
+        let Inner { stopping, exchanges, .. } = &*self.inner;
+        stopping.cancel();
+        exchanges.close();
+        if timeout(grace, exchanges.wait()).await.is_err() {
+            tracing::warn!(exchanges = exchanges.len(), "not all uploads were committed in time");
         }
+    }
+
+    async fn exchange(self, head: Arc<Parts>, mount: String, intake: Intake) -> Response<Bytes> {
+        let first = server::begin(&self.config, &head, &mount, SystemTime::now());
+        Driver::new(&self.inner, &head, intake).run(first).await
     }
 }
 
 impl Inner {
-    async fn exchange(self: Arc<Self>, head: Arc<Parts>, mount: String, intake: Intake) -> Response<Bytes> {
-        let first = server::begin(&self.config, &head, &mount, SystemTime::now());
-        Driver::new(&self, &head, intake).run(first).await
-    }
-
     /// Takes up what was left undone on an upload, if nobody is at it.
-    pub(crate) async fn resume(self: &Arc<Self>, id: &tus_core::UploadId) {
+    pub(crate) async fn resume(self: &Arc<Self>, id: &UploadId) {
         let Some(held) = self.locks.try_hold(id) else {
             return;
         };
@@ -170,14 +182,19 @@ async fn drain<B: Body>(mut body: Pin<&mut B>) -> bool {
 }
 
 /// The path at which a router found the endpoint: the full path of a request without the `rest` that the
-/// router left of it.
+/// router left of it. The router may have undone percent-encoding in `rest`.
 ///
 /// ```
-/// assert_eq!(tus_service::mount("/api/files/a", "/a"), "/api/files");
+/// assert_eq!(tus_service::mount("/api/files/%61", "/a"), "/api/files");
 /// assert_eq!(tus_service::mount("/api/files", "/"), "/api/files");
 /// ```
 pub fn mount<'a>(full: &'a str, rest: &str) -> &'a str {
-    full.strip_suffix(rest).unwrap_or(full)
+    let rest = rest.strip_prefix('/').unwrap_or(rest);
+    if rest.is_empty() {
+        return full.strip_suffix('/').unwrap_or(full);
+    }
+    let mut slashes = full.rmatch_indices('/');
+    slashes.nth(rest.matches('/').count()).map_or(full, |(at, _)| &full[..at])
 }
 
 /// Builds a [`Tus`].
@@ -228,8 +245,9 @@ impl Builder {
     ///
     /// Outside a tokio runtime.
     pub fn build(self) -> Tus {
-        let tus = Tus(Arc::new(Inner {
-            config: Arc::new(self.config),
+        let config = Arc::new(self.config);
+        let inner = Arc::new(Inner {
+            config: config.clone(),
             storage: self.storage,
             hooks: self.hooks,
             locks: Locks::default(),
@@ -238,15 +256,15 @@ impl Builder {
             stopping: CancellationToken::new(),
             gone: CancellationToken::new(),
             exchanges: TaskTracker::new(),
-        }));
-        tokio::spawn(housekeeping::run(Arc::downgrade(&tus.0), tus.0.gone.clone(), self.sweep_interval));
-        tus
+        });
+        tokio::spawn(housekeeping::run(Arc::downgrade(&inner), inner.gone.clone(), self.sweep_interval));
+        Tus { inner, config }
     }
 }
 
 impl fmt::Debug for Tus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tus").field("config", &self.0.config).finish_non_exhaustive()
+        f.debug_struct("Tus").field("config", &self.config).finish_non_exhaustive()
     }
 }
 

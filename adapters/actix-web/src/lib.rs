@@ -1,0 +1,91 @@
+//! Resumable uploads for [actix-web](https://docs.rs/actix-web) applications, by the
+//! [tus protocol 1.0.0](https://tus.io/protocols/resumable-upload).
+//!
+//! ```no_run
+//! use actix_web::{App, HttpServer};
+//! use actix_web_tus::{Sqlite, Tus};
+//!
+//! #[actix_web::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let tus = Tus::builder(Sqlite::open("uploads-data")?).build();
+//!     let app = move || App::new().service(actix_web_tus::scope("/files", tus.clone()));
+//!     Ok(HttpServer::new(app).bind("127.0.0.1:8080")?.run().await?)
+//! }
+//! ```
+//!
+//! The scope goes below other scopes, as deep as you like; `Location` follows. The application's middleware
+//! is in force. A request's extensions are of a kind of their own in actix-web: [`scope_with`] hands what
+//! the [`Hooks`] need (the user, say) on to them.
+//!
+//! actix-web does not pass on the trailers of a request, so that the extension `checksum-trailer` is off here.
+//!
+//! # Features
+//!
+//! `sqlite` (on by default): the storage [`Sqlite`]. `sha256`, `sha512`, `md5`, `crc32`: checksum
+//! algorithms beside `sha1`.
+
+use actix_web::{HttpRequest, HttpResponse, Scope, http::StatusCode, web};
+use bytes::Bytes;
+
+pub use tus_service::*;
+#[cfg(feature = "sqlite")]
+pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};
+
+/// The endpoint at `path`, with and without a slash at its end.
+pub fn scope(path: &str, tus: Tus) -> Scope {
+    scope_with(path, tus, |_, _| ())
+}
+
+/// The endpoint at `path`; `extend` puts into the extensions that the [`Hooks`] see what they need.
+pub fn scope_with<F>(path: &str, tus: Tus, extend: F) -> Scope
+where
+    F: Fn(&HttpRequest, &mut http::Extensions) + Clone + 'static,
+{
+    let tus = tus.without(Extension::ChecksumTrailer);
+    let handler = move |request: HttpRequest, payload: web::Payload| {
+        let (tus, extend) = (tus.clone(), extend.clone());
+        async move {
+            let mount = mount(request.uri().path(), request.match_info().unprocessed()).to_owned();
+            match translated(&request, payload) {
+                Ok(mut translated) => {
+                    extend(&request, translated.extensions_mut());
+                    respond(tus.handle(translated, &mount).await)
+                }
+                Err(error) => HttpResponse::BadRequest().body(error.to_string()),
+            }
+        }
+    };
+    web::scope(path).default_service(web::to(handler))
+}
+
+/// The request in the types that the other frameworks share.
+fn translated(
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<http::Request<StreamBody<web::Payload>>, http::Error> {
+    let version = match request.version() {
+        actix_web::http::Version::HTTP_2 => http::Version::HTTP_2,
+        actix_web::http::Version::HTTP_10 => http::Version::HTTP_10,
+        _ => http::Version::HTTP_11,
+    };
+    let mut translated =
+        http::Request::builder().method(request.method().as_str()).uri(request.uri().to_string()).version(version);
+    for (name, value) in request.headers() {
+        translated = translated.header(name.as_str(), value.as_bytes());
+    }
+    translated.body(StreamBody(payload))
+}
+
+fn respond(response: http::Response<Bytes>) -> HttpResponse {
+    let (head, body) = response.into_parts();
+    let status = StatusCode::from_u16(head.status.as_u16()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut translated = HttpResponse::build(status);
+    for (name, value) in &head.headers {
+        translated.append_header((name.as_str(), value.as_bytes()));
+    }
+    // actix-web writes this header itself, and only so.
+    if head.headers.contains_key(http::header::CONNECTION) {
+        translated.force_close();
+    }
+    translated.body(body)
+}

@@ -1,0 +1,90 @@
+//! Resumable uploads for [warp](https://docs.rs/warp) applications, by the
+//! [tus protocol 1.0.0](https://tus.io/protocols/resumable-upload).
+//!
+//! ```no_run
+//! use warp::Filter;
+//! use warp_tus::{Sqlite, Tus};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let tus = Tus::builder(Sqlite::open("uploads-data")?).build();
+//!     let app = warp::path("files").and(warp_tus::filter(tus));
+//!     Ok(warp::serve(app).run(([127, 0, 0, 1], 8080)).await)
+//! }
+//! ```
+//!
+//! The filter takes what is left of the path, below as many segments as you like; `Location` follows. It
+//! answers every request that reaches it, refusals included, and never rejects: put it behind the path
+//! that is its own, and combine it by `or`. warp hands no extensions to filters: [`filter_with`] takes a filter
+//! that makes those that the [`Hooks`] see (the user, say).
+//!
+//! warp does not pass on the trailers of a request, so that the extension `checksum-trailer` is off here.
+//!
+//! # Features
+//!
+//! `sqlite` (on by default): the storage [`Sqlite`]. `sha256`, `sha512`, `md5`, `crc32`: checksum
+//! algorithms beside `sha1`.
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http::{Extensions, HeaderMap, Method, Request, Response};
+use warp::{
+    Filter,
+    filters::BoxedFilter,
+    path::{FullPath, Tail},
+};
+
+pub use tus_service::*;
+#[cfg(feature = "sqlite")]
+pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};
+
+/// The endpoint at the path that was matched before, with and without a slash at its end.
+pub fn filter(tus: Tus) -> BoxedFilter<(Response<Bytes>,)> {
+    filter_with(tus, warp::any().map(Extensions::new).boxed())
+}
+
+/// The endpoint; `extensions` makes those that the [`Hooks`] see. Where it rejects, the endpoint does.
+pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFilter<(Response<Bytes>,)> {
+    let tus = tus.without(Extension::ChecksumTrailer);
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::method()
+        .and(warp::path::full())
+        .and(warp::path::tail())
+        .and(query)
+        .and(warp::header::headers_cloned())
+        .and(extensions)
+        .and(warp::body::stream())
+        .then(move |method, path: FullPath, rest: Tail, query: String, headers, extensions, stream| {
+            let tus = tus.clone();
+            async move {
+                let mount = mount(path.as_str(), rest.as_str()).to_owned();
+                match translated(method, &path, &query, headers, extensions, stream) {
+                    Ok(request) => tus.handle(request, &mount).await,
+                    Err(error) => bad_request(&error),
+                }
+            }
+        })
+        .boxed()
+}
+
+/// The request as the driver takes it: warp hands its pieces over one by one.
+fn translated<S: Stream>(
+    method: Method,
+    path: &FullPath,
+    query: &str,
+    headers: HeaderMap,
+    extensions: Extensions,
+    stream: S,
+) -> Result<Request<StreamBody<std::pin::Pin<Box<S>>>>, http::Error> {
+    let target = if query.is_empty() { path.as_str().to_owned() } else { format!("{}?{query}", path.as_str()) };
+    let mut request = Request::builder().method(method).uri(target).body(StreamBody(Box::pin(stream)))?;
+    *request.headers_mut() = headers;
+    *request.extensions_mut() = extensions;
+    Ok(request)
+}
+
+fn bad_request(error: &http::Error) -> Response<Bytes> {
+    let mut response = Response::new(error.to_string().into());
+    *response.status_mut() = http::StatusCode::BAD_REQUEST;
+    response
+}

@@ -1,0 +1,36 @@
+//! cargo run --release --example actix_web
+//!
+//! A server for resumable uploads: the endpoint at /files, and a page to upload from at /.
+
+use std::time::Duration;
+
+use actix_web::{App, HttpServer, web};
+use actix_web_tus::{Sqlite, Tus};
+use example_shared::{Failed, PAGE, Settings, stop_signal};
+
+#[actix_web::main]
+async fn main() -> Result<(), Failed> {
+    example_shared::log();
+    let settings = Settings::from_env()?;
+
+    let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
+    let tus = Tus::builder(sqlite).config(settings.config).build();
+    let files = tus.clone();
+    let app = move || {
+        let page = web::get().to(async || web::Html::new(PAGE));
+        App::new().route("/", page).service(actix_web_tus::scope("/files", files.clone()))
+    };
+
+    let server = HttpServer::new(app).disable_signals().bind(&settings.address)?;
+    for address in server.addrs() {
+        eprintln!("listening on http://{address}");
+    }
+    let server = server.run();
+    let handle = server.handle();
+    actix_web::rt::spawn(async move {
+        stop_signal().await;
+        tus.shutdown(Duration::from_secs(10)).await;
+        handle.stop(true).await;
+    });
+    Ok(server.await?)
+}

@@ -1,0 +1,29 @@
+//! cargo run --release --example warp
+//!
+//! A server for resumable uploads: the endpoint at /files, and a page to upload from at /.
+
+use std::time::Duration;
+
+use example_shared::{Failed, PAGE, Settings, stop_signal};
+use warp::Filter;
+use warp_tus::{Sqlite, Tus};
+
+#[tokio::main]
+async fn main() -> Result<(), Failed> {
+    example_shared::log();
+    let settings = Settings::from_env()?;
+
+    let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
+    let tus = Tus::builder(sqlite).config(settings.config).build();
+    let page = warp::path::end().and(warp::get()).map(|| warp::reply::html(PAGE));
+    let app = page.or(warp::path("files").and(warp_tus::filter(tus.clone())));
+
+    let listener = tokio::net::TcpListener::bind(&settings.address).await?;
+    eprintln!("listening on http://{}", listener.local_addr()?);
+    let stop = async move {
+        stop_signal().await;
+        tus.shutdown(Duration::from_secs(10)).await;
+    };
+    warp::serve(app).incoming(listener).graceful(stop).run().await;
+    Ok(())
+}
