@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tus_core::{Failure, Final, Kind, MAX_LENGTH, Metadata, Upload, UploadId};
 
-use crate::{Storage, StorageError, Writer};
+use crate::{State, Storage, StorageError, Writer};
 
 /// Checks an empty storage. It must hold nothing else meanwhile, and is empty again at the end.
 ///
@@ -34,10 +34,10 @@ pub async fn check(storage: Arc<dyn Storage>) {
     a_removed_upload_is_gone(storage).await;
     parts_are_joined_in_order(storage).await;
     a_failed_join_changes_nothing(storage).await;
-    what_is_due_is_found(storage).await;
+    uploads_are_listed_by_state(storage).await;
     what_is_expired_is_found(storage).await;
     uploads_do_not_mix(storage).await;
-    assert_eq!(storage.due(None, 10).await.unwrap(), [], "nothing is left");
+    assert_eq!(storage.list(State::Due, None, 10).await.unwrap(), [], "nothing is left");
     assert_eq!(storage.expired(at(u32::MAX.into()), 10).await.unwrap(), [], "nothing is left");
 }
 
@@ -256,21 +256,25 @@ async fn a_failed_join_changes_nothing(storage: &dyn Storage) {
     storage.remove(&partial.id, None).await.unwrap();
 }
 
-async fn what_is_due_is_found(storage: &dyn Storage) {
+async fn uploads_are_listed_by_state(storage: &dyn Storage) {
     let whole = created(storage, Upload { length: Some(1), ..single("due-b") }).await;
     created(storage, single("due-unfinished")).await;
     let partial = created(storage, Upload { kind: Kind::Partial, length: Some(0), ..single("due-partial") }).await;
     created(storage, final_of("due-c", std::slice::from_ref(&partial))).await;
     created(storage, Upload { length: Some(0), ..single("due-a") }).await;
-    assert_eq!(ids(storage.due(None, 10).await.unwrap()), ["due-a", "due-c"]);
+    assert_eq!(ids(storage.list(State::Due, None, 10).await.unwrap()), ["due-a", "due-c"]);
     appended(storage, &whole, b"x").await;
-    assert_eq!(ids(storage.due(None, 2).await.unwrap()), ["due-a", "due-b"]);
-    assert_eq!(ids(storage.due(Some(&id("due-b")), 2).await.unwrap()), ["due-c"]);
+    assert_eq!(ids(storage.list(State::Due, None, 2).await.unwrap()), ["due-a", "due-b"]);
+    assert_eq!(ids(storage.list(State::Due, Some(&id("due-b")), 2).await.unwrap()), ["due-c"]);
     for _ in 0..2 {
         storage.finish(&whole.id).await.unwrap();
     }
     assert!(storage.load(&whole.id).await.unwrap().unwrap().finished);
-    assert_eq!(ids(storage.due(None, 10).await.unwrap()), ["due-a", "due-c"]);
+    assert_eq!(ids(storage.list(State::Due, None, 10).await.unwrap()), ["due-a", "due-c"]);
+    let listed = async |state| ids(storage.list(state, None, 10).await.unwrap());
+    assert_eq!(listed(State::Any).await, ["due-a", "due-b", "due-c", "due-partial", "due-unfinished"]);
+    assert_eq!(listed(State::Complete).await, ["due-a", "due-b", "due-partial"]);
+    assert_eq!(listed(State::Unfinished).await, ["due-c", "due-unfinished"]);
     for name in ["due-a", "due-b", "due-c", "due-unfinished", "due-partial"] {
         storage.remove(&id(name), None).await.unwrap();
     }

@@ -7,7 +7,10 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep_until, timeout_at},
+};
 use tus_core::{
     Extension, Failure, Kind, Rejection, Upload, UploadId,
     server::{
@@ -16,14 +19,14 @@ use tus_core::{
 };
 
 use crate::{
-    StorageError, Writer, housekeeping,
+    Cause, StorageError, Writer, housekeeping,
     locks::Held,
     pump::{Batch, Intake, pump},
     service::Inner,
 };
 
 /// How long a request waits for an older one on the same upload.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a body that is to be cut short may still come: in all, and from one piece to the next.
 const CUT_TOTAL: Duration = Duration::from_millis(50);
@@ -42,6 +45,8 @@ pub(crate) struct Driver<'a> {
 struct Appending {
     upload: Upload,
     writer: Option<Box<dyn Writer>>,
+    /// The hook that tells the application how far it is.
+    progress: Option<JoinHandle<()>>,
 }
 
 /// The head and the body of a request that nobody sent.
@@ -97,8 +102,10 @@ impl<'a> Driver<'a> {
     }
 
     async fn authorize(&mut self, authorize: Authorize) -> Step {
-        let answer = self.service.hooks.authorize(authorize.operation(), authorize.upload(), self.head).await;
-        authorize.done(answer)
+        let hooks = &self.service.hooks;
+        let asked = hooks.authorize(authorize.operation(), authorize.upload(), self.head);
+        let answer = self.service.guarded("authorize", asked).await;
+        authorize.done(answer.flatten())
     }
 
     async fn hold(&mut self, hold: Hold) -> Step {
@@ -120,8 +127,9 @@ impl<'a> Driver<'a> {
     }
 
     async fn create(&mut self, mut create: Create) -> Step {
-        let answer = self.service.hooks.before_create(create.upload(), self.head).await;
-        let id = answer.and_then(|()| match create.upload().id.take() {
+        let asked = self.service.hooks.hooks.before_create(create.upload(), self.head);
+        let answer = self.service.guarded("before_create", asked).await;
+        let id = answer.flatten().and_then(|()| match create.upload().id.take() {
             Some(chosen) => Ok(chosen),
             None => random_id(),
         });
@@ -137,6 +145,7 @@ impl<'a> Driver<'a> {
         let stored = self.service.storage.create(upload).await.map_err(|error| failure(&upload.id, &error));
         if stored.is_ok() {
             tracing::info!(upload = %upload.id, length = upload.length, "created");
+            let _ = self.service.guarded("created", self.service.hooks.hooks.created(upload)).await;
         }
         store.done(stored)
     }
@@ -144,7 +153,7 @@ impl<'a> Driver<'a> {
     async fn receive(&mut self, mut receive: Receive) -> Step {
         let leave = self.held.as_ref().map(Held::asked_to_leave).unwrap_or_default();
         let stopping = self.service.stopping.clone();
-        self.appending = Some(Appending { upload: receive.upload().clone(), writer: None });
+        self.appending = Some(Appending { upload: receive.upload().clone(), writer: None, progress: None });
         self.intake.open();
         let mut silent_since = Instant::now();
         // When the first byte came that no checkpoint covers.
@@ -218,6 +227,7 @@ impl<'a> Driver<'a> {
 
     /// Whether there is nothing more to ask for until new bytes come.
     async fn checkpoint(&mut self, receive: &Receive) -> Result<bool, Interruption> {
+        self.tell_progress(receive.progress());
         let Some(upload) = receive.checkpoint(SystemTime::now()) else {
             return Ok(true);
         };
@@ -226,6 +236,20 @@ impl<'a> Driver<'a> {
             Err(error) => Err(error),
         };
         saved.map_err(|error| self.failed(&error))
+    }
+
+    /// Beside the stream, which does not wait for the application.
+    fn tell_progress(&mut self, upload: Upload) {
+        let Some(appending) = &mut self.appending else {
+            return;
+        };
+        if appending.progress.as_ref().is_none_or(JoinHandle::is_finished) {
+            let service = self.service.clone();
+            let tell = async move {
+                let _ = service.guarded("progress", service.hooks.hooks.progress(&upload)).await;
+            };
+            appending.progress = Some(tokio::spawn(tell));
+        }
     }
 
     fn failed(&self, error: &StorageError) -> Interruption {
@@ -252,7 +276,10 @@ impl<'a> Driver<'a> {
             Ok(writer) => writer.commit(upload).await,
             Err(error) => Err(error),
         };
-        self.appending = None;
+        // What comes next must not be told before it.
+        if let Some(progress) = self.appending.take().and_then(|appending| appending.progress) {
+            let _ = progress.await;
+        }
         let committed = committed.map_err(|error| failure(&upload.id, &error));
         if committed.is_ok() && upload.kind == Kind::Partial && upload.is_complete() {
             self.resume_finals(upload);
@@ -276,29 +303,47 @@ impl<'a> Driver<'a> {
 
     async fn finish(&mut self, finish: Finish) -> Step {
         let upload = finish.upload();
-        tracing::info!(upload = %upload.id, length = upload.offset, "finished");
-        let answer = self.service.hooks.finished(upload).await;
+        let (service, id) = (self.service, &upload.id);
+        let answer = service.guarded("before_finish", service.hooks.hooks.before_finish(upload)).await.flatten();
         match &answer {
-            Ok(_) => {
-                // Where this is not recorded the application is told again, as it has been promised.
-                if let Err(error) = self.service.storage.finish(&upload.id).await {
-                    failure(&upload.id, &error);
-                }
-            }
             Err(rejection) => {
-                tracing::warn!(upload = %upload.id, status = %rejection.status(), "the application did not take it");
+                tracing::warn!(upload = %id, status = %rejection.status(), "the application does not take it");
+            }
+            Ok(_) => {
+                tracing::info!(upload = %id, length = upload.offset, "finished");
+                self.tell_finished(upload).await;
             }
         }
         finish.done(answer)
     }
 
+    /// Where it fails, or is not recorded, the application is told again, as it has been promised.
+    async fn tell_finished(&mut self, upload: &Upload) {
+        let (service, id) = (self.service, &upload.id);
+        match service.guarded("finished", service.hooks.finished(upload)).await {
+            Ok(Ok(())) => {
+                if let Err(error) = service.storage.finish(id).await {
+                    failure(id, &error);
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::error!(upload = %id, %error, "the application's hook failed; it is called again")
+            }
+            Err(_) => {}
+        }
+    }
+
     async fn terminate(&mut self, terminate: Terminate) -> Step {
         self.appending = None;
-        let id = &terminate.upload().id;
-        let removed = self.service.storage.remove(id, None).await.map_err(|error| failure(id, &error));
-        if removed.is_ok() {
-            tracing::info!(upload = %id, "terminated");
+        let (service, upload, asked) = (self.service, terminate.upload(), terminate.is_asked());
+        if asked {
+            let asked = service.hooks.hooks.before_terminate(upload, self.head);
+            if let Err(rejection) = service.guarded("before_terminate", asked).await.flatten() {
+                return terminate.rejected(rejection);
+            }
         }
+        let cause = if asked { Cause::Client } else { Cause::Failed };
+        let removed = service.remove(upload, None, cause).await.map_err(|error| failure(&upload.id, &error));
         terminate.done(removed)
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tus_core::{Failure, Kind, Upload, UploadId};
 
-use crate::service::Inner;
+use crate::{Cause, State, service::Inner};
 
 /// Records that are fetched at once.
 const PAGE: usize = 256;
@@ -39,7 +39,7 @@ pub(crate) async fn resume_finals_of(service: Arc<Inner>, partial: UploadId) {
 async fn resume(service: &Arc<Inner>, wanted: impl Fn(&Upload) -> bool) {
     let mut after = None;
     loop {
-        let page = match service.storage.due(after.as_ref(), PAGE).await {
+        let page = match service.storage.list(State::Due, after.as_ref(), PAGE).await {
             Ok(page) => page,
             Err(error) => return tracing::error!(%error, "uploads that are due could not be listed"),
         };
@@ -66,11 +66,13 @@ async fn sweep(service: &Arc<Inner>) {
             let Some(_held) = service.locks.try_hold(id) else {
                 continue;
             };
-            match service.storage.remove(id, Some(now)).await {
-                Ok(()) => {
-                    removed += 1;
-                    tracing::info!(upload = %id, "expired");
-                }
+            let expired = match service.storage.load(id).await {
+                Ok(Some(upload)) => service.remove(&upload, Some(now), Cause::Expired).await,
+                Ok(None) => continue,
+                Err(error) => Err(error),
+            };
+            match expired {
+                Ok(()) => removed += 1,
                 Err(error) if matches!(error.failure(), Failure::NotFound | Failure::Conflict) => {}
                 Err(error) => tracing::error!(upload = %id, %error, "an expired upload could not be removed"),
             }

@@ -9,6 +9,7 @@
 //! the body into a channel, and a task of its own owns the machine and the storage: it commits what came,
 //! whatever becomes of the future.
 
+mod api;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod driver;
@@ -21,10 +22,10 @@ mod service;
 mod storage;
 mod stream_body;
 
-pub use hooks::Hooks;
+pub use hooks::{Cause, Hooks};
 pub use memory::Memory;
 pub use service::{Builder, Tus, mount};
-pub use storage::{Storage, StorageError, Writer};
+pub use storage::{State, Storage, StorageError, Writer};
 pub use stream_body::StreamBody;
 pub use tus_core::{
     Algorithm, Checksum, Config, Cors, Extension, Failure, Final, InvalidBaseUrl, InvalidMetadata, InvalidUploadId,

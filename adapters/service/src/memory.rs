@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tus_core::{Failure, Kind, Upload, UploadId};
 
-use crate::{Storage, StorageError, Writer};
+use crate::{State, Storage, StorageError, Writer};
 
 /// A storage in memory. Its uploads go with the process. A clone is the same storage.
 #[derive(Debug, Clone, Default)]
@@ -96,11 +96,11 @@ impl Storage for Memory {
         Ok(Bytes::copy_from_slice(&entry.bytes[start as usize..end as usize]))
     }
 
-    async fn due(&self, after: Option<&UploadId>, limit: usize) -> Result<Vec<Upload>, StorageError> {
+    async fn list(&self, state: State, after: Option<&UploadId>, limit: usize) -> Result<Vec<Upload>, StorageError> {
         let entries = self.entries();
         let uploads = entries.values().map(|entry| &entry.upload);
-        let due = uploads.filter(|upload| upload.is_due() && after.is_none_or(|after| upload.id > *after));
-        Ok(due.take(limit).cloned().collect())
+        let listed = uploads.filter(|upload| state.includes(upload) && after.is_none_or(|after| upload.id > *after));
+        Ok(listed.take(limit).cloned().collect())
     }
 
     async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<UploadId>, StorageError> {

@@ -2,21 +2,27 @@
 
 use std::{
     fmt,
+    panic::AssertUnwindSafe,
     pin::{Pin, pin},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version, header, request::Parts};
+use futures_util::{FutureExt, TryFutureExt};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body;
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tus_core::{Config, Extension, Failure, Refusal, UploadId, server};
+use tus_core::{
+    Config, Extension, Failure, Refusal, Rejection, Upload, UploadId,
+    server::{self, Operation},
+};
 
 use crate::{
-    Hooks, Storage,
+    Cause, Hooks, Storage, StorageError,
     driver::{Driver, unasked},
+    hooks::AllHooks,
     housekeeping,
     locks::Locks,
     pump::{Intake, pump},
@@ -25,7 +31,7 @@ use crate::{
 /// An endpoint for resumable uploads. A clone is the same endpoint.
 #[derive(Clone)]
 pub struct Tus {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     config: Arc<Config>,
 }
 
@@ -33,7 +39,8 @@ pub(crate) struct Inner {
     /// What holds where no request is: extensions that a framework cannot carry are still on.
     pub(crate) config: Arc<Config>,
     pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) hooks: Arc<dyn Hooks>,
+    pub(crate) hooks: AllHooks,
+    pub(crate) hook_timeout: Duration,
     pub(crate) locks: Locks,
     pub(crate) body_timeout: Duration,
     pub(crate) checkpoint_interval: Duration,
@@ -62,7 +69,8 @@ impl Tus {
         Builder {
             config: Config::default(),
             storage,
-            hooks: Arc::new(()),
+            hooks: AllHooks { hooks: Arc::new(()), authorize: None, finished: None },
+            hook_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             checkpoint_interval: Duration::from_millis(500),
             sweep_interval: Duration::from_secs(60),
@@ -128,6 +136,30 @@ impl Tus {
 }
 
 impl Inner {
+    /// What a hook says, or a `500` where it panics or hangs: the application must not take the server
+    /// or an upload down.
+    pub(crate) async fn guarded<T>(&self, hook: &'static str, call: impl Future<Output = T>) -> Result<T, Rejection> {
+        match timeout(self.hook_timeout, AssertUnwindSafe(call).catch_unwind()).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(_)) => tracing::error!(hook, "a hook panicked"),
+            Err(_) => tracing::error!(hook, "a hook took too long"),
+        }
+        Err(Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the application could not answer\n"))
+    }
+
+    /// Deletes an upload that is held, and tells the application.
+    pub(crate) async fn remove(
+        &self,
+        upload: &Upload,
+        expired_at: Option<SystemTime>,
+        cause: Cause,
+    ) -> Result<(), StorageError> {
+        self.storage.remove(&upload.id, expired_at).await?;
+        tracing::info!(upload = %upload.id, "{}", if cause == Cause::Expired { "expired" } else { "terminated" });
+        let _ = self.guarded("terminated", self.hooks.hooks.terminated(upload, cause)).await;
+        Ok(())
+    }
+
     /// Takes up what was left undone on an upload, if nobody is at it.
     pub(crate) async fn resume(self: &Arc<Self>, id: &UploadId) {
         let Some(held) = self.locks.try_hold(id) else {
@@ -201,7 +233,8 @@ pub fn mount<'a>(full: &'a str, rest: &str) -> &'a str {
 pub struct Builder {
     config: Config,
     storage: Arc<dyn Storage>,
-    hooks: Arc<dyn Hooks>,
+    hooks: AllHooks,
+    hook_timeout: Duration,
     body_timeout: Duration,
     checkpoint_interval: Duration,
     sweep_interval: Duration,
@@ -216,7 +249,33 @@ impl Builder {
 
     /// The application's say.
     pub fn hooks(mut self, hooks: impl Hooks) -> Self {
-        self.hooks = Arc::new(hooks);
+        self.hooks.hooks = Arc::new(hooks);
+        self
+    }
+
+    /// Asks a closure first whether something may be done: [`Hooks::authorize`] where nothing has to be awaited.
+    pub fn authorize<F>(mut self, authorize: F) -> Self
+    where
+        F: Fn(Operation, Option<&Upload>, &Parts) -> Result<(), Rejection> + Send + Sync + 'static,
+    {
+        self.hooks.authorize = Some(Box::new(authorize));
+        self
+    }
+
+    /// Tells a closure first that an upload is whole: see [`Hooks::finished`].
+    pub fn finished<F, R, E>(mut self, finished: F) -> Self
+    where
+        F: Fn(Upload) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+    {
+        self.hooks.finished = Some(Box::new(move |upload| Box::pin(finished(upload).map_err(Into::into))));
+        self
+    }
+
+    /// How long a hook may take; 30 s by default.
+    pub fn hook_timeout(mut self, timeout: Duration) -> Self {
+        self.hook_timeout = timeout;
         self
     }
 
@@ -250,6 +309,7 @@ impl Builder {
             config: config.clone(),
             storage: self.storage,
             hooks: self.hooks,
+            hook_timeout: self.hook_timeout,
             locks: Locks::default(),
             body_timeout: self.body_timeout,
             checkpoint_interval: self.checkpoint_interval,

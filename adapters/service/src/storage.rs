@@ -67,13 +67,40 @@ pub trait Storage: Send + Sync + 'static {
     /// of them; none at all only where there are none.
     async fn read(&self, upload: &Upload, range: Range<u64>) -> Result<Bytes, StorageError>;
 
-    /// Up to `limit` uploads for which [`Upload::is_due`] holds, in the order of their ids, beginning
-    /// after `after`. It costs no more where there are many others.
-    async fn due(&self, after: Option<&UploadId>, limit: usize) -> Result<Vec<Upload>, StorageError>;
+    /// Up to `limit` uploads in a state, in the order of their ids, beginning after `after`.
+    ///
+    /// For [`State::Due`] it costs no more where there are many others.
+    async fn list(&self, state: State, after: Option<&UploadId>, limit: usize) -> Result<Vec<Upload>, StorageError>;
 
     /// Up to `limit` uploads that are expired by `now`, those first that expired first. It costs no more
     /// where there are many others.
     async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<UploadId>, StorageError>;
+}
+
+/// Which uploads are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// All of them.
+    Any,
+    /// Those that wait for bytes, or for their parts.
+    Unfinished,
+    /// Those of which every byte is there, partial uploads included.
+    Complete,
+    /// Those for which [`Upload::is_due`] holds.
+    Due,
+}
+
+impl State {
+    /// Whether an upload is in this state.
+    pub fn includes(self, upload: &Upload) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Unfinished => !upload.is_complete(),
+            Self::Complete => upload.is_complete(),
+            Self::Due => upload.is_due(),
+        }
+    }
 }
 
 /// Adds bytes to one upload.

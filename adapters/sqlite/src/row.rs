@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, types::Type};
-use tus_service::{Failure, Final, Kind, Metadata, StorageError, Upload, UploadId};
+use tus_service::{Failure, Final, Kind, Metadata, State, StorageError, Upload, UploadId};
 
 use crate::database::sql_error;
 
@@ -128,12 +128,19 @@ pub(crate) fn removed(connection: &Connection) -> Result<Vec<UploadId>, StorageE
     ids(connection, "SELECT id FROM removed", &[])
 }
 
-pub(crate) fn due(
+pub(crate) fn list(
     connection: &Connection,
+    state: State,
     after: Option<&UploadId>,
     limit: usize,
 ) -> Result<Vec<Upload>, StorageError> {
-    let sql = format!("SELECT {COLUMNS} FROM uploads WHERE due AND id > ?1 ORDER BY id LIMIT ?2");
+    let condition = match state {
+        State::Any => "TRUE",
+        State::Unfinished => "length IS NOT upload_offset",
+        State::Complete => "length IS upload_offset",
+        _ => "due",
+    };
+    let sql = format!("SELECT {COLUMNS} FROM uploads WHERE {condition} AND id > ?1 ORDER BY id LIMIT ?2");
     let mut statement = connection.prepare_cached(&sql).map_err(sql_error)?;
     let rows = statement.query_map((after.map_or("", UploadId::as_str), limit), read).map_err(sql_error)?;
     rows.collect::<Result<_, _>>().map_err(sql_error)

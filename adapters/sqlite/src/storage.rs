@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tus_service::{Failure, Kind, Storage, StorageError, Upload, UploadId, Writer, async_trait};
+use tus_service::{Failure, Kind, State, Storage, StorageError, Upload, UploadId, Writer, async_trait};
 
 use crate::{
     database::Database,
@@ -71,6 +71,31 @@ impl Sqlite {
     /// stays until it is removed.
     pub fn path(&self, id: &UploadId) -> PathBuf {
         self.0.files.path(id)
+    }
+
+    /// Takes the file of a complete upload away: moves it to `target`, on the same file system, and
+    /// deletes the upload's record.
+    ///
+    /// Where the process dies in between, the file is at `target` and the record is still there; taking it
+    /// again then finishes the work.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::NotFound`] where there is no such upload, [`Failure::Conflict`] where it is not complete, and
+    /// the system's reason where the file cannot be moved.
+    pub async fn take(&self, id: &UploadId, target: impl AsRef<Path>) -> Result<(), StorageError> {
+        let (inner, moved, target) = (self.0.clone(), id.clone(), target.as_ref().to_owned());
+        blocking(move || {
+            if !inner.current(&moved)?.is_complete() {
+                return Err(Failure::Conflict.into());
+            }
+            match std::fs::rename(inner.files.path(&moved), &target) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && target.exists() => Ok(()),
+                renamed => Ok(renamed?),
+            }
+        })
+        .await?;
+        Storage::remove(self, id, None).await
     }
 
     /// Deletes files of uploads that are removed, where that was not done in time.
@@ -179,9 +204,13 @@ impl Storage for Sqlite {
             let Some(upload) = inner.database.read(|connection| row::select(connection, &id))? else {
                 return Ok((None, 0));
             };
-            // The file of a finished upload is the application's: it may have taken it away.
-            let counts = upload.offset > 0 && !upload.finished;
-            let length = if counts { inner.files.length(&id)?.unwrap_or(0) } else { upload.offset };
+            // The file of an upload that is whole is the application's: it may have taken it away.
+            let is_whole = upload.is_complete() && upload.kind != Kind::Partial;
+            let length = match inner.files.length(&id)? {
+                _ if upload.offset == 0 || upload.finished => upload.offset,
+                None if is_whole => upload.offset,
+                length => length.unwrap_or(0),
+            };
             Ok((Some(upload), length))
         })
         .await?;
@@ -238,9 +267,9 @@ impl Storage for Sqlite {
         .await
     }
 
-    async fn due(&self, after: Option<&UploadId>, limit: usize) -> Result<Vec<Upload>, StorageError> {
+    async fn list(&self, state: State, after: Option<&UploadId>, limit: usize) -> Result<Vec<Upload>, StorageError> {
         let (inner, after) = (self.0.clone(), after.cloned());
-        blocking(move || inner.database.read(|connection| row::due(connection, after.as_ref(), limit))).await
+        blocking(move || inner.database.read(|connection| row::list(connection, state, after.as_ref(), limit))).await
     }
 
     async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<UploadId>, StorageError> {

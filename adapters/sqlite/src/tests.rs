@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use rusqlite::Connection;
 use tempfile::TempDir;
-use tus_service::{Failure, Kind, Metadata, Storage, StorageError, Upload, UploadId, conformance};
+use tus_service::{Failure, Kind, Metadata, State, Storage, StorageError, Upload, UploadId, conformance};
 
 use crate::{Durability, OpenError, Sqlite};
 
@@ -82,7 +82,7 @@ async fn uploads_outlive_a_restart() {
     assert_eq!(sqlite.load(&upload.id).await.unwrap().as_ref(), Some(&upload));
     let whole = appended(&sqlite, &upload, b"world").await.unwrap();
     assert_eq!(fs::read(sqlite.path(&whole.id)).unwrap(), b"hello world");
-    assert_eq!(sqlite.due(None, 9).await.unwrap(), [whole]);
+    assert_eq!(sqlite.list(State::Due, None, 9).await.unwrap(), [whole]);
 }
 
 #[tokio::test]
@@ -105,8 +105,9 @@ async fn a_file_shorter_than_its_row_sets_the_offset_back() {
     let whole = appended(&sqlite, &back, b"o world").await.unwrap();
     assert_eq!(content(&sqlite, &whole).await, "hello world");
 
-    fs::remove_file(sqlite.path(&upload.id)).unwrap();
-    assert_eq!(sqlite.load(&upload.id).await.unwrap().unwrap().offset, 0);
+    let half = stored(&sqlite, "missing", Some(11), b"hello").await;
+    fs::remove_file(sqlite.path(&half.id)).unwrap();
+    assert_eq!(sqlite.load(&half.id).await.unwrap().unwrap().offset, 0);
 }
 
 #[tokio::test]
@@ -120,6 +121,30 @@ async fn a_finished_upload_whose_file_was_moved_away_stays_whole() {
     let error = sqlite.read(&upload, 0..5).await.unwrap_err();
     assert!(error.to_string().contains("moved"), "{error}");
     sqlite.remove(&upload.id, None).await.unwrap();
+    assert_eq!(sqlite.load(&upload.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_complete_upload_is_taken_away() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let upload = stored(&sqlite, "taken", Some(5), b"hello").await;
+    let target = directory.path().join("film");
+    assert_eq!(failure(sqlite.take(&id("none"), &target).await), Failure::NotFound);
+    let half = stored(&sqlite, "half", Some(5), b"hell").await;
+    assert_eq!(failure(sqlite.take(&half.id, &target).await), Failure::Conflict);
+    assert_eq!(failure(sqlite.take(&upload.id, directory.path().join("no/such")).await), Failure::Internal);
+    assert!(sqlite.path(&upload.id).exists(), "nothing is lost");
+    sqlite.take(&upload.id, &target).await.unwrap();
+    assert_eq!(fs::read(&target).unwrap(), b"hello");
+    assert_eq!(sqlite.load(&upload.id).await.unwrap(), None);
+
+    // The process died when the file was moved and the record was not deleted yet.
+    let upload = stored(&sqlite, "taken", Some(5), b"hello").await;
+    fs::rename(sqlite.path(&upload.id), &target).unwrap();
+    assert_eq!(sqlite.list(State::Due, None, 9).await.unwrap(), std::slice::from_ref(&upload));
+    assert!(sqlite.load(&upload.id).await.unwrap().unwrap().is_complete());
+    sqlite.take(&upload.id, &target).await.unwrap();
     assert_eq!(sqlite.load(&upload.id).await.unwrap(), None);
 }
 
@@ -188,7 +213,7 @@ async fn many_at_once_share_the_database() {
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!(handles[0].due(None, 100).await.unwrap().len(), 64);
+    assert_eq!(handles[0].list(State::Due, None, 100).await.unwrap().len(), 64);
 }
 
 #[tokio::test]

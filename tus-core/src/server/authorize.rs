@@ -42,6 +42,8 @@ enum Asked {
         next: usize,
     },
     Existing(Upload, Then),
+    /// There is no such upload, and the client may be told so.
+    Absent(Operation, Refusal),
 }
 
 impl Authorize {
@@ -51,6 +53,10 @@ impl Authorize {
 
     pub(super) fn partials(exchange: Box<Exchange>, creation: Creation, partials: Vec<Upload>) -> Step {
         Self::next_partial(exchange, creation, partials, 0)
+    }
+
+    pub(super) fn absent(exchange: Box<Exchange>, operation: Operation, refusal: Refusal) -> Step {
+        Step::Authorize(Self { exchange, asked: Asked::Absent(operation, refusal) })
     }
 
     pub(super) fn existing(exchange: Box<Exchange>, upload: Upload, then: Then) -> Step {
@@ -63,13 +69,14 @@ impl Authorize {
             Asked::Creation(_) => Operation::Create,
             Asked::Partials { .. } => Operation::Concatenate,
             Asked::Existing(_, then) => then.operation(),
+            Asked::Absent(operation, _) => *operation,
         }
     }
 
-    /// The upload that it is to be done to; `None` where there is none yet.
+    /// The upload that it is to be done to; `None` where there is none, yet or any more.
     pub fn upload(&self) -> Option<&Upload> {
         match &self.asked {
-            Asked::Creation(_) => None,
+            Asked::Creation(_) | Asked::Absent(..) => None,
             Asked::Partials { partials, next, .. } => partials.get(*next),
             Asked::Existing(upload, _) => Some(upload),
         }
@@ -83,6 +90,7 @@ impl Authorize {
         }
         match asked {
             Asked::Existing(upload, then) => Hold::of(exchange, upload, then),
+            Asked::Absent(_, refusal) => exchange.refuse(refusal),
             Asked::Partials { creation, partials, next } => Self::next_partial(exchange, creation, partials, next + 1),
             Asked::Creation(creation) => match &creation.upload.kind {
                 Kind::Final(parts) => {

@@ -33,6 +33,10 @@ impl Load {
         let Self { exchange, then, .. } = self;
         match loaded.map_err(Refusal::from).and_then(|upload| present(upload, exchange.now)) {
             Ok(upload) => Authorize::existing(exchange, upload, then),
+            // Who may not ask is not to learn whether there is such an upload.
+            Err(refusal @ (Refusal::NotFound | Refusal::Expired)) => {
+                Authorize::absent(exchange, then.operation(), refusal)
+            }
             Err(refusal) => exchange.refuse(refusal),
         }
     }

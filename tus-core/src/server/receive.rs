@@ -95,6 +95,11 @@ impl Receive {
         Some(self.advanced(self.received, now)).filter(|upload| counts && !upload.is_complete())
     }
 
+    /// The record as it would be with all bytes so far: how far the upload is, committed or not.
+    pub fn progress(&self) -> Upload {
+        self.advanced(self.received, self.exchange.now)
+    }
+
     /// Goes on when the body has ended.
     pub fn end(mut self, end: End, now: SystemTime) -> Step {
         match end {
@@ -122,7 +127,9 @@ impl Receive {
         };
         let kept = if matches!(self.body.verify, Verify::Nothing) { stored } else { 0 };
         // A client that is told where its new upload is, and how far it got, can go on: that beats an error.
-        if let Ending::Appended = self.ending {
+        // So does the truth where the last byte came before the interruption.
+        let whole = self.length == Some(self.upload.offset + kept);
+        if matches!(self.ending, Ending::Appended) && !whole {
             self.ending = Ending::Broken(why.refusal(self.upload.offset + kept));
         }
         self.commit(kept, now)

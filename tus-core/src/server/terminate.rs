@@ -1,7 +1,7 @@
 //! An upload goes away: because a client asked, or because creating it came to nothing.
 
 use super::{Step, Stored, exchange::Exchange, tus::Outcome};
-use crate::{Failure, Refusal, Upload};
+use crate::{Failure, Refusal, Rejection, Upload};
 
 /// Delete an upload: its record and its bytes.
 #[must_use]
@@ -24,6 +24,16 @@ impl Terminate {
     /// The upload to delete.
     pub fn upload(&self) -> &Upload {
         &self.upload
+    }
+
+    /// Whether a client asked for it, so that the application may object.
+    pub fn is_asked(&self) -> bool {
+        self.undo.is_none()
+    }
+
+    /// Goes on with the application's objection: the upload stays.
+    pub fn rejected(self, rejection: Rejection) -> Step {
+        self.exchange.refuse(Refusal::Rejected(rejection))
     }
 
     /// Goes on when that is done.

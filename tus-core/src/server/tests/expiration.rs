@@ -131,7 +131,7 @@ fn an_expired_upload_is_gone_and_one_that_was_removed_is_not_found() {
     let id = world.upload(b"hello", 100);
     world.wait(HOUR);
     world.head(&id).send().says(410, "expired").lacks("upload-offset");
-    assert_eq!(world.path(), "Load Respond");
+    assert_eq!(world.path(), "Load Authorize Respond");
     world.patch(&id).offset(5).body(b"!").send().says(410, "expired");
     world.delete(&id).send().says(410, "expired");
     assert_eq!(world.bytes(&id), b"hello");

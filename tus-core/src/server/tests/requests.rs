@@ -83,9 +83,12 @@ fn unfound() -> Vec<(u16, Answer)> {
     let missing = world.head(&UploadId::from_random(0)).send();
     world.rejects = Box::new(|_, _| true);
     let forbidden = world.head(&id).send();
+    let forbidden_and_missing = world.head(&UploadId::from_random(0)).send();
     world.wait(Duration::from_secs(60));
+    let forbidden_and_expired = world.head(&id).send();
+    world.rejects = Box::new(|_, _| false);
     let expired = world.head(&id).send();
-    vec![(404, missing), (403, forbidden), (410, expired)]
+    vec![(404, missing), (403, forbidden), (403, forbidden_and_missing), (403, forbidden_and_expired), (410, expired)]
 }
 
 /// tus 1.0.0, "PATCH": "The Server SHOULD accept `PATCH` requests against any upload URL and apply the bytes
@@ -164,7 +167,7 @@ fn patch_of_what_is_not_there_is_404() {
     let mut world = World::new();
     let missing = UploadId::from_random(0);
     world.patch(&missing).offset(0).body(b"hello").send().says(404, "no such upload");
-    assert_eq!(world.path(), "Load Respond");
+    assert_eq!(world.path(), "Load Authorize Respond");
     let id = world.upload(b"", 5);
     world.meanwhile("Hold", |uploads| uploads.clear());
     world.patch(&id).offset(0).body(b"hello").send().says(404, "no such upload");
