@@ -18,6 +18,8 @@
 //! the [`Hooks`] need (the user, say) on to them.
 //!
 //! actix-web does not pass on the trailers of a request, so that the extension `checksum-trailer` is off here.
+//! It answers `100 Continue` by itself, so that a client which asks first (`Expect: 100-continue`) sends a body
+//! that is refused, too.
 //!
 //! # Features
 //!

@@ -4,7 +4,12 @@
 //! handed over stays with the [`Intake`], and since the end of a body is an event of its own, the task can
 //! tell an end from an interruption.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
@@ -55,29 +60,69 @@ impl Pump {
     /// came to its end.
     ///
     /// A body is not polled before: that would make the server say `100 Continue`.
-    pub(crate) async fn run<B: Body>(self, mut body: Pin<&mut B>) -> bool {
+    pub(crate) async fn run<B: Body>(self, body: Pin<&mut B>) -> bool {
         if self.wanted.await.is_err() {
             return false;
         }
+        let mut feed = Feed { body, sender: self.sender, in_hand: None, ended: false };
         loop {
-            let event = match poll_fn(|context| body.as_mut().poll_frame(context)).await {
-                None => Event::Complete(None),
-                Some(Err(_)) => Event::Broken,
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(mut data) => Event::Data(data.copy_to_bytes(data.remaining())),
-                    Err(frame) => Event::Complete(frame.into_trailers().ok()),
-                },
+            let event = poll_fn(|context| feed.poll_event(context)).await;
+            let complete = matches!(event, Event::Complete(_));
+            let needed = if let Event::Data(data) = &event { permits(data) } else { 0 };
+            feed.in_hand = Some(event);
+            let Ok(permit) = self.room.acquire_many(needed).await else {
+                return false;
             };
-            let (last, complete) = (!matches!(event, Event::Data(_)), matches!(event, Event::Complete(_)));
-            if let Event::Data(data) = &event {
-                let Ok(permit) = self.room.acquire_many(permits(data)).await else {
-                    return false;
-                };
-                permit.forget();
-            }
-            if self.sender.send(event).is_err() || last {
+            permit.forget();
+            if !feed.hand_over() || feed.ended {
                 return complete;
             }
+        }
+    }
+}
+
+/// A body on its way. When the framework drops it, what the framework has already read goes on.
+struct Feed<'a, B: Body> {
+    body: Pin<&'a mut B>,
+    sender: UnboundedSender<Event>,
+    /// What was taken from the body and waits for room.
+    in_hand: Option<Event>,
+    ended: bool,
+}
+
+impl<B: Body> Feed<'_, B> {
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        let event = match ready!(self.body.as_mut().poll_frame(context)) {
+            None => Event::Complete(None),
+            Some(Err(_)) => Event::Broken,
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(mut data) => Event::Data(data.copy_to_bytes(data.remaining())),
+                Err(frame) => Event::Complete(frame.into_trailers().ok()),
+            },
+        };
+        self.ended = !matches!(event, Event::Data(_));
+        Poll::Ready(event)
+    }
+
+    /// Whether somebody still wants it.
+    fn hand_over(&mut self) -> bool {
+        self.in_hand.take().is_none_or(|event| self.sender.send(event).is_ok())
+    }
+}
+
+/// A server may drop the request when its client is gone although the last bytes of the body are there
+/// already, read from the connection and not yet taken from it. They have reached the server.
+impl<B: Body> Drop for Feed<'_, B> {
+    fn drop(&mut self) {
+        let mut left = IN_FLIGHT;
+        while !self.sender.is_closed() && self.hand_over() && !self.ended && left > 0 {
+            let Poll::Ready(event) = self.poll_event(&mut Context::from_waker(Waker::noop())) else {
+                return;
+            };
+            if let Event::Data(data) = &event {
+                left = left.saturating_sub(permits(data));
+            }
+            self.in_hand = Some(event);
         }
     }
 }
@@ -256,6 +301,39 @@ mod tests {
         }
         let held: Vec<_> = std::iter::from_fn(|| intake.ready()).collect();
         assert_eq!(held.iter().map(|batch| batch.chunks.len()).sum::<usize>(), 2048);
+    }
+
+    #[tokio::test]
+    async fn what_is_there_when_the_request_is_dropped_has_arrived() {
+        let (pump, mut intake) = super::pump();
+        intake.open();
+        let body = pin!(Chunks { chunk: Bytes::from(vec![0; BATCH / 2]), left: 6, ends: true });
+        {
+            let mut run = pin!(pump.run(body));
+            poll(&mut run).await;
+            // Four halves fill the room, the fifth is in hand, the sixth is still in the body.
+        }
+        let mut bytes = 0;
+        let end = loop {
+            match intake.next().await {
+                Ok(batch) => bytes += batch.chunks.iter().map(Bytes::len).sum::<usize>(),
+                Err(end) => break end,
+            }
+        };
+        assert!(matches!(end, End::Complete(None)));
+        assert_eq!(bytes, 3 * BATCH);
+    }
+
+    #[tokio::test]
+    async fn a_body_without_an_end_is_not_read_for_ever_when_it_is_dropped() {
+        let (pump, mut intake) = super::pump();
+        intake.open();
+        let mut body = pin!(Chunks { chunk: Bytes::from(vec![0; BATCH]), left: 1000, ends: true });
+        {
+            let mut run = pin!(pump.run(body.as_mut()));
+            poll(&mut run).await;
+        }
+        assert_eq!(body.left, 1000 - 5, "two that fill the room, one in hand, and as much as the room again");
     }
 
     #[tokio::test]
