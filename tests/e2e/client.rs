@@ -1,16 +1,20 @@
 //! HTTP/1.1 by hand, since a test has to break it in the middle.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::harness::wait_until;
+
 /// A connection to a server.
 pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
+    client: SocketAddr,
+    server: SocketAddr,
 }
 
 /// A response.
@@ -30,7 +34,7 @@ impl Connection {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream: BufReader::new(stream) }
+        Self { client: stream.local_addr().unwrap(), server: address, stream: BufReader::new(stream) }
     }
 
     /// Sends a request with its body and reads the response. `Host`, `Tus-Resumable` and
@@ -74,22 +78,28 @@ impl Connection {
     }
 
     /// Reads a response, interim ones left out.
+    #[track_caller]
     pub(crate) fn response(&mut self, method: &str) -> Response {
+        self.try_response(method).expect("a response")
+    }
+
+    /// Reads a response, interim ones left out; `None` where the connection is closed instead.
+    pub(crate) fn try_response(&mut self, method: &str) -> Option<Response> {
         loop {
-            let response = self.any_response(method);
+            let response = self.any_response(method)?;
             if response.status >= 200 {
-                return response;
+                return Some(response);
             }
         }
     }
 
-    /// Reads a response, be it `100 Continue`.
-    pub(crate) fn any_response(&mut self, method: &str) -> Response {
-        let status_line = self.line().expect("a response");
-        let status = status_line.split(' ').nth(1).unwrap().parse().unwrap();
+    /// Reads a response, be it `100 Continue`; `None` where the connection is closed instead.
+    pub(crate) fn any_response(&mut self, method: &str) -> Option<Response> {
+        let status_line = self.line()?;
+        let status = status_line.strip_prefix("HTTP/1.1 ").expect("a status line")[..3].parse().unwrap();
         let mut headers = HeaderMap::new();
         loop {
-            let line = self.line().unwrap();
+            let line = self.line()?;
             let Some((name, value)) = line.split_once(':') else {
                 break;
             };
@@ -99,17 +109,46 @@ impl Connection {
         let length = headers.get("content-length").map_or(0, |length| length.to_str().unwrap().parse().unwrap());
         assert!(!headers.contains_key("transfer-encoding"), "every body has its length");
         let mut body = vec![0; if bodiless { 0 } else { length }];
-        self.stream.read_exact(&mut body).unwrap();
-        Response { status, headers, body }
+        unless_broken(self.stream.read_exact(&mut body))?;
+        Some(Response { status, headers, body })
     }
 
     /// Whether the server has closed the connection and sent nothing more.
     pub(crate) fn is_closed(&mut self) -> bool {
-        !matches!(self.stream.fill_buf(), Ok(bytes) if !bytes.is_empty())
+        unless_broken(self.stream.fill_buf()).is_none_or(<[u8]>::is_empty)
+    }
+
+    /// Waits until the server's kernel has got all that was sent. `None` where that cannot be seen.
+    pub(crate) fn wait_until_received(&self) -> Option<()> {
+        self.queued()?;
+        wait_until(|| self.queued().is_some_and(|(unacknowledged, _)| unacknowledged == 0));
+        Some(())
+    }
+
+    /// Waits until the server has read all that was sent. `None` where that cannot be seen.
+    pub(crate) fn wait_until_read(&self) -> Option<()> {
+        self.queued()?;
+        wait_until(|| self.queued() == Some((0, 0)));
+        Some(())
+    }
+
+    /// Bytes that are on their way to the server, and bytes that wait there, by the kernel's table.
+    fn queued(&self) -> Option<(u64, u64)> {
+        let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+        let rows: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        // A socket that is gone has no row.
+        let queues = |local: SocketAddr, remote: SocketAddr| {
+            let is = |field: &str, address: SocketAddr| field.ends_with(&format!(":{:04X}", address.port()));
+            let row = rows.iter().find(|row| is(row[1], local) && is(row[2], remote))?;
+            let (sending, receiving) = row[4].split_once(':')?;
+            Some((u64::from_str_radix(sending, 16).ok()?, u64::from_str_radix(receiving, 16).ok()?))
+        };
+        let sending = queues(self.client, self.server).unwrap_or_default().0;
+        Some((sending, queues(self.server, self.client).unwrap_or_default().1))
     }
 
     /// Ends the connection in order: FIN.
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(&self) {
         self.stream.get_ref().shutdown(Shutdown::Both).unwrap();
     }
 
@@ -121,7 +160,7 @@ impl Connection {
 
     fn line(&mut self) -> Option<String> {
         let mut line = String::new();
-        let read = self.stream.read_line(&mut line).unwrap();
+        let read = unless_broken(self.stream.read_line(&mut line))?;
         (read > 0).then(|| line.trim_end().to_owned())
     }
 
@@ -129,7 +168,13 @@ impl Connection {
 
     /// Creates an upload, and returns its path.
     pub(crate) fn create(&mut self, length: u64) -> String {
-        let response = self.request("POST", tests::MOUNT, &[("Upload-Length", &length.to_string())], b"");
+        self.create_with(&[("Upload-Length", &length.to_string())])
+    }
+
+    /// Creates an upload as the headers say, and returns its path.
+    #[track_caller]
+    pub(crate) fn create_with(&mut self, headers: &[(&str, &str)]) -> String {
+        let response = self.request("POST", tests::MOUNT, headers, b"");
         assert_eq!(response.status, 201, "{response:?}");
         response.header("location").to_owned()
     }
@@ -146,7 +191,21 @@ impl Connection {
         self.head("PATCH", path, &[("Upload-Offset", &offset), ("Content-Type", OCTETS), ("Content-Length", &length)]);
     }
 
+    /// Begins to add bytes to an upload in chunks, of which none is sent yet.
+    pub(crate) fn begin_chunked_patch(&mut self, path: &str, offset: u64, more: &[(&str, &str)]) {
+        let offset = offset.to_string();
+        let mut headers = vec![("Upload-Offset", &*offset), ("Content-Type", OCTETS), CHUNKED];
+        headers.extend(more);
+        self.head("PATCH", path, &headers);
+    }
+
+    /// Sends one chunk of a body. One without bytes ends it, when the lines of its trailer have followed.
+    pub(crate) fn chunk(&mut self, bytes: &[u8]) {
+        self.send(&chunk(bytes));
+    }
+
     /// The offset at which an upload stands.
+    #[track_caller]
     pub(crate) fn offset(&mut self, path: &str) -> u64 {
         let response = self.request("HEAD", path, &[], b"");
         assert_eq!(response.status, 200, "{response:?}");
@@ -156,6 +215,28 @@ impl Connection {
 
 /// The media type of bytes to append.
 pub(crate) const OCTETS: &str = "application/offset+octet-stream";
+
+/// The header of a body that comes in chunks.
+pub(crate) const CHUNKED: (&str, &str) = ("Transfer-Encoding", "chunked");
+
+/// One chunk of a body. The last one has no bytes, and the lines of the trailer and an empty one come after it.
+pub(crate) fn chunk(bytes: &[u8]) -> Vec<u8> {
+    let end: &[u8] = if bytes.is_empty() { b"" } else { b"\r\n" };
+    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, end].concat()
+}
+
+/// A body in one chunk, without a trailer.
+pub(crate) fn chunked(body: &[u8]) -> Vec<u8> {
+    [&*chunk(body), b"0\r\n\r\n"].concat()
+}
+
+/// What was read; `None` where the connection is broken. That nothing came for too long is a failure.
+fn unless_broken<T>(read: std::io::Result<T>) -> Option<T> {
+    match read {
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => panic!("no answer came"),
+        read => read.ok(),
+    }
+}
 
 impl Response {
     pub(crate) fn header(&self, name: &str) -> &str {

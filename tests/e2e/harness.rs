@@ -3,7 +3,8 @@
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::Path,
+    ops::{Deref, Range},
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 use tests::{Framework, Running, Store};
 use tus_service::{Builder, Storage, Upload, UploadId};
 
-use crate::client::Connection;
+use crate::{client::Connection, watched::Watch};
 
 /// A framework over a storage, in a directory of its own.
 pub(crate) struct Server {
@@ -28,6 +29,12 @@ macro_rules! on_every_server {
         $crate::harness::on_every_server!(@ axum_memory, Axum, Memory, $($module::$test),*);
         $crate::harness::on_every_server!(@ axum_synced, Axum, Synced, $($module::$test),*);
         $crate::harness::on_every_server!(@ axum_buffered, Axum, Buffered, $($module::$test),*);
+        $crate::harness::on_every_server!(@ actix_web_memory, ActixWeb, Memory, $($module::$test),*);
+        $crate::harness::on_every_server!(@ actix_web_synced, ActixWeb, Synced, $($module::$test),*);
+        $crate::harness::on_every_server!(@ actix_web_buffered, ActixWeb, Buffered, $($module::$test),*);
+        $crate::harness::on_every_server!(@ warp_memory, Warp, Memory, $($module::$test),*);
+        $crate::harness::on_every_server!(@ warp_synced, Warp, Synced, $($module::$test),*);
+        $crate::harness::on_every_server!(@ warp_buffered, Warp, Buffered, $($module::$test),*);
     };
     (@ $name:ident, $framework:ident, $store:ident, $($module:ident :: $test:ident),*) => {
         mod $name {
@@ -52,65 +59,143 @@ impl Server {
 
     /// Starts it in this process with other settings.
     pub(crate) fn start_with(&self, configure: impl FnOnce(Builder) -> Builder + Send + 'static) -> Started {
-        let storage = self.store.open(self.directory.path()).unwrap();
-        let running = Running::start(self.framework, storage.clone(), configure).unwrap();
-        Started { running, storage }
+        self.start_over(self.open(), configure)
+    }
+
+    /// Starts it in this process over a storage that is watched.
+    pub(crate) fn start_watched(
+        &self,
+        configure: impl FnOnce(Builder) -> Builder + Send + 'static,
+    ) -> (Started, Watch) {
+        let (watch, storage) = Watch::over(self.open());
+        (self.start_over(storage, configure), watch)
     }
 
     /// Starts it in a process of its own, to be killed. `None` for a storage that goes with its process.
     pub(crate) fn spawn(&self) -> Option<Process> {
-        (self.store != Store::Memory).then(|| Process::start(self.framework, self.store, self.directory.path()))
+        self.spawn_with(&[])
+    }
+
+    /// The same, with variables in its environment.
+    pub(crate) fn spawn_with(&self, variables: &[(&str, &str)]) -> Option<Process> {
+        let start = || Process::start(self.framework, self.store, self.directory.path(), variables);
+        self.outlives_its_process().then(start)
+    }
+
+    /// What is in its directory, to look at beside the process that serves it.
+    pub(crate) fn uploads(&self) -> Uploads {
+        Uploads(self.open())
+    }
+
+    /// The names of the files that hold bytes of uploads, where there is one an upload.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let Ok(files) = std::fs::read_dir(self.directory.path().join("uploads")) else {
+            return Vec::new();
+        };
+        files.map(|file| file.unwrap().path()).collect()
+    }
+
+    /// Whether what it stores can be found by another process.
+    pub(crate) fn outlives_its_process(&self) -> bool {
+        self.store != Store::Memory
+    }
+
+    fn open(&self) -> Arc<dyn Storage> {
+        self.store.open(self.directory.path()).unwrap()
+    }
+
+    fn start_over(
+        &self,
+        storage: Arc<dyn Storage>,
+        configure: impl FnOnce(Builder) -> Builder + Send + 'static,
+    ) -> Started {
+        let running = Running::start(self.framework, storage.clone(), configure).unwrap();
+        Started { running, uploads: Uploads(storage) }
     }
 }
 
-/// A server in this process.
+/// A server in this process, and its uploads behind the scenes.
 pub(crate) struct Started {
     pub(crate) running: Running,
-    /// Its storage, to look behind the scenes.
-    pub(crate) storage: Arc<dyn Storage>,
+    uploads: Uploads,
 }
 
 impl Started {
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(self.running.address)
     }
+}
 
+impl Deref for Started {
+    type Target = Uploads;
+
+    fn deref(&self) -> &Uploads {
+        &self.uploads
+    }
+}
+
+/// What is in a storage.
+pub(crate) struct Uploads(Arc<dyn Storage>);
+
+impl Uploads {
     /// The record of an upload.
     pub(crate) fn upload(&self, path: &str) -> Option<Upload> {
-        let id: UploadId = path.rsplit('/').next().unwrap().parse().unwrap();
-        block_on(self.storage.load(&id)).unwrap()
+        block_on(self.0.load(&id(path))).unwrap()
+    }
+
+    /// Stores a record that no request would make.
+    pub(crate) fn insert(&self, upload: &Upload) {
+        block_on(self.0.create(upload)).unwrap();
     }
 
     /// The committed bytes of an upload.
     pub(crate) fn content(&self, path: &str) -> Vec<u8> {
+        self.read(path, 0..u64::MAX)
+    }
+
+    /// The committed bytes of an upload from one position to another.
+    pub(crate) fn read(&self, path: &str, range: Range<u64>) -> Vec<u8> {
         let upload = self.upload(path).unwrap();
+        let (mut at, end) = (range.start, range.end.min(upload.offset));
         let mut content = Vec::new();
-        while (content.len() as u64) < upload.offset {
-            let more = block_on(self.storage.read(&upload, content.len() as u64..upload.offset)).unwrap();
-            content.extend_from_slice(&more);
+        while at < end {
+            content.extend_from_slice(&block_on(self.0.read(&upload, at..end)).unwrap());
+            at = range.start + content.len() as u64;
         }
         content
     }
 
-    /// Waits until an upload stands at an offset.
-    pub(crate) fn wait_for_offset(&self, path: &str, offset: u64) {
-        wait_until(|| self.upload(path).is_some_and(|upload| upload.offset == offset));
+    /// The offset at which an upload stands.
+    pub(crate) fn offset(&self, path: &str) -> u64 {
+        self.upload(path).unwrap().offset
     }
+
+    /// Waits until an upload stands at an offset.
+    #[track_caller]
+    pub(crate) fn wait_for_offset(&self, path: &str, offset: u64) {
+        let reached = comes(|| self.upload(path).is_some_and(|upload| upload.offset == offset));
+        assert!(reached, "{offset} did not come, it stands at {:?}", self.upload(path).map(|upload| upload.offset));
+    }
+}
+
+/// The id of the upload at a path.
+pub(crate) fn id(path: &str) -> UploadId {
+    path.rsplit('/').next().unwrap().parse().unwrap()
 }
 
 /// A server in a process of its own.
 pub(crate) struct Process {
     child: Child,
-    /// Kept open, so that the server can write to it.
-    _output: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
     pub(crate) address: SocketAddr,
 }
 
 impl Process {
-    fn start(framework: Framework, store: Store, directory: &Path) -> Self {
+    fn start(framework: Framework, store: Store, directory: &Path, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
             .args([framework.to_string(), store.to_string()])
             .arg(directory)
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -118,7 +203,14 @@ impl Process {
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
-        Self { child, _output: output, address: line.trim().parse().unwrap() }
+        Self { child, output, address: line.trim().parse().unwrap() }
+    }
+
+    /// Waits for the next line that it prints.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim().to_owned()
     }
 
     pub(crate) fn connect(&self) -> Connection {
@@ -146,13 +238,29 @@ impl Drop for Process {
     }
 }
 
-/// Waits for something that will come, and fails where it does not within a minute.
-pub(crate) fn wait_until(mut come: impl FnMut() -> bool) {
+/// Waits for something that will come, and fails where it does not.
+#[track_caller]
+pub(crate) fn wait_until(come: impl FnMut() -> bool) {
+    assert!(comes(come), "it did not come");
+}
+
+/// Whether something comes within a minute.
+fn comes(mut come: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !come() {
-        assert!(Instant::now() < deadline, "it did not come");
+        if Instant::now() > deadline {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
+    true
+}
+
+/// Says why a test cannot run here. Where all of them are meant to, that is a failure.
+#[track_caller]
+pub(crate) fn skip(why: &str) {
+    assert!(std::env::var_os("TUS_TEST_NO_SKIP").is_none(), "{why}");
+    eprintln!("skipped: {why}");
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {

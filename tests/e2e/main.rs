@@ -1,9 +1,85 @@
 //! Every framework over every storage, over real sockets.
 
 mod client;
+mod concatenation;
+mod connection;
+mod content;
+mod expect;
+mod expiry;
+mod full;
+mod gone;
 mod harness;
+mod hooks;
+mod killed;
+mod large;
+mod many;
+mod mount;
+mod shutdown;
 mod specification;
+mod takeover;
+mod trailer;
+mod watched;
 
 harness::on_every_server! {
     specification::the_printed_exchanges,
+
+    gone::a_client_that_ends_its_connection_loses_nothing,
+    gone::a_client_that_breaks_its_connection_loses_nothing,
+    gone::a_client_that_leaves_a_slow_storage_behind_loses_nothing,
+    gone::a_client_that_does_not_wait_for_the_application_loses_nothing,
+    gone::a_silent_client_is_told_and_loses_nothing,
+    gone::a_creation_that_is_cut_loses_nothing,
+    gone::a_chunked_body_may_be_cut_within_a_chunk,
+    gone::a_body_without_its_checksum_is_forgotten,
+
+    killed::what_was_acknowledged_outlives_a_kill,
+    killed::a_body_goes_on_after_each_of_many_kills,
+    killed::a_final_upload_is_joined_after_a_kill,
+
+    takeover::head_tells_all_that_a_stalled_request_has_sent,
+    takeover::another_request_goes_on_from_where_a_stalled_one_is,
+    takeover::a_deletion_does_not_wait_for_a_stalled_request,
+    takeover::of_two_that_race_from_one_offset_one_wins,
+    takeover::a_storm_of_clients_brings_an_upload_to_its_end,
+
+    many::uploads_at_once_do_not_mix,
+
+    large::a_gibibyte_passes_through_little_memory,
+
+    full::what_there_is_room_for_is_kept,
+
+    concatenation::finished_parts_make_a_whole,
+    concatenation::a_whole_waits_for_its_parts,
+    concatenation::parts_may_be_empty,
+
+    expect::a_body_that_is_wanted_is_asked_for,
+    expect::a_body_that_is_refused_is_not_asked_for,
+
+    connection::a_refused_body_is_never_taken_for_a_request,
+    connection::a_small_refused_body_leaves_the_connection_usable,
+    connection::requests_may_be_pipelined,
+    connection::two_ways_to_tell_a_body_s_end_are_not_both_believed,
+    connection::a_status_without_a_name_arrives_and_head_has_no_body,
+
+    mount::an_endpoint_is_found_at_any_depth,
+    mount::an_id_may_be_percent_encoded,
+    mount::a_path_that_no_upload_can_have_is_not_found,
+    mount::headers_arrive_as_they_were_sent,
+    mount::a_browser_of_another_origin_sees_refusals_too,
+
+    shutdown::what_came_is_committed,
+    shutdown::a_connection_without_a_request_does_not_hold_it_up,
+
+    expiry::an_abandoned_upload_goes_and_a_finished_one_stays,
+    expiry::an_expired_upload_is_gone_before_it_is_swept,
+    expiry::an_upload_that_is_coming_in_is_not_swept,
+
+    trailer::a_checksum_may_follow_the_body,
+
+    hooks::come_in_order,
+    hooks::decide_by_the_application_s_user,
+    hooks::before_finish_refuses_and_shapes_the_response,
+    hooks::finished_is_called_again_until_it_succeeds,
+    hooks::finished_is_called_again_after_a_kill,
+    hooks::a_deletion_can_be_vetoed,
 }

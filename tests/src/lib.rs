@@ -45,8 +45,17 @@ pub enum Store {
     Buffered,
 }
 
+/// How long a server waits for a client that a busy machine holds up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The path of the endpoint.
 pub const MOUNT: &str = "/files";
+
+/// What the application's middleware knows of a request, by the header `X-User`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User(pub String);
+
+const USER: &str = "x-user";
 
 impl Store {
     /// Opens a storage of this kind in a directory.
@@ -139,9 +148,18 @@ async fn serve_axum(
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     // Nested two deep as well, and with the path in a parameter.
-    let app = axum::Router::new()
+    use axum::{Router, extract::Request, middleware};
+    let know_user = middleware::from_fn(async |mut request: Request, next: middleware::Next| {
+        let user = request.headers().get(USER).and_then(|user| user.to_str().ok());
+        if let Some(user) = user.map(|user| User(user.to_owned())) {
+            request.extensions_mut().insert(user);
+        }
+        next.run(request).await
+    });
+    let app = Router::new()
         .merge(axum_tus::router(MOUNT, tus.clone()))
-        .nest("/api/{user}", axum::Router::new().merge(axum_tus::router("/up", tus)));
+        .nest("/api/{user}", Router::new().merge(axum_tus::router("/up", tus)))
+        .layer(know_user);
     let listener = tokio::net::TcpListener::from_std(listener)?;
     axum::serve(listener, app).with_graceful_shutdown(stopped).await
 }
@@ -151,12 +169,29 @@ async fn serve_actix_web(
     tus: Tus,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    use actix_web::{App, HttpServer, web};
+    use actix_web::{App, HttpMessage, HttpServer, dev::Service, web};
     let app = move || {
+        let files = actix_web_tus::scope_with(MOUNT, tus.clone(), |request, extensions| {
+            if let Some(user) = request.extensions().get::<User>() {
+                extensions.insert(user.clone());
+            }
+        });
         let user = web::scope("/api/{user}").service(actix_web_tus::scope("/up", tus.clone()));
-        App::new().service(actix_web_tus::scope(MOUNT, tus.clone())).service(user)
+        App::new().service(files).service(user).wrap_fn(|request, next| {
+            let user = request.headers().get(USER).and_then(|user| user.to_str().ok());
+            if let Some(user) = user.map(|user| User(user.to_owned())) {
+                request.extensions_mut().insert(user);
+            }
+            next.call(request)
+        })
     };
-    let server = HttpServer::new(app).workers(2).disable_signals().listen_auto_h2c(listener)?.run();
+    let server = HttpServer::new(app)
+        .workers(2)
+        .disable_signals()
+        .keep_alive(PATIENCE)
+        .client_request_timeout(PATIENCE)
+        .listen_auto_h2c(listener)?
+        .run();
     let handle = server.handle();
     tokio::spawn(async move {
         stopped.await;
@@ -173,7 +208,13 @@ async fn serve_warp(
     use warp::{Filter, path};
     let user = path("api").and(path::param()).and(path("up")).and(warp_tus::filter(tus.clone()));
     let user = user.map(|_: String, response| response);
-    let app = path(MOUNT.trim_start_matches('/')).and(warp_tus::filter(tus)).or(user);
+    let known = warp::header::optional(USER).map(|user: Option<String>| {
+        let mut extensions = warp::http::Extensions::new();
+        user.and_then(|user| extensions.insert(User(user)));
+        extensions
+    });
+    let files = warp_tus::filter_with(tus, known.boxed());
+    let app = path(MOUNT.trim_start_matches('/')).and(files).or(user);
     let listener = tokio::net::TcpListener::from_std(listener)?;
     warp::serve(app).incoming(listener).graceful(stopped).run().await;
     Ok(())

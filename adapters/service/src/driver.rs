@@ -51,7 +51,7 @@ struct Appending {
 
 /// The head and the body of a request that nobody sent.
 pub(crate) fn unasked() -> (Parts, Intake) {
-    (Request::new(()).into_parts().0, pump().1)
+    (Request::new(()).into_parts().0, pump(false).1)
 }
 
 impl<'a> Driver<'a> {

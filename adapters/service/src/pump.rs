@@ -30,19 +30,25 @@ const BATCH: usize = 1024 * 1024;
 /// The least room that a chunk takes, in bytes.
 const CHUNK_OVERHEAD: u32 = 1024;
 
-/// A way for one body.
-pub(crate) fn pump() -> (Pump, Intake) {
+/// Bytes that are taken of a body before it is wanted: a small one is then there although its client
+/// leaves before the application has made its mind up.
+const EARLY: u32 = 64 * 1024;
+
+/// A way for one body. One that is `asked_for` (`Expect: 100-continue`) is not polled before it is wanted:
+/// that would make the server say `100 Continue`.
+pub(crate) fn pump(asked_for: bool) -> (Pump, Intake) {
     let (want, wanted) = oneshot::channel();
     let (sender, receiver) = unbounded_channel();
-    let room = Arc::new(Semaphore::new(IN_FLIGHT as usize));
-    let pump = Pump { wanted, sender, room: room.clone() };
+    let room = Arc::new(Semaphore::new(EARLY as usize));
+    let pump = Pump { wanted: asked_for.then_some(wanted), sender, room: room.clone() };
     (pump, Intake { want: Some(want), receiver, room, ended: None })
 }
 
 /// The framework's side.
 #[derive(Debug)]
 pub(crate) struct Pump {
-    wanted: oneshot::Receiver<()>,
+    /// What has to be waited for before the body is polled.
+    wanted: Option<oneshot::Receiver<()>>,
     sender: UnboundedSender<Event>,
     /// Bounds the bytes in the channel.
     room: Arc<Semaphore>,
@@ -56,12 +62,11 @@ enum Event {
 }
 
 impl Pump {
-    /// Moves the body over, once it is wanted, until its end or until nobody wants more. Whether it
-    /// came to its end.
-    ///
-    /// A body is not polled before: that would make the server say `100 Continue`.
+    /// Moves the body over, until its end or until nobody wants more. Whether it came to its end.
     pub(crate) async fn run<B: Body>(self, body: Pin<&mut B>) -> bool {
-        if self.wanted.await.is_err() {
+        if let Some(wanted) = self.wanted
+            && wanted.await.is_err()
+        {
             return false;
         }
         let mut feed = Feed { body, sender: self.sender, in_hand: None, ended: false };
@@ -148,8 +153,9 @@ impl Intake {
     /// Lets the body come.
     pub(crate) fn open(&mut self) {
         if let Some(want) = self.want.take() {
-            // Without a receiver the request's future is gone, and the channel will say so.
+            // Without a receiver the body is coming already, or its request is gone, as the channel will say.
             let _ = want.send(());
+            self.room.add_permits((IN_FLIGHT - EARLY) as usize);
         }
     }
 
@@ -258,8 +264,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_is_not_polled_before_it_is_wanted() {
-        let (pump, mut intake) = pump();
+    async fn a_body_that_is_asked_for_is_not_polled_before_it_is_wanted() {
+        let (pump, mut intake) = pump(true);
         let mut body = pin!(hello(true));
         {
             let mut run = pin!(pump.run(body.as_mut()));
@@ -270,14 +276,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn only_a_little_is_taken_before_it_is_wanted() {
+        let (pump, mut intake) = super::pump(false);
+        let body = pin!(Chunks { chunk: Bytes::from(vec![0; EARLY as usize / 4]), left: 10, ends: true });
+        let mut run = pin!(pump.run(body));
+        poll(&mut run).await;
+        assert_eq!(intake.ready().unwrap().chunks.len(), 4);
+        intake.open();
+        poll(&mut run).await;
+        assert_eq!(intake.ready().unwrap().chunks.len(), 6);
+    }
+
+    #[tokio::test]
     async fn an_end_is_told_from_an_interruption() {
-        let (pump, mut intake) = super::pump();
+        let (pump, mut intake) = super::pump(false);
         intake.open();
         assert!(pump.run(pin!(hello(true))).await);
         assert_eq!(intake.next().await.unwrap().chunks, ["hello"]);
         assert!(matches!(intake.next().await, Err(End::Complete(None))));
 
-        let (pump, mut intake) = super::pump();
+        let (pump, mut intake) = super::pump(false);
         intake.open();
         {
             let body = pin!(hello(false));
@@ -290,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn tiny_chunks_are_bounded_in_number() {
-        let (pump, mut intake) = super::pump();
+        let (pump, mut intake) = super::pump(false);
         intake.open();
         let body = pin!(Chunks { chunk: Bytes::from_static(b"x"), left: 1_000_000, ends: true });
         let mut run = pin!(pump.run(body));
@@ -305,7 +323,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_there_when_the_request_is_dropped_has_arrived() {
-        let (pump, mut intake) = super::pump();
+        let (pump, mut intake) = super::pump(false);
         intake.open();
         let body = pin!(Chunks { chunk: Bytes::from(vec![0; BATCH / 2]), left: 6, ends: true });
         {
@@ -326,7 +344,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_without_an_end_is_not_read_for_ever_when_it_is_dropped() {
-        let (pump, mut intake) = super::pump();
+        let (pump, mut intake) = super::pump(false);
         intake.open();
         let mut body = pin!(Chunks { chunk: Bytes::from(vec![0; BATCH]), left: 1000, ends: true });
         {
@@ -338,7 +356,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_than_two_batches_are_in_flight() {
-        let (pump, mut intake) = super::pump();
+        let (pump, mut intake) = super::pump(false);
         intake.open();
         let body = Chunks { chunk: Bytes::from(vec![0; BATCH / 2]), left: 9, ends: true };
         let body = pin!(body);

@@ -99,7 +99,7 @@ impl Tus {
         let (head, body) = request.into_parts();
         let head = Arc::new(head);
         let mut body = pin!(body);
-        let (pump, intake) = pump();
+        let (pump, intake) = pump(head.headers.contains_key(header::EXPECT));
         let exchange = self.clone().exchange(head.clone(), mount.to_owned(), intake);
         let mut exchange = pin!(self.inner.exchanges.spawn(exchange));
         let (finished, at_end) = {

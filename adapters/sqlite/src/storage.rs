@@ -199,24 +199,17 @@ impl Storage for Sqlite {
     }
 
     async fn load(&self, id: &UploadId) -> Result<Option<Upload>, StorageError> {
-        let (inner, id) = (self.0.clone(), id.clone());
-        let (upload, length) = blocking(move || {
-            let Some(upload) = inner.database.read(|connection| row::select(connection, &id))? else {
-                return Ok((None, 0));
+        loop {
+            let (inner, id) = (self.0.clone(), id.clone());
+            let (upload, there) = match blocking(move || inner.load(&id)).await? {
+                Some((upload, there)) if there < upload.offset => (upload, there),
+                loaded => return Ok(loaded.map(|(upload, _)| upload)),
             };
-            // The file of an upload that is whole is the application's: it may have taken it away.
-            let is_whole = upload.is_complete() && upload.kind != Kind::Partial;
-            let length = match inner.files.length(&id)? {
-                _ if upload.offset == 0 || upload.finished => upload.offset,
-                None if is_whole => upload.offset,
-                length => length.unwrap_or(0),
-            };
-            Ok((Some(upload), length))
-        })
-        .await?;
-        match upload {
-            Some(upload) if length < upload.offset => self.step_back(upload, length).await.map(Some),
-            upload => Ok(upload),
+            match self.step_back(upload, there).await {
+                // It was changed or removed between the look at its row and the look at its file.
+                Err(error) if matches!(error.failure(), Failure::Conflict | Failure::NotFound) => {}
+                stepped_back => return stepped_back.map(Some),
+            }
         }
     }
 
@@ -281,23 +274,40 @@ impl Storage for Sqlite {
 impl Sqlite {
     /// The row claims more than the file has: after a power cut in the buffered mode, or because somebody
     /// cut or deleted the file. What is there is the truth, and the client goes on from it.
-    async fn step_back(&self, upload: Upload, length: u64) -> Result<Upload, StorageError> {
-        tracing::error!(
-            upload = %upload.id, offset = upload.offset, there = length,
-            "the file has fewer bytes than its row claims; the upload goes back to what is there"
-        );
+    async fn step_back(&self, upload: Upload, there: u64) -> Result<Upload, StorageError> {
         let mut back = upload.clone();
         // A final upload is joined again from the start.
         let is_final = matches!(upload.kind, Kind::Final(_));
-        back.offset = if is_final { 0 } else { length };
+        back.offset = if is_final { 0 } else { there };
         back.length = upload.length.filter(|_| !is_final);
-        let new = back.clone();
-        let replaced = self.0.database.write(move |connection| row::replace(connection, &upload, &new)).await;
-        replaced.map(|()| back)
+        let (old, new) = (upload.clone(), back.clone());
+        self.0.database.write(move |connection| row::replace(connection, &old, &new)).await?;
+        tracing::error!(
+            upload = %upload.id, offset = upload.offset, there,
+            "the file had fewer bytes than its row claimed; the upload goes back to what is there"
+        );
+        Ok(back)
     }
 }
 
 impl Inner {
+    /// The record, and up to where its bytes are there.
+    fn load(&self, id: &UploadId) -> Result<Option<(Upload, u64)>, StorageError> {
+        let Some(upload) = self.database.read(|connection| row::select(connection, id))? else {
+            return Ok(None);
+        };
+        let there = match upload.offset {
+            0 => 0,
+            // The file of an upload that is whole is the application's: it may have taken it away.
+            offset if upload.finished => offset,
+            offset => match self.files.length(id)? {
+                None if upload.is_complete() && upload.kind != Kind::Partial => offset,
+                length => length.unwrap_or(0),
+            },
+        };
+        Ok(Some((upload, there)))
+    }
+
     /// The row as it is now.
     pub(crate) fn current(&self, id: &UploadId) -> Result<Upload, StorageError> {
         let row = self.database.read(|connection| row::select(connection, id))?;

@@ -23,6 +23,9 @@ pub(crate) struct FileWriter {
     saving: Option<JoinHandle<Result<Upload, StorageError>>>,
 }
 
+/// Bytes that a commit to the database may need.
+const HEADROOM: u64 = 256 * 1024;
+
 /// How often, and with which pause, an open waits for a writer in another process, or for a checkpoint of
 /// a writer that was dropped.
 const LOCK_TRIES: u32 = 100;
@@ -32,6 +35,17 @@ impl FileWriter {
     pub(crate) async fn open(storage: Arc<Inner>, upload: Upload) -> Result<Self, StorageError> {
         let file = Arc::new(open(&storage, &upload).await?);
         Ok(Self { storage, file, opened_at: upload.offset, stored: 0, seen: upload, saving: None })
+    }
+
+    /// The disk is full to the last block. The row that claims what is there needs a little of it, too,
+    /// so the last bytes that nothing claims yet are given back.
+    async fn make_headroom(&mut self) -> Result<(), StorageError> {
+        // Its failure, most likely for want of room, leaves things as they were before it.
+        let _ = self.saved().await;
+        let claimed = self.seen.offset - self.opened_at;
+        self.stored = self.stored.saturating_sub(HEADROOM).max(claimed);
+        let (file, length) = (self.file.clone(), self.opened_at + self.stored);
+        blocking(move || Ok(files::cut(&file, length)?)).await
     }
 
     /// Waits for the checkpoint that is under way.
@@ -49,7 +63,13 @@ impl Writer for FileWriter {
         let file = self.file.clone();
         let (written, result) = blocking(move || Ok(files::write_all(&file, &chunks))).await?;
         self.stored += written;
-        Ok(result?)
+        match result.map_err(StorageError::from) {
+            Err(error) if error.failure() == Failure::Full => {
+                self.make_headroom().await?;
+                Err(error)
+            }
+            result => result,
+        }
     }
 
     fn stored(&self) -> u64 {

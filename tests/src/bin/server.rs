@@ -1,6 +1,7 @@
 //! A server in a process of its own, to be killed: `server FRAMEWORK STORE DIRECTORY [PORT]`.
 //!
-//! It prints the address at which it listens, and stops in order when its standard input is closed.
+//! It prints the address at which it listens, and a line for each upload that is finished; with
+//! `HANG_IN_FINISHED` set, it then stays in the hook. It stops in order when its standard input is closed.
 
 use std::{error::Error, io::Read, net::TcpListener};
 
@@ -24,6 +25,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         let _ = stop.send(());
     });
-    let tus = Tus::builder_shared(store.open(directory.as_ref())?).build();
+    let hangs = std::env::var_os("HANG_IN_FINISHED").is_some();
+    let builder = Tus::builder_shared(store.open(directory.as_ref())?).finished(move |upload| async move {
+        println!("finished {}", upload.id);
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        Ok::<_, std::io::Error>(())
+    });
+    let tus = builder.build();
     Ok(serve(framework, listener, tus, stopped).await?)
 }

@@ -1,0 +1,65 @@
+//! Uploads that are made of parts (tus 1.0.0, "Concatenation").
+
+use crate::{
+    client::Connection,
+    content::{assert_same, bytes},
+    harness::{Server, wait_until},
+};
+
+const LENGTH: u64 = 3 << 20;
+
+fn create_part(connection: &mut Connection, length: u64) -> String {
+    connection.create_with(&[("Upload-Concat", "partial"), ("Upload-Length", &length.to_string())])
+}
+
+fn finished_part(connection: &mut Connection, content: &[u8]) -> String {
+    let path = create_part(connection, content.len() as u64);
+    assert_eq!(connection.patch(&path, 0, content).status, 204);
+    path
+}
+
+pub(crate) fn finished_parts_make_a_whole(server: Server) {
+    let started = server.start();
+    let mut connection = started.connect();
+    let contents = [bytes(1, 0..LENGTH), bytes(2, 0..LENGTH)];
+    let [a, b] = contents.each_ref().map(|content| finished_part(&mut connection, content));
+    // One may be there twice, and be named by a full URL.
+    let concat = format!("final;{b} http://tus.example.org{a} {b}");
+    let whole = connection.create_with(&[("Upload-Concat", &concat)]);
+    let head = connection.request("HEAD", &whole, &[], b"");
+    assert_eq!((head.offset(), head.header("upload-concat")), (3 * LENGTH, &*concat));
+    assert_eq!(head.header("upload-length"), (3 * LENGTH).to_string());
+    let [a, b] = &contents;
+    assert_same(&started.content(&whole), &[&b[..], a, b].concat());
+    assert_eq!(connection.patch(&whole, 3 * LENGTH, b"").status, 403);
+}
+
+pub(crate) fn a_whole_waits_for_its_parts(server: Server) {
+    let started = server.start();
+    let mut connection = started.connect();
+    let (a, b) = (create_part(&mut connection, LENGTH), create_part(&mut connection, LENGTH));
+    let whole = connection.create_with(&[("Upload-Concat", &format!("final;{a} {b}"))]);
+    // The later part comes first, the other one in two pieces.
+    for (path, seed, range) in [(&b, 2, 0..LENGTH), (&a, 1, 0..5), (&a, 1, 5..LENGTH)] {
+        let head = connection.request("HEAD", &whole, &[], b"");
+        assert_eq!((head.status, head.headers.get("upload-offset")), (200, None));
+        assert_eq!(head.header("upload-length"), (2 * LENGTH).to_string());
+        assert_eq!(connection.patch(path, range.start, &bytes(seed, range)).status, 204);
+    }
+    wait_until(|| started.upload(&whole).unwrap().is_complete());
+    assert_eq!(connection.offset(&whole), 2 * LENGTH);
+    assert_same(&started.content(&whole), &[bytes(1, 0..LENGTH), bytes(2, 0..LENGTH)].concat());
+}
+
+pub(crate) fn parts_may_be_empty(server: Server) {
+    let started = server.start();
+    let mut connection = started.connect();
+    let empty = create_part(&mut connection, 0);
+    let five = finished_part(&mut connection, b"hello");
+    for (parts, content) in [(vec![&empty, &five, &empty], "hello"), (vec![&empty, &empty], "")] {
+        let concat: Vec<_> = parts.iter().map(|part| part.as_str()).collect();
+        let whole = connection.create_with(&[("Upload-Concat", &format!("final;{}", concat.join(" ")))]);
+        assert_eq!(connection.offset(&whole), content.len() as u64);
+        assert_eq!(started.content(&whole), content.as_bytes());
+    }
+}

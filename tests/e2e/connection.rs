@@ -1,0 +1,111 @@
+//! A connection after a refusal: usable or closed, and never out of step.
+
+use crate::{
+    client::{CHUNKED, Connection, OCTETS, chunked},
+    content::{assert_same, bytes},
+    harness::Server,
+};
+
+/// Whether the connection goes on: it answers rightly, or it is closed.
+fn goes_on(connection: &mut Connection, path: &str) -> bool {
+    let head = format!("HEAD {path} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\n\r\n");
+    let _ = connection.try_send(head.as_bytes());
+    let response = connection.try_response("HEAD");
+    if let Some(response) = &response {
+        assert_eq!((response.status, response.offset()), (200, 0), "the answer to this request");
+    }
+    response.is_some()
+}
+
+pub(crate) fn a_refused_body_is_never_taken_for_a_request(server: Server) {
+    let started = server.start();
+    let victim = started.connect().create(5);
+    let smuggled = format!("DELETE {victim} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nContent-Length: 0\r\n\r\n");
+    let smuggled = smuggled.as_bytes();
+    let padded = [smuggled, &vec![b' '; 8 << 20], smuggled].concat();
+    for body in [smuggled, &padded] {
+        let length = body.len().to_string();
+        for framing in [("Content-Length", &*length), CHUNKED] {
+            for (method, path, type_) in
+                [("PATCH", "/files/missing", OCTETS), ("POST", "/files", OCTETS), ("POST", "/files", "text/html")]
+            {
+                let mut connection = started.connect();
+                connection.head(method, path, &[("Upload-Offset", "0"), ("Content-Type", type_), framing]);
+                let sent = if framing == CHUNKED { chunked(body) } else { body.to_vec() };
+                // The server may have had enough before all is sent.
+                let _ = connection.try_send(&sent);
+                if let Some(response) = connection.try_response(method) {
+                    assert!((400..500).contains(&response.status), "{response:?}");
+                    goes_on(&mut connection, &victim);
+                }
+                assert_eq!(started.connect().offset(&victim), 0, "{method} {framing:?}: it is still there");
+            }
+        }
+    }
+}
+
+pub(crate) fn a_small_refused_body_leaves_the_connection_usable(server: Server) {
+    let started = server.start();
+    let mut connection = started.connect();
+    let path = connection.create(5);
+    for _ in 0..3 {
+        assert_eq!(connection.patch(&path, 3, b"hello").status, 409);
+        assert_eq!(connection.patch("/files/missing", 0, b"hello").status, 404);
+        assert_eq!(connection.request("PATCH", &path, &[("Upload-Offset", "0")], b"hello").status, 415);
+    }
+    assert!(goes_on(&mut connection, &path));
+}
+
+pub(crate) fn requests_may_be_pipelined(server: Server) {
+    let started = server.start();
+    let mut connection = started.connect();
+    let path = connection.create(1000);
+    let content = bytes(7, 0..1000);
+    for (at, part) in content.chunks(100).enumerate() {
+        connection.begin_patch(&path, at as u64 * 100, 100);
+        connection.send(part);
+        connection.head("HEAD", &path, &[]);
+    }
+    for at in 1..=10 {
+        assert_eq!(connection.response("PATCH").offset(), at * 100);
+        assert_eq!(connection.response("HEAD").offset(), at * 100);
+    }
+    assert_same(&started.content(&path), &content);
+}
+
+pub(crate) fn two_ways_to_tell_a_body_s_end_are_not_both_believed(server: Server) {
+    let started = server.start();
+    let victim = started.connect().create(5);
+    let smuggled = format!("DELETE {victim} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nContent-Length: 0\r\n\r\n");
+    let lengths = [
+        vec![("Content-Length", "5"), ("Content-Length", "6")],
+        vec![("Content-Length", "5, 6")],
+        vec![("Content-Length", "+5")],
+        vec![("Content-Length", "5"), CHUNKED],
+        vec![("Transfer-Encoding", "chunked, identity"), ("Content-Length", "5")],
+    ];
+    for framing in lengths {
+        let mut connection = started.connect();
+        let path = connection.create(100);
+        let mut headers = vec![("Upload-Offset", "0"), ("Content-Type", OCTETS)];
+        headers.extend(&framing);
+        connection.head("PATCH", &path, &headers);
+        let _ = connection.try_send(&[b"0\r\n\r\n", smuggled.as_bytes()].concat());
+        while connection.try_response("PATCH").is_some_and(|response| response.status < 400) {}
+        assert_eq!(started.connect().offset(&victim), 0, "{framing:?}");
+    }
+}
+
+pub(crate) fn a_status_without_a_name_arrives_and_head_has_no_body(server: Server) {
+    let started = server.start();
+    let mut connection = started.connect();
+    let path = connection.create(5);
+    let wrong = ("Upload-Checksum", "sha1 AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    let patch = [("Upload-Offset", "0"), ("Content-Type", OCTETS), wrong];
+    assert_eq!(connection.request("PATCH", &path, &patch, b"hello").status, 460);
+    for path in [&path, "/files/missing", "/files"] {
+        // Were there a body, the next response would not be where it is read.
+        connection.request("HEAD", path, &[], b"");
+    }
+    assert_eq!(connection.offset(&path), 0);
+}

@@ -1,0 +1,210 @@
+//! The client is gone: what reached the server is kept, and the upload goes on from there (R39).
+
+use std::time::Duration;
+
+use http::request::Parts;
+use tests::Framework;
+use tokio::sync::watch;
+use tus_service::{Algorithm, Builder, Checksum, Hooks, NewUpload, Operation, Rejection, Upload, async_trait};
+
+use crate::{
+    client::{CHUNKED, Connection, OCTETS, chunk},
+    content::{assert_same, bytes},
+    harness::{Server, Started, skip, wait_until},
+    watched::Watch,
+};
+
+const LENGTH: u64 = 8 << 20;
+const SENT: u64 = 3 << 20;
+
+pub(crate) fn a_client_that_ends_its_connection_loses_nothing(server: Server) {
+    for sent in [0, SENT, LENGTH] {
+        let (started, storage) = server.start_watched(without_checkpoints);
+        let (path, connection) = begin(&started, sent, LENGTH);
+        before_it_leaves(&server, &storage, sent);
+        connection.finish();
+        goes_on(&started, &path, sent);
+    }
+}
+
+pub(crate) fn a_client_that_breaks_its_connection_loses_nothing(server: Server) {
+    for sent in [0, SENT, LENGTH] {
+        let (started, storage) = server.start_watched(without_checkpoints);
+        let (path, connection) = begin(&started, sent, LENGTH);
+        if connection.wait_until_received().is_none() {
+            return skip("/proc/net/tcp does not tell what the server has got");
+        }
+        before_it_leaves(&server, &storage, sent);
+        connection.reset();
+        goes_on(&started, &path, sent);
+    }
+}
+
+pub(crate) fn a_client_that_leaves_a_slow_storage_behind_loses_nothing(server: Server) {
+    if server.framework == Framework::ActixWeb {
+        return;
+    }
+    let (started, storage) = server.start_watched(without_checkpoints);
+    storage.hold();
+    // A little more than the server takes in while the storage does nothing.
+    let length = |part: u64| (2 << 20) + part * (4 << 10);
+    let begun: Vec<_> = (0..8).map(|part| begin(&started, length(part), length(part))).collect();
+    for (_, connection) in &begun {
+        connection.finish();
+        if connection.wait_until_read().is_none() {
+            return skip("/proc/net/tcp does not tell what the server has read");
+        }
+    }
+    storage.release();
+    for (part, (path, _)) in (0..).zip(&begun) {
+        started.wait_for_offset(path, length(part));
+        assert_same(&started.content(path), &bytes(1, 0..length(part)));
+    }
+}
+
+pub(crate) fn a_client_that_does_not_wait_for_the_application_loses_nothing(server: Server) {
+    /// Makes its mind up when it is told to.
+    struct Thinks(watch::Sender<&'static str>);
+
+    #[async_trait]
+    impl Hooks for Thinks {
+        async fn authorize(&self, operation: Operation, _: Option<&Upload>, _: &Parts) -> Result<(), Rejection> {
+            if operation == Operation::Append {
+                self.0.send_replace("asked");
+                let _ = self.0.subscribe().wait_for(|state| *state == "decided").await;
+            }
+            Ok(())
+        }
+    }
+
+    let state = watch::Sender::new("");
+    let thinks = Thinks(state.clone());
+    let started = server.start_with(|builder| builder.hooks(thinks));
+    let mut connection = started.connect();
+    let path = connection.create(1000);
+    connection.begin_patch(&path, 0, 1000);
+    wait_until(|| *state.borrow() == "asked");
+    // All of a small body is there before the server asks for any of it.
+    connection.send(&bytes(1, 0..1000));
+    connection.finish();
+    if connection.wait_until_read().is_none() {
+        return skip("/proc/net/tcp does not tell what the server has read");
+    }
+    state.send_replace("decided");
+    started.wait_for_offset(&path, 1000);
+    assert_same(&started.content(&path), &bytes(1, 0..1000));
+}
+
+pub(crate) fn a_silent_client_is_told_and_loses_nothing(server: Server) {
+    const SOME: u64 = 64 << 10;
+    let started = server.start_with(|builder| builder.body_timeout(Duration::from_millis(300)));
+    let mut silent = [0, SOME].map(|sent| (sent, begin(&started, sent, LENGTH)));
+    let mut creation = started.connect();
+    begin_creation(&mut creation, SOME);
+    for (sent, (path, connection)) in &mut silent {
+        let response = connection.response("PATCH");
+        assert_eq!((response.status, response.header("connection")), (408, "close"));
+        assert!(response.text().contains(&format!("stands at {sent}\n")), "{response:?}");
+        assert!(connection.is_closed());
+        goes_on(&started, path, *sent);
+    }
+    let created = creation.response("POST");
+    assert_eq!((created.status, created.offset()), (201, SOME), "where it is, and where it stands");
+    goes_on(&started, created.header("location"), SOME);
+}
+
+pub(crate) fn a_creation_that_is_cut_loses_nothing(server: Server) {
+    /// The client will not learn the id, and the test has to.
+    struct Named;
+
+    #[async_trait]
+    impl Hooks for Named {
+        async fn before_create(&self, upload: &mut NewUpload, _: &Parts) -> Result<(), Rejection> {
+            upload.id = Some("known".parse().unwrap());
+            Ok(())
+        }
+    }
+
+    let (started, storage) = server.start_watched(|builder| without_checkpoints(builder).hooks(Named));
+    let mut connection = started.connect();
+    begin_creation(&mut connection, SENT);
+    before_it_leaves(&server, &storage, SENT);
+    connection.finish();
+    wait_until(|| started.upload("known").is_some());
+    goes_on(&started, &format!("{}/known", tests::MOUNT), SENT);
+}
+
+pub(crate) fn a_chunked_body_may_be_cut_within_a_chunk(server: Server) {
+    let (started, storage) = server.start_watched(without_checkpoints);
+    let mut connection = started.connect();
+    let path = connection.create(LENGTH);
+    connection.begin_chunked_patch(&path, 0, &[]);
+    connection.chunk(&bytes(1, 0..SENT - 1000));
+    let half = chunk(&bytes(1, SENT - 1000..SENT + 1000));
+    connection.send(&half[.."7d0\r\n".len() + 1000]);
+    before_it_leaves(&server, &storage, SENT);
+    connection.finish();
+    goes_on(&started, &path, SENT);
+}
+
+pub(crate) fn a_body_without_its_checksum_is_forgotten(server: Server) {
+    // Were there checkpoints, one would come.
+    let (started, storage) = server.start_watched(|builder| builder.checkpoint_interval(Duration::ZERO));
+    let checksum = Checksum::of(Algorithm::Sha1, &bytes(1, 0..LENGTH)).to_header();
+    let checksum = ("Upload-Checksum", checksum.to_str().unwrap());
+    let mut connection = started.connect();
+    let path = connection.create(LENGTH);
+    let headers = [("Upload-Offset", "0"), ("Content-Type", OCTETS), CHUNKED, checksum];
+    connection.head("PATCH", &path, &headers);
+    connection.chunk(&bytes(1, 0..SENT));
+    storage.wait_for_bytes(SENT);
+    connection.finish();
+
+    let mut connection = started.connect();
+    assert_eq!(connection.offset(&path), 0);
+    let headers = [("Upload-Offset", "0"), ("Content-Type", OCTETS), checksum];
+    assert_eq!(connection.request("PATCH", &path, &headers, &bytes(1, 0..LENGTH)).status, 204);
+    assert_same(&started.content(&path), &bytes(1, 0..LENGTH));
+}
+
+/// It is the end of the body that makes the bytes count.
+fn without_checkpoints(builder: Builder) -> Builder {
+    builder.checkpoint_interval(Duration::from_secs(3600))
+}
+
+/// What actix-web has read, and its handler has not taken yet, goes with the client: there it has to wait
+/// until the storage has all of it.
+fn before_it_leaves(server: &Server, storage: &Watch, sent: u64) {
+    if server.framework == Framework::ActixWeb {
+        storage.wait_for_bytes(sent);
+    }
+}
+
+/// Creates an upload and sends so many bytes of a body that has them all.
+fn begin(started: &Started, sent: u64, length: u64) -> (String, Connection) {
+    let mut connection = started.connect();
+    let path = connection.create(length);
+    connection.begin_patch(&path, 0, length);
+    connection.send(&bytes(1, 0..sent));
+    (path, connection)
+}
+
+fn begin_creation(connection: &mut Connection, sent: u64) {
+    let length = LENGTH.to_string();
+    let headers = [("Upload-Length", &*length), ("Content-Length", &*length), ("Content-Type", OCTETS)];
+    connection.head("POST", tests::MOUNT, &headers);
+    connection.send(&bytes(1, 0..sent));
+}
+
+/// HEAD tells of every byte that was sent, and the upload goes on from there to its end.
+#[track_caller]
+fn goes_on(started: &Started, path: &str, sent: u64) {
+    started.wait_for_offset(path, sent);
+    let mut connection = started.connect();
+    assert_eq!(connection.offset(path), sent);
+    if sent < LENGTH {
+        let patched = connection.patch(path, sent, &bytes(1, sent..LENGTH));
+        assert_eq!((patched.status, patched.offset()), (204, LENGTH));
+    }
+    assert_same(&started.content(path), &bytes(1, 0..LENGTH));
+}

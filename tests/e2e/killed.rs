@@ -1,0 +1,70 @@
+//! The server's process is killed: what it acknowledged is there, and of a body what a checkpoint saved (R39).
+
+use crate::{
+    content::{assert_same, bytes},
+    harness::{Process, Server, wait_until},
+};
+
+const LENGTH: u64 = 3 << 20;
+
+pub(crate) fn what_was_acknowledged_outlives_a_kill(server: Server) {
+    let Some(mut process) = server.spawn() else {
+        return;
+    };
+    let path = process.connect().create(LENGTH);
+    for offset in [0, 1, 100_000, 1_500_001].windows(2) {
+        let patched = process.connect().patch(&path, offset[0], &bytes(2, offset[0]..offset[1]));
+        process.kill();
+        assert_eq!((patched.status, patched.offset()), (204, offset[1]));
+        process = server.spawn().unwrap();
+        assert_eq!(process.connect().offset(&path), offset[1]);
+    }
+    goes_on_to_its_end(&server, &process, &path);
+}
+
+pub(crate) fn a_body_goes_on_after_each_of_many_kills(server: Server) {
+    let Some(mut process) = server.spawn() else {
+        return;
+    };
+    let path = process.connect().create(LENGTH);
+    let uploads = server.uploads();
+    for _ in 0..3 {
+        let mut connection = process.connect();
+        let offset = connection.offset(&path);
+        connection.begin_patch(&path, offset, LENGTH - offset);
+        let sent = offset + 900_000;
+        connection.send(&bytes(2, offset..sent));
+        wait_until(|| uploads.offset(&path) > offset);
+        let saved = uploads.offset(&path);
+        process.kill();
+        process = server.spawn().unwrap();
+        let kept = process.connect().offset(&path);
+        assert!(saved <= kept && kept <= sent, "{saved} were saved, {sent} were sent, {kept} are kept");
+    }
+    goes_on_to_its_end(&server, &process, &path);
+}
+
+pub(crate) fn a_final_upload_is_joined_after_a_kill(server: Server) {
+    let Some(process) = server.spawn() else {
+        return;
+    };
+    let mut connection = process.connect();
+    let length = LENGTH.to_string();
+    let part = connection.create_with(&[("Upload-Concat", "partial"), ("Upload-Length", &length)]);
+    let whole = connection.create_with(&[("Upload-Concat", &format!("final;{part} {part}"))]);
+    assert_eq!(connection.patch(&part, 0, &bytes(2, 0..LENGTH)).status, 204);
+    process.kill();
+    let _process = server.spawn();
+    let uploads = server.uploads();
+    wait_until(|| uploads.upload(&whole).unwrap().is_complete());
+    assert_same(&uploads.content(&whole), &[bytes(2, 0..LENGTH), bytes(2, 0..LENGTH)].concat());
+}
+
+#[track_caller]
+fn goes_on_to_its_end(server: &Server, process: &Process, path: &str) {
+    let mut connection = process.connect();
+    let offset = connection.offset(path);
+    let patched = connection.patch(path, offset, &bytes(2, offset..LENGTH));
+    assert_eq!((patched.status, patched.offset()), (204, LENGTH));
+    assert_same(&server.uploads().content(path), &bytes(2, 0..LENGTH));
+}

@@ -1,0 +1,48 @@
+//! Memory does not grow with the body.
+
+use tests::Store;
+
+use crate::{
+    content::{assert_same, bytes},
+    harness::{Server, skip, wait_until},
+};
+
+const MIB: u64 = 1 << 20;
+const LENGTH: u64 = 1024 * MIB;
+
+/// What the server's peak may grow by over what it needs while it idles, in KiB.
+const GROWTH: u64 = 24 * 1024;
+
+pub(crate) fn a_gibibyte_passes_through_little_memory(server: Server) {
+    if server.store != Store::Buffered {
+        return;
+    }
+    let process = server.spawn().unwrap();
+    let mut connection = process.connect();
+    let path = connection.create(LENGTH);
+    let idle = process.memory("VmHWM");
+
+    // One block for all, with its position at its beginning.
+    let mut block = bytes(1, 0..MIB);
+    connection.begin_patch(&path, 0, LENGTH);
+    for at in (0..LENGTH).step_by(MIB as usize) {
+        block[..8].copy_from_slice(&at.to_le_bytes());
+        connection.send(&block);
+    }
+    let response = connection.response("PATCH");
+    assert_eq!((response.status, response.offset()), (204, LENGTH));
+    let peak = process.memory("VmHWM");
+
+    let uploads = server.uploads();
+    for at in (0..LENGTH).step_by(MIB as usize) {
+        block[..8].copy_from_slice(&at.to_le_bytes());
+        assert_same(&uploads.read(&path, at..at + MIB), &block);
+    }
+    assert_eq!(connection.request("DELETE", &path, &[], b"").status, 204);
+    wait_until(|| server.files().is_empty());
+
+    match idle.zip(peak) {
+        Some((idle, peak)) => assert!(peak <= idle + GROWTH, "{idle} KiB while it idles, {peak} KiB at its peak"),
+        None => skip("/proc does not tell how much memory a process needs"),
+    }
+}

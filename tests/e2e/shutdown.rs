@@ -1,0 +1,43 @@
+//! A server that is to stop, with uploads in flight.
+
+use crate::{
+    content::{assert_same, bytes},
+    harness::Server,
+};
+
+pub(crate) fn what_came_is_committed(server: Server) {
+    const LENGTH: u64 = 3 << 20;
+    let content = bytes(5, 0..LENGTH);
+    let mut started = server.start();
+    let path = started.connect().create(LENGTH);
+    let mut connection = started.connect();
+    connection.begin_patch(&path, 0, LENGTH);
+    connection.send(&content[..2 << 20]);
+    started.wait_for_offset(&path, 2 << 20);
+    connection.send(&content[2 << 20..(2 << 20) + 1000]);
+    started.running.stop();
+    if let Some(response) = connection.try_response("PATCH") {
+        assert_eq!(response.status, 503);
+        assert_eq!(response.header("retry-after"), "1");
+        assert!(connection.is_closed());
+    }
+    let kept = started.offset(&path);
+    assert_eq!(kept, (2 << 20) + 1000);
+    drop(started);
+    if server.outlives_its_process() {
+        let started = server.start();
+        let mut connection = started.connect();
+        assert_eq!(connection.offset(&path), kept);
+        assert_eq!(connection.patch(&path, kept, &content[kept as usize..]).status, 204);
+        assert_same(&started.content(&path), &content);
+    }
+}
+
+pub(crate) fn a_connection_without_a_request_does_not_hold_it_up(server: Server) {
+    let mut started = server.start();
+    let _idle = started.connect();
+    let mut used = started.connect();
+    used.create(5);
+    started.running.stop();
+    assert!(used.is_closed());
+}

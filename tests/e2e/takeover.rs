@@ -1,0 +1,122 @@
+//! A newer request gets through at once although an older one is stalled, and bytes never interleave (R40).
+
+use std::{sync::Barrier, thread, time::Duration};
+
+use crate::{
+    client::Connection,
+    content::{assert_same, bytes},
+    harness::{Server, Started},
+};
+
+const LENGTH: u64 = 4 << 20;
+const SENT: u64 = 3 << 20;
+
+/// An upload, and a request that has sent some of its bytes and stalls. No checkpoint has saved them.
+fn stalled(server: &Server, sent: u64) -> (Started, String, Connection) {
+    let (started, storage) = server.start_watched(|builder| builder.checkpoint_interval(Duration::from_secs(3600)));
+    let path = started.connect().create(LENGTH);
+    let mut connection = started.connect();
+    connection.begin_patch(&path, 0, LENGTH);
+    connection.send(&bytes(1, 0..sent));
+    storage.wait_for_bytes(sent);
+    assert_eq!(started.offset(&path), 0);
+    (started, path, connection)
+}
+
+/// The stalled request has to go. What it still sends comes to nothing.
+fn is_over(mut stalled: Connection, sent: u64) {
+    let _ = stalled.try_send(&bytes(9, sent..LENGTH));
+    if let Some(response) = stalled.try_response("PATCH") {
+        assert_eq!(response.status, 423);
+    }
+}
+
+pub(crate) fn head_tells_all_that_a_stalled_request_has_sent(server: Server) {
+    let (started, path, stalled) = stalled(&server, SENT);
+    let mut connection = started.connect();
+    assert_eq!(connection.offset(&path), SENT);
+    assert_eq!(connection.patch(&path, SENT, &bytes(1, SENT..LENGTH)).status, 204);
+    is_over(stalled, SENT);
+    assert_same(&started.content(&path), &bytes(1, 0..LENGTH));
+}
+
+pub(crate) fn another_request_goes_on_from_where_a_stalled_one_is(server: Server) {
+    for sent in [1, SENT] {
+        let (started, path, stalled) = stalled(&server, sent);
+        let patched = started.connect().patch(&path, sent, &bytes(1, sent..LENGTH));
+        assert_eq!((patched.status, patched.offset()), (204, LENGTH));
+        is_over(stalled, sent);
+        assert_same(&started.content(&path), &bytes(1, 0..LENGTH));
+    }
+}
+
+pub(crate) fn a_deletion_does_not_wait_for_a_stalled_request(server: Server) {
+    let (started, path, stalled) = stalled(&server, SENT);
+    let mut connection = started.connect();
+    assert_eq!(connection.request("DELETE", &path, &[], b"").status, 204);
+    assert_eq!(connection.request("HEAD", &path, &[], b"").status, 404);
+    is_over(stalled, SENT);
+    assert!(started.upload(&path).is_none());
+    assert!(server.files().is_empty());
+}
+
+pub(crate) fn of_two_that_race_from_one_offset_one_wins(server: Server) {
+    const STEP: u64 = 200_000;
+    let started = server.start();
+    let path = started.connect().create(LENGTH);
+    let (mut offset, mut content) = (0, Vec::new());
+    for round in 0.. {
+        if offset == LENGTH {
+            break;
+        }
+        let end = LENGTH.min(offset + STEP);
+        let bodies = [round * 2, round * 2 + 1].map(|seed| bytes(seed, offset..end));
+        let start = Barrier::new(2);
+        let race = |body: &[u8]| -> bool {
+            let mut connection = started.connect();
+            connection.begin_patch(&path, offset, end - offset);
+            let (first, second) = body.split_at(body.len() / 2);
+            start.wait();
+            let sent = connection.try_send(first).and_then(|()| connection.try_send(second));
+            let response = connection.try_response("PATCH").filter(|response| response.status == 204);
+            assert!(response.is_none() || sent.is_ok());
+            response.is_some_and(|response| response.offset() == end)
+        };
+        let won = thread::scope(|scope| {
+            let racers = [&bodies[0], &bodies[1]].map(|body| scope.spawn(|| race(body)));
+            racers.map(|racer| racer.join().unwrap())
+        });
+        let stands = started.connect().offset(&path);
+        let added = started.content(&path).split_off(offset as usize);
+        // One that was told to leave may have left some bytes of its own.
+        match won {
+            [true, true] => panic!("both won"),
+            [true, false] => assert_same(&added, &bodies[0]),
+            [false, true] => assert_same(&added, &bodies[1]),
+            [false, false] => assert!(bodies.iter().any(|body| body.starts_with(&added))),
+        }
+        content.extend(added);
+        offset = stands;
+    }
+    assert_same(&started.content(&path), &content);
+}
+
+pub(crate) fn a_storm_of_clients_brings_an_upload_to_its_end(server: Server) {
+    let started = server.start();
+    let path = started.connect().create(LENGTH);
+    let client = || loop {
+        let mut connection = started.connect();
+        let offset = connection.offset(&path);
+        if offset == LENGTH {
+            return;
+        }
+        connection.begin_patch(&path, offset, LENGTH - offset);
+        // Another one may take over at any moment.
+        let _ = connection.try_send(&bytes(1, offset..LENGTH));
+        if let Some(response) = connection.try_response("PATCH") {
+            assert!([204, 409, 423].contains(&response.status), "{response:?}");
+        }
+    };
+    thread::scope(|scope| (0..20).for_each(|_| drop(scope.spawn(client))));
+    assert_same(&started.content(&path), &bytes(1, 0..LENGTH));
+}

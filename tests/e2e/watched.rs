@@ -1,0 +1,120 @@
+//! A storage that tells how far it is, and can be held up.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tus_service::{State, Storage, StorageError, Upload, UploadId, Writer, async_trait};
+
+use crate::harness::wait_until;
+
+/// The test's hand on a storage. A clone is the same hand.
+#[derive(Clone)]
+pub(crate) struct Watch {
+    taken: Arc<AtomicU64>,
+    held: watch::Sender<bool>,
+}
+
+impl Watch {
+    /// Puts a hand on a storage.
+    pub(crate) fn over(storage: Arc<dyn Storage>) -> (Self, Arc<dyn Storage>) {
+        let watch = Self { taken: Arc::default(), held: watch::Sender::new(false) };
+        (watch.clone(), Arc::new(Watched { storage, watch }))
+    }
+
+    /// Holds every write up from now on.
+    pub(crate) fn hold(&self) {
+        self.held.send_replace(true);
+    }
+
+    /// Lets the writes go on.
+    pub(crate) fn release(&self) {
+        self.held.send_replace(false);
+    }
+
+    /// Waits until the storage was handed so many bytes, be they committed or not.
+    pub(crate) fn wait_for_bytes(&self, bytes: u64) {
+        wait_until(|| self.taken.load(Ordering::Relaxed) >= bytes);
+    }
+}
+
+struct Watched {
+    storage: Arc<dyn Storage>,
+    watch: Watch,
+}
+
+struct WatchedWriter {
+    writer: Box<dyn Writer>,
+    watch: Watch,
+}
+
+#[async_trait]
+impl Writer for WatchedWriter {
+    async fn write(&mut self, chunks: Vec<Bytes>) -> Result<(), StorageError> {
+        // The sender is ours, so that this ends only when it is let go on.
+        let _ = self.watch.held.subscribe().wait_for(|held| !held).await;
+        let bytes: usize = chunks.iter().map(Bytes::len).sum();
+        self.writer.write(chunks).await?;
+        self.watch.taken.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn stored(&self) -> u64 {
+        self.writer.stored()
+    }
+
+    async fn checkpoint(&mut self, upload: &Upload) -> Result<bool, StorageError> {
+        self.writer.checkpoint(upload).await
+    }
+
+    async fn commit(&mut self, upload: &Upload) -> Result<(), StorageError> {
+        self.writer.commit(upload).await
+    }
+}
+
+#[async_trait]
+impl Storage for Watched {
+    async fn append(&self, upload: &Upload) -> Result<Box<dyn Writer>, StorageError> {
+        let writer = self.storage.append(upload).await?;
+        Ok(Box::new(WatchedWriter { writer, watch: self.watch.clone() }))
+    }
+
+    async fn create(&self, upload: &Upload) -> Result<(), StorageError> {
+        self.storage.create(upload).await
+    }
+
+    async fn load(&self, id: &UploadId) -> Result<Option<Upload>, StorageError> {
+        self.storage.load(id).await
+    }
+
+    async fn join(&self, upload: &Upload, partials: &[Upload]) -> Result<(), StorageError> {
+        self.storage.join(upload, partials).await
+    }
+
+    async fn finish(&self, id: &UploadId) -> Result<(), StorageError> {
+        self.storage.finish(id).await
+    }
+
+    async fn remove(&self, id: &UploadId, expired_at: Option<SystemTime>) -> Result<(), StorageError> {
+        self.storage.remove(id, expired_at).await
+    }
+
+    async fn read(&self, upload: &Upload, range: Range<u64>) -> Result<Bytes, StorageError> {
+        self.storage.read(upload, range).await
+    }
+
+    async fn list(&self, state: State, after: Option<&UploadId>, limit: usize) -> Result<Vec<Upload>, StorageError> {
+        self.storage.list(state, after, limit).await
+    }
+
+    async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<UploadId>, StorageError> {
+        self.storage.expired(now, limit).await
+    }
+}
