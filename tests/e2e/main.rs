@@ -1,4 +1,5 @@
 //! Every framework over every storage, over real sockets.
+#![allow(clippy::unwrap_used)] // where a test cannot go on, it fails
 
 mod client;
 mod concatenation;
