@@ -276,8 +276,9 @@ impl<'a> Driver<'a> {
             Ok(writer) => writer.commit(upload).await,
             Err(error) => Err(error),
         };
-        // What comes next must not be told before it.
+        // What comes next must not be overtaken by it, nor wait for it.
         if let Some(progress) = self.appending.take().and_then(|appending| appending.progress) {
+            progress.abort();
             let _ = progress.await;
         }
         let committed = committed.map_err(|error| failure(&upload.id, &error));

@@ -258,6 +258,23 @@ async fn a_full_database_keeps_what_it_has() {
     appended(&sqlite, &upload, b"world").await.unwrap();
 }
 
+#[tokio::test]
+async fn a_database_that_became_read_only_is_an_error_and_is_still_read() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let upload = stored(&sqlite, "readonly", Some(11), b"hello ").await;
+    let set = |pragma: &'static str| {
+        sqlite.database().write(move |connection| connection.execute_batch(pragma).map_err(crate::database::sql_error))
+    };
+    set("PRAGMA query_only = TRUE").await.unwrap();
+    let error = appended(&sqlite, &upload, b"world").await.unwrap_err();
+    assert_eq!(error.failure(), Failure::Internal);
+    assert!(error.to_string().contains("readonly"), "{error}");
+    assert_eq!(sqlite.load(&upload.id).await.unwrap().as_ref(), Some(&upload));
+    set("PRAGMA query_only = FALSE").await.unwrap();
+    appended(&sqlite, &upload, b"world").await.unwrap();
+}
+
 #[test]
 fn a_directory_that_cannot_be_used_says_why() {
     let directory = directory();
