@@ -263,16 +263,16 @@ async fn a_database_that_became_read_only_is_an_error_and_is_still_read() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "readonly", Some(11), b"hello ").await;
-    let set = |pragma: &'static str| {
-        sqlite.database().write(move |connection| connection.execute_batch(pragma).map_err(crate::database::sql_error))
-    };
-    set("PRAGMA query_only = TRUE").await.unwrap();
+    let read_only = "PRAGMA query_only = TRUE";
+    let made =
+        sqlite.database().write(|connection| connection.execute_batch(read_only).map_err(crate::database::sql_error));
+    assert!(made.await.is_err(), "not even the transaction that makes it so can be committed");
     let error = appended(&sqlite, &upload, b"world").await.unwrap_err();
     assert_eq!(error.failure(), Failure::Internal);
     assert!(error.to_string().contains("readonly"), "{error}");
     assert_eq!(sqlite.load(&upload.id).await.unwrap().as_ref(), Some(&upload));
-    set("PRAGMA query_only = FALSE").await.unwrap();
-    appended(&sqlite, &upload, b"world").await.unwrap();
+    drop(sqlite);
+    appended(&Sqlite::open(&directory).unwrap(), &upload, b"world").await.unwrap();
 }
 
 #[test]
