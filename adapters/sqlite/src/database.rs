@@ -61,7 +61,14 @@ impl Database {
 
     /// Runs `operation` on the writing thread some time. It may be lost.
     pub(crate) fn write_later(&self, operation: impl FnOnce(&Connection) -> Result<(), StorageError> + Send + 'static) {
-        drop(self.enqueue(operation));
+        let logged = move |connection: &Connection| {
+            let result = operation(connection);
+            if let Err(error) = &result {
+                tracing::warn!(%error, "the database could not be tidied up");
+            }
+            result
+        };
+        drop(self.enqueue(logged));
     }
 
     fn enqueue<T: Send + 'static>(

@@ -70,7 +70,10 @@ pub(crate) fn insert(connection: &Connection, upload: &Upload) -> Result<(), Sto
             &upload.is_due(),
         ],
     )?;
-    if inserted == 0 { Err(Failure::Exists.into()) } else { Ok(()) }
+    if inserted == 0 {
+        return Err(Failure::Exists.into());
+    }
+    forget_removed(connection, &upload.id)
 }
 
 /// Makes `new` the record if offset and length are still those of `old`.
@@ -117,6 +120,20 @@ pub(crate) fn remove(
         return Err(if there { Failure::Conflict } else { Failure::NotFound }.into());
     }
     execute(connection, "INSERT OR IGNORE INTO removed (id) VALUES (?1)", &[&id.as_str()]).map(drop)
+}
+
+/// Whether the file of an upload is to be deleted: it was removed, and there is no new one of its name.
+pub(crate) fn is_removed(connection: &Connection, id: &UploadId) -> Result<bool, StorageError> {
+    let sql =
+        "SELECT EXISTS (SELECT 1 FROM removed WHERE id = ?1) AND NOT EXISTS (SELECT 1 FROM uploads WHERE id = ?1)";
+    let mut statement = connection.prepare_cached(sql).map_err(sql_error)?;
+    statement.query_row([id.as_str()], |row| row.get(0)).map_err(sql_error)
+}
+
+/// Whether an upload that is not finished has bytes.
+pub(crate) fn claims_bytes(connection: &Connection) -> Result<bool, StorageError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM uploads WHERE upload_offset > 0 AND NOT finished)";
+    connection.query_row(sql, [], |row| row.get(0)).map_err(sql_error)
 }
 
 /// Notes that the file of a removed upload is gone.

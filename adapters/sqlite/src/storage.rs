@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use tus_service::{Failure, Kind, State, Storage, StorageError, Upload, UploadId, Writer, async_trait};
 
 use crate::{
@@ -73,36 +74,40 @@ impl Sqlite {
         self.0.files.path(id)
     }
 
-    /// Takes the file of a complete upload away: moves it to `target`, on the same file system, and
-    /// deletes the upload's record.
+    /// Takes the file of a complete upload away: moves it to `target`, on the same file system. A file that
+    /// is there already is replaced.
     ///
-    /// Where the process dies in between, the file is at `target` and the record is still there; taking it
-    /// again then finishes the work.
+    /// The upload's record stays, so that a client which did not get the last response still learns that its
+    /// upload is whole. Where the process died in between, taking it again does nothing.
     ///
     /// # Errors
     ///
     /// [`Failure::NotFound`] where there is no such upload, [`Failure::Conflict`] where it is not complete, and
     /// the system's reason where the file cannot be moved.
     pub async fn take(&self, id: &UploadId, target: impl AsRef<Path>) -> Result<(), StorageError> {
-        let (inner, moved, target) = (self.0.clone(), id.clone(), target.as_ref().to_owned());
+        let (inner, id, target) = (self.0.clone(), id.clone(), target.as_ref().to_owned());
         blocking(move || {
-            if !inner.current(&moved)?.is_complete() {
+            if !inner.current(&id)?.is_complete() {
                 return Err(Failure::Conflict.into());
             }
-            match std::fs::rename(inner.files.path(&moved), &target) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && target.exists() => Ok(()),
-                renamed => Ok(renamed?),
+            match std::fs::rename(inner.files.path(&id), &target) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && target.exists() => {}
+                renamed => renamed?,
             }
+            if inner.durability == Durability::Synced {
+                let directory = target.parent().filter(|path| !path.as_os_str().is_empty());
+                File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+                inner.files.sync()?;
+            }
+            Ok(())
         })
-        .await?;
-        Storage::remove(self, id, None).await
+        .await
     }
 
     /// Deletes files of uploads that are removed, where that was not done in time.
-    fn clean(&self) -> Result<(), StorageError> {
+    fn clean_all(&self) -> Result<(), StorageError> {
         for id in self.0.database.read(row::removed)? {
-            self.0.files.remove(&id)?;
-            self.0.database.write_later(move |connection| row::forget_removed(connection, &id));
+            self.0.clean(id);
         }
         Ok(())
     }
@@ -140,8 +145,11 @@ impl Options {
             tracing::warn!(path = %path.display(), "the database is missing; files that are in uploads/ belong to no upload now");
         }
         let database = Database::open(&path, self.durability == Durability::Synced, self.busy_timeout)?;
+        if files.is_empty().map_err(failed)? && database.read(row::claims_bytes)? {
+            return Err(OpenError::FilesMissing(directory.join("uploads")));
+        }
         let sqlite = Sqlite(Arc::new(Inner { database, files, durability: self.durability }));
-        if let Err(error) = sqlite.clean() {
+        if let Err(error) = sqlite.clean_all() {
             tracing::warn!(%error, "files of removed uploads could not be deleted");
         }
         Ok(sqlite)
@@ -174,6 +182,12 @@ pub enum OpenError {
     /// The file system cannot share memory between processes, as a network file system.
     #[error("{0} is on a file system where SQLite cannot keep a write-ahead log: use a local one")]
     NoWal(PathBuf),
+    /// The database knows of unfinished uploads, and none of their files is there.
+    #[error("{0} is empty, and uploads.db knows of bytes in it: is its volume mounted?")]
+    FilesMissing(PathBuf),
+    /// The database cannot be read.
+    #[error("uploads.db cannot be read: {0}")]
+    Storage(#[from] StorageError),
     /// The thread that writes could not be started.
     #[error("the thread that writes uploads.db cannot be started: {0}")]
     Thread(#[from] io::Error),
@@ -188,14 +202,20 @@ impl Storage for Sqlite {
             // Bytes that belong to no row (the database was lost, say) are not ours to overwrite.
             if empty {
                 inner.files.create_new(&id).map_err(taken)?;
+                inner.sync_names()?;
             } else if inner.files.length(&id)?.is_some() {
                 return Err(Failure::Exists.into());
             }
             Ok(())
         })
         .await?;
-        let upload = upload.clone();
-        self.0.database.write(move |connection| row::insert(connection, &upload)).await
+        let record = upload.clone();
+        let inserted = self.0.database.write(move |connection| row::insert(connection, &record)).await;
+        if inserted.is_err() && empty {
+            let (inner, id) = (self.0.clone(), upload.id.clone());
+            blocking(move || Ok(inner.files.remove(&id)?)).await?;
+        }
+        inserted
     }
 
     async fn load(&self, id: &UploadId) -> Result<Option<Upload>, StorageError> {
@@ -235,14 +255,10 @@ impl Storage for Sqlite {
     async fn remove(&self, id: &UploadId, expired_at: Option<SystemTime>) -> Result<(), StorageError> {
         let removed = id.clone();
         self.0.database.write(move |connection| row::remove(connection, &removed, expired_at)).await?;
-        let (inner, gone) = (self.0.clone(), id.clone());
         // From here on the upload is gone; a file that stays behind is deleted at the next start.
-        if let Err(error) = blocking(move || Ok(inner.files.remove(&gone)?)).await {
-            tracing::warn!(upload = %id, %error, "the file of a removed upload could not be deleted");
-            return Ok(());
+        if let Ok(Some(file)) = self.0.clean(id.clone()).await {
+            blocking(move || Ok(drop(file))).await?;
         }
-        let id = id.clone();
-        self.0.database.write_later(move |connection| row::forget_removed(connection, &id));
         Ok(())
     }
 
@@ -308,6 +324,35 @@ impl Inner {
         Ok(Some((upload, there)))
     }
 
+    /// Makes the names of files durable, where that is wanted.
+    fn sync_names(&self) -> Result<(), StorageError> {
+        if self.durability == Durability::Synced { Ok(self.files.sync()?) } else { Ok(()) }
+    }
+
+    /// Deletes the file of an upload that is removed. It goes on although nobody waits for it.
+    ///
+    /// The open file is handed back: closing it is what gives the space back, and may take long.
+    fn clean(self: &Arc<Self>, id: UploadId) -> oneshot::Receiver<Option<File>> {
+        let (done, cleaned) = oneshot::channel();
+        let inner = self.clone();
+        // On the thread that writes, so that no upload of the same id is created meanwhile.
+        self.database.write_later(move |connection| {
+            if !row::is_removed(connection, &id)? {
+                return Ok(());
+            }
+            let file = inner.files.read(&id).ok();
+            match inner.files.remove(&id) {
+                Ok(()) => row::forget_removed(connection, &id)?,
+                Err(error) => {
+                    tracing::warn!(upload = %id, %error, "the file of a removed upload could not be deleted");
+                }
+            }
+            let _ = done.send(file);
+            Ok(())
+        });
+        cleaned
+    }
+
     /// The row as it is now.
     pub(crate) fn current(&self, id: &UploadId) -> Result<Upload, StorageError> {
         let row = self.database.read(|connection| row::select(connection, id))?;
@@ -349,9 +394,8 @@ impl Inner {
         }
         if self.durability == Durability::Synced {
             file.sync_data()?;
-            self.files.sync()?;
         }
-        Ok(())
+        self.sync_names()
     }
 }
 

@@ -137,14 +137,13 @@ async fn a_complete_upload_is_taken_away() {
     assert!(sqlite.path(&upload.id).exists(), "nothing is lost");
     sqlite.take(&upload.id, &target).await.unwrap();
     assert_eq!(fs::read(&target).unwrap(), b"hello");
-    assert_eq!(sqlite.load(&upload.id).await.unwrap(), None);
-
-    // The process died when the file was moved and the record was not deleted yet.
-    let upload = stored(&sqlite, "taken", Some(5), b"hello").await;
-    fs::rename(sqlite.path(&upload.id), &target).unwrap();
+    // A client that lost the last response is told; and if the process died before that was recorded, the
+    // application takes it again.
+    assert_eq!(sqlite.load(&upload.id).await.unwrap().as_ref(), Some(&upload));
     assert_eq!(sqlite.list(State::Due, None, 9).await.unwrap(), std::slice::from_ref(&upload));
-    assert!(sqlite.load(&upload.id).await.unwrap().unwrap().is_complete());
     sqlite.take(&upload.id, &target).await.unwrap();
+    assert_eq!(fs::read(&target).unwrap(), b"hello");
+    sqlite.remove(&upload.id, None).await.unwrap();
     assert_eq!(sqlite.load(&upload.id).await.unwrap(), None);
 }
 
@@ -324,10 +323,39 @@ async fn a_file_of_a_removed_upload_goes_at_the_next_start() {
     assert!(path.exists());
     drop(sqlite);
     let sqlite = Sqlite::open(&directory).unwrap();
-    assert!(!path.exists());
     // Behind what is queued.
     let left = sqlite.database().write(crate::row::removed).await.unwrap();
     assert_eq!(left, []);
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_new_upload_of_a_removed_one_s_name_keeps_its_file() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let old = stored(&sqlite, "again", Some(5), b"old").await;
+    let removed = old.id.clone();
+    sqlite.database().write(move |connection| crate::row::remove(connection, &removed, None)).await.unwrap();
+    assert_eq!(failure(sqlite.create(&upload("again", Some(5))).await), Failure::Exists, "the old file is still there");
+    fs::remove_file(sqlite.path(&old.id)).unwrap();
+    let new = stored(&sqlite, "again", Some(5), b"new").await;
+    drop(sqlite);
+    let sqlite = Sqlite::open(&directory).unwrap();
+    assert_eq!(content(&sqlite, &new).await, "new");
+}
+
+#[tokio::test]
+async fn files_that_are_all_away_are_not_taken_for_lost() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let upload = stored(&sqlite, "unmounted", Some(5), b"hell").await;
+    drop(sqlite);
+    let (mounted, away) = (directory.path().join("uploads"), directory.path().join("away"));
+    fs::rename(&mounted, &away).unwrap();
+    assert!(matches!(Sqlite::open(&directory), Err(OpenError::FilesMissing(_))));
+    fs::remove_dir(&mounted).unwrap();
+    fs::rename(&away, &mounted).unwrap();
+    assert_eq!(Sqlite::open(&directory).unwrap().load(&upload.id).await.unwrap(), Some(upload));
 }
 
 #[tokio::test]

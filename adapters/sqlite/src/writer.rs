@@ -20,7 +20,24 @@ pub(crate) struct FileWriter {
     /// The record as this writer saw or set it last.
     seen: Upload,
     /// A checkpoint that is under way beside the stream, and the record that it sets.
-    saving: Option<JoinHandle<Result<Upload, StorageError>>>,
+    saving: Option<JoinHandle<Result<Upload, NotSaved>>>,
+    /// Whether a sync failed.
+    lost: bool,
+}
+
+/// What of a save failed.
+enum NotSaved {
+    Sync(StorageError),
+    Row(StorageError),
+}
+
+/// Whether another try would fail as well: somebody else changed or removed the upload.
+fn is_final(failure: Failure) -> bool {
+    matches!(failure, Failure::Conflict | Failure::NotFound)
+}
+
+fn lost() -> StorageError {
+    StorageError::new(Failure::Internal, "bytes could not be made durable; go on from what was committed before")
 }
 
 /// Bytes that a commit to the database may need.
@@ -34,14 +51,13 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 impl FileWriter {
     pub(crate) async fn open(storage: Arc<Inner>, upload: Upload) -> Result<Self, StorageError> {
         let file = Arc::new(open(&storage, &upload).await?);
-        Ok(Self { storage, file, opened_at: upload.offset, stored: 0, seen: upload, saving: None })
+        Ok(Self { storage, file, opened_at: upload.offset, stored: 0, seen: upload, saving: None, lost: false })
     }
 
     /// The disk is full to the last block. The row that claims what is there needs a little of it, too,
     /// so the last bytes that nothing claims yet are given back.
     async fn make_headroom(&mut self) -> Result<(), StorageError> {
-        // Its failure, most likely for want of room, leaves things as they were before it.
-        let _ = self.saved().await;
+        self.saved().await?;
         let claimed = self.seen.offset - self.opened_at;
         self.stored = self.stored.saturating_sub(HEADROOM).max(claimed);
         let (file, length) = (self.file.clone(), self.opened_at + self.stored);
@@ -49,9 +65,22 @@ impl FileWriter {
     }
 
     /// Waits for the checkpoint that is under way.
+    ///
+    /// Where only its row failed, things are as they were before it. Where its sync failed, the system may
+    /// say of the next one that all is well although bytes are lost: nothing more of this writer counts.
     async fn saved(&mut self) -> Result<(), StorageError> {
-        if let Some(saving) = self.saving.take() {
-            self.seen = saving.await.map_err(std::io::Error::other)??;
+        let Some(saving) = self.saving.take() else {
+            return if self.lost { Err(lost()) } else { Ok(()) };
+        };
+        match saving.await.map_err(std::io::Error::other)? {
+            Ok(saved) => self.seen = saved,
+            Err(NotSaved::Row(error)) if is_final(error.failure()) => return Err(error),
+            Err(NotSaved::Row(error)) => tracing::warn!(upload = %self.seen.id, %error, "a checkpoint failed"),
+            Err(NotSaved::Sync(error)) => {
+                self.lost = true;
+                self.stored = self.seen.offset - self.opened_at;
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -87,31 +116,45 @@ impl Writer for FileWriter {
     }
 
     async fn commit(&mut self, upload: &Upload) -> Result<(), StorageError> {
-        self.saved().await?;
+        // Up to what an earlier commit made durable it is as good as ever.
+        match self.saved().await {
+            Err(_) if self.lost && upload.offset == self.seen.offset && upload.length == self.seen.length => {
+                return Ok(());
+            }
+            result => result?,
+        }
         if upload.offset < self.opened_at + self.stored {
             let (file, length) = (self.file.clone(), upload.offset);
             blocking(move || Ok(files::cut(&file, length)?)).await?;
             self.stored = upload.offset - self.opened_at;
         }
-        self.seen = save(self.storage.clone(), self.file.clone(), self.seen.clone(), upload.clone()).await?;
+        let saved = save(self.storage.clone(), self.file.clone(), self.seen.clone(), upload.clone()).await;
+        match saved {
+            Ok(saved) => self.seen = saved,
+            Err(NotSaved::Row(error)) => return Err(error),
+            Err(NotSaved::Sync(error)) => {
+                self.lost = true;
+                return Err(error);
+            }
+        }
         Ok(())
     }
 }
 
 /// Makes the bytes durable, and then `new` the record.
-async fn save(storage: Arc<Inner>, file: Arc<File>, old: Upload, new: Upload) -> Result<Upload, StorageError> {
+async fn save(storage: Arc<Inner>, file: Arc<File>, old: Upload, new: Upload) -> Result<Upload, NotSaved> {
     if storage.durability == Durability::Synced {
         let (inner, first) = (storage.clone(), old.offset == 0);
-        blocking(move || {
+        let synced = blocking(move || {
             file.sync_data()?;
             // The name of a new file, too, must outlive a power cut.
             if first { Ok(inner.files.sync()?) } else { Ok(()) }
-        })
-        .await?;
+        });
+        synced.await.map_err(NotSaved::Sync)?;
     }
     let record = new.clone();
-    storage.database.write(move |connection| row::replace(connection, &old, &new)).await?;
-    Ok(record)
+    let replaced = storage.database.write(move |connection| row::replace(connection, &old, &new)).await;
+    replaced.map(|()| record).map_err(NotSaved::Row)
 }
 
 /// Opens the upload's file at the offset, with nothing beyond it, and keeps other processes out.
