@@ -8,6 +8,9 @@ use crate::{
     location::Endpoint,
 };
 
+/// The most partial uploads that a final one may name: its record is to stay small.
+const MAX_PARTIALS: usize = 1024;
+
 /// Reads `Upload-Concat` of a creation request (tus 1.0.0, "Upload-Concat").
 pub(crate) fn kind(headers: &HeaderMap, endpoint: &Endpoint) -> Result<Kind, Refusal> {
     let Some(value) = single(headers, &UPLOAD_CONCAT)? else {
@@ -19,6 +22,9 @@ pub(crate) fn kind(headers: &HeaderMap, endpoint: &Endpoint) -> Result<Kind, Ref
         return Ok(Kind::Partial);
     }
     let urls = text.strip_prefix("final;").ok_or_else(invalid)?.trim_matches(' ');
+    if urls.split(' ').count() > MAX_PARTIALS {
+        return Err(Refusal::Contradiction("a final upload is made of at most 1024 partial uploads"));
+    }
     let partials: Option<Vec<_>> = urls.split(' ').map(|url| endpoint.resolve(url)).collect();
     Ok(Kind::Final(Final { header: value.clone(), partials: partials.ok_or_else(invalid)? }))
 }

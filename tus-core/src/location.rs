@@ -130,7 +130,8 @@ fn host(request: &Parts) -> Option<Authority> {
     named.or_else(|| request.uri.authority().cloned())
 }
 
-/// What the nearest proxy tells of the request that it got (RFC 7239, and the older names).
+/// What the proxy that the client reached tells of the request (RFC 7239, and the older names). It must
+/// overwrite what the client itself sends in these headers.
 #[derive(Default)]
 struct Forwarded {
     proto: Option<String>,
@@ -152,7 +153,8 @@ impl Forwarded {
         let old = |name: &'static str| first(headers, &HeaderName::from_static(name));
         let proto = field("proto").or_else(|| old("x-forwarded-proto"));
         let host = field("host").or_else(|| old("x-forwarded-host"));
-        let prefix = old("x-forwarded-prefix").filter(|prefix| prefix.parse::<Uri>().is_ok_and(|u| u.path() == prefix));
+        let prefix = old("x-forwarded-prefix")
+            .filter(|prefix| !prefix.starts_with("//") && prefix.parse::<Uri>().is_ok_and(|u| u.path() == prefix));
         Self {
             proto: proto.map(|p| p.to_ascii_lowercase()).filter(|p| p == "http" || p == "https"),
             host: host.and_then(|h| h.parse().ok()),
@@ -161,7 +163,7 @@ impl Forwarded {
     }
 }
 
-/// The first element of a list: what the outermost proxy said.
+/// The first element of a list: what the proxy said that the client reached.
 fn first(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let list = headers.get(name)?.to_str().ok()?;
     list.split(',').next().map(|value| value.trim().to_owned())

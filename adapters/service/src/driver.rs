@@ -146,6 +146,11 @@ impl<'a> Driver<'a> {
         if stored.is_ok() {
             tracing::info!(upload = %upload.id, length = upload.length, "created");
             let _ = self.service.guarded("created", self.service.hooks.hooks.created(upload)).await;
+            if matches!(upload.kind, Kind::Final(_)) {
+                // A part may have become complete after it was looked at and before this was stored.
+                let (service, id) = (self.service.clone(), upload.id.clone());
+                self.service.exchanges.spawn(async move { service.resume_when_free(&id).await });
+            }
         }
         store.done(stored)
     }
@@ -282,6 +287,9 @@ impl<'a> Driver<'a> {
             let _ = progress.await;
         }
         let committed = committed.map_err(|error| failure(&upload.id, &error));
+        if let (Some(held), Ok(())) = (&self.held, &committed) {
+            held.committed();
+        }
         if committed.is_ok() && upload.kind == Kind::Partial && upload.is_complete() {
             self.resume_finals(upload);
         }

@@ -16,8 +16,13 @@ use tus_core::{
 ///
 /// For one upload they come in this order: `authorize` and `before_create`, `created`, any number of
 /// `progress`, `before_finish`, `finished`; and `before_terminate`, `terminated` at the end. Those that
-/// come before something can refuse it. A hook that panics, or takes longer than the
-/// [`hook_timeout`](crate::Builder::hook_timeout), counts as one that refused with `500`.
+/// come before something can refuse it. One of these that panics, or takes longer than the
+/// [`hook_timeout`](crate::Builder::hook_timeout), counts as one that refused with `500`; of the others it is
+/// logged. A hook that takes too long is dropped where it awaits, so that it must not leave work half done
+/// there; one that blocks its thread cannot be stopped.
+///
+/// Where several processes serve one store, another one may find an upload untold while its `finished` is
+/// still running, and call the same hooks.
 #[async_trait]
 pub trait Hooks: Send + Sync + 'static {
     /// Whether this may be done. Asked before anything is created, changed, deleted or told of, and
@@ -65,8 +70,8 @@ pub trait Hooks: Send + Sync + 'static {
     /// # Errors
     ///
     /// The response that the client gets instead. The upload stays as it is, whole, and the application is
-    /// asked again: when the client repeats its last request, within the sweep interval, and after a
-    /// restart. To be rid of it, terminate it.
+    /// asked again: when the client repeats its last request (for a creation the response has a `Location`
+    /// all the same), within the sweep interval, and after a restart. To be rid of it, terminate it.
     async fn before_finish(&self, upload: &Upload) -> Result<Reply, Rejection> {
         let _ = upload;
         Ok(Reply::default())

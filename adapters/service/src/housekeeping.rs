@@ -11,15 +11,20 @@ use tus_core::{Failure, Kind, Upload, UploadId};
 use crate::{Cause, State, service::Inner};
 
 /// Records that are fetched at once.
-const PAGE: usize = 256;
+const PAGE: usize = 64;
 
 /// Runs until the endpoint is gone.
 pub(crate) async fn run(service: Weak<Inner>, gone: CancellationToken, interval: Duration) {
     loop {
         match service.upgrade() {
             Some(service) if !service.stopping.is_cancelled() => {
-                resume(&service, |_| true).await;
                 sweep(&service).await;
+                let mut after = None;
+                while let Some(page) = next_due(&service, &mut after).await {
+                    for upload in page {
+                        service.resume(&upload.id).await;
+                    }
+                }
             }
             _ => return,
         }
@@ -32,23 +37,26 @@ pub(crate) async fn run(service: Weak<Inner>, gone: CancellationToken, interval:
 
 /// Takes up the final uploads that wait for this partial upload, which became complete.
 pub(crate) async fn resume_finals_of(service: Arc<Inner>, partial: UploadId) {
-    let waits = |upload: &Upload| matches!(&upload.kind, Kind::Final(parts) if parts.partials.contains(&partial));
-    resume(&service, waits).await;
+    let mut after = None;
+    while let Some(page) = next_due(&service, &mut after).await {
+        for upload in page {
+            if matches!(&upload.kind, Kind::Final(parts) if parts.partials.contains(&partial)) {
+                service.resume_when_free(&upload.id).await;
+            }
+        }
+    }
 }
 
-async fn resume(service: &Arc<Inner>, wanted: impl Fn(&Upload) -> bool) {
-    let mut after = None;
-    loop {
-        let page = match service.storage.list(State::Due, after.as_ref(), PAGE).await {
-            Ok(page) => page,
-            Err(error) => return tracing::error!(%error, "uploads that are due could not be listed"),
-        };
-        for upload in page.iter().filter(|upload| wanted(upload)) {
-            service.resume(&upload.id).await;
+/// The next page of uploads that are due; `None` at the end.
+async fn next_due(service: &Inner, after: &mut Option<UploadId>) -> Option<Vec<Upload>> {
+    match service.storage.list(State::Due, after.as_ref(), PAGE).await {
+        Ok(page) => {
+            *after = Some(page.last()?.id.clone());
+            Some(page)
         }
-        match page.last() {
-            Some(last) if page.len() == PAGE => after = Some(last.id.clone()),
-            _ => return,
+        Err(error) => {
+            tracing::error!(%error, "uploads that are due could not be listed");
+            None
         }
     }
 }

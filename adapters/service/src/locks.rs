@@ -30,6 +30,8 @@ struct Slot {
     leave: CancellationToken,
     /// Fires when the holder has left.
     left: CancellationToken,
+    /// Fires when the holder has committed what it had, although it may be at other things still.
+    committed: CancellationToken,
     /// The newest request that waits; fires when a newer one came.
     waiting: Option<(u64, CancellationToken)>,
 }
@@ -40,6 +42,7 @@ pub(crate) struct Held<'a> {
     locks: &'a Locks,
     id: UploadId,
     leave: CancellationToken,
+    committed: CancellationToken,
 }
 
 /// Why an upload is not held.
@@ -71,27 +74,41 @@ impl Locks {
         timeout(patience, wait).await.unwrap_or(Err(NotHeld::Busy))
     }
 
-    /// Holds an upload if nobody does.
+    /// Holds an upload if nobody does. A request that waits for it has precedence.
     pub(crate) fn try_hold(&self, id: &UploadId) -> Option<Held<'_>> {
-        let ticket = self.ticket();
-        let mut table = self.table();
-        if table.slots.contains_key(id) {
-            return None;
-        }
-        Some(self.occupy(&mut table, id, ticket, CancellationToken::new()))
+        self.try_or_wait(id).ok()
     }
 
-    /// Asks the holder to leave and waits until it has. Whether there was one.
+    /// Holds an upload when nobody does any more, without asking anybody to leave.
+    pub(crate) async fn hold_when_free(&self, id: &UploadId) -> Held<'_> {
+        loop {
+            match self.try_or_wait(id) {
+                Ok(held) => return held,
+                Err(left) => left.cancelled().await,
+            }
+        }
+    }
+
+    fn try_or_wait(&self, id: &UploadId) -> Result<Held<'_>, CancellationToken> {
+        let mut table = self.table();
+        match table.slots.get(id) {
+            Some(slot) => Err(slot.left.clone()),
+            // Older than any request.
+            None => Ok(self.occupy(&mut table, id, 0, CancellationToken::new())),
+        }
+    }
+
+    /// Asks the holder to leave and waits until what it has is committed. Whether there was one.
     pub(crate) async fn clear(&self, id: &UploadId, patience: Duration) -> bool {
-        let left = match self.table().slots.get(id) {
+        let committed = match self.table().slots.get(id) {
             None => return false,
             Some(slot) => {
                 slot.leave.cancel();
-                slot.left.clone()
+                slot.committed.clone()
             }
         };
-        // One that does not leave in time keeps what it has committed: that is the truth meanwhile.
-        let _ = timeout(patience, left.cancelled()).await;
+        // One that does not do so in time keeps what it has committed: that is the truth meanwhile.
+        let _ = timeout(patience, committed.cancelled()).await;
         true
     }
 
@@ -114,9 +131,11 @@ impl Locks {
     }
 
     fn occupy(&self, table: &mut Table, id: &UploadId, ticket: u64, leave: CancellationToken) -> Held<'_> {
-        let slot = Slot { ticket, leave: leave.clone(), left: CancellationToken::new(), waiting: None };
-        table.slots.insert(id.clone(), slot);
-        Held { locks: self, id: id.clone(), leave }
+        let left = CancellationToken::new();
+        let committed = left.child_token();
+        let held = Held { locks: self, id: id.clone(), leave: leave.clone(), committed: committed.clone() };
+        table.slots.insert(id.clone(), Slot { ticket, leave, left, committed, waiting: None });
+        held
     }
 
     fn ticket(&self) -> u64 {
@@ -139,6 +158,11 @@ impl Held<'_> {
     /// Fires when the holder is to commit what it has and leave.
     pub(crate) fn asked_to_leave(&self) -> CancellationToken {
         self.leave.clone()
+    }
+
+    /// Lets those who only want to read go on.
+    pub(crate) fn committed(&self) {
+        self.committed.cancel();
     }
 }
 
@@ -204,6 +228,37 @@ mod tests {
         assert_eq!(locks.hold(&id, PATIENCE).await.unwrap_err(), NotHeld::Busy);
         assert!(locks.clear(&id, PATIENCE).await);
         assert!(locks.try_hold(&id).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_reader_waits_for_the_commit_and_not_for_what_follows() {
+        let locks = Locks::default();
+        let id = id();
+        let held = locks.hold(&id, PATIENCE).await.unwrap();
+        {
+            let mut reader = pin!(locks.clear(&id, Duration::MAX));
+            assert!(poll(&mut reader).await.is_none());
+            held.committed();
+            assert!(reader.await);
+        }
+        let mut next = pin!(locks.hold_when_free(&id));
+        assert!(poll(&mut next).await.is_none());
+        drop(held);
+        next.await;
+    }
+
+    #[tokio::test]
+    async fn housekeeping_does_not_overtake_a_request_that_waits() {
+        let locks = Locks::default();
+        let id = id();
+        let first = locks.hold(&id, PATIENCE).await.unwrap();
+        let mut waiting = pin!(locks.hold(&id, PATIENCE));
+        assert!(poll(&mut waiting).await.is_none());
+        drop(first);
+        let housekeeping = locks.try_hold(&id).unwrap();
+        assert!(poll(&mut waiting).await.is_none());
+        drop(housekeeping);
+        waiting.await.unwrap();
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt, TryFutureExt};
+use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body;
 use tokio::time::timeout;
@@ -24,7 +24,7 @@ use crate::{
     driver::{Driver, unasked},
     hooks::AllHooks,
     housekeeping,
-    locks::Locks,
+    locks::{Held, Locks},
     pump::{Intake, pump},
 };
 
@@ -54,6 +54,9 @@ pub(crate) struct Inner {
 
 /// Bytes that are read of a body that nobody wants, so that its connection can be used again.
 const DRAIN_BYTES: u64 = 1024 * 1024;
+
+/// The shortest time between two checkpoints or sweeps.
+const SHORTEST: Duration = Duration::from_millis(10);
 
 /// How long is waited for them.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
@@ -119,7 +122,7 @@ impl Tus {
     /// Ends every exchange: bodies that are still coming are cut short, and what came of them is committed.
     /// Their clients are told to go on in a moment. Waits for that, `grace` at the most.
     ///
-    /// Call it when the server is to stop, after it has stopped to accept connections.
+    /// Call it when the server is to stop. Bodies that begin to come afterwards are cut short at once.
     pub async fn shutdown(&self, grace: Duration) {
         let Inner { stopping, exchanges, .. } = &*self.inner;
         stopping.cancel();
@@ -162,9 +165,17 @@ impl Inner {
 
     /// Takes up what was left undone on an upload, if nobody is at it.
     pub(crate) async fn resume(self: &Arc<Self>, id: &UploadId) {
-        let Some(held) = self.locks.try_hold(id) else {
-            return;
-        };
+        if let Some(held) = self.locks.try_hold(id) {
+            self.resume_held(id, held).await;
+        }
+    }
+
+    /// Takes up what was left undone on an upload, when nobody is at it any more.
+    pub(crate) fn resume_when_free<'a>(self: &'a Arc<Self>, id: &'a UploadId) -> BoxFuture<'a, ()> {
+        Box::pin(async { self.resume_held(id, self.locks.hold_when_free(id).await).await })
+    }
+
+    async fn resume_held(self: &Arc<Self>, id: &UploadId, held: Held<'_>) {
         let upload = match self.storage.load(id).await {
             Ok(upload) => upload,
             Err(error) => return tracing::error!(upload = %id, %error, "an upload could not be taken up again"),
@@ -288,13 +299,13 @@ impl Builder {
     /// How long bytes may wait for their commit while a body is coming; 500 ms by default. A process that
     /// is killed loses at most what came since. A storage may take longer.
     pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
-        self.checkpoint_interval = interval;
+        self.checkpoint_interval = interval.max(SHORTEST);
         self
     }
 
     /// How often expired uploads are cleared away, and hooks that failed are called again; 60 s by default.
     pub fn sweep_interval(mut self, interval: Duration) -> Self {
-        self.sweep_interval = interval;
+        self.sweep_interval = interval.max(SHORTEST);
         self
     }
 

@@ -257,7 +257,11 @@ impl Storage for Sqlite {
         self.0.database.write(move |connection| row::remove(connection, &removed, expired_at)).await?;
         // From here on the upload is gone; a file that stays behind is deleted at the next start.
         if let Ok(Some(file)) = self.0.clean(id.clone()).await {
-            blocking(move || Ok(drop(file))).await?;
+            blocking(move || {
+                drop(file);
+                Ok(())
+            })
+            .await?;
         }
         Ok(())
     }

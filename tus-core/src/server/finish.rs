@@ -67,13 +67,19 @@ impl Finish {
         exchange.expires = upload.expires;
         match answer {
             Ok(reply) => exchange.respond_with(ending.outcome(&upload), reply),
+            // The upload is there all the same, and its client may ask again.
+            Err(rejection) if matches!(ending, Ending::Created { .. }) => {
+                let location = exchange.endpoint.url(&upload.id);
+                let rejection = rejection.header(http::header::LOCATION, location);
+                exchange.refuse(Refusal::Rejected(rejection))
+            }
             Err(rejection) => exchange.refuse(Refusal::Rejected(rejection)),
         }
     }
 }
 
 impl Ending {
-    fn outcome(self, upload: &Upload) -> Outcome<'_> {
+    pub(super) fn outcome(self, upload: &Upload) -> Outcome<'_> {
         match self {
             Self::Appended => Outcome::Appended(upload),
             Self::Created { with_body } => Outcome::Created(upload, with_body),

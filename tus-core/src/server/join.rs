@@ -1,7 +1,7 @@
 //! A final upload gets the bytes of its parts.
 
 use super::{Finish, Step, Stored, Terminate, exchange::Exchange, finish::Ending, load::total_length};
-use crate::{Refusal, Upload};
+use crate::{Failure, Refusal, Upload};
 
 /// Make a final upload of its parts.
 ///
@@ -45,6 +45,8 @@ impl Join {
         let ending = if created { Ending::Created { with_body: false } } else { Ending::Silence };
         match stored {
             Ok(()) => Finish::after(exchange, upload, ending),
+            // Another process takes up what is due, and was faster.
+            Err(Failure::Conflict | Failure::Busy) => exchange.respond(ending.outcome(&upload)),
             Err(failure) => failed(exchange, upload, created, failure.into()),
         }
     }

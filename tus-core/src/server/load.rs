@@ -2,7 +2,7 @@
 //! to be changed, or told of, is fetched again when it is held.
 
 use super::{
-    Authorize, Join, Step,
+    Authorize, Join, Operation, Step,
     exchange::{Creation, Exchange, present},
     hold::Then,
     tus::Outcome,
@@ -94,7 +94,7 @@ impl LoadPartials {
                     .collect();
                 match partials {
                     Ok(partials) => Authorize::partials(exchange, creation, partials),
-                    Err(refusal) => exchange.refuse(refusal),
+                    Err(refusal) => Authorize::absent(exchange, Operation::Concatenate, refusal),
                 }
             }
             Purpose::Inspect(upload) => {

@@ -108,7 +108,7 @@ pub fn resume(config: &Arc<Config>, upload: Upload, now: SystemTime) -> Option<S
     }
 }
 
-/// The response where the driver itself is at an end: it is shutting down, or a task panicked.
+/// The response where the driver itself is at an end.
 pub fn fail(config: &Arc<Config>, head: &Parts, mount: &str, refusal: Refusal) -> Response<Bytes> {
     Exchange::new(config, head, mount, SystemTime::UNIX_EPOCH).refusal(refusal)
 }
