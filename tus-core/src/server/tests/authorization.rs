@@ -158,6 +158,19 @@ fn a_request_that_cannot_be_understood_does_not_trouble_the_application() {
     assert_eq!(world.path(), "Respond");
 }
 
+/// Who may not use a part does not learn whether there is one.
+#[test]
+fn a_part_that_is_not_there_is_only_missed_by_who_may_ask_for_it() {
+    let (mut world, ids) = world();
+    world.rejects = Box::new(|operation, _| operation == Operation::Concatenate);
+    let missing = UploadId::from_random(0);
+    let there = world.post().concat(&[&ids.part]).send().is(403);
+    let absent = world.post().concat(&[&missing]).send().is(403);
+    assert_eq!(there.text(), absent.text());
+    world.rejects = Box::new(|_, _| false);
+    world.post().concat(&[&missing]).send().is(404);
+}
+
 fn world() -> (World, Ids) {
     let mut world = World::new();
     let (part, other_part) = (world.partial(b"hello", 5), world.partial(b"world", 5));

@@ -33,6 +33,15 @@ const HOSTILE_NUMBERS: [&str; 22] = [
     "\u{ff11}",
 ];
 
+/// A record is to stay small, whoever writes it.
+#[test]
+fn a_final_upload_is_made_of_at_most_1024_parts() {
+    let mut world = World::new();
+    let part = world.partial(b"a", 1);
+    world.post().concat(&[&part; 1024]).send().is(201);
+    world.post().concat(&[&part; 1025]).send().says(400, "at most 1024");
+}
+
 #[test]
 fn a_number_is_digits_up_to_the_largest_offset() {
     let mut world = World::new();

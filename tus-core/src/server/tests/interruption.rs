@@ -201,6 +201,29 @@ fn a_join_that_fails_leaves_no_final_upload_behind() {
 }
 
 #[test]
+fn a_creation_that_the_application_does_not_take_tells_where_the_upload_is() {
+    let mut world = World::new();
+    world.reply = Err(crate::Rejection::new(http::StatusCode::UNPROCESSABLE_ENTITY, "not like this"));
+    let refused = world.post().length(5).body(b"hello").send().is(422);
+    assert!(refused.header("location").is_some());
+    assert_eq!(world.uploads.len(), 1);
+}
+
+/// Another process takes up what is due, and was faster: what it has joined must not be deleted.
+#[test]
+fn a_join_that_another_process_does_is_a_success() {
+    for failure in [Failure::Conflict, Failure::Busy] {
+        let mut world = World::new();
+        let part = world.partial(b"hello", 5);
+        world.fail("Join", failure);
+        let created = world.post().concat(&[&part]).send().is(201);
+        assert!(created.header("location").is_some());
+        assert!(!world.passed("Terminate"));
+        assert_eq!(world.uploads.len(), 2);
+    }
+}
+
+#[test]
 fn older_requests_leave_for_one_that_was_authorized() {
     let mut world = World::new();
     let (id, whole) = (world.upload(b"hel", 5), world.upload(b"hello", 5));
