@@ -1,5 +1,7 @@
 //! A connection after a refusal: usable or closed, and never out of step.
 
+use tests::Framework;
+
 use crate::{
     client::{CHUNKED, Connection, OCTETS, chunked},
     content::{assert_same, bytes},
@@ -66,11 +68,21 @@ pub(crate) fn requests_may_be_pipelined(server: Server) {
         connection.send(part);
         connection.head("HEAD", &path, &[]);
     }
-    for at in 1..=10 {
-        assert_eq!(connection.response("PATCH").offset(), at * 100);
-        assert_eq!(connection.response("HEAD").offset(), at * 100);
+    let mut answered = 0;
+    'open: for at in 1..=10 {
+        for method in ["PATCH", "HEAD"] {
+            let Some(response) = connection.try_response(method) else {
+                break 'open;
+            };
+            assert_eq!(response.offset(), at * 100, "in order");
+            answered += 1;
+        }
     }
-    assert_same(&started.content(&path), &content);
+    // actix-web closes where it has only a part of a later request when it answers an earlier one.
+    assert!(answered == 20 || server.framework == Framework::ActixWeb, "{answered}");
+    let kept = started.content(&path);
+    assert!(kept.len() >= answered / 2 * 100);
+    assert_same(&kept, &content[..kept.len()]);
 }
 
 pub(crate) fn two_ways_to_tell_a_body_s_end_are_not_both_believed(server: Server) {

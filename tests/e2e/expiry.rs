@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use tus_service::{Builder, Config, Kind, Metadata, Upload};
+use tus_service::{Builder, Config};
 
 use crate::{
     client::OCTETS,
@@ -33,27 +33,20 @@ pub(crate) fn an_abandoned_upload_goes_and_a_finished_one_stays(server: Server) 
 }
 
 pub(crate) fn an_expired_upload_is_gone_before_it_is_swept(server: Server) {
-    let started = server.start_with(|builder| builder.sweep_interval(Duration::from_secs(3600)));
-    let upload = Upload {
-        id: "expired".parse().unwrap(),
-        kind: Kind::Single,
-        offset: 0,
-        length: Some(5),
-        max_size: None,
-        metadata: Metadata::default(),
-        created: SystemTime::UNIX_EPOCH,
-        expires: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1)),
-        finished: false,
-    };
-    // The first sweep is over when an upload that was there before it is gone.
-    let first = Upload { id: "first".parse().unwrap(), ..upload.clone() };
-    started.insert(&first);
+    let started = server.start_with(|builder| expiring(builder).sweep_interval(Duration::from_secs(3600)));
     let mut connection = started.connect();
-    started.insert(&upload);
-    if started.upload("/files/expired").is_some() {
-        let head = connection.request("HEAD", "/files/expired", &[], b"");
-        assert!(head.status == 410 || head.status == 404, "{head:?}");
+    let path = connection.create(5);
+    assert_eq!(connection.patch(&path, 0, b"hell").status, 204);
+    wait_until(|| started.upload(&path).unwrap().is_expired(SystemTime::now()));
+    let answers = [
+        connection.request("HEAD", &path, &[], b""),
+        connection.patch(&path, 4, b"o"),
+        connection.request("DELETE", &path, &[], b""),
+    ];
+    for answer in answers {
+        assert_eq!((answer.status, answer.headers.get("upload-offset")), (410, None));
     }
+    assert_eq!(started.content(&path), b"hell");
 }
 
 pub(crate) fn an_upload_that_is_coming_in_is_not_swept(server: Server) {

@@ -143,11 +143,6 @@ impl Uploads {
         block_on(self.0.load(&id(path))).unwrap()
     }
 
-    /// Stores a record that no request would make.
-    pub(crate) fn insert(&self, upload: &Upload) {
-        block_on(self.0.create(upload)).unwrap();
-    }
-
     /// The committed bytes of an upload.
     pub(crate) fn content(&self, path: &str) -> Vec<u8> {
         self.read(path, 0..u64::MAX)

@@ -190,6 +190,8 @@ async fn serve_actix_web(
         .disable_signals()
         .keep_alive(PATIENCE)
         .client_request_timeout(PATIENCE)
+        // It waits for idle connections, too; what came of uploads was committed before.
+        .shutdown_timeout(1)
         .listen_auto_h2c(listener)?
         .run();
     let handle = server.handle();

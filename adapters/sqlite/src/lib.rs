@@ -16,10 +16,12 @@ compile_error!("tus-sqlite needs a Unix: it opens files relative to a directory,
 
 mod database;
 mod files;
+mod open;
 mod row;
 mod storage;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub use storage::{Durability, OpenError, Options, Sqlite};
+pub use open::{Durability, OpenError, Options};
+pub use storage::Sqlite;

@@ -6,7 +6,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tus_service::{Failure, Kind, State, Storage, StorageError, Upload, UploadId, Writer, async_trait};
 
 use crate::{
+    Durability, OpenError, Options,
     database::Database,
     files::{self, Files, blocking},
     row,
@@ -31,23 +32,6 @@ pub(crate) struct Inner {
     pub(crate) durability: Durability,
 }
 
-/// What an acknowledged offset outlives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// A power cut: bytes are on the disk before the row that claims them.
-    #[default]
-    Synced,
-    /// A killed process. After a power cut an upload goes on from what is there.
-    Buffered,
-}
-
-/// How a directory is opened.
-#[derive(Debug, Clone)]
-pub struct Options {
-    durability: Durability,
-    busy_timeout: Duration,
-}
-
 /// The most bytes that are read at once.
 const READ: u64 = 1024 * 1024;
 
@@ -63,7 +47,11 @@ impl Sqlite {
 
     /// How to open a directory otherwise.
     pub fn options() -> Options {
-        Options { durability: Durability::Synced, busy_timeout: Duration::from_secs(5) }
+        Options::default()
+    }
+
+    pub(crate) fn over(inner: Inner) -> Self {
+        Self(Arc::new(inner))
     }
 
     /// The file that holds the bytes of an upload: all of them once it is finished.
@@ -105,7 +93,7 @@ impl Sqlite {
     }
 
     /// Deletes files of uploads that are removed, where that was not done in time.
-    fn clean_all(&self) -> Result<(), StorageError> {
+    pub(crate) fn clean_all(&self) -> Result<(), StorageError> {
         for id in self.0.database.read(row::removed)? {
             self.0.clean(id);
         }
@@ -116,81 +104,6 @@ impl Sqlite {
     pub(crate) fn database(&self) -> &Database {
         &self.0.database
     }
-}
-
-impl Options {
-    /// What an acknowledged offset outlives.
-    pub fn durability(mut self, durability: Durability) -> Self {
-        self.durability = durability;
-        self
-    }
-
-    /// How long is waited for another process that writes to the database; 5 s by default.
-    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.busy_timeout = timeout;
-        self
-    }
-
-    /// Opens a directory, which is made if it is missing. It blocks.
-    ///
-    /// # Errors
-    ///
-    /// See [`OpenError`]. Nothing that is stored is changed then.
-    pub fn open(self, directory: impl AsRef<Path>) -> Result<Sqlite, OpenError> {
-        let directory = directory.as_ref();
-        let failed = |error| OpenError::Directory(directory.to_owned(), error);
-        let files = Files::open(&directory.join("uploads")).map_err(failed)?;
-        let path = directory.join("uploads.db");
-        if !path.exists() && !files.is_empty().map_err(failed)? {
-            tracing::warn!(path = %path.display(), "the database is missing; files that are in uploads/ belong to no upload now");
-        }
-        let database = Database::open(&path, self.durability == Durability::Synced, self.busy_timeout)?;
-        if files.is_empty().map_err(failed)? && database.read(row::claims_bytes)? {
-            return Err(OpenError::FilesMissing(directory.join("uploads")));
-        }
-        let sqlite = Sqlite(Arc::new(Inner { database, files, durability: self.durability }));
-        if let Err(error) = sqlite.clean_all() {
-            tracing::warn!(%error, "files of removed uploads could not be deleted");
-        }
-        Ok(sqlite)
-    }
-}
-
-/// A directory cannot be used as a storage.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The directory cannot be made or opened.
-    #[error("the directory {0} cannot be used: {1}")]
-    Directory(PathBuf, #[source] io::Error),
-    /// SQLite cannot open, read or write the database.
-    #[error("uploads.db cannot be used: {0}")]
-    Database(#[from] rusqlite::Error),
-    /// The database was written by a newer version of this crate.
-    #[error("{path} has schema version {found}, and this program knows up to {known}: use a newer version of it")]
-    Newer {
-        /// The database.
-        path: PathBuf,
-        /// Its version.
-        found: usize,
-        /// The newest version that is known.
-        known: usize,
-    },
-    /// The database belongs to something else.
-    #[error("{0} is a database of another program: choose another directory")]
-    Foreign(PathBuf),
-    /// The file system cannot share memory between processes, as a network file system.
-    #[error("{0} is on a file system where SQLite cannot keep a write-ahead log: use a local one")]
-    NoWal(PathBuf),
-    /// The database knows of unfinished uploads, and none of their files is there.
-    #[error("{0} is empty, and uploads.db knows of bytes in it: is its volume mounted?")]
-    FilesMissing(PathBuf),
-    /// The database cannot be read.
-    #[error("uploads.db cannot be read: {0}")]
-    Storage(#[from] StorageError),
-    /// The thread that writes could not be started.
-    #[error("the thread that writes uploads.db cannot be started: {0}")]
-    Thread(#[from] io::Error),
 }
 
 #[async_trait]

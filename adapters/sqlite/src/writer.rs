@@ -7,9 +7,10 @@ use tokio::{task::JoinHandle, time::sleep};
 use tus_service::{Failure, StorageError, Upload, Writer, async_trait};
 
 use crate::{
+    Durability,
     files::{self, blocking},
     row,
-    storage::{Durability, Inner},
+    storage::Inner,
 };
 
 pub(crate) struct FileWriter {
