@@ -1,7 +1,7 @@
 //! What the three large examples have in common and nobody needs to copy: settings from the
 //! environment, a log on standard error, the signal to stop, and a page to upload from.
 
-use std::{env, error::Error, fmt, io::IsTerminal, path::PathBuf, time::Duration};
+use std::{env, error::Error, fmt, io::IsTerminal, net::ToSocketAddrs, path::PathBuf, time::Duration};
 
 use tus_service::{Config, Cors, Location};
 use tus_sqlite::Durability;
@@ -61,8 +61,12 @@ impl Settings {
                 return Err(Failed(format!("TUS_DURABILITY is {other:?}, but it must be synced or buffered")));
             }
         };
+        let address = text("TUS_ADDR").unwrap_or("127.0.0.1:8080".into());
+        if let Err(error) = address.to_socket_addrs() {
+            return Err(Failed(format!("TUS_ADDR is {address:?}, but it must be an address and a port: {error}")));
+        }
         Ok(Self {
-            address: text("TUS_ADDR").unwrap_or("127.0.0.1:8080".into()),
+            address,
             directory: text("TUS_DIR").unwrap_or("./uploads-data".into()).into(),
             durability,
             config: config.location(location),
