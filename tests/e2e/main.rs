@@ -40,6 +40,7 @@ harness::on_every_server! {
     takeover::head_tells_all_that_a_stalled_request_has_sent,
     takeover::another_request_goes_on_from_where_a_stalled_one_is,
     takeover::a_deletion_does_not_wait_for_a_stalled_request,
+    takeover::a_request_that_never_stalls_gives_way_as_well,
     takeover::of_two_that_race_from_one_offset_one_wins,
     takeover::a_storm_of_clients_brings_an_upload_to_its_end,
 

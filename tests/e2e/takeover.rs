@@ -60,6 +60,24 @@ pub(crate) fn a_deletion_does_not_wait_for_a_stalled_request(server: Server) {
     assert!(server.files().is_empty());
 }
 
+pub(crate) fn a_request_that_never_stalls_gives_way_as_well(server: Server) {
+    const LENGTH: u64 = 128 << 20;
+    let (started, storage) = server.start_watched(|builder| builder);
+    // Slower than the client, so that there is always something to write.
+    storage.slow_down(Duration::from_millis(30));
+    let path = started.connect().create(LENGTH);
+    let mut tireless = started.connect();
+    tireless.begin_patch(&path, 0, LENGTH);
+    thread::scope(|scope| {
+        scope.spawn(|| (0..LENGTH >> 20).all(|_| tireless.try_send(&bytes(1, 0..1 << 20)).is_ok()));
+        storage.wait_for_bytes(1);
+        let mut connection = started.connect();
+        let offset = connection.offset(&path);
+        assert!(offset < LENGTH, "it was not waited for");
+        assert_eq!(connection.patch(&path, offset, &bytes(1, 0..5)).status, 204, "it has left");
+    });
+}
+
 pub(crate) fn of_two_that_race_from_one_offset_one_wins(server: Server) {
     const STEP: u64 = 200_000;
     let started = server.start();

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -20,18 +20,24 @@ use crate::harness::wait_until;
 pub(crate) struct Watch {
     taken: Arc<AtomicU64>,
     held: watch::Sender<bool>,
+    pace: watch::Sender<Duration>,
 }
 
 impl Watch {
     /// Puts a hand on a storage.
     pub(crate) fn over(storage: Arc<dyn Storage>) -> (Self, Arc<dyn Storage>) {
-        let watch = Self { taken: Arc::default(), held: watch::Sender::new(false) };
+        let watch = Self { taken: Arc::default(), held: watch::Sender::new(false), pace: watch::Sender::default() };
         (watch.clone(), Arc::new(Watched { storage, watch }))
     }
 
     /// Holds every write up from now on.
     pub(crate) fn hold(&self) {
         self.held.send_replace(true);
+    }
+
+    /// Makes every write take that long from now on.
+    pub(crate) fn slow_down(&self, pace: Duration) {
+        self.pace.send_replace(pace);
     }
 
     /// Lets the writes go on.
@@ -60,6 +66,8 @@ impl Writer for WatchedWriter {
     async fn write(&mut self, chunks: Vec<Bytes>) -> Result<(), StorageError> {
         // The sender is ours, so that this ends only when it is let go on.
         let _ = self.watch.held.subscribe().wait_for(|held| !held).await;
+        let pace = *self.watch.pace.borrow();
+        tokio::time::sleep(pace).await;
         let bytes: usize = chunks.iter().map(Bytes::len).sum();
         self.writer.write(chunks).await?;
         self.watch.taken.fetch_add(bytes as u64, Ordering::Relaxed);

@@ -203,7 +203,12 @@ impl<'a> Driver<'a> {
     async fn cut(&mut self, mut receive: Receive, why: Interruption) -> Step {
         let last = Instant::now() + CUT_TOTAL;
         let end = loop {
-            let stalled = last.min(Instant::now() + CUT_STALLED);
+            let now = Instant::now();
+            // A client that never pauses has to give way as well.
+            if now >= last {
+                break End::Interrupted(why);
+            }
+            let stalled = last.min(now + CUT_STALLED);
             match timeout_at(stalled, self.intake.next()).await {
                 Err(_) => break End::Interrupted(why),
                 Ok(Err(end)) => break end,
