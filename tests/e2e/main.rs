@@ -5,6 +5,7 @@ mod client;
 mod concatenation;
 mod connection;
 mod content;
+mod download;
 mod expect;
 mod expiry;
 mod full;
@@ -62,6 +63,10 @@ harness::on_every_server! {
     connection::requests_may_be_pipelined,
     connection::two_ways_to_tell_a_body_s_end_are_not_both_believed,
     connection::a_status_without_a_name_arrives_and_head_has_no_body,
+
+    download::a_finished_upload_can_be_fetched_whole_and_in_parts,
+    download::a_client_that_leaves_is_no_trouble,
+    download::nothing_can_be_fetched_unless_the_application_says_so,
 
     mount::an_endpoint_is_found_at_any_depth,
     mount::an_id_may_be_percent_encoded,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Cors, Location};
+use crate::{Cors, Download, Location};
 
 /// An extension of tus 1.0.0 that can be turned off.
 ///
@@ -66,8 +66,8 @@ impl Extension {
     }
 }
 
-/// How uploads are served. The defaults: every extension, no limit of size, no expiry, no CORS,
-/// 4096 bytes of metadata, and a `Location` that is an absolute path.
+/// How uploads are served. The defaults: every extension, no limit of size, no expiry, no CORS, no
+/// download, 4096 bytes of metadata, and a `Location` that is an absolute path.
 #[derive(Debug, Clone)]
 pub struct Config {
     off: u8,
@@ -77,6 +77,7 @@ pub struct Config {
     location: Location,
     trust_forwarded: bool,
     cors: Cors,
+    download: Option<Download>,
 }
 
 impl Default for Config {
@@ -89,6 +90,7 @@ impl Default for Config {
             location: Location::Path,
             trust_forwarded: false,
             cors: Cors::Off,
+            download: None,
         }
     }
 }
@@ -138,6 +140,15 @@ impl Config {
         self
     }
 
+    /// Serves finished uploads by GET at their URL. The application is asked ([`Operation::Download`]), and
+    /// whoever it lets pass gets the file.
+    ///
+    /// [`Operation::Download`]: crate::server::Operation::Download
+    pub fn download(mut self, download: Download) -> Self {
+        self.download = Some(download);
+        self
+    }
+
     /// Whether an extension is on.
     pub fn offers(&self, extension: Extension) -> bool {
         self.off & (1 << extension as u8) == 0 && extension.needs().is_none_or(|needed| self.offers(needed))
@@ -165,6 +176,10 @@ impl Config {
 
     pub(crate) fn cross_origin(&self) -> &Cors {
         &self.cors
+    }
+
+    pub(crate) fn downloads(&self) -> Option<&Download> {
+        self.download.as_ref()
     }
 
     /// The value of `Tus-Extension`; `None` where there is none.

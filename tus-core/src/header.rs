@@ -10,8 +10,8 @@ use crate::{MAX_LENGTH, Refusal};
 macro_rules! names {
     ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
         $($(#[$doc])* pub static $constant: HeaderName = HeaderName::from_static($name);)*
-        /// Every response header of the protocol: what a browser's script must be allowed to see.
-        pub(crate) const EXPOSED: &str = "Location, Retry-After, Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, \
+        /// Every response header of the protocol, and those of a download: what a browser's script must be allowed to see.
+        pub(crate) const EXPOSED: &str = "Content-Disposition, Content-Range, ETag, Location, Retry-After, Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, \
             Tus-Resumable, Tus-Version, Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Length, \
             Upload-Metadata, Upload-Offset";
         /// Every request header of the protocol: what a browser's script must be allowed to send.

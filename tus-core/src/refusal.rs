@@ -65,6 +65,15 @@ pub enum Refusal {
     /// The upload's time is over.
     #[error("the upload has expired")]
     Expired,
+    /// The upload is not whole, or the application has not been told of it yet; a part never is.
+    #[error("the upload is not finished, and only what is finished can be downloaded")]
+    NotFinished,
+    /// A download asks for bytes that are not there.
+    #[error("the range is not within the {length} bytes of the upload")]
+    RangeNotSatisfiable {
+        /// Bytes of the whole upload.
+        length: u64,
+    },
     /// The request goes on from elsewhere than where the upload stands.
     #[error("upload-offset is {sent}, but the upload stands at {actual}")]
     OffsetMismatch {
@@ -144,13 +153,14 @@ impl Refusal {
             | Self::NotPartial(_)
             | Self::BrokenOff { .. } => StatusCode::BAD_REQUEST,
             Self::FinalTakesNoBytes => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::PartialNotFound(_) => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::PartialNotFound(_) | Self::NotFinished => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::TimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::OffsetMismatch { .. } | Self::PartialIncomplete(_) => StatusCode::CONFLICT,
             Self::Expired => StatusCode::GONE,
             Self::UnsupportedVersion => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Superseded => StatusCode::LOCKED,
             Self::ChecksumMismatch => checksum_mismatch(),

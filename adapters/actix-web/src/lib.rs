@@ -24,10 +24,9 @@
 //! # Features
 //!
 //! `sqlite` (on by default): the storage [`Sqlite`]. `sha256`, `sha512`, `md5`, `crc32`: checksum
-//! algorithms beside `sha1`.
+//! algorithms beside `sha1`. `metrics`: counters and histograms through the facade of that name.
 
-use actix_web::{HttpRequest, HttpResponse, Scope, http::StatusCode, web};
-use bytes::Bytes;
+use actix_web::{HttpRequest, HttpResponse, Scope, body::SizedStream, http::StatusCode, web};
 
 pub use tus_service::*;
 #[cfg(feature = "sqlite")]
@@ -78,7 +77,7 @@ fn translated(
     translated.body(StreamBody(payload))
 }
 
-fn respond(response: http::Response<Bytes>) -> HttpResponse {
+fn respond(response: http::Response<ResponseBody>) -> HttpResponse {
     let (head, body) = response.into_parts();
     let status = StatusCode::from_u16(head.status.as_u16()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut translated = HttpResponse::build(status);
@@ -89,5 +88,5 @@ fn respond(response: http::Response<Bytes>) -> HttpResponse {
     if head.headers.contains_key(http::header::CONNECTION) {
         translated.force_close();
     }
-    translated.body(body)
+    translated.body(SizedStream::new(body.len(), body))
 }

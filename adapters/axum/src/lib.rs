@@ -21,7 +21,7 @@
 //! # Features
 //!
 //! `sqlite` (on by default): the storage [`Sqlite`]. `sha256`, `sha512`, `md5`, `crc32`: checksum
-//! algorithms beside `sha1`.
+//! algorithms beside `sha1`. `metrics`: counters and histograms through the facade of that name.
 
 use axum::{
     Router,
@@ -51,7 +51,7 @@ where
             // The router took the path at which it is nested away; hooks and `Location` need all of it.
             let mount = mount(full.path(), request.uri().path()).to_owned();
             *request.uri_mut() = full;
-            Response::from(tus.handle(request, &mount).await.map(Body::from))
+            Response::from(tus.handle(request, &mount).await.map(Body::new))
         }
     };
     Router::new().nest_service(path, handler.into_service())

@@ -5,7 +5,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
 use tokio::{
     task::JoinHandle,
@@ -14,13 +13,15 @@ use tokio::{
 use tus_core::{
     Extension, Failure, Kind, Rejection, Upload, UploadId,
     server::{
-        Access, Authorize, Commit, Create, End, Finish, Hold, Interruption, Join, Receive, Step, Store, Terminate,
+        Access, Authorize, Commit, Create, Deliver, End, Finish, Hold, Interruption, Join, Receive, Step, Store,
+        Terminate,
     },
 };
 
 use crate::{
-    Cause, StorageError, Writer, housekeeping,
+    Cause, ResponseBody, StorageError, Writer, housekeeping,
     locks::Held,
+    observe,
     pump::{Batch, Intake, pump},
     service::Inner,
 };
@@ -64,10 +65,11 @@ impl<'a> Driver<'a> {
         self
     }
 
-    pub(crate) async fn run(mut self, mut step: Step) -> Response<Bytes> {
+    pub(crate) async fn run(mut self, mut step: Step) -> Response<ResponseBody> {
         loop {
             step = match step {
                 Step::Load(load) => {
+                    observe::concerns(load.id());
                     let loaded = self.load(load.id()).await;
                     load.done(loaded)
                 }
@@ -84,7 +86,11 @@ impl<'a> Driver<'a> {
                 Step::Join(join) => self.join(join).await,
                 Step::Finish(finish) => self.finish(finish).await,
                 Step::Terminate(terminate) => self.terminate(terminate).await,
-                Step::Respond(response) => return response,
+                Step::Deliver(deliver) => match self.read(&deliver).await {
+                    Ok(body) => return deliver.response().map(|()| body),
+                    Err(failure) => deliver.failed(failure),
+                },
+                Step::Respond(response) => return response.map(ResponseBody::from),
             }
         }
     }
@@ -138,13 +144,14 @@ impl<'a> Driver<'a> {
 
     async fn store(&mut self, store: Store) -> Step {
         let upload = store.upload();
+        observe::concerns(&upload.id);
         self.held = self.service.locks.try_hold(&upload.id);
         if self.held.is_none() {
             return store.done(Err(Failure::Exists));
         }
         let stored = self.service.storage.create(upload).await.map_err(|error| failure(&upload.id, &error));
         if stored.is_ok() {
-            tracing::info!(upload = %upload.id, length = upload.length, "created");
+            observe::created(upload);
             let _ = self.service.guarded("created", self.service.hooks.hooks.created(upload)).await;
             if matches!(upload.kind, Kind::Final(_)) {
                 // A part may have become complete after it was looked at and before this was stored.
@@ -231,6 +238,9 @@ impl<'a> Driver<'a> {
             Ok(writer) => writer.write(batch.chunks.clone()).await,
             Err(error) => Err(error),
         };
+        if written.is_ok() {
+            observe::received(batch.chunks.iter().map(|chunk| chunk.len() as u64).sum());
+        }
         let end = written.err().map(|error| End::Interrupted(self.failed(&error)));
         Ok((receive, end))
     }
@@ -282,6 +292,7 @@ impl<'a> Driver<'a> {
 
     async fn commit(&mut self, commit: Commit) -> Step {
         let upload = commit.upload();
+        let began = Instant::now();
         let committed = match self.writer().await {
             Ok(writer) => writer.commit(upload).await,
             Err(error) => Err(error),
@@ -294,6 +305,7 @@ impl<'a> Driver<'a> {
         let committed = committed.map_err(|error| failure(&upload.id, &error));
         if let (Some(held), Ok(())) = (&self.held, &committed) {
             held.committed();
+            observe::committed(began.elapsed());
         }
         if committed.is_ok() && upload.kind == Kind::Partial && upload.is_complete() {
             self.resume_finals(upload);
@@ -317,14 +329,14 @@ impl<'a> Driver<'a> {
 
     async fn finish(&mut self, finish: Finish) -> Step {
         let upload = finish.upload();
-        let (service, id) = (self.service, &upload.id);
+        let service = self.service;
         let answer = service.guarded("before_finish", service.hooks.hooks.before_finish(upload)).await.flatten();
         match &answer {
             Err(rejection) => {
-                tracing::warn!(upload = %id, status = %rejection.status(), "the application does not take it");
+                observe::not_taken(upload, rejection);
             }
             Ok(_) => {
-                tracing::info!(upload = %id, length = upload.offset, "finished");
+                observe::finished(upload);
                 self.tell_finished(upload).await;
             }
         }
@@ -345,6 +357,12 @@ impl<'a> Driver<'a> {
             }
             Err(_) => {}
         }
+    }
+
+    async fn read(&mut self, deliver: &Deliver) -> Result<ResponseBody, Failure> {
+        let upload = deliver.upload();
+        let read = ResponseBody::read(self.service.storage.clone(), upload.clone(), deliver.range()).await;
+        read.map_err(|error| failure(&upload.id, &error))
     }
 
     async fn terminate(&mut self, terminate: Terminate) -> Step {

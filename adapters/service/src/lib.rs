@@ -17,19 +17,22 @@ mod hooks;
 mod housekeeping;
 mod locks;
 mod memory;
+mod observe;
 mod pump;
+mod response_body;
 mod service;
 mod storage;
 mod stream_body;
 
 pub use hooks::{Cause, Hooks};
 pub use memory::Memory;
+pub use response_body::ResponseBody;
 pub use service::{Builder, Tus, mount};
 pub use storage::{State, Storage, StorageError, Writer};
 pub use stream_body::StreamBody;
 pub use tus_core::{
-    Algorithm, Checksum, Config, Cors, Extension, Failure, Final, InvalidBaseUrl, InvalidMetadata, InvalidUploadId,
-    Kind, Location, Metadata, NewUpload, Rejection, Upload, UploadId,
+    Algorithm, Checksum, Config, Cors, Download, Extension, Failure, Final, InvalidBaseUrl, InvalidMetadata,
+    InvalidUploadId, Kind, Location, Metadata, NewUpload, Rejection, Upload, UploadId,
     server::{Operation, Reply},
 };
 

@@ -8,23 +8,24 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
 use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
 use tus_core::{
     Config, Extension, Failure, Refusal, Rejection, Upload, UploadId,
     server::{self, Operation},
 };
 
 use crate::{
-    Cause, Hooks, Storage, StorageError,
+    Cause, Hooks, ResponseBody, Storage, StorageError,
     driver::{Driver, unasked},
     hooks::AllHooks,
     housekeeping,
     locks::{Held, Locks},
+    observe,
     pump::{Intake, pump},
 };
 
@@ -95,7 +96,7 @@ impl Tus {
     /// The future may be dropped at any time: what came of the body is kept. It is `Send` if `B` is.
     /// Requests on one upload are in order: a newer one lets an older one commit what it has, and goes on
     /// from there.
-    pub async fn handle<B>(&self, request: Request<B>, mount: &str) -> Response<Bytes>
+    pub async fn handle<B>(&self, request: Request<B>, mount: &str) -> Response<ResponseBody>
     where
         B: Body,
     {
@@ -104,6 +105,7 @@ impl Tus {
         let mut body = pin!(body);
         let (pump, intake) = pump(head.headers.contains_key(header::EXPECT));
         let exchange = self.clone().exchange(head.clone(), mount.to_owned(), intake);
+        let exchange = exchange.instrument(observe::exchange(&head));
         let mut exchange = pin!(self.inner.exchanges.spawn(exchange));
         let (finished, at_end) = {
             let mut pumping = pin!(pump.run(body.as_mut()));
@@ -114,7 +116,7 @@ impl Tus {
         };
         let response = finished.unwrap_or_else(|panic| {
             tracing::error!(%panic, "an exchange panicked");
-            server::fail(&self.config, &head, mount, Refusal::Storage(Failure::Internal))
+            server::fail(&self.config, &head, mount, Refusal::Storage(Failure::Internal)).map(ResponseBody::from)
         });
         if at_end { response } else { settle(&head, body, response).await }
     }
@@ -132,9 +134,12 @@ impl Tus {
         }
     }
 
-    async fn exchange(self, head: Arc<Parts>, mount: String, intake: Intake) -> Response<Bytes> {
+    async fn exchange(self, head: Arc<Parts>, mount: String, intake: Intake) -> Response<ResponseBody> {
+        let began = Instant::now();
         let first = server::begin(&self.config, &head, &mount, SystemTime::now());
-        Driver::new(&self.inner, &head, intake).run(first).await
+        let response = Driver::new(&self.inner, &head, intake).run(first).await;
+        observe::responded(&head.method, response.status(), began.elapsed());
+        response
     }
 }
 
@@ -158,7 +163,7 @@ impl Inner {
         cause: Cause,
     ) -> Result<(), StorageError> {
         self.storage.remove(&upload.id, expired_at).await?;
-        tracing::info!(upload = %upload.id, "{}", if cause == Cause::Expired { "expired" } else { "terminated" });
+        observe::removed(upload, cause);
         let _ = self.guarded("terminated", self.hooks.hooks.terminated(upload, cause)).await;
         Ok(())
     }
@@ -196,7 +201,11 @@ impl Drop for Inner {
 
 /// Leaves the connection usable or closed: what is left of a body that was refused must not be read
 /// as the next request.
-async fn settle<B: Body>(head: &Parts, body: Pin<&mut B>, mut response: Response<Bytes>) -> Response<Bytes> {
+async fn settle<B: Body>(
+    head: &Parts,
+    body: Pin<&mut B>,
+    mut response: Response<ResponseBody>,
+) -> Response<ResponseBody> {
     // Later versions end a stream, and not the connection.
     if head.version > Version::HTTP_11 || body.is_end_stream() {
         return response;

@@ -23,15 +23,15 @@
 //! # Features
 //!
 //! `sqlite` (on by default): the storage [`Sqlite`]. `sha256`, `sha512`, `md5`, `crc32`: checksum
-//! algorithms beside `sha1`.
+//! algorithms beside `sha1`. `metrics`: counters and histograms through the facade of that name.
 
-use bytes::Bytes;
 use futures_core::Stream;
 use http::{Extensions, HeaderMap, Method, Request, Response};
 use warp::{
-    Filter,
+    Filter, Reply as _,
     filters::BoxedFilter,
     path::{FullPath, Tail},
+    reply,
 };
 
 pub use tus_service::*;
@@ -39,12 +39,12 @@ pub use tus_service::*;
 pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};
 
 /// The endpoint at the path that was matched before, with and without a slash at its end.
-pub fn filter(tus: Tus) -> BoxedFilter<(Response<Bytes>,)> {
+pub fn filter(tus: Tus) -> BoxedFilter<(reply::Response,)> {
     filter_with(tus, warp::any().map(Extensions::new).boxed())
 }
 
 /// The endpoint; `extensions` makes those that the [`Hooks`] see. Where it rejects, the endpoint does.
-pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFilter<(Response<Bytes>,)> {
+pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFilter<(reply::Response,)> {
     let tus = tus.without(Extension::ChecksumTrailer);
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::method()
@@ -59,7 +59,7 @@ pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFil
             async move {
                 let mount = mount(path.as_str(), rest.as_str()).to_owned();
                 match translated(method, &path, &query, headers, extensions, stream) {
-                    Ok(request) => tus.handle(request, &mount).await,
+                    Ok(request) => respond(tus.handle(request, &mount).await),
                     Err(error) => bad_request(&error),
                 }
             }
@@ -83,7 +83,18 @@ fn translated<S: Stream>(
     Ok(request)
 }
 
-fn bad_request(error: &http::Error) -> Response<Bytes> {
+fn respond(response: Response<ResponseBody>) -> reply::Response {
+    let (head, body) = response.into_parts();
+    let mut response = match body.try_into_bytes() {
+        Ok(bytes) => Response::new(bytes.into()),
+        Err(body) => reply::stream(body).into_response(),
+    };
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
+}
+
+fn bad_request(error: &http::Error) -> reply::Response {
     let mut response = Response::new(error.to_string().into());
     *response.status_mut() = http::StatusCode::BAD_REQUEST;
     response

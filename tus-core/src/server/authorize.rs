@@ -20,6 +20,8 @@ pub enum Operation {
     Inspect,
     /// Add bytes to the upload (PATCH).
     Append,
+    /// Fetch the upload's bytes (GET).
+    Download,
     /// Delete the upload (DELETE).
     Terminate,
 }

@@ -10,6 +10,7 @@ use http::{HeaderMap, Response, header, request::Parts};
 
 use super::{
     Authorize, Load, Reply, Step,
+    deliver::Conditions,
     hold::Then,
     receive::Body,
     tus::{self, Outcome},
@@ -24,6 +25,7 @@ pub(super) enum Ask {
     Inspect(UploadId),
     Append(UploadId, Append),
     Terminate(UploadId),
+    Download(UploadId, Conditions),
 }
 
 /// A new upload, and the body that may come with it.
@@ -74,12 +76,16 @@ impl Exchange {
             Ask::Inspect(id) => Load::of(self, id, Then::Inspect),
             Ask::Append(id, append) => Load::of(self, id, Then::Append(append)),
             Ask::Terminate(id) => Load::of(self, id, Then::Terminate),
+            Ask::Download(id, conditions) => Load::of(self, id, Then::Download(conditions)),
         }
     }
 
     pub(super) fn respond(self: Box<Self>, outcome: Outcome<'_>) -> Step {
-        let response = tus::render(&self.config, &self.endpoint, outcome);
-        Step::Respond(self.across_origins(response))
+        Step::Respond(self.response(outcome))
+    }
+
+    pub(super) fn response(&self, outcome: Outcome<'_>) -> Response<Bytes> {
+        self.across_origins(tus::render(&self.config, &self.endpoint, outcome))
     }
 
     /// The response to a request that made an upload whole: the application may add to it.
@@ -95,8 +101,7 @@ impl Exchange {
     }
 
     pub(super) fn refusal(self: Box<Self>, refusal: Refusal) -> Response<Bytes> {
-        let response = tus::render(&self.config, &self.endpoint, Outcome::Refused(refusal, None));
-        self.across_origins(response)
+        self.response(Outcome::Refused(refusal, None))
     }
 
     fn across_origins(&self, mut response: Response<Bytes>) -> Response<Bytes> {

@@ -2,7 +2,8 @@
 //! it stands.
 
 use super::{
-    LoadPartials, Operation, Receive, Step, Terminate,
+    Deliver, LoadPartials, Operation, Receive, Step, Terminate,
+    deliver::Conditions,
     exchange::{Append, Exchange, present},
     finish::Ending,
     tus::Outcome,
@@ -37,6 +38,7 @@ pub(super) enum Then {
     Inspect,
     Append(Append),
     Terminate,
+    Download(Conditions),
 }
 
 impl Then {
@@ -46,12 +48,13 @@ impl Then {
             Self::Inspect => Operation::Inspect,
             Self::Append(_) => Operation::Append,
             Self::Terminate => Operation::Terminate,
+            Self::Download(_) => Operation::Download,
         }
     }
 
     pub(super) fn access(&self) -> Access {
         match self {
-            Self::Inspect => Access::Read,
+            Self::Inspect | Self::Download(_) => Access::Read,
             Self::Append(_) | Self::Terminate => Access::Write,
         }
     }
@@ -61,10 +64,11 @@ impl Hold {
     pub(super) fn of(exchange: Box<Exchange>, upload: Upload, then: Then) -> Step {
         // No request adds bytes to these: there is nobody to wait for.
         let settled = upload.is_complete() || matches!(upload.kind, Kind::Final(_));
-        if settled && matches!(then, Then::Inspect) {
-            return inspect(exchange, upload);
+        match then {
+            Then::Download(conditions) => Deliver::of(exchange, upload, &conditions),
+            Then::Inspect if settled => inspect(exchange, upload),
+            then => Step::Hold(Self { exchange, upload, then }),
         }
-        Step::Hold(Self { exchange, upload, then })
     }
 
     /// The upload as it was when it was authorized.
@@ -89,6 +93,7 @@ impl Hold {
             Then::Inspect => inspect(exchange, upload),
             Then::Append(append) => begin_append(exchange, upload, append),
             Then::Terminate => Terminate::asked(exchange, upload),
+            Then::Download(conditions) => Deliver::of(exchange, upload, &conditions),
         }
     }
 }

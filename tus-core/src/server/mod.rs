@@ -7,13 +7,14 @@
 //! ```text
 //! HEAD    Load → Authorize → Hold → Respond
 //! PATCH   Load → Authorize → Hold → Receive → Commit → (Finish) → Respond
+//! GET     Load → Authorize → Deliver
 //! DELETE  Load → Authorize → Hold → Terminate → Respond
 //! POST    Authorize → Create → Store → (Receive → Commit) → (Finish) → Respond
 //! POST    Authorize → LoadPartials → Authorize each → Create → Store → (Join → Finish) → Respond
 //! ```
 //!
-//! Any step may lead to `Respond` with a refusal instead. No path leads to `Create`, `Hold`, `Receive`
-//! or `Terminate`, nor to what HEAD tells, except through `Authorize`. An older request is asked to
+//! Any step may lead to `Respond` with a refusal instead. No path leads to `Create`, `Hold`, `Receive`,
+//! `Deliver` or `Terminate`, nor to what HEAD tells, except through `Authorize`. An older request is asked to
 //! leave only for one that was authorized.
 //!
 //! The machine knows no storage, no clock and no task. What a request asks for is read, and what came
@@ -22,6 +23,7 @@
 mod authorize;
 mod commit;
 mod create;
+mod deliver;
 mod exchange;
 mod finish;
 mod hold;
@@ -40,6 +42,7 @@ pub use self::{
     authorize::{Authorize, Operation},
     commit::Commit,
     create::{Create, Store},
+    deliver::Deliver,
     finish::{Finish, Reply},
     hold::{Access, Hold},
     join::Join,
@@ -76,6 +79,8 @@ pub enum Step {
     Finish(Finish),
     /// Delete an upload.
     Terminate(Terminate),
+    /// Send the response with bytes of an upload as its body; the exchange is over.
+    Deliver(Deliver),
     /// Send the response; the exchange is over.
     Respond(Response<Bytes>),
 }

@@ -1,18 +1,19 @@
 //! The dialect tus 1.0.0: what a request asks for, and how the outcome is written.
 
-use std::time::SystemTime;
+use std::{ops::Range, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
 use super::{
+    deliver::Conditions,
     exchange::{Append, Ask, Creation, Exchange},
     receive::Body,
 };
 use crate::{
     Algorithm, Checksum, Config, Extension, Kind, Metadata, NewUpload, Refusal, TUS_VERSION as VERSION, Upload,
     checksum::{InvalidChecksum, Verify},
-    concat,
+    concat, download,
     header::{
         TUS_CHECKSUM_ALGORITHM, TUS_EXTENSION, TUS_MAX_SIZE, TUS_RESUMABLE, TUS_VERSION, UPLOAD_CHECKSUM,
         UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_EXPIRES, UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET,
@@ -30,6 +31,10 @@ pub(super) enum Outcome<'a> {
     Created(&'a Upload, bool),
     Appended(&'a Upload),
     Terminated,
+    /// Bytes of it are the body.
+    Delivered(&'a Upload, Range<u64>),
+    /// The client has them already.
+    NotModified(&'a Upload),
     /// It was refused; with the time at which the upload goes away, where the client may know it.
     Refused(Refusal, Option<SystemTime>),
     /// Nobody asked.
@@ -55,15 +60,16 @@ pub(super) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask, Refusal> {
         let allow = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         return Err(Refusal::MethodNotAllowed { method, allow });
     }
-    // "The Tus-Resumable header MUST be included in every request". A method that tus does not have
-    // (GET by a browser, say) was told so first.
-    if version?.is_none() {
+    // "The Tus-Resumable header MUST be included in every request" of tus; a download is none of them. A method
+    // that is not had here was told so first.
+    if version?.is_none() && method != Method::GET {
         return Err(Refusal::UnsupportedVersion);
     }
     match target {
         Target::Nothing => Err(Refusal::NotFound),
         Target::Endpoint => creation(exchange, &head.headers).map(Ask::Create),
         Target::Upload(id) if method == Method::HEAD => Ok(Ask::Inspect(id)),
+        Target::Upload(id) if method == Method::GET => Ok(Ask::Download(id, Conditions::of(&head.headers))),
         Target::Upload(id) if method == Method::DELETE => Ok(Ask::Terminate(id)),
         Target::Upload(id) => Ok(Ask::Append(id, append(config, &head.headers)?)),
     }
@@ -84,14 +90,17 @@ fn method(head: &Parts) -> Result<Method, Refusal> {
 }
 
 fn allowed(config: &Config, target: &Target) -> Vec<Method> {
+    let mut methods = vec![Method::OPTIONS];
     match target {
-        Target::Endpoint if config.offers(Extension::Creation) => vec![Method::OPTIONS, Method::POST],
-        Target::Upload(_) if config.offers(Extension::Termination) => {
-            vec![Method::OPTIONS, Method::HEAD, Method::PATCH, Method::DELETE]
+        Target::Endpoint if config.offers(Extension::Creation) => methods.push(Method::POST),
+        Target::Endpoint | Target::Nothing => {}
+        Target::Upload(_) => {
+            methods.extend(config.downloads().map(|_| Method::GET));
+            methods.extend([Method::HEAD, Method::PATCH]);
+            methods.extend(config.offers(Extension::Termination).then_some(Method::DELETE));
         }
-        Target::Upload(_) => vec![Method::OPTIONS, Method::HEAD, Method::PATCH],
-        Target::Endpoint | Target::Nothing => vec![Method::OPTIONS],
     }
+    methods
 }
 
 fn creation(exchange: &Exchange, headers: &HeaderMap) -> Result<Creation, Refusal> {
@@ -233,6 +242,11 @@ pub(super) fn render(config: &Config, endpoint: &Endpoint, outcome: Outcome<'_>)
             expires(upload.expires, &mut response);
         }
         Outcome::Terminated => *response.status_mut() = StatusCode::NO_CONTENT,
+        Outcome::Delivered(upload, range) => delivered(config, upload, &range, &mut response),
+        Outcome::NotModified(upload) => {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response.headers_mut().insert(header::ETAG, download::entity_tag(upload));
+        }
         Outcome::Refused(refusal, at) => {
             expires(at, &mut response);
             refused(refusal, &mut response);
@@ -279,6 +293,17 @@ fn found(upload: &Upload, length: Option<u64>, response: &mut Response<Bytes>) {
     expires(upload.expires, response);
 }
 
+fn delivered(config: &Config, upload: &Upload, range: &Range<u64>, response: &mut Response<Bytes>) {
+    let headers = response.headers_mut();
+    headers.extend(config.downloads().map(|download| download.headers(upload)).unwrap_or_default());
+    headers.insert(header::CONTENT_LENGTH, (range.end - range.start).into());
+    if *range != (0..upload.offset) {
+        let (first, last, length) = (range.start, range.end - 1, upload.offset);
+        headers.insert(header::CONTENT_RANGE, value(format!("bytes {first}-{last}/{length}")));
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+}
+
 fn expires(at: Option<SystemTime>, response: &mut Response<Bytes>) {
     if let Some(at) = at {
         response.headers_mut().insert(UPLOAD_EXPIRES.clone(), value(httpdate::fmt_http_date(at)));
@@ -304,6 +329,9 @@ fn refused(refusal: Refusal, response: &mut Response<Bytes>) {
         Refusal::UnsupportedVersion => {
             // "and MUST include the Tus-Version header into the response."
             headers.insert(TUS_VERSION.clone(), HeaderValue::from_static(VERSION));
+        }
+        Refusal::RangeNotSatisfiable { length } => {
+            headers.insert(header::CONTENT_RANGE, value(format!("bytes */{length}")));
         }
         Refusal::Rejected(rejection) => {
             let (head, body) = rejection.into_response().into_parts();

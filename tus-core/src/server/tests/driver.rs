@@ -4,6 +4,8 @@
 //! asks for it; bytes exist from a commit on; a commit compares the offset; what was not committed is
 //! forgotten.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use http::{Response, request::Parts};
 
@@ -98,6 +100,15 @@ impl World {
                     }
                     terminate.done(works)
                 }
+                Step::Deliver(deliver) => match works {
+                    Err(failure) => deliver.failed(failure),
+                    Ok(()) => {
+                        let Range { start, end } = deliver.range();
+                        let bytes = &self.bytes(&deliver.upload().id)[start as usize..end as usize];
+                        let body = Bytes::copy_from_slice(bytes);
+                        return deliver.response().map(|()| body);
+                    }
+                },
                 Step::Respond(response) => return response,
             }
         }
@@ -171,6 +182,7 @@ fn name(step: &Step) -> &'static str {
         Step::Join(_) => "Join",
         Step::Finish(_) => "Finish",
         Step::Terminate(_) => "Terminate",
+        Step::Deliver(_) => "Deliver",
         Step::Respond(_) => "Respond",
     }
 }

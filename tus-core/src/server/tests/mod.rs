@@ -10,6 +10,7 @@ mod cors;
 mod creation;
 mod creation_with_upload;
 mod defer_length;
+mod download;
 mod driver;
 mod expiration;
 mod extensions;

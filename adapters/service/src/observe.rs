@@ -1,0 +1,166 @@
+//! What an operator sees: a span around each exchange and an event at each turn of an upload (`tracing`), and
+//! numbers (`metrics`, by feature).
+
+use std::time::Duration;
+
+use http::{Method, StatusCode, request::Parts};
+use tracing::{Span, field::Empty};
+use tus_core::{Rejection, Upload, UploadId};
+
+use crate::Cause;
+
+/// Counts, where the feature is on; where it is off, the values are looked at all the same, so that neither
+/// side rots.
+macro_rules! count {
+    ($name:literal, $value:expr $(, $label:literal => $text:expr)*) => {{
+        let value: u64 = $value;
+        #[cfg(feature = "metrics")]
+        metrics::counter!($name $(, $label => $text)*).increment(value);
+        #[cfg(not(feature = "metrics"))]
+        let _ = (value, $($text,)*);
+    }};
+}
+
+macro_rules! time {
+    ($name:literal, $took:expr $(, $label:literal => $text:expr)*) => {{
+        let seconds = Duration::as_secs_f64(&$took);
+        #[cfg(feature = "metrics")]
+        metrics::histogram!($name $(, $label => $text)*).record(seconds);
+        #[cfg(not(feature = "metrics"))]
+        let _ = (seconds, $($text,)*);
+    }};
+}
+
+/// The span of an exchange. Everything that is told of it, the application's hooks included, is within.
+pub(crate) fn exchange(head: &Parts) -> Span {
+    tracing::info_span!("tus", method = %head.method, upload = Empty)
+}
+
+/// The exchange that is under way is on this upload.
+pub(crate) fn concerns(id: &UploadId) {
+    Span::current().record("upload", tracing::field::display(id));
+}
+
+pub(crate) fn responded(method: &Method, status: StatusCode, took: Duration) {
+    tracing::debug!(status = status.as_u16(), ?took, "responded");
+    count!("tus_requests_total", 1, "method" => label(method), "status" => status.as_str().to_owned());
+    time!("tus_request_seconds", took, "method" => label(method));
+}
+
+pub(crate) fn created(upload: &Upload) {
+    tracing::info!(upload = %upload.id, length = upload.length, "created");
+    count!("tus_uploads_created_total", 1);
+}
+
+pub(crate) fn received(bytes: u64) {
+    count!("tus_received_bytes_total", bytes);
+}
+
+pub(crate) fn committed(took: Duration) {
+    time!("tus_commit_seconds", took);
+}
+
+pub(crate) fn finished(upload: &Upload) {
+    tracing::info!(upload = %upload.id, length = upload.offset, "finished");
+    count!("tus_uploads_finished_total", 1);
+}
+
+pub(crate) fn not_taken(upload: &Upload, rejection: &Rejection) {
+    tracing::warn!(upload = %upload.id, status = %rejection.status(), "the application does not take it");
+}
+
+pub(crate) fn removed(upload: &Upload, cause: Cause) {
+    let cause = match cause {
+        Cause::Client => "client",
+        Cause::Application => "application",
+        Cause::Expired => "expired",
+        Cause::Failed => "failed",
+    };
+    tracing::info!(upload = %upload.id, cause, "removed");
+    count!("tus_uploads_removed_total", 1, "cause" => cause);
+}
+
+pub(crate) fn sent(bytes: u64) {
+    count!("tus_sent_bytes_total", bytes);
+}
+
+/// A client may make methods up, and each label is kept for ever.
+fn label(method: &Method) -> &'static str {
+    let known = ["OPTIONS", "POST", "HEAD", "PATCH", "DELETE", "GET"];
+    known.into_iter().find(|name| method == name).unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, pin::pin};
+
+    use bytes::Bytes;
+    use http::Request;
+    use http_body_util::{BodyExt, Full};
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+    use tus_core::{Config, Download};
+
+    use crate::{Memory, Tus};
+
+    /// An upload of five bytes, fetched once and deleted.
+    async fn one_upload() {
+        let config = Config::default().download(Download::attachment());
+        let tus = Tus::builder(Memory::new()).config(config).build();
+        let request = |method: &str, path: &str| {
+            let offset = ("content-type", "application/offset+octet-stream");
+            Request::builder().method(method).uri(path).header("tus-resumable", "1.0.0").header(offset.0, offset.1)
+        };
+        let created =
+            request("POST", "/files").header("upload-length", "5").body(Full::<Bytes>::from("hello")).unwrap();
+        let created = tus.handle(created, "/files").await;
+        let path = created.headers()["location"].to_str().unwrap().to_owned();
+        let body = tus.handle(request("GET", &path).body(Full::<Bytes>::default()).unwrap(), "/files").await;
+        let body = pin!(body.into_body().map_err(|_| unreachable!() as Infallible)).collect().await.unwrap();
+        assert_eq!(body.to_bytes(), "hello");
+        for method in ["DELETE", "BREW"] {
+            tus.handle(request(method, &path).body(Full::<Bytes>::default()).unwrap(), "/files").await;
+        }
+    }
+
+    #[test]
+    fn what_happens_is_counted() {
+        let recorder = DebuggingRecorder::new();
+        let snapshotter: Snapshotter = recorder.snapshotter();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        metrics::with_local_recorder(&recorder, || runtime.block_on(one_upload()));
+        let mut seen: Vec<String> = snapshotter
+            .snapshot()
+            .into_vec()
+            .into_iter()
+            .map(|(key, _, _, value)| {
+                let labels: Vec<_> = key.key().labels().map(|l| format!("{}={}", l.key(), l.value())).collect();
+                let value = match value {
+                    DebugValue::Counter(count) => count.to_string(),
+                    DebugValue::Histogram(times) => format!("{} times", times.len()),
+                    DebugValue::Gauge(value) => value.to_string(),
+                };
+                format!("{}{{{}}} {value}", key.key().name(), labels.join(","))
+            })
+            .collect();
+        seen.sort();
+        assert_eq!(
+            seen,
+            [
+                "tus_commit_seconds{} 1 times",
+                "tus_received_bytes_total{} 5",
+                "tus_request_seconds{method=DELETE} 1 times",
+                "tus_request_seconds{method=GET} 1 times",
+                "tus_request_seconds{method=POST} 1 times",
+                "tus_request_seconds{method=other} 1 times",
+                "tus_requests_total{method=DELETE,status=204} 1",
+                "tus_requests_total{method=GET,status=200} 1",
+                "tus_requests_total{method=POST,status=201} 1",
+                "tus_requests_total{method=other,status=405} 1",
+                "tus_sent_bytes_total{} 5",
+                "tus_uploads_created_total{} 1",
+                "tus_uploads_finished_total{} 1",
+                "tus_uploads_removed_total{cause=client} 1",
+            ]
+        );
+    }
+}

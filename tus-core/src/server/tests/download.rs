@@ -1,0 +1,149 @@
+//! GET: no part of tus, so that RFC 9110 speaks.
+
+use http::Method;
+
+use super::{super::Operation, request::Request, world::World};
+use crate::{Config, Download, Failure, UploadId};
+
+fn world() -> World {
+    World::with(Config::default().download(Download::attachment().inline("image/png").inline("text/plain")))
+}
+
+/// What a browser asks: it knows nothing of tus.
+fn get<'w>(world: &'w mut World, id: &UploadId) -> Request<'w> {
+    let url = world.url(id);
+    world.request(Method::GET, &url).without("tus-resumable")
+}
+
+/// A finished upload of "hello world" with this metadata.
+fn finished(world: &mut World, metadata: &str) -> UploadId {
+    let post = world.post().header("upload-metadata", metadata).length(11).body(b"hello world");
+    post.send().id()
+}
+
+#[test]
+fn it_is_off_by_default() {
+    let mut world = World::new();
+    let id = world.upload(b"hello", 5);
+    get(&mut world, &id).send().says(405, "GET").has("allow", "OPTIONS, HEAD, PATCH, DELETE");
+    assert_eq!(world.path(), "Respond");
+}
+
+#[test]
+fn a_finished_upload_is_a_file_to_save() {
+    let mut world = world();
+    // "film.html", "text/html"
+    let id = finished(&mut world, "filename ZmlsbS5odG1s,filetype dGV4dC9odG1s");
+    let answer = get(&mut world, &id).send().is(200).has("content-length", 11).has("accept-ranges", "bytes");
+    let answer = answer.has("content-type", "application/octet-stream").has("x-content-type-options", "nosniff");
+    let answer = answer.has("content-disposition", "attachment; filename=\"film.html\"").lacks("content-range");
+    let answer = answer.has("content-security-policy", "script-src 'none'; form-action 'none'");
+    assert_eq!(answer.has("cache-control", "private, no-cache").text(), "hello world");
+    assert_eq!(world.path(), "Load Authorize Deliver");
+    assert_eq!(world.asked, [(Operation::Download, Some(id))]);
+}
+
+#[test]
+fn a_type_that_the_application_trusts_is_shown_as_the_application_wrote_it() {
+    let mut world = world();
+    for (metadata, kind) in [
+        ("filetype aW1hZ2UvcG5n", "image/png"),
+        ("type dGV4dC9wbGFpbg==", "text/plain"),
+        // "Text/Plain; charset=x"
+        ("filetype VGV4dC9QbGFpbjsgY2hhcnNldD14", "text/plain"),
+    ] {
+        let id = finished(&mut world, metadata);
+        let answer = get(&mut world, &id).send().is(200).has("content-type", kind);
+        answer.has("content-disposition", "inline").has("x-content-type-options", "nosniff");
+    }
+    let id = finished(&mut world, "filetype aW1hZ2Uvc3ZnK3htbA==");
+    get(&mut world, &id).send().has("content-type", "application/octet-stream");
+}
+
+/// RFC 9110, 14.2: "If all of the preconditions are true, the server supports the Range header field for the
+/// target resource, the received Range field-value contains a valid ranges-specifier [...] and that
+/// ranges-specifier is satisfiable with respect to the selected representation, the server SHOULD send a 206
+/// (Partial Content) response".
+#[test]
+fn a_range_of_it_can_be_had() {
+    let mut world = world();
+    let id = finished(&mut world, "filename eA==");
+    let answer = get(&mut world, &id).header("range", "bytes=6-").send().is(206);
+    let answer = answer.has("content-range", "bytes 6-10/11").has("content-length", 5);
+    assert_eq!(answer.text(), "world");
+    let answer = get(&mut world, &id).header("range", "bytes=0-4,6-").send().is(200);
+    assert_eq!(answer.text(), "hello world", "several at once are not offered");
+    let answer = get(&mut world, &id).header("range", "bytes=11-").send();
+    answer.says(416, "11 bytes").has("content-range", "bytes */11");
+}
+
+#[test]
+fn who_has_it_already_is_told_so() {
+    let mut world = world();
+    let id = finished(&mut world, "filename eA==");
+    let tag = get(&mut world, &id).send().header("etag").unwrap().to_owned();
+    for known in [tag.clone(), format!("\"x\", W/{tag}"), "*".into()] {
+        let answer = get(&mut world, &id).header("if-none-match", known).send().is(304).has("etag", &tag);
+        assert_eq!(answer.text(), "");
+    }
+    get(&mut world, &id).header("if-none-match", "\"x\"").send().is(200);
+    // RFC 9110, 13.1.5: "If the validator does not match, the server MUST ignore the Range header field".
+    let part = |world: &mut World, known: &str| {
+        get(world, &id).header("range", "bytes=6-").header("if-range", known).send().status()
+    };
+    assert_eq!((part(&mut world, &tag), part(&mut world, "\"x\"")), (206, 200));
+}
+
+#[test]
+fn nothing_can_be_had_of_what_is_not_finished() {
+    let mut world = world();
+    let part = world.partial(b"hello", 5);
+    let ids = [
+        world.upload(b"hel", 5),
+        world.deferred(b"hel"),
+        world.place(5, Some(5), None),
+        world.join(&[&part, &part]),
+        world.partial(b"", 5),
+        part,
+    ];
+    for id in ids {
+        let whole = world.record(&id).finished;
+        let answer = get(&mut world, &id).send();
+        if whole {
+            assert_eq!(answer.is(200).text(), "hellohello");
+        } else {
+            answer.says(404, "not finished").has("cache-control", "no-store");
+        }
+    }
+    get(&mut world, &UploadId::from_random(99)).send().is(404);
+    world.request(Method::GET, "/files").send().is(405);
+}
+
+#[test]
+fn an_empty_upload_is_an_empty_file() {
+    let mut world = world();
+    let id = world.upload(b"", 0);
+    for range in ["", "bytes=0-"] {
+        get(&mut world, &id).header("range", range).send().is(200).has("content-length", 0);
+    }
+}
+
+#[test]
+fn a_storage_that_fails_is_told_before_the_first_byte() {
+    let mut world = world();
+    let id = finished(&mut world, "filename eA==");
+    for (failure, status) in [(Failure::Internal, 500), (Failure::NotFound, 404)] {
+        world.fail("Deliver", failure);
+        get(&mut world, &id).send().is(status).lacks("etag");
+    }
+}
+
+#[test]
+fn nobody_gets_it_without_the_application_s_leave() {
+    let mut world = world();
+    let id = finished(&mut world, "filename eA==");
+    world.rejects = Box::new(|operation, _| operation == Operation::Download);
+    get(&mut world, &id).send().is(403);
+    get(&mut world, &UploadId::from_random(99)).send().is(403);
+    world.head(&id).send().is(200);
+}
