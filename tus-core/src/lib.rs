@@ -8,13 +8,17 @@
 //! the step asks for, hands the result to the step, and gets the next one, until
 //! [`Respond`](server::Step::Respond).
 //!
-//! Applications use a crate for their framework instead, `axum-tus` for example.
+//! The client's side is in the module `client` (by feature), and works likewise.
+//!
+//! Applications use a crate for their framework instead, `axum-tus` for example, and `tus-reqwest` to upload.
 //!
 //! # Features
 //!
-//! `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms beside `sha1`.
+//! `client`: the client's side. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms beside `sha1`.
 
 mod checksum;
+#[cfg(feature = "client")]
+pub mod client;
 mod concat;
 mod config;
 mod cors;

@@ -125,4 +125,4 @@ type Trailers = Option<HeaderMap>;
 type Stored = Result<(), Failure>;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

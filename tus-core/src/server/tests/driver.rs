@@ -17,13 +17,13 @@ use super::{
 use crate::{Failure, Rejection, Upload, UploadId};
 
 impl World {
-    pub(super) fn exchange(&mut self, head: &Parts, sent: Sent) -> Answer {
+    pub(crate) fn exchange(&mut self, head: &Parts, sent: Sent) -> Answer {
         let first = begin(&self.config, head, self.mount, self.now);
         Answer(self.drive(first, sent))
     }
 
     /// What a server does when it starts, for an upload that a killed one left.
-    pub(super) fn resume(&mut self, id: &UploadId) -> Option<Answer> {
+    pub(crate) fn resume(&mut self, id: &UploadId) -> Option<Answer> {
         let first = resume(&self.config, self.record(id).clone(), self.now)?;
         Some(Answer(self.drive(first, Sent::default())))
     }

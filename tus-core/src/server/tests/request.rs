@@ -12,14 +12,14 @@ use super::{
 use crate::{Algorithm, Checksum, UploadId};
 
 /// What a client sends after the head.
-pub(super) struct Sent {
-    pub(super) bytes: Vec<u8>,
-    pub(super) end: End,
+pub(crate) struct Sent {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) end: End,
 }
 
 impl Sent {
     /// Bytes of a body that arrive at once.
-    pub(super) const PIECE: usize = 3;
+    pub(crate) const PIECE: usize = 3;
 }
 
 impl Default for Sent {
@@ -29,68 +29,68 @@ impl Default for Sent {
 }
 
 #[must_use]
-pub(super) struct Request<'w> {
+pub(crate) struct Request<'w> {
     world: &'w mut World,
     head: Parts,
     sent: Sent,
 }
 
 impl<'w> Request<'w> {
-    pub(super) fn new(world: &'w mut World, method: Method, path: &str) -> Self {
+    pub(crate) fn new(world: &'w mut World, method: Method, path: &str) -> Self {
         let request = http::Request::builder().method(method).uri(path).body(()).unwrap();
         let request = Self { world, head: request.into_parts().0, sent: Sent::default() };
         request.header("host", "tus.example.org").header("tus-resumable", "1.0.0")
     }
 
     /// Sets a header.
-    pub(super) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.head.headers.insert(field(name), bytes(value));
         self
     }
 
     /// Adds a header, even if there is one of that name.
-    pub(super) fn also(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn also(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.head.headers.append(field(name), bytes(value));
         self
     }
 
-    pub(super) fn without(mut self, name: &str) -> Self {
+    pub(crate) fn without(mut self, name: &str) -> Self {
         self.head.headers.remove(name);
         self
     }
 
-    pub(super) fn offset(self, offset: u64) -> Self {
+    pub(crate) fn offset(self, offset: u64) -> Self {
         self.header("upload-offset", offset.to_string())
     }
 
-    pub(super) fn length(self, length: u64) -> Self {
+    pub(crate) fn length(self, length: u64) -> Self {
         self.header("upload-length", length.to_string())
     }
 
     /// Asks for a final upload of these.
-    pub(super) fn concat(self, partials: &[&UploadId]) -> Self {
+    pub(crate) fn concat(self, partials: &[&UploadId]) -> Self {
         let urls: Vec<_> = partials.iter().map(|id| format!("/files/{id}")).collect();
         self.header("upload-concat", format!("final;{}", urls.join(" ")))
     }
 
     /// The SHA-1 of these bytes, which may be those of the body.
-    pub(super) fn sha1_of(self, bytes: &[u8]) -> Self {
+    pub(crate) fn sha1_of(self, bytes: &[u8]) -> Self {
         self.header("upload-checksum", Checksum::of(Algorithm::Sha1, bytes).to_header())
     }
 
     /// A body whose length is declared.
-    pub(super) fn body(self, bytes: &[u8]) -> Self {
+    pub(crate) fn body(self, bytes: &[u8]) -> Self {
         self.stream(bytes).header("content-length", bytes.len().to_string())
     }
 
     /// A body whose length is not declared.
-    pub(super) fn stream(mut self, bytes: &[u8]) -> Self {
+    pub(crate) fn stream(mut self, bytes: &[u8]) -> Self {
         self.sent.bytes = bytes.to_vec();
         self.header("content-type", "application/offset+octet-stream").without("content-length")
     }
 
     /// A header that follows the body, without a word of it in the head.
-    pub(super) fn trailer(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn trailer(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let mut trailers = match self.sent.end {
             End::Complete(Some(trailers)) => trailers,
             _ => HeaderMap::new(),
@@ -101,18 +101,18 @@ impl<'w> Request<'w> {
     }
 
     /// An `Upload-Checksum` that is announced and follows the body.
-    pub(super) fn trailing_sha1_of(self, bytes: &[u8]) -> Self {
+    pub(crate) fn trailing_sha1_of(self, bytes: &[u8]) -> Self {
         let checksum = Checksum::of(Algorithm::Sha1, bytes).to_header();
         self.header("trailer", "Upload-Checksum").trailer("upload-checksum", checksum)
     }
 
     /// The body breaks off after the bytes that were given.
-    pub(super) fn interrupted(mut self, why: Interruption) -> Self {
+    pub(crate) fn interrupted(mut self, why: Interruption) -> Self {
         self.sent.end = End::Interrupted(why);
         self
     }
 
-    pub(super) fn send(self) -> Answer {
+    pub(crate) fn send(self) -> Answer {
         self.world.exchange(&self.head, self.sent)
     }
 }
@@ -126,52 +126,52 @@ fn bytes(value: impl AsRef<[u8]>) -> HeaderValue {
 }
 
 #[derive(Debug)]
-pub(super) struct Answer(pub(super) Response<Bytes>);
+pub(crate) struct Answer(pub(crate) Response<Bytes>);
 
 impl Answer {
-    pub(super) fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.0.status().as_u16()
     }
 
     /// The value of a header that is there once at most.
     #[track_caller]
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         assert!(self.0.headers().get_all(name).iter().count() <= 1, "{name} is repeated in {self:?}");
         self.0.headers().get(name).map(|value| value.to_str().unwrap())
     }
 
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(self.0.body()).unwrap()
     }
 
     /// The upload that `Location` names.
     #[track_caller]
-    pub(super) fn id(&self) -> UploadId {
+    pub(crate) fn id(&self) -> UploadId {
         assert_eq!(self.status(), 201, "{self:?}");
         self.header("location").unwrap().rsplit('/').next().unwrap().parse().unwrap()
     }
 
     #[track_caller]
-    pub(super) fn is(self, status: u16) -> Self {
+    pub(crate) fn is(self, status: u16) -> Self {
         assert_eq!(self.status(), status, "{self:?}");
         self
     }
 
     #[track_caller]
-    pub(super) fn has(self, name: &str, value: impl Display) -> Self {
+    pub(crate) fn has(self, name: &str, value: impl Display) -> Self {
         assert_eq!(self.header(name), Some(value.to_string().as_str()), "{name} of {self:?}");
         self
     }
 
     #[track_caller]
-    pub(super) fn lacks(self, name: &str) -> Self {
+    pub(crate) fn lacks(self, name: &str) -> Self {
         assert_eq!(self.header(name), None, "{name} of {self:?}");
         self
     }
 
     /// The status of a refusal, and a word of its text.
     #[track_caller]
-    pub(super) fn says(self, status: u16, word: &str) -> Self {
+    pub(crate) fn says(self, status: u16, word: &str) -> Self {
         let answer = self.is(status);
         assert!(answer.text().contains(word), "{word:?} is not in {:?}", answer.text());
         answer

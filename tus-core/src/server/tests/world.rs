@@ -15,50 +15,50 @@ use super::{
 use crate::{Config, Failure, Kind, Metadata, NewUpload, Rejection, Upload, UploadId};
 
 /// The uploads that exist, with their bytes.
-pub(super) type Storage = HashMap<UploadId, (Upload, Vec<u8>)>;
+pub(crate) type Storage = HashMap<UploadId, (Upload, Vec<u8>)>;
 
 type Rejects = dyn Fn(Operation, Option<&UploadId>) -> bool;
 type Shape = dyn Fn(&mut NewUpload) -> Result<(), Rejection>;
 type Change = dyn FnOnce(&mut Storage);
 
-pub(super) struct World {
-    pub(super) config: Arc<Config>,
+pub(crate) struct World {
+    pub(crate) config: Arc<Config>,
     /// Where the endpoint is.
-    pub(super) mount: &'static str,
-    pub(super) now: SystemTime,
-    pub(super) uploads: Storage,
+    pub(crate) mount: &'static str,
+    pub(crate) now: SystemTime,
+    pub(crate) uploads: Storage,
     /// The steps of the last exchange, in their order.
-    pub(super) steps: Vec<&'static str>,
+    pub(crate) steps: Vec<&'static str>,
     /// What the application was asked in the last exchange.
-    pub(super) asked: Vec<(Operation, Option<UploadId>)>,
+    pub(crate) asked: Vec<(Operation, Option<UploadId>)>,
     /// How the last exchange held uploads.
-    pub(super) held: Vec<Access>,
+    pub(crate) held: Vec<Access>,
     /// The offset that a checkpoint would have made durable after each piece of the last body.
-    pub(super) checkpoints: Vec<Option<u64>>,
+    pub(crate) checkpoints: Vec<Option<u64>>,
     /// The uploads that the application was told are whole, ever.
-    pub(super) finished: Vec<UploadId>,
+    pub(crate) finished: Vec<UploadId>,
     /// Whether checkpoints are committed.
-    pub(super) commits_checkpoints: bool,
+    pub(crate) commits_checkpoints: bool,
     /// The application's no.
-    pub(super) rejects: Box<Rejects>,
+    pub(crate) rejects: Box<Rejects>,
     /// What the application does with a new upload.
-    pub(super) shape: Box<Shape>,
+    pub(crate) shape: Box<Shape>,
     /// What the application says when it is told that an upload is whole.
-    pub(super) reply: Result<Reply, Rejection>,
+    pub(crate) reply: Result<Reply, Rejection>,
     /// The steps that will fail.
-    pub(super) failures: HashMap<&'static str, Failure>,
+    pub(crate) failures: HashMap<&'static str, Failure>,
     /// What happens to the storage just before a step.
-    pub(super) meanwhile: HashMap<&'static str, Box<Change>>,
+    pub(crate) meanwhile: HashMap<&'static str, Box<Change>>,
     next_id: u128,
 }
 
 impl World {
     /// A server with every extension but expiration.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Config::default())
     }
 
-    pub(super) fn with(config: Config) -> Self {
+    pub(crate) fn with(config: Config) -> Self {
         Self {
             config: Arc::new(config),
             mount: "/files",
@@ -80,55 +80,55 @@ impl World {
         }
     }
 
-    pub(super) fn request(&mut self, method: Method, path: &str) -> Request<'_> {
+    pub(crate) fn request(&mut self, method: Method, path: &str) -> Request<'_> {
         Request::new(self, method, path)
     }
 
-    pub(super) fn options(&mut self) -> Request<'_> {
+    pub(crate) fn options(&mut self) -> Request<'_> {
         self.request(Method::OPTIONS, self.mount).without("tus-resumable")
     }
 
-    pub(super) fn post(&mut self) -> Request<'_> {
+    pub(crate) fn post(&mut self) -> Request<'_> {
         self.request(Method::POST, self.mount).header("content-length", "0")
     }
 
-    pub(super) fn head(&mut self, id: &UploadId) -> Request<'_> {
+    pub(crate) fn head(&mut self, id: &UploadId) -> Request<'_> {
         self.request(Method::HEAD, &self.url(id))
     }
 
-    pub(super) fn patch(&mut self, id: &UploadId) -> Request<'_> {
+    pub(crate) fn patch(&mut self, id: &UploadId) -> Request<'_> {
         self.request(Method::PATCH, &self.url(id)).body(b"")
     }
 
-    pub(super) fn delete(&mut self, id: &UploadId) -> Request<'_> {
+    pub(crate) fn delete(&mut self, id: &UploadId) -> Request<'_> {
         self.request(Method::DELETE, &self.url(id))
     }
 
     /// The path of an upload.
-    pub(super) fn url(&self, id: &UploadId) -> String {
+    pub(crate) fn url(&self, id: &UploadId) -> String {
         format!("{}/{id}", self.mount)
     }
 
     /// An upload of `length` bytes of which those given are there.
-    pub(super) fn upload(&mut self, bytes: &[u8], length: u64) -> UploadId {
+    pub(crate) fn upload(&mut self, bytes: &[u8], length: u64) -> UploadId {
         let id = self.post().length(length).send().id();
         self.fill(id, bytes)
     }
 
     /// An upload whose length is not known yet.
-    pub(super) fn deferred(&mut self, bytes: &[u8]) -> UploadId {
+    pub(crate) fn deferred(&mut self, bytes: &[u8]) -> UploadId {
         let id = self.post().header("upload-defer-length", "1").send().id();
         self.fill(id, bytes)
     }
 
     /// A partial upload of `length` bytes of which those given are there.
-    pub(super) fn partial(&mut self, bytes: &[u8], length: u64) -> UploadId {
+    pub(crate) fn partial(&mut self, bytes: &[u8], length: u64) -> UploadId {
         let id = self.post().header("upload-concat", "partial").length(length).send().id();
         self.fill(id, bytes)
     }
 
     /// A final upload of these, whether they are complete or not.
-    pub(super) fn join(&mut self, partials: &[&UploadId]) -> UploadId {
+    pub(crate) fn join(&mut self, partials: &[&UploadId]) -> UploadId {
         self.post().concat(partials).send().id()
     }
 
@@ -140,7 +140,7 @@ impl World {
     }
 
     /// Puts a record in place that no request could have made here.
-    pub(super) fn place(&mut self, offset: u64, length: Option<u64>, max_size: Option<u64>) -> UploadId {
+    pub(crate) fn place(&mut self, offset: u64, length: Option<u64>, max_size: Option<u64>) -> UploadId {
         let id = self.fresh_id();
         let upload = Upload {
             id: id.clone(),
@@ -158,58 +158,58 @@ impl World {
     }
 
     /// A partial upload that no request could have made here.
-    pub(super) fn place_partial(&mut self, offset: u64, length: u64) -> UploadId {
+    pub(crate) fn place_partial(&mut self, offset: u64, length: u64) -> UploadId {
         let id = self.place(offset, Some(length), None);
         self.uploads.get_mut(&id).unwrap().0.kind = Kind::Partial;
         id
     }
 
     /// The application chooses the ids of the next uploads.
-    pub(super) fn choose_id(&mut self, id: &'static str) {
+    pub(crate) fn choose_id(&mut self, id: &'static str) {
         self.shape = Box::new(move |new| {
             new.id = id.parse().ok();
             Ok(())
         });
     }
 
-    pub(super) fn record(&self, id: &UploadId) -> &Upload {
+    pub(crate) fn record(&self, id: &UploadId) -> &Upload {
         &self.uploads[id].0
     }
 
-    pub(super) fn bytes(&self, id: &UploadId) -> &[u8] {
+    pub(crate) fn bytes(&self, id: &UploadId) -> &[u8] {
         &self.uploads[id].1
     }
 
-    pub(super) fn wait(&mut self, time: Duration) {
+    pub(crate) fn wait(&mut self, time: Duration) {
         self.now += time;
     }
 
     /// The next step of that name fails.
-    pub(super) fn fail(&mut self, step: &'static str, failure: Failure) {
+    pub(crate) fn fail(&mut self, step: &'static str, failure: Failure) {
         self.failures.insert(step, failure);
     }
 
     /// Something else changes the storage just before the next step of that name.
-    pub(super) fn meanwhile(&mut self, step: &'static str, act: impl FnOnce(&mut Storage) + 'static) {
+    pub(crate) fn meanwhile(&mut self, step: &'static str, act: impl FnOnce(&mut Storage) + 'static) {
         self.meanwhile.insert(step, Box::new(act));
     }
 
     /// The steps of the last exchange in one line.
-    pub(super) fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         self.steps.join(" ")
     }
 
-    pub(super) fn passed(&self, step: &str) -> bool {
+    pub(crate) fn passed(&self, step: &str) -> bool {
         self.steps.contains(&step)
     }
 
     /// Whether OPTIONS announces this extension.
-    pub(super) fn announces(&mut self, extension: &str) -> bool {
+    pub(crate) fn announces(&mut self, extension: &str) -> bool {
         let answer = self.options().send().is(204);
         answer.header("tus-extension").is_some_and(|list| list.split(',').any(|name| name == extension))
     }
 
-    pub(super) fn fresh_id(&mut self) -> UploadId {
+    pub(crate) fn fresh_id(&mut self) -> UploadId {
         self.next_id += 1;
         UploadId::from_random(self.next_id)
     }

@@ -1,0 +1,84 @@
+//! The client's side of an upload, as a machine of typed steps.
+//!
+//! [`create`] begins a new upload and [`resume`] goes on with one; [`inspect`], [`terminate`] and [`discover`] are
+//! single questions. Each returns a [`Step`], which names what has to be done outside and has the only method that
+//! leads on:
+//!
+//! ```text
+//! create   (Read) → Transmit POST → append
+//! resume   Transmit HEAD → append
+//! append   (Read) → Transmit PATCH → … → Finished
+//! failure  Wait → Transmit HEAD → append
+//! ```
+//!
+//! The machine knows no socket, no file, no clock and no dice: the driver tells it the time and a random number with
+//! each answer ([`Moment`]). It decides what is sent, from which byte on, after which failure it is tried again, and
+//! when. What the server has acknowledged is not sent again.
+
+mod capabilities;
+mod error;
+mod new_upload;
+mod options;
+mod response;
+mod single;
+mod step;
+mod upload;
+
+use url::Url;
+
+pub use self::{
+    capabilities::Capabilities,
+    error::{Error, Refused},
+    new_upload::NewUpload,
+    options::{Options, Retry, Verification},
+    single::{Discover, Info, Inspect, Terminate},
+    step::{Moment, Read, Step, Task, Transmit, Wait},
+    upload::{Uploaded, Uploading},
+};
+
+/// Begins a new upload at the URL of an endpoint. `capabilities` are those of its server, as far as they are known:
+/// what a server does not offer is not used.
+///
+/// # Errors
+///
+/// When the upload needs an extension that the server does not offer, or is larger than it accepts.
+pub fn create(
+    endpoint: Url,
+    upload: NewUpload,
+    options: Options,
+    capabilities: Option<&Capabilities>,
+) -> Result<Step<Uploading>, Error> {
+    Uploading::create(endpoint, upload, options, capabilities)
+}
+
+/// Goes on with an upload at its URL. `length` is that of the source in bytes; `None` where it is not known yet.
+///
+/// # Errors
+///
+/// When the options need an extension that the server does not offer.
+pub fn resume(
+    url: Url,
+    length: Option<u64>,
+    options: Options,
+    capabilities: Option<&Capabilities>,
+) -> Result<Step<Uploading>, Error> {
+    Uploading::resume(url, length, options, capabilities)
+}
+
+/// Asks where an upload stands (tus 1.0.0, "HEAD").
+pub fn inspect(url: Url, options: Options) -> Step<Inspect> {
+    Step::begin(Inspect { url }, options)
+}
+
+/// Deletes an upload (tus 1.0.0, "Termination"). One that is not there is deleted already.
+pub fn terminate(url: Url, options: Options) -> Step<Terminate> {
+    Step::begin(Terminate { url }, options)
+}
+
+/// Asks what a server can do (tus 1.0.0, "OPTIONS").
+pub fn discover(endpoint: Url, options: Options) -> Step<Discover> {
+    Step::begin(Discover { endpoint }, options)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! An upload before it exists: what the request that creates it tells.
+
+use std::ops::Range;
+
+use http::{HeaderValue, Method};
+use url::Url;
+
+use super::{Capabilities, Error, step::Call};
+use crate::{
+    Extension, Metadata,
+    header::{UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA},
+};
+
+/// An upload that is to be created.
+#[derive(Debug, Clone, Default)]
+pub struct NewUpload {
+    metadata: Metadata,
+    role: Role,
+    pub(super) length: Option<u64>,
+    /// Where its first byte is in the source.
+    pub(super) start: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+enum Role {
+    #[default]
+    Single,
+    Partial,
+    Final(Vec<Url>),
+}
+
+impl NewUpload {
+    /// An upload of a source of so many bytes; `None` where that is not known yet.
+    pub fn new(length: Option<u64>) -> Self {
+        Self { length, ..Self::default() }
+    }
+
+    /// A part of an upload, with these bytes of the source (tus 1.0.0, "Concatenation").
+    pub fn partial(range: Range<u64>) -> Self {
+        Self { role: Role::Partial, length: Some(range.end - range.start), start: range.start, ..Self::default() }
+    }
+
+    /// An upload that is made of these parts, in their order.
+    pub fn concatenation(parts: Vec<Url>) -> Self {
+        Self { role: Role::Final(parts), ..Self::default() }
+    }
+
+    /// What the server is told of it.
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self.role, Role::Final(_))
+    }
+
+    /// Whether a server offers what the upload needs.
+    pub(super) fn check(&self, capabilities: &Capabilities) -> Result<(), Error> {
+        let needed = match (&self.role, self.length) {
+            (Role::Single, Some(_)) => Extension::Creation,
+            (Role::Single, None) => Extension::CreationDeferLength,
+            (Role::Partial | Role::Final(_), _) => Extension::Concatenation,
+        };
+        if !capabilities.offers(needed) {
+            return Err(Error::Unsupported(format!("the extension {}", needed.name())));
+        }
+        match (self.length, capabilities.max_size) {
+            (Some(length), Some(limit)) if length > limit => Err(Error::TooLarge { length, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The request that creates it, without bytes (tus 1.0.0, "Creation").
+    pub(super) fn creation(&self, endpoint: &Url) -> Call {
+        let mut call = Call::new(Method::POST, endpoint);
+        if let Some(metadata) = self.metadata.header() {
+            call = call.header(&UPLOAD_METADATA, metadata.clone());
+        }
+        match (&self.role, self.length) {
+            // "The Client MUST NOT include the Upload-Length header in the final upload creation."
+            (Role::Final(parts), _) => {
+                let urls: Vec<_> = parts.iter().map(Url::as_str).collect();
+                return call.header(&UPLOAD_CONCAT, crate::header::value(format!("final;{}", urls.join(" "))));
+            }
+            (Role::Partial, _) => call = call.header(&UPLOAD_CONCAT, HeaderValue::from_static("partial")),
+            (Role::Single, _) => {}
+        }
+        match self.length {
+            Some(length) => call.header(&UPLOAD_LENGTH, length),
+            None => call.header(&UPLOAD_DEFER_LENGTH, HeaderValue::from_static("1")),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! A server's answer, read with care: what is missing or wrong is an error, and never a guess.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
+use url::Url;
+
+use super::{Error, Refused};
+use crate::{
+    MAX_LENGTH, TUS_VERSION as VERSION,
+    header::{TUS_RESUMABLE, TUS_VERSION, UPLOAD_OFFSET, single},
+};
+
+/// An answer to a request that was sent by this method.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answer<'a> {
+    pub(super) method: &'a Method,
+    pub(super) response: &'a Response<Bytes>,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn status(self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub(super) fn headers(self) -> &'a HeaderMap {
+        self.response.headers()
+    }
+
+    /// An answer that says yes, in the version that is spoken here.
+    pub(super) fn success(self) -> Result<Self, Error> {
+        let version = self.headers().get(&TUS_RESUMABLE);
+        let foreign = version.filter(|version| *version != VERSION).or_else(|| {
+            let refused = self.status() == StatusCode::PRECONDITION_FAILED;
+            self.headers().get(&TUS_VERSION).filter(|_| refused)
+        });
+        if let Some(version) = foreign {
+            return Err(Error::Unsupported(format!("the protocol's version {VERSION}; its own: {version:?}")));
+        }
+        match self.status() {
+            status if status.is_success() => Ok(self),
+            status if status.is_redirection() => Err(self.redirected()),
+            _ => Err(self.refused()),
+        }
+    }
+
+    pub(super) fn refused(self) -> Error {
+        Error::Refused(Box::new(Refused {
+            method: self.method.clone(),
+            status: self.status(),
+            headers: self.headers().clone(),
+            body: self.response.body().clone(),
+        }))
+    }
+
+    pub(super) fn redirected(self) -> Error {
+        let location = self.headers().get(header::LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        Error::Redirected { method: self.method.clone(), location: location.unwrap_or_default().into_owned() }
+    }
+
+    /// A header that counts bytes; `None` where there is none.
+    pub(super) fn number(self, name: &'static HeaderName) -> Result<Option<u64>, Error> {
+        let value = single(self.headers(), name).map_err(|_| self.misbehaved(name, "more than once"))?;
+        let Some(value) = value else {
+            return Ok(None);
+        };
+        let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = digits.and_then(|digits| digits.parse().ok()).filter(|number| *number <= MAX_LENGTH);
+        number.map(Some).ok_or_else(|| self.misbehaved(name, &format!("{value:?}, which is no number of bytes")))
+    }
+
+    /// The offset, which is neither before `least` nor past `most`.
+    pub(super) fn offset(self, least: u64, most: Option<u64>) -> Result<u64, Error> {
+        let offset = self.number(&UPLOAD_OFFSET)?.ok_or_else(|| self.missing(&UPLOAD_OFFSET))?;
+        match most {
+            _ if offset < least => {
+                Err(self.misbehaved(&UPLOAD_OFFSET, &format!("{offset}, after {least} were acknowledged")))
+            }
+            Some(most) if offset > most => {
+                Err(self.misbehaved(&UPLOAD_OFFSET, &format!("{offset}, but at most {most} can be there")))
+            }
+            _ => Ok(offset),
+        }
+    }
+
+    /// The URL in `Location`, which may be relative to that of the request.
+    pub(super) fn location(self, base: &Url) -> Result<Url, Error> {
+        let value = self.headers().get(header::LOCATION).ok_or_else(|| self.missing(&header::LOCATION))?;
+        let url = value.to_str().ok().and_then(|text| base.join(text).ok());
+        let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+        url.ok_or_else(|| self.misbehaved(&header::LOCATION, &format!("{value:?}, which is no URL")))
+    }
+
+    /// How long the server wants to be left alone (RFC 9110, 10.2.3). A date counts from the server's own, so that
+    /// the clocks need not agree.
+    pub(super) fn retry_after(self) -> Option<Duration> {
+        let text = self.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+        if let Ok(seconds) = text.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let at = httpdate::parse_http_date(text).ok()?;
+        let now = self.headers().get(header::DATE)?.to_str().ok()?;
+        at.duration_since(httpdate::parse_http_date(now).ok()?).ok()
+    }
+
+    fn missing(self, name: &'static HeaderName) -> Error {
+        self.error(name, format!("no header {name}"))
+    }
+
+    pub(super) fn misbehaved(self, name: &'static HeaderName, problem: &str) -> Error {
+        self.error(name, format!("the header {name} {problem}"))
+    }
+
+    fn error(self, header: &'static HeaderName, problem: String) -> Error {
+        let by_tus = self.headers().contains_key(&TUS_RESUMABLE);
+        Error::Misbehaved { method: self.method.clone(), header, problem, by_tus }
+    }
+}

@@ -1,0 +1,227 @@
+//! What is tried again, when, and how often; and what is not.
+
+use std::time::Duration;
+
+use super::{
+    super::{Error, NewUpload, Options, Retry, Step, Uploading, Verification, create, inspect, resume},
+    script::{Script, answer, broken},
+    wire::endpoint,
+};
+
+fn plain() -> Options {
+    Options::default().verification(Verification::Off).chunk_size(None).unwrap()
+}
+
+fn upload(options: Options) -> Step<Uploading> {
+    create(endpoint(), NewUpload::new(Some(100)), options, None).unwrap()
+}
+
+const CREATED: &[(&str, &str)] = &[("location", "/files/a")];
+const WHOLE: &[(&str, &str)] = &[("upload-offset", "100")];
+
+fn head(offset: &str) -> Result<http::Response<bytes::Bytes>, Error> {
+    answer(200, &[("upload-offset", offset), ("upload-length", "100")])
+}
+
+#[test]
+fn what_may_pass_is_tried_again_and_what_may_not_is_final() {
+    for status in [408, 423, 429, 460, 500, 502, 503, 504, 507] {
+        let mut script = Script::new([answer(201, CREATED), answer(status, &[]), head("0"), answer(204, WHOLE)]);
+        script.run(upload(plain())).unwrap();
+        assert_eq!(script.waits, [1.0], "{status}");
+    }
+    for status in [400, 401, 403, 404, 405, 410, 412, 415, 422] {
+        let mut script = Script::new([answer(201, CREATED), answer(status, &[])]);
+        let error = script.run(upload(plain())).unwrap_err();
+        assert_eq!(error.status().unwrap().as_u16(), status);
+    }
+}
+
+#[test]
+fn after_a_conflict_the_true_offset_is_asked_for_at_once() {
+    let mut script = Script::new([answer(201, CREATED), answer(409, &[]), head("40"), answer(204, WHOLE)]);
+    script.run(upload(plain())).unwrap();
+    assert_eq!(script.lines()[2..], ["HEAD /files/a", "PATCH /files/a 40..100"]);
+    assert_eq!(script.waits, [0.0]);
+}
+
+#[test]
+fn retries_are_counted_from_the_last_progress() {
+    let mut answers = vec![answer(201, CREATED)];
+    for offset in ["1", "2", "3", "4", "5"] {
+        answers.extend([broken(), broken(), head(offset)]);
+    }
+    answers.push(answer(204, WHOLE));
+    let mut script = Script::new(answers);
+    script.run(upload(plain())).unwrap();
+    assert_eq!(script.waits, [1.0, 2.0].repeat(5));
+
+    let mut script = Script::new([answer(201, CREATED), broken(), broken(), head("0"), broken(), broken()]);
+    let error = script.run(upload(plain())).unwrap_err();
+    assert!(matches!(error, Error::GivenUp { retries: 3, .. }), "{error}");
+    assert_eq!(script.waits, [1.0, 2.0, 4.0]);
+}
+
+#[test]
+fn a_server_that_asks_for_time_gets_it() {
+    let date = ("date", "Wed, 25 Jun 2014 16:00:00 GMT");
+    for (headers, waited) in [
+        (&[("retry-after", "7")][..], 7.0),
+        (&[("retry-after", "Wed, 25 Jun 2014 16:00:30 GMT"), date], 30.0),
+        (&[("retry-after", "Wed, 25 Jun 2014 15:00:30 GMT"), date], 1.0),
+        (&[("retry-after", "Wed, 25 Jun 2014 16:00:30 GMT")], 1.0),
+        (&[("retry-after", "soon")], 1.0),
+        (&[("retry-after", "0")], 1.0),
+    ] {
+        let mut script = Script::new([answer(503, headers), head("0")]);
+        script.run(inspect(endpoint(), plain())).unwrap();
+        assert_eq!(script.waits, [waited], "{headers:?}");
+    }
+}
+
+#[test]
+fn a_deadline_ends_it_before_a_wait_that_would_go_beyond() {
+    let options = plain().retry(Retry::default().retries(100).deadline(Duration::from_secs(10)));
+    let mut script = Script::new([broken(), broken(), broken(), broken()]);
+    let error = script.run(inspect(endpoint(), options)).unwrap_err();
+    assert!(matches!(error, Error::GivenUp { retries: 3, .. }), "{error}");
+    assert_eq!(script.waits, [1.0, 2.0, 4.0]);
+}
+
+#[test]
+fn the_caller_may_decide_otherwise() {
+    let teapot = |error: &Error| match error.status()?.as_u16() {
+        418 => Some(true),
+        503 => Some(false),
+        _ => None,
+    };
+    let options = plain().retry(Retry::default().judge(teapot));
+    Script::new([answer(418, &[]), head("0")]).run(inspect(endpoint(), options.clone())).unwrap();
+    assert!(Script::new([answer(503, &[])]).run(inspect(endpoint(), options.clone())).is_err());
+    Script::new([answer(500, &[]), head("0")]).run(inspect(endpoint(), options)).unwrap();
+}
+
+#[test]
+fn credentials_are_renewed_once() {
+    let options = plain().renews_credentials(true);
+    let mut script = Script::new([
+        answer(201, CREATED),
+        answer(401, &[]),
+        answer(204, &[("upload-offset", "60")]),
+        answer(401, &[]),
+        answer(204, WHOLE),
+    ]);
+    let chunked = options.clone().chunk_size(Some(60)).unwrap();
+    script.run(upload(chunked)).unwrap();
+    assert!(script.waits.is_empty());
+    let mut script = Script::new([answer(201, CREATED), answer(401, &[]), answer(401, &[])]);
+    assert_eq!(script.run(upload(options)).unwrap_err().status().unwrap(), 401);
+}
+
+#[test]
+fn a_request_that_is_too_large_is_made_smaller() {
+    let length = 1 << 30;
+    let upload = || create(endpoint(), NewUpload::new(Some(length)), plain(), None).unwrap();
+    let mut script = Script::new([
+        answer(201, CREATED),
+        answer(413, &[]),
+        answer(413, &[]),
+        answer(204, &[("upload-offset", "33554432")]),
+    ]);
+    let _ = script.run(upload());
+    let mib = |from: u64, to: u64| format!("PATCH /files/a {}..{}", from << 20, to << 20);
+    assert_eq!(script.lines()[1..], [mib(0, 1024), mib(0, 64), mib(0, 32), mib(32, 64)]);
+    assert!(script.waits.is_empty());
+
+    let mut script = Script::new(std::iter::once(answer(201, CREATED)).chain((0..14).map(|_| answer(413, &[]))));
+    assert_eq!(script.run(upload()).unwrap_err().status().unwrap(), 413);
+}
+
+#[test]
+fn somebody_else_s_answer_is_no_answer() {
+    let portal = || Ok(http::Response::new(bytes::Bytes::from_static(b"<h1>Free WiFi</h1>")));
+    let mut script = Script::new([portal(), answer(201, CREATED), portal(), portal(), head("50"), answer(204, WHOLE)]);
+    script.run(upload(plain())).unwrap();
+    assert_eq!(script.lines().last().unwrap(), "PATCH /files/a 50..100");
+}
+
+#[test]
+fn only_a_creation_is_redirected_and_only_as_it_is() {
+    let to = |status, location| answer(status, &[("location", location)]);
+    for status in [307, 308] {
+        let mut script = Script::new([to(status, "//other.example.org/up/"), answer(201, CREATED), broken()]);
+        let _ = script.run(upload(plain().retry(Retry::default().retries(0))));
+        let uris: Vec<_> = script.asked.iter().map(|request| request.uri().to_string()).collect();
+        assert_eq!(uris[1..], ["http://other.example.org/up/", "http://other.example.org/files/a"]);
+        assert_eq!(script.home, [true, false, false], "credentials stay at home");
+    }
+    for answers in [
+        vec![to(301, "/elsewhere")],
+        vec![to(302, "/elsewhere")],
+        vec![to(303, "/elsewhere")],
+        vec![to(200, "/files/a"), to(308, "/elsewhere")],
+    ] {
+        let error = Script::new(answers).run(upload(plain())).unwrap_err();
+        assert!(matches!(error, Error::Redirected { .. }), "{error}");
+    }
+    let turns = (0..6).map(|_| to(307, "/files"));
+    assert!(matches!(Script::new(turns).run(upload(plain())), Err(Error::Redirected { .. })));
+    let safe = create("https://tus.example.org/files".parse().unwrap(), NewUpload::new(Some(1)), plain(), None);
+    let error = Script::new([to(307, "http://tus.example.org/files")]).run(safe.unwrap()).unwrap_err();
+    assert!(matches!(error, Error::Redirected { .. }), "{error}");
+}
+
+#[test]
+fn a_location_may_be_relative_and_is_never_guessed() {
+    for (location, url) in [
+        ("a", "http://tus.example.org/a"),
+        ("/b/c", "http://tus.example.org/b/c"),
+        ("//cdn.example.org/d", "http://cdn.example.org/d"),
+        ("https://cdn.example.org/e?f#g", "https://cdn.example.org/e?f"),
+    ] {
+        let mut script = Script::new([answer(201, &[("location", location)])]);
+        let _ = script.run(upload(plain()));
+        assert_eq!(script.asked[1].uri().to_string(), url);
+    }
+    for headers in [&[][..], &[("location", "file:///etc/passwd")], &[("location", "http://")]] {
+        let error = Script::new([answer(201, headers)]).run(upload(plain())).unwrap_err();
+        assert!(matches!(&error, Error::Misbehaved { header, .. } if *header == "location"), "{error}");
+    }
+}
+
+#[test]
+fn a_source_that_is_not_the_one_is_an_error() {
+    let other = answer(200, &[("upload-offset", "0"), ("upload-length", "99")]);
+    let error = Script::new([other]).run(resume(endpoint(), Some(100), plain(), None).unwrap()).unwrap_err();
+    assert!(matches!(&error, Error::Source(what) if what.contains("99")), "{error}");
+
+    let mut script = Script::new([answer(201, CREATED)]);
+    script.source = 60;
+    let options = plain().verification(Verification::Required(crate::Algorithm::Sha1));
+    let error = script.run(upload(options)).unwrap_err();
+    assert!(matches!(&error, Error::Source(what) if what.contains("60")), "{error}");
+}
+
+#[test]
+fn a_part_of_an_upload_can_be_left_for_later() {
+    let options = plain().stop_at(Some(70)).chunk_size(Some(40)).unwrap();
+    let mut script = Script::new([
+        answer(201, CREATED),
+        answer(204, &[("upload-offset", "40")]),
+        answer(204, &[("upload-offset", "70")]),
+    ]);
+    let uploaded = script.run(upload(options.clone())).unwrap();
+    assert_eq!((uploaded.offset, uploaded.length), (Some(70), Some(100)));
+    assert_eq!(script.lines()[2], "PATCH /files/a 40..70");
+    let mut script = Script::new([head("80")]);
+    let uploaded = script.run(resume(endpoint(), Some(100), options, None).unwrap()).unwrap();
+    assert_eq!(uploaded.offset, Some(80));
+}
+
+#[test]
+fn a_partial_upload_reads_its_own_bytes_of_the_source() {
+    let mut script = Script::new([answer(201, CREATED), answer(204, &[("upload-offset", "30")])]);
+    script.run(create(endpoint(), NewUpload::partial(70..100), plain(), None).unwrap()).unwrap();
+    assert_eq!(script.lines()[1], "PATCH /files/a 70..100");
+    assert_eq!((script.header(0, "upload-length"), script.header(1, "upload-offset")), (Some("30"), Some("0")));
+}

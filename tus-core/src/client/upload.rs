@@ -1,0 +1,349 @@
+//! An upload: it is created or found, and then bytes are added until all are there.
+
+use std::ops::Range;
+
+use http::{HeaderValue, Method, StatusCode, header};
+use url::Url;
+
+use super::{
+    Capabilities, Error, NewUpload, Options, Step, Verification,
+    options::DEFAULT_CHUNK,
+    response::Answer,
+    step::{Call, Task, Turn, Wanted, Work},
+};
+use crate::{
+    Algorithm, Checksum, Extension,
+    header::{OFFSET_OCTET_STREAM, UPLOAD_CHECKSUM, UPLOAD_LENGTH, UPLOAD_OFFSET},
+};
+
+/// An upload on its way.
+#[derive(Debug)]
+pub struct Uploading {
+    phase: Phase,
+    upload: NewUpload,
+    /// Bytes of a request at most.
+    limit: Option<u64>,
+    algorithm: Option<Algorithm>,
+    data_in_creation: bool,
+    stop_at: Option<u64>,
+    /// Bytes that the server has acknowledged.
+    acknowledged: u64,
+    /// The server does not know the length yet.
+    deferred: bool,
+    /// What was found of the bytes that are sent next.
+    next: Option<Next>,
+    redirects: u8,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Create { endpoint: Url },
+    Inspect { url: Url },
+    Append { url: Url },
+}
+
+/// The bytes that are sent next, from the start of the upload.
+#[derive(Debug, Clone)]
+struct Next {
+    range: Range<u64>,
+    checksum: Option<Checksum>,
+}
+
+/// An upload of which all is there that was to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Uploaded {
+    /// Its URL.
+    pub url: Url,
+    /// Bytes that are there; `None` for one that is made of parts.
+    pub offset: Option<u64>,
+    /// Bytes of the whole upload; `None` where that is not known here.
+    pub length: Option<u64>,
+}
+
+/// Below this a request is not made smaller: a server that refuses it means something else.
+const SMALLEST_SPLIT: u64 = 16 * 1024;
+
+/// The size at which splitting begins: what is larger is not halved step by step.
+const LARGEST_SPLIT: u64 = 64 * 1024 * 1024;
+
+const MOST_REDIRECTS: u8 = 5;
+
+impl Uploading {
+    pub(super) fn create(
+        endpoint: Url,
+        upload: NewUpload,
+        options: Options,
+        capabilities: Option<&Capabilities>,
+    ) -> Result<Step<Self>, Error> {
+        if let Some(capabilities) = capabilities {
+            upload.check(capabilities)?;
+        }
+        Self::begin(Phase::Create { endpoint }, upload, options, capabilities)
+    }
+
+    pub(super) fn resume(
+        url: Url,
+        length: Option<u64>,
+        options: Options,
+        capabilities: Option<&Capabilities>,
+    ) -> Result<Step<Self>, Error> {
+        Self::begin(Phase::Inspect { url }, NewUpload::new(length), options, capabilities)
+    }
+
+    fn begin(
+        phase: Phase,
+        upload: NewUpload,
+        options: Options,
+        capabilities: Option<&Capabilities>,
+    ) -> Result<Step<Self>, Error> {
+        let knows = |algorithm| capabilities.is_some_and(|capabilities| capabilities.verifies(algorithm));
+        let algorithm = match options.verification {
+            Verification::Off => None,
+            Verification::IfOffered(algorithm) => Some(algorithm).filter(|_| knows(algorithm)),
+            Verification::Required(algorithm) if capabilities.is_some() && !knows(algorithm) => {
+                return Err(Error::Unsupported(format!("checksums by {}", algorithm.name())));
+            }
+            Verification::Required(algorithm) => Some(algorithm),
+        };
+        let offers = |extension| capabilities.is_some_and(|capabilities| capabilities.offers(extension));
+        let data_in_creation = options.data_in_creation && offers(Extension::CreationWithUpload);
+        let (limit, stop_at) = (options.chunk_size, options.stop_at);
+        let deferred = upload.length.is_none();
+        let task = Self {
+            phase,
+            upload,
+            limit,
+            algorithm,
+            data_in_creation,
+            stop_at,
+            acknowledged: 0,
+            deferred,
+            next: None,
+            redirects: 0,
+        };
+        Ok(Step::begin(task, options))
+    }
+
+    /// Its URL, as soon as it is known: with it, another process can go on.
+    pub fn url(&self) -> Option<&Url> {
+        match &self.phase {
+            Phase::Create { .. } => None,
+            Phase::Inspect { url } | Phase::Append { url } => Some(url),
+        }
+    }
+
+    /// Bytes from the start of the upload that the server has acknowledged: they are not sent again.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Bytes of the whole upload; `None` while that is not known.
+    pub fn length(&self) -> Option<u64> {
+        self.upload.length
+    }
+
+    /// The bytes of the next request, as far as they are known without a look at them.
+    fn ahead(&self) -> Range<u64> {
+        let (from, length) = (self.acknowledged, self.upload.length);
+        let limit = self.limit.or_else(|| length.is_none().then_some(DEFAULT_CHUNK)).unwrap_or(u64::MAX);
+        let end = [length, self.stop_at].into_iter().flatten().fold(from.saturating_add(limit), u64::min);
+        from..end.max(from)
+    }
+
+    /// The same bytes where the source has them.
+    fn in_source(&self, range: &Range<u64>) -> Range<u64> {
+        self.upload.start + range.start..self.upload.start + range.end
+    }
+
+    /// Whether the next request carries bytes.
+    fn sends(&self) -> bool {
+        match self.phase {
+            Phase::Create { .. } => {
+                let bytes = !self.upload.is_final() && !self.ahead().is_empty();
+                self.data_in_creation && bytes
+            }
+            Phase::Inspect { .. } => false,
+            Phase::Append { .. } => true,
+        }
+    }
+
+    fn with_bytes(&self, call: Call) -> Call {
+        let next = self.next.clone().unwrap_or_else(|| Next { range: self.ahead(), checksum: None });
+        // "The Client MUST include the Content-Type: application/offset+octet-stream header."
+        let mut call = call.header(&header::CONTENT_TYPE, HeaderValue::from_static(OFFSET_OCTET_STREAM));
+        if let Some(checksum) = &next.checksum {
+            call = call.header(&UPLOAD_CHECKSUM, checksum.to_header());
+        }
+        call.body = Some(self.in_source(&next.range));
+        call
+    }
+
+    /// The most that the server can have after the last request.
+    fn sent_until(&self) -> u64 {
+        self.next.as_ref().map_or(self.ahead().end, |next| next.range.end)
+    }
+
+    fn created(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
+        let Phase::Create { endpoint } = &self.phase else {
+            return Ok(Turn::Go { progress: false });
+        };
+        if let Some(elsewhere) = self.redirect(answer, endpoint)? {
+            self.phase = Phase::Create { endpoint: elsewhere };
+            self.redirects += 1;
+            return Ok(Turn::Go { progress: false });
+        }
+        if self.sends() && answer.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            self.data_in_creation = false;
+            self.next = None;
+            return Ok(Turn::Go { progress: false });
+        }
+        let url = answer.success()?.location(endpoint)?;
+        if self.upload.is_final() {
+            return Ok(Turn::Done(Uploaded { url, offset: None, length: None }));
+        }
+        self.deferred = self.upload.length.is_none();
+        let sent = self.sends();
+        let told = answer.headers().contains_key(&UPLOAD_OFFSET);
+        if sent && told {
+            self.acknowledged = answer.offset(0, Some(self.sent_until()))?;
+        }
+        self.phase = match sent && !told {
+            // It may have taken the bytes, and doesn't say.
+            true => Phase::Inspect { url },
+            false => Phase::Append { url },
+        };
+        Ok(self.turn(true))
+    }
+
+    /// Where a creation is to be sent instead: only where the method stays, and to no other scheme than a safe one.
+    fn redirect(&self, answer: Answer<'_>, endpoint: &Url) -> Result<Option<Url>, Error> {
+        let keeps = matches!(answer.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+        if !keeps || self.redirects == MOST_REDIRECTS {
+            return Ok(None);
+        }
+        let elsewhere = answer.location(endpoint)?;
+        let downgrade = endpoint.scheme() == "https" && elsewhere.scheme() == "http";
+        if downgrade { Err(answer.redirected()) } else { Ok(Some(elsewhere)) }
+    }
+
+    fn inspected(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
+        let answer = answer.success()?;
+        let length = answer.number(&UPLOAD_LENGTH)?;
+        if let (Some(told), Some(known)) = (length, self.upload.length)
+            && told != known
+        {
+            return Err(Error::Source(format!("has {known} bytes, and the upload was created for {told}")));
+        }
+        let offset = answer.offset(0, length.or(self.upload.length))?;
+        let progress = offset > self.acknowledged;
+        self.deferred = length.is_none();
+        self.upload.length = self.upload.length.or(length);
+        self.acknowledged = offset;
+        if let Phase::Inspect { url } = &self.phase {
+            self.phase = Phase::Append { url: url.clone() };
+        }
+        Ok(self.turn(progress))
+    }
+
+    fn appended(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
+        let range = self.acknowledged..self.sent_until();
+        if answer.status() == StatusCode::PAYLOAD_TOO_LARGE && self.split(&range) {
+            return Ok(Turn::Go { progress: false });
+        }
+        let offset = answer.success()?.offset(range.start, Some(range.end))?;
+        let progress = offset > self.acknowledged;
+        if !progress && !range.is_empty() {
+            return Err(answer.misbehaved(&UPLOAD_OFFSET, &format!("{offset}, as if nothing had been sent")));
+        }
+        self.acknowledged = offset;
+        self.deferred &= self.upload.length.is_none();
+        Ok(self.turn(true))
+    }
+
+    /// Makes requests smaller. Whether that is worth a try.
+    fn split(&mut self, refused: &Range<u64>) -> bool {
+        let size = refused.end - refused.start;
+        let half = (size / 2).min(LARGEST_SPLIT);
+        if half < SMALLEST_SPLIT {
+            return false;
+        }
+        self.limit = Some(half);
+        self.next = None;
+        true
+    }
+
+    /// To the next request, or to the end.
+    fn turn(&mut self, progress: bool) -> Turn<Uploaded> {
+        self.next = None;
+        let whole = self.upload.length == Some(self.acknowledged) && !self.deferred;
+        let stops = self.stop_at.is_some_and(|stop| stop <= self.acknowledged);
+        match &self.phase {
+            Phase::Append { url } if whole || stops => {
+                Turn::Done(Uploaded { url: url.clone(), offset: Some(self.acknowledged), length: self.upload.length })
+            }
+            _ => Turn::Go { progress },
+        }
+    }
+}
+
+impl Task for Uploading {
+    type Output = Uploaded;
+}
+
+impl Work for Uploading {
+    fn wanted(&self) -> Option<Wanted> {
+        let look = self.algorithm.is_some() || self.upload.length.is_none();
+        let range = self.ahead();
+        let needed = self.sends() && self.next.is_none() && look && !range.is_empty();
+        needed.then(|| Wanted { range: self.in_source(&range), algorithm: self.algorithm })
+    }
+
+    fn found(&mut self, bytes: u64, checksum: Option<Checksum>) -> Result<(), Error> {
+        let ahead = self.ahead();
+        let range = ahead.start..ahead.start.saturating_add(bytes).min(ahead.end);
+        if range.end < ahead.end {
+            if let Some(length) = self.upload.length {
+                let end = self.upload.start + range.end;
+                return Err(Error::Source(format!(
+                    "ends at byte {end}, before the {length} bytes that it should have"
+                )));
+            }
+            self.upload.length = Some(range.end);
+        }
+        self.next = Some(Next { range, checksum });
+        Ok(())
+    }
+
+    fn call(&self) -> Call {
+        match &self.phase {
+            Phase::Create { endpoint } if self.sends() => self.with_bytes(self.upload.creation(endpoint)),
+            Phase::Create { endpoint } => self.upload.creation(endpoint),
+            Phase::Inspect { url } => Call::new(Method::HEAD, url),
+            Phase::Append { url } => {
+                let call = Call::new(Method::PATCH, url).header(&UPLOAD_OFFSET, self.acknowledged);
+                // "the Client MUST set the Upload-Length header in the next PATCH request, once the length is known."
+                let call = match self.upload.length {
+                    Some(length) if self.deferred => call.header(&UPLOAD_LENGTH, length),
+                    _ => call,
+                };
+                self.with_bytes(call)
+            }
+        }
+    }
+
+    fn accept(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
+        match self.phase {
+            Phase::Create { .. } => self.created(answer),
+            Phase::Inspect { .. } => self.inspected(answer),
+            Phase::Append { .. } => self.appended(answer),
+        }
+    }
+
+    fn lost(&mut self) {
+        self.next = None;
+        if let Phase::Append { url } = &self.phase {
+            self.phase = Phase::Inspect { url: url.clone() };
+        }
+    }
+}
