@@ -12,7 +12,7 @@ use std::{
 
 use tempfile::TempDir;
 use tests::{Framework, Running, Store};
-use tus_service::{Builder, Storage, Upload, UploadId};
+use tus_service::{Builder, State, Storage, Upload, UploadId};
 
 use crate::{client::Connection, watched::Watch};
 
@@ -141,6 +141,11 @@ impl Uploads {
     /// The record of an upload.
     pub(crate) fn upload(&self, path: &str) -> Option<Upload> {
         block_on(self.0.load(&id(path))).unwrap()
+    }
+
+    /// How many uploads there are.
+    pub(crate) fn count(&self) -> usize {
+        block_on(self.0.list(State::Any, None, usize::MAX)).unwrap().len()
     }
 
     /// The committed bytes of an upload.

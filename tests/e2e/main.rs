@@ -8,6 +8,7 @@ mod content;
 mod download;
 mod expect;
 mod expiry;
+mod faulty;
 mod full;
 mod gone;
 mod harness;
@@ -20,6 +21,7 @@ mod shutdown;
 mod specification;
 mod takeover;
 mod trailer;
+mod uploads;
 mod watched;
 
 harness::on_every_server! {
@@ -82,6 +84,17 @@ harness::on_every_server! {
     expiry::an_upload_that_is_coming_in_is_not_swept,
 
     trailer::a_checksum_may_follow_the_body,
+
+    uploads::a_file_arrives_whole,
+    uploads::an_upload_ends_over_a_line_that_always_breaks,
+    uploads::a_silent_line_is_given_up_and_the_upload_goes_on,
+    uploads::another_process_goes_on,
+    uploads::an_upload_that_is_gone_begins_anew,
+    uploads::parts_are_joined,
+    uploads::a_stream_of_unknown_length_arrives_whole,
+    uploads::a_file_that_changes_is_an_error,
+    uploads::a_refusal_is_told_with_its_words,
+    uploads::credentials_stay_at_home,
 
     hooks::come_in_order,
     hooks::decide_by_the_application_s_user,

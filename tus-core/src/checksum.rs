@@ -91,6 +91,11 @@ impl Checksum {
         self.algorithm
     }
 
+    /// The digest itself.
+    pub fn digest(&self) -> &[u8] {
+        &self.digest
+    }
+
     /// The value of the header `Upload-Checksum`.
     pub fn to_header(&self) -> HeaderValue {
         crate::header::value(format!("{} {}", self.algorithm.name(), BASE64_STANDARD.encode(&self.digest)))
@@ -133,13 +138,14 @@ impl Verify {
 }
 
 /// A digest on its way.
-pub(crate) struct Hasher {
+pub struct Hasher {
     algorithm: Algorithm,
     running: Box<dyn Running>,
 }
 
 impl Hasher {
-    pub(crate) fn new(algorithm: Algorithm) -> Self {
+    /// The digest of nothing yet.
+    pub fn new(algorithm: Algorithm) -> Self {
         let running: Box<dyn Running> = match algorithm {
             Algorithm::Sha1 => Box::new(sha1::Sha1::new()),
             #[cfg(feature = "sha256")]
@@ -154,11 +160,13 @@ impl Hasher {
         Self { algorithm, running }
     }
 
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
         self.running.update(bytes);
     }
 
-    pub(crate) fn finish(self) -> Checksum {
+    /// The checksum of all bytes.
+    pub fn finish(self) -> Checksum {
         Checksum { algorithm: self.algorithm, digest: self.running.finish() }
     }
 }

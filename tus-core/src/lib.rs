@@ -32,7 +32,7 @@ mod refusal;
 pub mod server;
 mod upload;
 
-pub use checksum::{Algorithm, Checksum};
+pub use checksum::{Algorithm, Checksum, Hasher};
 pub use config::{Config, Extension};
 pub use cors::Cors;
 pub use download::Download;

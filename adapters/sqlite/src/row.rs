@@ -159,13 +159,18 @@ pub(crate) fn list(
     };
     let sql = format!("SELECT {COLUMNS} FROM uploads WHERE {condition} AND id > ?1 ORDER BY id LIMIT ?2");
     let mut statement = connection.prepare_cached(&sql).map_err(sql_error)?;
-    let rows = statement.query_map((after.map_or("", UploadId::as_str), limit), read).map_err(sql_error)?;
+    let rows = statement.query_map((after.map_or("", UploadId::as_str), at_most(limit)), read).map_err(sql_error)?;
     rows.collect::<Result<_, _>>().map_err(sql_error)
+}
+
+/// A limit that SQLite can count to.
+fn at_most(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 pub(crate) fn expired(connection: &Connection, now: SystemTime, limit: usize) -> Result<Vec<UploadId>, StorageError> {
     let sql = "SELECT id FROM uploads WHERE expires <= ?1 ORDER BY expires LIMIT ?2";
-    ids(connection, sql, &[&milliseconds(now), &limit])
+    ids(connection, sql, &[&milliseconds(now), &at_most(limit)])
 }
 
 fn execute(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<usize, StorageError> {

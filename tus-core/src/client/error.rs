@@ -13,6 +13,9 @@ pub enum Error {
     /// The source ends early, or is not the one that it was.
     #[error("the source {0}")]
     Source(String),
+    /// Something on this side failed: a store of URLs, or a function of the caller's.
+    #[error("this side failed: {0}")]
+    Local(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The server does not offer what the upload needs.
     #[error("the server does not offer {0}")]
     Unsupported(String),
@@ -88,6 +91,11 @@ impl Error {
     /// A failure of the connection.
     pub fn connection(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Connection(source.into())
+    }
+
+    /// A failure on this side.
+    pub fn local(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Local(source.into())
     }
 
     /// The status of the server's no, also of the last one before it was given up.

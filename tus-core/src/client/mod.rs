@@ -24,6 +24,8 @@ mod single;
 mod step;
 mod upload;
 
+use std::ops::Range;
+
 use url::Url;
 
 pub use self::{
@@ -62,7 +64,21 @@ pub fn resume(
     options: Options,
     capabilities: Option<&Capabilities>,
 ) -> Result<Step<Uploading>, Error> {
-    Uploading::resume(url, length, options, capabilities)
+    Uploading::resume(url, NewUpload::new(length), options, capabilities)
+}
+
+/// Goes on with a partial upload of these bytes of the source.
+///
+/// # Errors
+///
+/// Those of [`resume`].
+pub fn resume_partial(
+    url: Url,
+    range: Range<u64>,
+    options: Options,
+    capabilities: Option<&Capabilities>,
+) -> Result<Step<Uploading>, Error> {
+    Uploading::resume(url, NewUpload::partial(range), options, capabilities)
 }
 
 /// Asks where an upload stands (tus 1.0.0, "HEAD").

@@ -84,11 +84,11 @@ impl Uploading {
 
     pub(super) fn resume(
         url: Url,
-        length: Option<u64>,
+        upload: NewUpload,
         options: Options,
         capabilities: Option<&Capabilities>,
     ) -> Result<Step<Self>, Error> {
-        Self::begin(Phase::Inspect { url }, NewUpload::new(length), options, capabilities)
+        Self::begin(Phase::Inspect { url }, upload, options, capabilities)
     }
 
     fn begin(

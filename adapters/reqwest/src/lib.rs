@@ -1,0 +1,80 @@
+//! Uploads files to any server that speaks the [tus protocol 1.0.0](https://tus.io/protocols/resumable-upload).
+//!
+//! ```no_run
+//! use tus_reqwest::{Client, Source};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::new("https://example.org/files")?;
+//! let film = Source::path("film.mp4").await?;
+//! let uploaded = client.upload(film).on_progress(|progress| println!("{progress}")).send().await?;
+//! println!("it is at {}", uploaded.url);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Whatever happens to the connection, the upload goes on from the last byte that arrived: it is tried again with
+//! growing waits, and only after several failures without any progress the error is told. Bodies are streamed from the
+//! file; the memory that an upload takes does not depend on its size.
+//!
+//! - **Later, or in another process:** [`Client::resume`] goes on with an upload of which you have the URL;
+//!   [`Builder::url_store`] keeps the URLs of unfinished uploads by the [`Fingerprint`] of what is uploaded.
+//! - **Faster, where one connection is slow:** [`Upload::parts`] sends parts of a file at the same time.
+//! - **From anything:** a file ([`Source::path`]), a reader that can seek ([`Source::seekable`]), or a stream of
+//!   unknown length ([`Source::stream`]).
+//! - **Stop:** drop the future, or let it lose a `select!`. What was acknowledged stays on the server.
+//! - **Without a runtime:** [`block_on`].
+//!
+//! The rules are those of the machine in `tus_core::client`; this crate does what it asks for, by
+//! [reqwest](https://docs.rs/reqwest).
+//!
+//! # Features
+//!
+//! `rustls` (on by default): https. `sha512`, `crc32`: checksum algorithms beside `sha1`, `sha256` and `md5`.
+
+mod client;
+mod exchange;
+mod fingerprint;
+mod parts;
+mod progress;
+mod source;
+mod store;
+mod upload;
+
+pub use client::{Builder, Client};
+pub use fingerprint::Fingerprint;
+pub use progress::Progress;
+pub use source::Source;
+pub use store::{JsonFile, MemoryStore, UrlStore};
+pub use tus_core::{
+    Algorithm, Extension, InvalidMetadata, Metadata,
+    client::{Capabilities, Error, Info, Options, Refused, Retry, Uploaded, Verification},
+};
+pub use upload::Upload;
+
+/// The crate that sends the requests: for [`Builder::http`].
+pub use reqwest;
+
+/// Runs a future to its end: for programs without a runtime.
+///
+/// # Errors
+///
+/// Those of the future, and when no runtime can be made.
+///
+/// # Panics
+///
+/// Inside of a runtime: `await` the future there.
+///
+/// ```no_run
+/// use tus_reqwest::{Client, Error, Source, block_on};
+///
+/// fn main() -> Result<(), Error> {
+///     let client = Client::new("https://example.org/files")?;
+///     let uploaded = block_on(async { client.upload(Source::path("film.mp4").await?).send().await })?;
+///     println!("it is at {}", uploaded.url);
+///     Ok(())
+/// }
+/// ```
+pub fn block_on<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Error::local)?.block_on(future)
+}

@@ -1,0 +1,279 @@
+//! What is uploaded: bytes that can be read again from where the server is, as long as they may be asked for.
+
+use std::{
+    fmt, io,
+    ops::Range,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::SystemTime,
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncSeek, AsyncSeekExt},
+    sync::{
+        Mutex,
+        mpsc::{self, Receiver, Sender},
+    },
+};
+use tus_core::{Algorithm, Checksum, Hasher, client::Error};
+
+/// What is uploaded.
+#[derive(Clone)]
+pub struct Source(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    File(Arc<File>),
+    Seekable(Arc<Mutex<dyn Reader>>, u64),
+    Stream(Arc<Mutex<Stream>>),
+}
+
+struct File {
+    path: PathBuf,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+/// A stream, and what was read of it and may be needed again.
+struct Stream {
+    reader: Box<dyn AsyncRead + Send + Unpin>,
+    kept: BytesMut,
+    /// Where `kept` begins.
+    start: u64,
+}
+
+trait Reader: AsyncRead + AsyncSeek + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncSeek + Send + Unpin> Reader for T {}
+
+/// Bytes that are read at once.
+const PIECE: usize = 256 * 1024;
+
+impl Source {
+    /// A file. Its name becomes the `filename` in the upload's metadata, unless there is one.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be looked at, or is a directory.
+    pub async fn path(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref().to_owned();
+        let named = |error: io::Error| Error::Source(format!("{} cannot be read: {error}", path.display()));
+        let metadata = tokio::fs::metadata(&path).await.map_err(named)?;
+        if metadata.is_dir() {
+            return Err(Error::Source(format!("{} is a directory", path.display())));
+        }
+        let (length, modified) = (metadata.len(), metadata.modified().ok());
+        Ok(Self(Kind::File(Arc::new(File { path, length, modified }))))
+    }
+
+    /// A reader that can seek, from its beginning to its end. While it is uploaded nobody else may read it.
+    ///
+    /// # Errors
+    ///
+    /// When its end cannot be found.
+    pub async fn seekable(mut reader: impl AsyncRead + AsyncSeek + Send + Unpin + 'static) -> Result<Self, Error> {
+        let length = reader.seek(io::SeekFrom::End(0)).await.map_err(unreadable)?;
+        Ok(Self(Kind::Seekable(Arc::new(Mutex::new(reader)), length)))
+    }
+
+    /// A stream whose length is not known before its end. What was read and not acknowledged yet is kept in memory:
+    /// a chunk ([`Options::chunk_size`](crate::Options::chunk_size)). Another process cannot go on with it.
+    pub fn stream(reader: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        Self(Kind::Stream(Arc::new(Mutex::new(Stream { reader: Box::new(reader), kept: BytesMut::new(), start: 0 }))))
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(bytes: impl Into<Bytes>) -> Self {
+        let bytes: Bytes = bytes.into();
+        let length = bytes.len() as u64;
+        Self(Kind::Seekable(Arc::new(Mutex::new(io::Cursor::new(bytes))), length))
+    }
+
+    /// Its bytes; `None` for a stream.
+    pub fn length(&self) -> Option<u64> {
+        match &self.0 {
+            Kind::File(file) => Some(file.length),
+            Kind::Seekable(_, length) => Some(*length),
+            Kind::Stream(_) => None,
+        }
+    }
+
+    /// The name of the file.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match &self.0 {
+            Kind::File(file) => file.path.file_name()?.to_str(),
+            Kind::Seekable(..) | Kind::Stream(_) => None,
+        }
+    }
+
+    /// Whether several ranges can be read at the same time.
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.0, Kind::File(_))
+    }
+
+    /// How many bytes of the range are there, and their digest.
+    pub(crate) async fn look(
+        &self,
+        range: Range<u64>,
+        algorithm: Option<Algorithm>,
+    ) -> Result<(u64, Option<Checksum>), Error> {
+        let end = match &self.0 {
+            Kind::Stream(stream) => range.end.min(stream.lock().await.fill(&range).await?),
+            _ => range.end.min(self.length().unwrap_or(range.end)),
+        };
+        let there = range.start..end.max(range.start);
+        let bytes = there.end - there.start;
+        let Some(algorithm) = algorithm else {
+            return Ok((bytes, None));
+        };
+        let mut hasher = Hasher::new(algorithm);
+        let mut pieces = self.pieces(there);
+        while let Some(piece) = pieces.next().await {
+            hasher.update(&piece.map_err(Error::Source)?);
+        }
+        Ok((bytes, Some(hasher.finish())))
+    }
+
+    /// The bytes of the range, one after another. They are read while the ones before are used.
+    pub(crate) fn pieces(&self, range: Range<u64>) -> Pieces {
+        let (sender, receiver) = mpsc::channel(2);
+        let left = range.end - range.start;
+        match self.0.clone() {
+            _ if left == 0 => {}
+            Kind::File(file) => drop(tokio::task::spawn_blocking(move || {
+                if let Err(why) = file.read(range, &sender) {
+                    let _ = sender.blocking_send(Err(why));
+                }
+            })),
+            Kind::Seekable(reader, _) => drop(tokio::spawn(async move {
+                if let Err(why) = read(&mut *reader.lock().await, range, &sender).await {
+                    let _ = sender.send(Err(why)).await;
+                }
+            })),
+            Kind::Stream(stream) => drop(tokio::spawn(async move {
+                let kept = stream.lock().await.slice(range);
+                let _ = sender.send(kept).await;
+            })),
+        }
+        Pieces { receiver, left }
+    }
+}
+
+impl File {
+    fn read(&self, range: Range<u64>, sender: &Sender<Result<Bytes, String>>) -> Result<(), String> {
+        use std::io::{Read, Seek};
+        let failed = |error: io::Error| format!("{} cannot be read: {error}", self.path.display());
+        let mut file = std::fs::File::open(&self.path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.len() != self.length || metadata.modified().ok() != self.modified {
+            return Err(format!("{} has changed since its upload began", self.path.display()));
+        }
+        file.seek(io::SeekFrom::Start(range.start)).map_err(failed)?;
+        let mut left = range.end - range.start;
+        while left > 0 {
+            let mut piece = vec![0; usize::try_from(left).map_or(PIECE, |left| left.min(PIECE))];
+            file.read_exact(&mut piece).map_err(failed)?;
+            left -= piece.len() as u64;
+            // Nobody wants the rest of a request that was given up.
+            if sender.blocking_send(Ok(piece.into())).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn read(
+    reader: &mut dyn Reader,
+    range: Range<u64>,
+    sender: &Sender<Result<Bytes, String>>,
+) -> Result<(), String> {
+    let failed = |error: io::Error| format!("cannot be read: {error}");
+    reader.seek(io::SeekFrom::Start(range.start)).await.map_err(failed)?;
+    let mut left = range.end - range.start;
+    while left > 0 {
+        let mut piece = vec![0; usize::try_from(left).map_or(PIECE, |left| left.min(PIECE))];
+        reader.read_exact(&mut piece).await.map_err(failed)?;
+        left -= piece.len() as u64;
+        if sender.send(Ok(piece.into())).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Stream {
+    /// Reads until the range is there, or the end; forgets what is before it. The position after what is there.
+    async fn fill(&mut self, range: &Range<u64>) -> Result<u64, Error> {
+        if range.start < self.start {
+            return Err(Error::Source(format!("is past byte {}, and the server asks for it again", range.start)));
+        }
+        let before = usize::try_from(range.start - self.start).map_or(self.kept.len(), |n| n.min(self.kept.len()));
+        self.kept.advance(before);
+        self.start += before as u64;
+        while self.start + (self.kept.len() as u64) < range.end {
+            let wanted = usize::try_from(range.end - self.start).unwrap_or(usize::MAX) - self.kept.len();
+            let mut limited = (&mut self.reader).take(wanted as u64);
+            self.kept.reserve(wanted.min(PIECE));
+            if limited.read_buf(&mut self.kept).await.map_err(unreadable)? == 0 {
+                break;
+            }
+        }
+        Ok(self.start + self.kept.len() as u64)
+    }
+
+    fn slice(&self, range: Range<u64>) -> Result<Bytes, String> {
+        let kept = self.start..self.start + self.kept.len() as u64;
+        if range.start < kept.start || range.end > kept.end {
+            return Err(format!("is past byte {}, and the server asks for it again", range.start));
+        }
+        let (from, to) = ((range.start - kept.start) as usize, (range.end - kept.start) as usize);
+        Ok(Bytes::copy_from_slice(&self.kept[from..to]))
+    }
+}
+
+fn unreadable(error: io::Error) -> Error {
+    Error::Source(format!("cannot be read: {error}"))
+}
+
+/// Bytes of a source on their way.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    receiver: Receiver<Result<Bytes, String>>,
+    left: u64,
+}
+
+impl Pieces {
+    /// Bytes that are still to come.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
+    async fn next(&mut self) -> Option<Result<Bytes, String>> {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, String>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let next = std::task::ready!(Pin::new(&mut self.receiver).poll_recv(context));
+        let next = next.unwrap_or_else(|| Err("could not be read".to_owned()));
+        // After an error there is nothing more.
+        self.left = next.as_ref().map_or(0, |piece| self.left - piece.len() as u64);
+        Poll::Ready(Some(next))
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::File(file) => write!(f, "Source({})", file.path.display()),
+            Kind::Seekable(_, length) => write!(f, "Source({length} bytes)"),
+            Kind::Stream(_) => write!(f, "Source(a stream)"),
+        }
+    }
+}

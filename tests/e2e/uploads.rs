@@ -1,0 +1,236 @@
+//! The client of this project against its servers.
+
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tus_reqwest::{
+    Builder, Client, Error, Fingerprint, JsonFile, Options, Retry, Source, Uploaded, Verification, block_on,
+    reqwest::header::{AUTHORIZATION, HeaderValue},
+};
+use tus_service::{Config, Location};
+
+use crate::{
+    client::Connection,
+    content::{assert_same, bytes},
+    faulty::{Fault, Line},
+    harness::{Server, Started},
+};
+
+const LENGTH: u64 = (5 << 20) + 3;
+
+/// More than lies in sockets on the way.
+const LONG: u64 = 32 << 20;
+
+fn client(address: SocketAddr) -> Builder {
+    Client::builder(&format!("http://{address}/files"))
+}
+
+/// Tries again quickly, and everything in one request.
+fn eager() -> Options {
+    let retry = Retry::default().retries(10).delay(Duration::from_millis(1), Duration::from_millis(20));
+    Options::default().retry(retry).chunk_size(None).unwrap().verification(Verification::Off)
+}
+
+fn film(server: &Server, length: u64) -> PathBuf {
+    let path = server.directory.path().join("größer.film");
+    std::fs::write(&path, bytes(1, 0..length)).unwrap();
+    path
+}
+
+#[track_caller]
+fn arrived(started: &Started, uploaded: &Uploaded, length: u64) {
+    assert_eq!((uploaded.offset, uploaded.length), (Some(length), Some(length)));
+    assert_same(&started.content(uploaded.url.path()), &bytes(1, 0..length));
+}
+
+pub(crate) fn a_file_arrives_whole(server: Server) {
+    let started = server.start();
+    let path = film(&server, LENGTH);
+    let client = client(started.running.address).build().unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = seen.clone();
+    let uploaded = block_on(async {
+        let upload = client.upload(Source::path(&path).await?).metadata("kind", "test");
+        upload.on_progress(move |progress| noted.lock().unwrap().push(progress.uploaded)).send().await
+    });
+    let uploaded = uploaded.unwrap();
+    arrived(&started, &uploaded, LENGTH);
+    let record = started.upload(uploaded.url.path()).unwrap();
+    assert_eq!(record.metadata.text("filename"), Some("größer.film"));
+    assert_eq!(record.metadata.text("kind"), Some("test"));
+    let seen = seen.lock().unwrap();
+    assert!(seen.is_sorted() && seen.last() == Some(&LENGTH), "{seen:?}");
+
+    let info = block_on(client.info(uploaded.url.clone())).unwrap();
+    assert!(info.is_complete());
+    block_on(client.terminate(uploaded.url.clone())).unwrap();
+    block_on(client.terminate(uploaded.url.clone())).unwrap();
+    assert!(block_on(client.info(uploaded.url)).unwrap_err().is_gone());
+    for length in [0, 1, 1 << 20] {
+        let uploaded = block_on(client.upload(Source::bytes(bytes(1, 0..length))).send()).unwrap();
+        arrived(&started, &uploaded, length);
+    }
+}
+
+pub(crate) fn an_upload_ends_over_a_line_that_always_breaks(server: Server) {
+    let started = server.start();
+    let path = film(&server, LENGTH);
+    let line = Line::to(started.running.address, Fault::Breaks, 40, 300_000, 1);
+    let client = client(line.address).options(eager()).build().unwrap();
+    let uploaded = block_on(async { client.upload(Source::path(&path).await?).send().await }).unwrap();
+    arrived(&started, &uploaded, LENGTH);
+    assert!(line.faults_left() < 30, "the line was never any trouble");
+    assert!(line.carried() < LENGTH * 2, "{} bytes for {LENGTH}", line.carried());
+}
+
+pub(crate) fn a_silent_line_is_given_up_and_the_upload_goes_on(server: Server) {
+    let started = server.start();
+    let path = film(&server, LENGTH);
+    let line = Line::to(started.running.address, Fault::FallsSilent, 3, 1 << 20, 2);
+    let client = client(line.address).options(eager()).timeout(Duration::from_millis(300)).build().unwrap();
+    let uploaded = block_on(async { client.upload(Source::path(&path).await?).send().await }).unwrap();
+    arrived(&started, &uploaded, LENGTH);
+    assert_eq!(line.faults_left(), 0);
+}
+
+pub(crate) fn another_process_goes_on(server: Server) {
+    let started = server.start();
+    let path = film(&server, LONG);
+    let urls = server.directory.path().join("urls.json");
+    let client = |address| {
+        let store = JsonFile::new(&urls);
+        client(address).options(eager()).url_store(store, Fingerprint::Fast).build().unwrap()
+    };
+    // Its line falls silent within the one request, and the process ends while it waits.
+    let line = Line::to(started.running.address, Fault::FallsSilent, 3, 1 << 20, 3);
+    let left = block_on(async {
+        let upload = client(line.address).upload(Source::path(&path).await?);
+        let mut progress = upload.progress();
+        tokio::select! {
+            result = upload.send() => panic!("{result:?}"),
+            reached = progress.wait_for(|progress| progress.uploaded > 0) => Ok(reached.unwrap().uploaded),
+        }
+    });
+    assert!((1..LONG).contains(&left.unwrap()), "progress is told within a request");
+    // The keys name the endpoint, which is that of the line: its later connections are good ones.
+    while line.faults_left() > 0 {
+        drop(Connection::open(line.address));
+        std::thread::yield_now();
+    }
+    assert!(std::fs::read_to_string(&urls).unwrap().contains("/files/"));
+    let uploaded = block_on(async { client(line.address).upload(Source::path(&path).await?).send().await }).unwrap();
+    arrived(&started, &uploaded, LONG);
+    assert_eq!(started.count(), 1, "it is the same upload");
+    assert_eq!(std::fs::read_to_string(&urls).unwrap(), "{}");
+}
+
+pub(crate) fn an_upload_that_is_gone_begins_anew(server: Server) {
+    let started = server.start();
+    let path = film(&server, LENGTH);
+    let urls = server.directory.path().join("urls.json");
+    let store = JsonFile::new(&urls);
+    let client = client(started.running.address).url_store(store, Fingerprint::Fast).build().unwrap();
+    let upload = async || client.upload(Source::path(&path).await?).stop_at(1000).send().await;
+    let first = block_on(upload()).unwrap();
+    assert_eq!(first.offset, Some(1000));
+    assert_eq!(block_on(upload()).unwrap().url, first.url, "it is found again");
+    block_on(client.terminate(first.url.clone())).unwrap();
+    let second = block_on(async { client.upload(Source::path(&path).await?).send().await }).unwrap();
+    assert_ne!(second.url, first.url);
+    arrived(&started, &second, LENGTH);
+}
+
+pub(crate) fn parts_are_joined(server: Server) {
+    let started = server.start();
+    let path = film(&server, LENGTH);
+    let line = Line::to(started.running.address, Fault::Breaks, 10, 300_000, 4);
+    let client = client(line.address).options(eager()).build().unwrap();
+    let sent = block_on(async {
+        let upload = client.upload(Source::path(&path).await?).parts(4);
+        let progress = upload.progress();
+        let uploaded = upload.send().await?;
+        let progress = progress.borrow().clone();
+        Ok((uploaded, progress))
+    });
+    let (uploaded, progress) = sent.unwrap();
+    arrived(&started, &uploaded, LENGTH);
+    assert_eq!((progress.uploaded, progress.percent()), (LENGTH, Some(100.0)));
+    assert_eq!(started.count(), 5);
+}
+
+pub(crate) fn a_stream_of_unknown_length_arrives_whole(server: Server) {
+    let started = server.start();
+    let line = Line::to(started.running.address, Fault::Breaks, 10, 300_000, 5);
+    for length in [0, 1, 1 << 20, LENGTH] {
+        let options = eager().chunk_size(Some(1 << 20)).unwrap();
+        let client = client(line.address).options(options).build().unwrap();
+        let stream = std::io::Cursor::new(bytes(1, 0..length));
+        let uploaded = block_on(client.upload(Source::stream(stream)).send()).unwrap();
+        arrived(&started, &uploaded, length);
+    }
+}
+
+pub(crate) fn a_file_that_changes_is_an_error(server: Server) {
+    let started = server.start();
+    let path = film(&server, LENGTH);
+    let client = client(started.running.address).options(eager()).build().unwrap();
+    let error = block_on(async {
+        let source = Source::path(&path).await?;
+        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"more").unwrap();
+        client.upload(source).send().await
+    });
+    let error = error.unwrap_err();
+    assert!(matches!(&error, Error::Source(why) if why.contains("has changed")), "{error}");
+    let missing = block_on(async { Source::path(path.with_extension("gone")).await }).unwrap_err();
+    assert!(matches!(&missing, Error::Source(why) if why.contains("cannot be read")), "{missing}");
+}
+
+pub(crate) fn a_refusal_is_told_with_its_words(server: Server) {
+    let started = server.start_with(|builder| {
+        let rejects = |_, _: Option<&_>, _: &_| Err(tus_service::Rejection::forbidden("not on Mondays\n"));
+        builder.authorize(rejects)
+    });
+    let client = client(started.running.address).build().unwrap();
+    let error = block_on(client.upload(Source::bytes("hello")).send()).unwrap_err();
+    assert_eq!(error.to_string(), "the server answered POST with 403 Forbidden: not on Mondays");
+
+    let started = server.start_with(|builder| builder.config(Config::default().max_size(4)));
+    let client = crate::uploads::client(started.running.address).build().unwrap();
+    let error = block_on(client.upload(Source::bytes("hello")).send()).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { length: 5, limit: 4 }), "{error}");
+    for (key, url) in [("", "http://x/"), ("a b", "http://x/"), ("ü", "http://x/")] {
+        let error = block_on(Client::new(url).unwrap().upload(Source::bytes("")).metadata(key, "").send()).unwrap_err();
+        assert!(matches!(&error, Error::Invalid(why) if why.contains("metadata")), "{error}");
+    }
+    assert!(matches!(Client::new("ftp://example.org"), Err(Error::Invalid(_))));
+}
+
+pub(crate) fn credentials_stay_at_home(server: Server) {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}/files", elsewhere.local_addr().unwrap());
+    let started = server.start_with(move |builder| {
+        let authorized = |_, _: Option<&_>, request: &http::request::Parts| {
+            let there = request.headers.get("authorization").is_some_and(|value| value == "Bearer secret");
+            if there { Ok(()) } else { Err(tus_service::Rejection::unauthorized("Bearer")) }
+        };
+        builder.config(Config::default().location(Location::base(&base).unwrap())).authorize(authorized)
+    });
+    let head = std::thread::spawn(move || {
+        let (mut stream, _) = elsewhere.accept().unwrap();
+        let mut head = vec![0; 4096];
+        let read = std::io::Read::read(&mut stream, &mut head).unwrap();
+        String::from_utf8_lossy(&head[..read]).to_lowercase()
+    });
+    let options = eager().retry(Retry::default().retries(0));
+    let client = client(started.running.address).options(options);
+    let client = client.header(AUTHORIZATION, HeaderValue::from_static("Bearer secret")).build().unwrap();
+    let _ = block_on(client.upload(Source::bytes("hello")).send());
+    let head = head.join().unwrap();
+    assert!(head.starts_with("patch /files/"), "{head}");
+    assert!(!head.contains("authorization") && !head.contains("secret"), "{head}");
+}
