@@ -155,11 +155,20 @@ impl Uploads {
 
     /// The committed bytes of an upload from one position to another.
     pub(crate) fn read(&self, path: &str, range: Range<u64>) -> Vec<u8> {
-        let upload = self.upload(path).unwrap();
+        block_on(self.read_range(path, range))
+    }
+
+    /// The committed bytes of an upload, within a runtime.
+    pub(crate) async fn read_in_task(&self, path: &str) -> Vec<u8> {
+        self.read_range(path, 0..u64::MAX).await
+    }
+
+    async fn read_range(&self, path: &str, range: Range<u64>) -> Vec<u8> {
+        let upload = self.0.load(&id(path)).await.unwrap().unwrap();
         let (mut at, end) = (range.start, range.end.min(upload.offset));
         let mut content = Vec::new();
         while at < end {
-            content.extend_from_slice(&block_on(self.0.read(&upload, at..end)).unwrap());
+            content.extend_from_slice(&self.0.read(&upload, at..end).await.unwrap());
             at = range.start + content.len() as u64;
         }
         content

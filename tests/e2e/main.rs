@@ -13,6 +13,7 @@ mod full;
 mod gone;
 mod harness;
 mod hooks;
+mod http2;
 mod killed;
 mod large;
 mod many;
@@ -41,6 +42,7 @@ harness::on_every_server! {
     killed::a_final_upload_is_joined_after_a_kill,
 
     takeover::head_tells_all_that_a_stalled_request_has_sent,
+    takeover::head_tells_what_was_committed_while_it_asked,
     takeover::another_request_goes_on_from_where_a_stalled_one_is,
     takeover::a_deletion_does_not_wait_for_a_stalled_request,
     takeover::a_request_that_never_stalls_gives_way_as_well,
@@ -69,6 +71,12 @@ harness::on_every_server! {
     download::a_finished_upload_can_be_fetched_whole_and_in_parts,
     download::a_client_that_leaves_is_no_trouble,
     download::nothing_can_be_fetched_unless_the_application_says_so,
+
+    http2::a_stream_that_is_reset_loses_nothing,
+    http2::a_connection_that_breaks_loses_nothing_of_its_streams,
+    http2::a_stalled_stream_gives_way_to_another_of_its_connection,
+    http2::a_refused_body_leaves_other_streams_alone,
+    http2::streams_of_one_connection_do_not_mix,
 
     mount::an_endpoint_is_found_at_any_depth,
     mount::an_id_may_be_percent_encoded,

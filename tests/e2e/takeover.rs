@@ -6,6 +6,7 @@ use crate::{
     client::Connection,
     content::{assert_same, bytes},
     harness::{Server, Started},
+    watched::Watch,
 };
 
 const LENGTH: u64 = 4 << 20;
@@ -13,6 +14,11 @@ const SENT: u64 = 3 << 20;
 
 /// An upload, and a request that has sent some of its bytes and stalls. No checkpoint has saved them.
 fn stalled(server: &Server, sent: u64) -> (Started, String, Connection) {
+    let (started, path, connection, _) = stalled_and_watched(server, sent);
+    (started, path, connection)
+}
+
+fn stalled_and_watched(server: &Server, sent: u64) -> (Started, String, Connection, Watch) {
     let (started, storage) = server.start_watched(|builder| builder.checkpoint_interval(Duration::from_secs(3600)));
     let path = started.connect().create(LENGTH);
     let mut connection = started.connect();
@@ -20,7 +26,7 @@ fn stalled(server: &Server, sent: u64) -> (Started, String, Connection) {
     connection.send(&bytes(1, 0..sent));
     storage.wait_for_bytes(sent);
     assert_eq!(started.offset(&path), 0);
-    (started, path, connection)
+    (started, path, connection, storage)
 }
 
 /// The stalled request has to go. What it still sends comes to nothing.
@@ -38,6 +44,18 @@ pub(crate) fn head_tells_all_that_a_stalled_request_has_sent(server: Server) {
     assert_eq!(connection.patch(&path, SENT, &bytes(1, SENT..LENGTH)).status, 204);
     is_over(stalled, SENT);
     assert_same(&started.content(&path), &bytes(1, 0..LENGTH));
+}
+
+pub(crate) fn head_tells_what_was_committed_while_it_asked(server: Server) {
+    let (started, path, stalled, storage) = stalled_and_watched(&server, SENT);
+    storage.keep_back();
+    let mut asking = started.connect();
+    asking.head("HEAD", &path, &[]);
+    storage.wait_for_a_record();
+    stalled.finish();
+    storage.wait_for_a_commit();
+    storage.tell_late();
+    assert_eq!(asking.response("HEAD").offset(), SENT);
 }
 
 pub(crate) fn another_request_goes_on_from_where_a_stalled_one_is(server: Server) {

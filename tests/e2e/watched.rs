@@ -21,12 +21,23 @@ pub(crate) struct Watch {
     taken: Arc<AtomicU64>,
     held: watch::Sender<bool>,
     pace: watch::Sender<Duration>,
+    /// Whether records that were read are kept back.
+    late: watch::Sender<bool>,
+    kept_back: Arc<AtomicU64>,
+    commits: Arc<AtomicU64>,
 }
 
 impl Watch {
     /// Puts a hand on a storage.
     pub(crate) fn over(storage: Arc<dyn Storage>) -> (Self, Arc<dyn Storage>) {
-        let watch = Self { taken: Arc::default(), held: watch::Sender::new(false), pace: watch::Sender::default() };
+        let watch = Self {
+            taken: Arc::default(),
+            held: watch::Sender::new(false),
+            pace: watch::Sender::default(),
+            late: watch::Sender::new(false),
+            kept_back: Arc::default(),
+            commits: Arc::default(),
+        };
         (watch.clone(), Arc::new(Watched { storage, watch }))
     }
 
@@ -43,6 +54,26 @@ impl Watch {
     /// Lets the writes go on.
     pub(crate) fn release(&self) {
         self.held.send_replace(false);
+    }
+
+    /// Keeps each record back that is read from now on, until `tell_late`.
+    pub(crate) fn keep_back(&self) {
+        self.late.send_replace(true);
+    }
+
+    /// Hands out what was kept back.
+    pub(crate) fn tell_late(&self) {
+        self.late.send_replace(false);
+    }
+
+    /// Waits until a record is kept back.
+    pub(crate) fn wait_for_a_record(&self) {
+        wait_until(|| self.kept_back.load(Ordering::Relaxed) > 0);
+    }
+
+    /// Waits until a writer has committed.
+    pub(crate) fn wait_for_a_commit(&self) {
+        wait_until(|| self.commits.load(Ordering::Relaxed) > 0);
     }
 
     /// Waits until the storage was handed so many bytes, be they committed or not.
@@ -83,7 +114,9 @@ impl Writer for WatchedWriter {
     }
 
     async fn commit(&mut self, upload: &Upload) -> Result<(), StorageError> {
-        self.writer.commit(upload).await
+        self.writer.commit(upload).await?;
+        self.watch.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -99,7 +132,12 @@ impl Storage for Watched {
     }
 
     async fn load(&self, id: &UploadId) -> Result<Option<Upload>, StorageError> {
-        self.storage.load(id).await
+        let loaded = self.storage.load(id).await;
+        if *self.watch.late.borrow() {
+            self.watch.kept_back.fetch_add(1, Ordering::Relaxed);
+            let _ = self.watch.late.subscribe().wait_for(|late| !late).await;
+        }
+        loaded
     }
 
     async fn join(&self, upload: &Upload, partials: &[Upload]) -> Result<(), StorageError> {

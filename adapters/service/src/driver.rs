@@ -39,6 +39,8 @@ pub(crate) struct Driver<'a> {
     head: &'a Parts,
     intake: Intake,
     held: Option<Held<'a>>,
+    /// Whether somebody was adding to the upload when its record was loaded.
+    was_in_use: bool,
     appending: Option<Appending>,
 }
 
@@ -57,7 +59,7 @@ pub(crate) fn unasked() -> (Parts, Intake) {
 
 impl<'a> Driver<'a> {
     pub(crate) fn new(service: &'a Arc<Inner>, head: &'a Parts, intake: Intake) -> Self {
-        Self { service, head, intake, held: None, appending: None }
+        Self { service, head, intake, held: None, was_in_use: false, appending: None }
     }
 
     pub(crate) fn holding(mut self, held: Held<'a>) -> Self {
@@ -70,6 +72,7 @@ impl<'a> Driver<'a> {
             step = match step {
                 Step::Load(load) => {
                     observe::concerns(load.id());
+                    self.was_in_use = self.service.locks.is_held(load.id());
                     let loaded = self.load(load.id()).await;
                     load.done(loaded)
                 }
@@ -118,7 +121,8 @@ impl<'a> Driver<'a> {
         let id = hold.upload().id.clone();
         let locks = &self.service.locks;
         match hold.access() {
-            Access::Read if locks.clear(&id, PATIENCE).await => {}
+            // Somebody who was there and has left meanwhile has committed, too.
+            Access::Read if locks.clear(&id, PATIENCE).await || self.was_in_use => {}
             Access::Read => {
                 let upload = hold.upload().clone();
                 return hold.done(Ok(Some(upload)));

@@ -98,6 +98,11 @@ impl Locks {
         }
     }
 
+    /// Whether somebody holds an upload.
+    pub(crate) fn is_held(&self, id: &UploadId) -> bool {
+        self.table().slots.contains_key(id)
+    }
+
     /// Asks the holder to leave and waits until what it has is committed. Whether there was one.
     pub(crate) async fn clear(&self, id: &UploadId, patience: Duration) -> bool {
         let committed = match self.table().slots.get(id) {
