@@ -130,9 +130,10 @@ pub(crate) fn is_removed(connection: &Connection, id: &UploadId) -> Result<bool,
     statement.query_row([id.as_str()], |row| row.get(0)).map_err(sql_error)
 }
 
-/// Whether an upload that is not finished has bytes.
+/// Whether an upload that is not whole, or a part, has bytes.
 pub(crate) fn claims_bytes(connection: &Connection) -> Result<bool, StorageError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM uploads WHERE upload_offset > 0 AND NOT finished)";
+    // The file of one that is whole may have been taken away, the last moment before a kill included.
+    let sql = "SELECT EXISTS (SELECT 1 FROM uploads WHERE upload_offset > 0 AND (length > upload_offset OR length IS NULL OR kind = 1))";
     connection.query_row(sql, [], |row| row.get(0)).map_err(sql_error)
 }
 

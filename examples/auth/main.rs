@@ -1,0 +1,139 @@
+//! TUS_TOKENS=secret=anna,hidden=bert cargo run --release --example auth
+//!
+//! Who may upload, and how much: each request needs a bearer token, an upload belongs to the user who created it, and
+//! the uploads of a user have at most TUS_QUOTA bytes in all (1 GiB).
+
+use std::{
+    collections::HashMap,
+    env,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{StatusCode, header, request::Parts},
+    middleware::{self, Next},
+    response::Response,
+};
+use axum_tus::{
+    Cause, Extension, Hooks, Metadata, NewUpload, Operation, Rejection, Sqlite, State as Uploads, Tus, Upload,
+    async_trait,
+};
+use example_shared::{Failed, Settings, stop_signal};
+
+/// Who sends the request.
+#[derive(Clone)]
+struct User(String);
+
+/// Users by their tokens. How long a look into a hash map takes tells nothing of its keys.
+type Tokens = Arc<HashMap<String, User>>;
+
+/// Finds out who sends a request. Whether they may do what they want is the hooks' to say; a browser asks by OPTIONS
+/// without a token.
+async fn identify(State(tokens): State<Tokens>, mut request: Request, next: Next) -> Response {
+    let token =
+        request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    if let Some(user) = token.and_then(|token| tokens.get(token)).cloned() {
+        request.extensions_mut().insert(user);
+    }
+    next.run(request).await
+}
+
+#[derive(Clone)]
+struct Policy {
+    quota: u64,
+    /// Bytes that the uploads of each user have, or will have.
+    used: Arc<Mutex<HashMap<String, u64>>>,
+}
+
+impl Policy {
+    /// Reserves bytes for a user. Only here is it decided, and so two requests at once do not get the same room.
+    fn reserve(&self, user: &str, bytes: u64) -> Result<(), Rejection> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = used.entry(user.to_owned()).or_default();
+        let left = self.quota.saturating_sub(*used);
+        if bytes > left {
+            return Err(Rejection::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("your quota has room for {left} bytes\n"),
+            ));
+        }
+        *used += bytes;
+        Ok(())
+    }
+}
+
+fn owner(upload: &Upload) -> &str {
+    upload.metadata.text("owner").unwrap_or_default()
+}
+
+fn user(request: &Parts) -> Result<&User, Rejection> {
+    request.extensions.get().ok_or_else(|| Rejection::unauthorized("Bearer"))
+}
+
+#[async_trait]
+impl Hooks for Policy {
+    async fn authorize(&self, _: Operation, upload: Option<&Upload>, request: &Parts) -> Result<(), Rejection> {
+        let User(user) = user(request)?;
+        match upload {
+            Some(upload) if owner(upload) != user => Err(Rejection::forbidden("this is somebody else's upload\n")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn before_create(&self, upload: &mut NewUpload, request: &Parts) -> Result<(), Rejection> {
+        let User(user) = user(request)?;
+        // Whoever creates it owns it, whatever the client says.
+        let told = upload.metadata.iter().filter(|(key, _)| *key != "owner");
+        let told = told.map(|(key, value)| (key.to_owned(), value.clone()));
+        upload.metadata = Metadata::from_pairs(told.chain([("owner".to_owned(), user.clone().into())]))
+            .map_err(|error| Rejection::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+        self.reserve(user, upload.length().unwrap_or(u64::MAX))
+    }
+
+    async fn terminated(&self, upload: &Upload, _: Cause) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = used.entry(owner(upload).to_owned()).or_default();
+        *used = used.saturating_sub(upload.length.unwrap_or(0));
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failed> {
+    example_shared::log();
+    let settings = Settings::from_env()?;
+    let tokens = env::var("TUS_TOKENS").unwrap_or_default();
+    let tokens = tokens.split(',').filter_map(|pair| pair.split_once('='));
+    let tokens: Tokens = Arc::new(tokens.map(|(token, user)| (token.to_owned(), User(user.to_owned()))).collect());
+    let quota = env::var("TUS_QUOTA").ok().and_then(|bytes| bytes.parse().ok()).unwrap_or(1 << 30);
+
+    let policy = Policy { quota, used: Arc::default() };
+    // A quota needs to know the length of an upload when it is created, and parts would count twice.
+    let config = settings.config.without(Extension::CreationDeferLength).without(Extension::Concatenation);
+    let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
+    let tus = Tus::builder(sqlite).config(config).hooks(policy.clone()).build();
+
+    // What is there already counts.
+    let mut after = None;
+    loop {
+        let page = tus.list(Uploads::Any, after.as_ref(), 1000).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.id.clone());
+        let mut used = policy.used.lock().unwrap_or_else(PoisonError::into_inner);
+        for upload in &page {
+            *used.entry(owner(upload).to_owned()).or_default() += upload.length.unwrap_or(0);
+        }
+    }
+
+    let uploads = axum_tus::router("/files", tus.clone());
+    let app = Router::new().merge(uploads).layer(middleware::from_fn_with_state(tokens, identify));
+    let listener = tokio::net::TcpListener::bind(&settings.address).await?;
+    eprintln!("listening on http://{}", listener.local_addr()?);
+    let stop = async move {
+        stop_signal().await;
+        tus.shutdown(Duration::from_secs(10)).await;
+    };
+    Ok(axum::serve(listener, app).with_graceful_shutdown(stop).await?)
+}

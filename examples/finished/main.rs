@@ -1,0 +1,70 @@
+//! cargo run --release --example finished
+//!
+//! What becomes of a finished upload: its file is moved to films/, and the application's own database gets a row.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::Router;
+use axum_tus::{Sqlite, Tus, Upload};
+use example_shared::{Failed, Settings, stop_signal};
+use rusqlite::{Connection, params};
+
+type Films = Arc<Mutex<Connection>>;
+
+/// The application's database. The upload's id is the key.
+fn open(path: &Path) -> rusqlite::Result<Films> {
+    let films = Connection::open(path)?;
+    films.pragma_update(None, "journal_mode", "WAL")?;
+    films.execute_batch("CREATE TABLE IF NOT EXISTS films (id TEXT PRIMARY KEY, name TEXT, bytes INTEGER NOT NULL)")?;
+    Ok(Arc::new(Mutex::new(films)))
+}
+
+/// It is called at least once for each upload: again when it failed, and when the process died before that was
+/// recorded. So each step of it may find itself done already.
+async fn keep(
+    upload: Upload,
+    sqlite: Sqlite,
+    films: Films,
+    directory: Arc<Path>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    // Named by the id: what the client calls it is text for people, and no path.
+    sqlite.take(&upload.id, directory.join(upload.id.as_str())).await?;
+    tokio::task::spawn_blocking(move || {
+        let name = upload.metadata.text("filename");
+        let bytes = i64::try_from(upload.offset)?;
+        films.lock().unwrap_or_else(PoisonError::into_inner).execute(
+            "INSERT INTO films (id, name, bytes) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            params![upload.id.as_str(), name, bytes],
+        )?;
+        Ok(())
+    })
+    .await?
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failed> {
+    example_shared::log();
+    let settings = Settings::from_env()?;
+    let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
+    // On the same file system as the uploads: a move is a rename then.
+    let directory: Arc<Path> = settings.directory.join("films").into();
+    std::fs::create_dir_all(&directory)?;
+    let films = open(&settings.directory.join("films.db"))?;
+
+    let taken = sqlite.clone();
+    let finished = move |upload| keep(upload, taken.clone(), films.clone(), directory.clone());
+    let tus = Tus::builder(sqlite).config(settings.config).finished(finished).build();
+
+    let app = Router::new().merge(axum_tus::router("/files", tus.clone()));
+    let listener = tokio::net::TcpListener::bind(&settings.address).await?;
+    eprintln!("listening on http://{}", listener.local_addr()?);
+    let stop = async move {
+        stop_signal().await;
+        tus.shutdown(Duration::from_secs(10)).await;
+    };
+    Ok(axum::serve(listener, app).with_graceful_shutdown(stop).await?)
+}

@@ -1,0 +1,29 @@
+//! cargo run --release --example proxy, and nginx -p . -c examples/proxy/nginx.conf
+//!
+//! Behind nginx, which has the endpoint at /app/files and takes the prefix /app away: clients upload to
+//! http://127.0.0.1:8081/app/files, and are told URLs of there.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum_tus::{Location, Sqlite, Tus};
+use example_shared::{Failed, Settings, stop_signal};
+
+#[tokio::main]
+async fn main() -> Result<(), Failed> {
+    example_shared::log();
+    let settings = Settings::from_env()?;
+    // Only since nobody can get here but through nginx, which sets these headers itself.
+    let config = settings.config.location(Location::Host).trust_forwarded(true);
+    let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
+    let tus = Tus::builder(sqlite).config(config).build();
+
+    let app = Router::new().merge(axum_tus::router("/files", tus.clone()));
+    let listener = tokio::net::TcpListener::bind(&settings.address).await?;
+    eprintln!("listening on http://{}", listener.local_addr()?);
+    let stop = async move {
+        stop_signal().await;
+        tus.shutdown(Duration::from_secs(10)).await;
+    };
+    Ok(axum::serve(listener, app).with_graceful_shutdown(stop).await?)
+}

@@ -1,0 +1,78 @@
+//! An example as a process, as a user runs it.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{LazyLock, mpsc},
+};
+
+use crate::client::Connection;
+
+/// A running example. It is killed when this is dropped.
+pub(crate) struct Example {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+/// Where the examples are, built as the tests are.
+static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = Path::new(env!("CARGO_BIN_EXE_server")).parent().unwrap();
+    let release = directory.ends_with("release").then_some("--release");
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--workspace", "--examples"])
+        .args(release)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .status();
+    assert!(built.unwrap().success(), "the examples do not compile");
+    directory.join("examples")
+});
+
+impl Example {
+    /// Starts an example over a directory, on a port of its own choice.
+    pub(crate) fn start(name: &str, directory: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::start_at(name, "127.0.0.1:0", directory, variables)
+    }
+
+    /// Starts an example at an address.
+    pub(crate) fn start_at(name: &str, address: &str, directory: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(BUILT.join(name))
+            .env("TUS_ADDR", address)
+            .env("TUS_DIR", directory)
+            .envs(variables.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let (sender, receiver) = mpsc::channel();
+        // All of the log is read, so that the example never waits for a reader.
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                if let Some(address) = line.strip_prefix("listening on http://") {
+                    let _ = sender.send(address.parse().unwrap());
+                }
+                eprintln!("{line}");
+            }
+        });
+        let address = receiver.recv().expect("it says where it listens");
+        Self { child, address }
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+
+    /// SIGKILL: it gets no chance to tidy up.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
