@@ -1,6 +1,8 @@
 //! Every framework over every storage, over real sockets.
 #![allow(clippy::unwrap_used)] // where a test cannot go on, it fails
 
+mod browser;
+mod chromium;
 mod client;
 mod concatenation;
 mod connection;

@@ -1,0 +1,131 @@
+//! The page of the three large examples in a real browser: it is paused, its server is killed, it is loaded again, and
+//! every file arrives as it is.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    chromium::Chromium,
+    content::{assert_same, bytes},
+    example::Example,
+    harness::{id, skip},
+};
+
+/// The large file, which is on its way for some seconds at this pace.
+const FILM: (&str, u64) = ("film.mp4", 24 << 20);
+const PACE: u64 = 4 << 20;
+
+/// Those that arrive meanwhile.
+const OTHERS: [(&str, u64); 2] = [("nothing.txt", 0), ("größer 日本 & <b>.bin", (2 << 20) + 3)];
+
+const ROWS: &str = "return [...document.querySelectorAll('li.upload')].map((row) => ({ name: row.dataset.name, \
+    state: row.dataset.state, url: row.dataset.url, percent: parseInt(row.querySelector('.percent').textContent) || 0 }))";
+
+#[test]
+fn the_page_of_axum() {
+    the_page_of("axum");
+}
+
+#[test]
+fn the_page_of_actix_web() {
+    the_page_of("actix_web");
+}
+
+#[test]
+fn the_page_of_warp() {
+    the_page_of("warp");
+}
+
+fn the_page_of(example: &str) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        match Chromium::start().await {
+            Some(browser) => uploads_through_all_troubles(example, browser).await,
+            None => skip("chromium and chromedriver are not installed"),
+        }
+    });
+}
+
+async fn uploads_through_all_troubles(example: &str, browser: Chromium) {
+    let (chosen, directory) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let film = file(chosen.path(), FILM);
+    let others = OTHERS.map(|other| file(chosen.path(), other));
+    let server = Example::start(example, directory.path(), &[]);
+    let address = server.address.to_string();
+    let page = format!("http://{address}/");
+
+    browser.open(&page).await;
+    browser.throttle(PACE).await;
+    browser.choose("#choose", &[&others[0], &others[1], &film]).await;
+
+    // The server is killed, and started again.
+    let url = browser.wait_for(ROWS, |rows| reached(rows, 10)).await;
+    server.kill();
+    browser.wait_for(ROWS, |rows| row(rows, FILM.0).filter(|film| film["state"] == "retrying").map(drop)).await;
+    let _server = Example::start_at(example, &address, directory.path(), &[]);
+    browser.wait_for(ROWS, |rows| reached(rows, 30)).await;
+
+    // It is paused, and goes on.
+    browser.click(&button(FILM.0, "pause")).await;
+    let paused = |rows: &Value| row(rows, FILM.0).filter(|film| film["state"] == "paused")?["percent"].as_u64();
+    let percent = browser.wait_for(ROWS, paused).await;
+    assert!((30..100).contains(&percent), "paused in the middle: {percent} %");
+    browser.click(&button(FILM.0, "resume")).await;
+    for (name, length) in OTHERS {
+        let url = browser.wait_for(ROWS, |rows| done(rows, name)).await;
+        arrived(directory.path(), &url, length);
+    }
+
+    // The page is loaded again. It knows the upload, and has the file.
+    browser.wait_for(ROWS, |rows| reached(rows, 60)).await;
+    assert_eq!(browser.errors().await, Value::Array(Vec::new()));
+    browser.open(&page).await;
+    let again = browser.wait_for(ROWS, |rows| reached(rows, 60)).await;
+    assert_eq!(again, url, "it is the same upload");
+    let url = browser.wait_for(ROWS, |rows| done(rows, FILM.0)).await;
+    arrived(directory.path(), &url, FILM.1);
+    assert_eq!(browser.errors().await, Value::Array(Vec::new()));
+    let uploads = std::fs::read_dir(directory.path().join("uploads")).unwrap();
+    assert_eq!(uploads.count(), 1 + OTHERS.len(), "nothing was begun anew");
+    browser.close().await.unwrap();
+}
+
+/// A file to choose.
+fn file(directory: &Path, (name, length): (&str, u64)) -> PathBuf {
+    let path = directory.join(name);
+    std::fs::write(&path, bytes(1, 0..length)).unwrap();
+    path
+}
+
+fn row<'a>(rows: &'a Value, name: &str) -> Option<&'a Value> {
+    rows.as_array()?.iter().find(|row| row["name"] == name)
+}
+
+/// The URL of the film, when so much of it has arrived and not all.
+fn reached(rows: &Value, percent: u64) -> Option<String> {
+    let film = row(rows, FILM.0)?;
+    assert_ne!(film["state"], "done", "it went by too quickly");
+    assert_ne!(film["state"], "missing", "the page has not kept the file");
+    let there = film["state"] == "uploading" && film["percent"].as_u64()? >= percent;
+    film["url"].as_str().filter(|_| there).map(str::to_owned)
+}
+
+/// The URL of an upload that is whole.
+fn done(rows: &Value, name: &str) -> Option<String> {
+    let row = row(rows, name)?;
+    assert_ne!(row["state"], "failed", "{row}");
+    row["url"].as_str().filter(|_| row["state"] == "done").map(str::to_owned)
+}
+
+/// A button of an upload, for a script.
+fn button(name: &str, class: &str) -> String {
+    format!("document.querySelector('li.upload[data-name=\"{name}\"] button.{class}')")
+}
+
+#[track_caller]
+fn arrived(directory: &Path, url: &str, length: u64) {
+    let stored = std::fs::read(directory.join("uploads").join(id(url).as_str())).unwrap();
+    assert_same(&stored, &bytes(1, 0..length));
+}
