@@ -29,6 +29,11 @@ static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     directory.join("examples")
 });
 
+/// The program of an example.
+pub(crate) fn path(name: &str) -> PathBuf {
+    BUILT.join(name)
+}
+
 impl Example {
     /// Starts an example over a directory, on a port of its own choice.
     pub(crate) fn start(name: &str, directory: &Path, variables: &[(&str, &str)]) -> Self {
@@ -37,7 +42,7 @@ impl Example {
 
     /// Starts an example at an address.
     pub(crate) fn start_at(name: &str, address: &str, directory: &Path, variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(BUILT.join(name))
+        let mut child = Command::new(path(name))
             .env("TUS_ADDR", address)
             .env("TUS_DIR", directory)
             .envs(variables.iter().copied())

@@ -54,6 +54,11 @@ impl Line {
         Self { address, shared }
     }
 
+    /// From now on it is a good line for those who come.
+    pub(crate) fn mend(&self) {
+        self.shared.faults.store(0, Ordering::Relaxed);
+    }
+
     pub(crate) fn faults_left(&self) -> u64 {
         self.shared.faults.load(Ordering::Relaxed)
     }

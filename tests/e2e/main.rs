@@ -4,6 +4,7 @@
 mod browser;
 mod chromium;
 mod client;
+mod command_line;
 mod concatenation;
 mod connection;
 mod content;
