@@ -25,6 +25,7 @@ mod mount;
 mod shutdown;
 mod specification;
 mod takeover;
+mod tls;
 mod topics;
 mod trailer;
 mod uploads;
