@@ -22,6 +22,7 @@ mod killed;
 mod large;
 mod many;
 mod mount;
+mod others;
 mod shutdown;
 mod specification;
 mod takeover;

@@ -1,0 +1,114 @@
+//! The clients of others against these servers, and this client against the server of others, over a line that breaks.
+//!
+//! They are where `TUS_TEST_OTHERS` says: a directory with what `others/package.json` names and a Python environment
+//! `venv` with `others/requirements.txt`. `.ci/run` makes one.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tests::{Framework, Store};
+use tus_reqwest::{Client, Options, Retry, Source, Verification, block_on};
+
+use crate::{
+    content::{assert_same, bytes},
+    faulty::{Fault, Line},
+    harness::{Server, id, skip},
+};
+
+const LENGTH: u64 = (4 << 20) + 3;
+const FAULTS: u64 = 8;
+const MOST: u64 = 700_000;
+
+/// Where the others are.
+fn installed() -> Option<PathBuf> {
+    let directory = std::env::var_os("TUS_TEST_OTHERS").map(PathBuf::from);
+    if directory.is_none() {
+        skip("TUS_TEST_OTHERS does not say where tus-js-client, tuspy and @tus/server are");
+    }
+    directory
+}
+
+/// Node with a script that finds what is installed.
+fn node(others: &Path, script: &str) -> Command {
+    let mut node = Command::new("node");
+    node.args(["--input-type=module", "--eval", script, "--"]).current_dir(others);
+    node
+}
+
+/// Has a client upload a file to each framework.
+fn uploads(client: impl Fn(&str, &Path) -> Command) {
+    let directory = TempDir::new().unwrap();
+    let film = directory.path().join("film");
+    std::fs::write(&film, bytes(1, 0..LENGTH)).unwrap();
+    for (framework, seed) in Framework::ALL.into_iter().zip(1..) {
+        let server = Server::new(framework, Store::Buffered);
+        let started = server.start();
+        let line = Line::to(started.running.address, Fault::Breaks, FAULTS, MOST, seed);
+        let output =
+            client(&format!("http://{}/files", line.address), &film).stderr(Stdio::inherit()).output().unwrap();
+        assert!(output.status.success(), "{framework}");
+        let url = String::from_utf8(output.stdout).unwrap();
+        assert_same(&started.content(url.trim()), &bytes(1, 0..LENGTH));
+        let upload = started.upload(url.trim()).unwrap();
+        assert_eq!(upload.metadata.text("filename"), Some("größer.film"), "{framework}");
+        assert!(line.faults_left() < FAULTS, "the line was never any trouble");
+    }
+}
+
+#[test]
+fn tus_js_client_uploads() {
+    let Some(others) = installed() else {
+        return;
+    };
+    for parts in ["1", "3"] {
+        uploads(|endpoint, film| {
+            let mut client = node(&others, include_str!("others/tus_js_client.mjs"));
+            client.args([endpoint, film.to_str().unwrap(), parts]);
+            client
+        });
+    }
+}
+
+#[test]
+fn tuspy_uploads() {
+    let Some(others) = installed() else {
+        return;
+    };
+    uploads(|endpoint, film| {
+        let mut client = Command::new(others.join("venv/bin/python"));
+        client.args(["-c", include_str!("others/tuspy.py"), endpoint]).arg(film);
+        client
+    });
+}
+
+#[test]
+fn this_client_uploads_to_tus_server_of_node() {
+    let Some(others) = installed() else {
+        return;
+    };
+    let directory = TempDir::new().unwrap();
+    let mut server = node(&others, include_str!("others/tus_server.mjs"));
+    let mut server =
+        server.arg(directory.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node runs");
+    let mut port = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let address = format!("127.0.0.1:{}", port.trim()).parse().unwrap();
+    let retry = Retry::default().retries(50).delay(Duration::from_millis(20), Duration::from_millis(100));
+    for chunk_size in [None, Some(1 << 20)] {
+        let line = Line::to(address, Fault::Breaks, FAULTS, MOST, 9);
+        let options = Options::default().retry(retry.clone()).chunk_size(chunk_size).unwrap();
+        let options = options.verification(Verification::IfOffered(tus_reqwest::Algorithm::Sha1));
+        let client = Client::builder(&format!("http://{}/files", line.address)).options(options).build().unwrap();
+        let uploaded = block_on(client.upload(Source::bytes(bytes(1, 0..LENGTH))).send()).unwrap();
+        let stored = directory.path().join(id(uploaded.url.path()).as_str());
+        assert_same(&std::fs::read(stored).unwrap(), &bytes(1, 0..LENGTH));
+        assert!(block_on(client.info(uploaded.url)).unwrap().is_complete());
+    }
+    drop(server.stdin.take());
+    server.wait().unwrap();
+}
