@@ -4,13 +4,16 @@ use std::{
     io::Write,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use tus_reqwest::{
     Builder, Client, Error, Fingerprint, JsonFile, Options, Retry, Source, Uploaded, Verification, block_on,
-    reqwest::header::{AUTHORIZATION, HeaderValue},
+    reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue},
 };
 use tus_service::{Config, Location};
 
@@ -204,6 +207,75 @@ pub(crate) fn a_refusal_is_told_with_its_words(server: Server) {
         assert!(matches!(&error, Error::Invalid(why) if why.contains("metadata")), "{error}");
     }
     assert!(matches!(Client::new("ftp://example.org"), Err(Error::Invalid(_))));
+}
+
+pub(crate) fn parts_go_on_in_another_process(server: Server) {
+    let started = server.start();
+    let path = film(&server, LONG);
+    let urls = server.directory.path().join("urls.json");
+    let line = Line::to(started.running.address, Fault::FallsSilent, 6, 1 << 20, 8);
+    let upload = async || {
+        let store = JsonFile::new(&urls);
+        let client = client(line.address).options(eager()).url_store(store, Fingerprint::Fast).build()?;
+        Ok(client.upload(Source::path(&path).await?).parts(3))
+    };
+    let all_known = || std::fs::read_to_string(&urls).is_ok_and(|urls| urls.matches("/files/").count() == 3);
+    block_on(async {
+        let upload = upload().await?;
+        let mut progress = upload.progress();
+        let known = async {
+            while !all_known() {
+                progress.changed().await.unwrap()
+            }
+        };
+        tokio::select! {
+            result = upload.send() => panic!("{result:?}"),
+            () = known => Ok(()),
+        }
+    })
+    .unwrap();
+    line.mend();
+    let uploaded = block_on(async { upload().await?.send().await }).unwrap();
+    arrived(&started, &uploaded, LONG);
+    assert_eq!(started.count(), 4, "they are the same parts");
+    assert_eq!(std::fs::read_to_string(&urls).unwrap(), "{}");
+}
+
+pub(crate) fn credentials_are_asked_for_and_renewed(server: Server) {
+    let valid = Arc::new(AtomicU64::new(0));
+    let checked = valid.clone();
+    // Each token is good for two requests.
+    let started = server.start_with(move |builder| {
+        builder.authorize(move |_, _: Option<&_>, request: &http::request::Parts| {
+            let token = request.headers.get("authorization").and_then(|value| value.to_str().ok()?.parse().ok());
+            let uses = checked.fetch_add(1, Ordering::Relaxed);
+            if token == Some(uses / 2) { Ok(()) } else { Err(tus_service::Rejection::unauthorized("Token")) }
+        })
+    });
+    let asked = Arc::new(AtomicU64::new(0));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (asking, noted) = (asked.clone(), seen.clone());
+    let client = client(started.running.address)
+        .options(eager().chunk_size(Some(1 << 20)).unwrap())
+        .request_ids(true)
+        .credentials(move || {
+            asking.fetch_add(1, Ordering::Relaxed);
+            // One that has just run out, every third time.
+            let uses = valid.load(Ordering::Relaxed);
+            let token = if uses % 3 == 2 { u64::MAX } else { uses / 2 };
+            async move { Ok(HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from(token))])) }
+        })
+        .before_request(|request| {
+            request.headers_mut().insert("x-extra", HeaderValue::from_static("yes"));
+        })
+        .after_response(move |response| noted.lock().unwrap().push(response.status().as_u16()))
+        .build()
+        .unwrap();
+    let uploaded = block_on(client.upload(Source::bytes(bytes(1, 0..LENGTH))).send()).unwrap();
+    arrived(&started, &uploaded, LENGTH);
+    let seen = seen.lock().unwrap();
+    assert!(seen.contains(&401), "{seen:?}");
+    assert_eq!(asked.load(Ordering::Relaxed), seen.len() as u64, "for each request");
 }
 
 pub(crate) fn credentials_stay_at_home(server: Server) {

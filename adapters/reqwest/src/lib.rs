@@ -29,7 +29,7 @@
 //!
 //! # Features
 //!
-//! `rustls` (on by default): https. `sha512`, `crc32`: checksum algorithms beside `sha1`, `sha256` and `md5`.
+//! `rustls` (on by default): https. `sqlite`: URLs of unfinished uploads in a SQLite database. `sha512`, `crc32`: checksum algorithms beside `sha1`, `sha256` and `md5`.
 
 mod client;
 mod exchange;
@@ -37,6 +37,8 @@ mod fingerprint;
 mod parts;
 mod progress;
 mod source;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod store;
 mod upload;
 
@@ -44,6 +46,8 @@ pub use client::{Builder, Client};
 pub use fingerprint::Fingerprint;
 pub use progress::Progress;
 pub use source::Source;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
 pub use store::{JsonFile, MemoryStore, UrlStore};
 pub use tus_core::{
     Algorithm, Extension, InvalidMetadata, Metadata,

@@ -136,10 +136,12 @@ mod tests {
     }
 
     #[test]
-    fn both_keep_what_they_are_told() {
+    fn all_keep_what_they_are_told() {
         let directory = tempfile::tempdir().unwrap();
         keeps(&MemoryStore::default());
         keeps(&JsonFile::new(directory.path().join("urls.json")));
+        #[cfg(feature = "sqlite")]
+        keeps(&crate::SqliteStore::open(directory.path().join("urls.db")).unwrap());
     }
 
     #[test]
