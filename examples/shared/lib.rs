@@ -3,7 +3,7 @@
 
 use std::{env, error::Error, fmt, io::IsTerminal, net::ToSocketAddrs, path::PathBuf, time::Duration};
 
-use tus_service::{Config, Cors, Location};
+use tus_service::{Config, Cors, Download, Location};
 use tus_sqlite::Durability;
 
 /// The page at `/`: one document without outside sources.
@@ -28,7 +28,8 @@ pub struct Settings {
     /// `TUS_DURABILITY`: `synced` (the default) or `buffered`.
     pub durability: Durability,
     /// `TUS_MAX_SIZE` (bytes, no limit by default), `TUS_EXPIRES` (seconds, 86400 by default, 0 for never),
-    /// `TUS_LOCATION` (`path`, the default; `host`; or a public base URL). Any origin may upload.
+    /// `TUS_LOCATION` (`path`, the default; `host`; or a public base URL), `TUS_DOWNLOAD` (`off`, the default, or `on`).
+    /// Any origin may upload.
     pub config: Config,
 }
 
@@ -54,6 +55,11 @@ impl Settings {
                 Location::base(url).map_err(|error| Failed(format!("TUS_LOCATION: {error}, nor path or host")))?
             }
         };
+        match text("TUS_DOWNLOAD").as_deref() {
+            None | Some("off") => {}
+            Some("on") => config = config.download(Download::attachment()),
+            Some(other) => return Err(Failed(format!("TUS_DOWNLOAD is {other:?}, but it must be on or off"))),
+        }
         let durability = match text("TUS_DURABILITY").as_deref() {
             None | Some("synced") => Durability::Synced,
             Some("buffered") => Durability::Buffered,

@@ -56,6 +56,23 @@ fn files_are_sent_told_of_and_deleted() {
 }
 
 #[test]
+fn what_was_uploaded_is_fetched_from_where_the_file_ends() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let server = Example::start("axum", there.path(), &[("TUS_DOWNLOAD", "on")]);
+    std::fs::write(here.path().join("film"), bytes(1, 0..LENGTH)).unwrap();
+    let (_, url, _) = run(here.path(), &["film", "--to", &format!("http://{}/files", server.address)]);
+    let copy = here.path().join("copy");
+    for have in [0, 1000, LENGTH] {
+        std::fs::write(&copy, bytes(1, 0..have)).unwrap();
+        let (code, _, err) = run(here.path(), &["copy", "--download", url.trim()]);
+        assert_eq!(code, 0, "{err}");
+        assert_same(&std::fs::read(&copy).unwrap(), &bytes(1, 0..LENGTH));
+    }
+    let (code, _, err) = run(here.path(), &["copy2", "--download", &url.trim().replace("/files/", "/files/no")]);
+    assert!(code == 1 && err.contains("404"), "{code} {err}");
+}
+
+#[test]
 fn what_was_stopped_goes_on() {
     let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let server = Example::start("axum", there.path(), &[]);

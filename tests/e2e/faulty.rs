@@ -16,6 +16,8 @@ pub(crate) enum Fault {
     Breaks,
     /// It stays, and no byte comes through any more.
     FallsSilent,
+    /// Somebody on the way answers that the server is not there, and closes it.
+    Refuses,
 }
 
 /// A line to a server.
@@ -91,6 +93,9 @@ impl Shared {
                     let _ = client.set_read_timeout(None);
                     let mut ignored = [0; 4096];
                     while matches!((&*client).read(&mut ignored), Ok(1..)) {}
+                }
+                Fault::Refuses if broke => {
+                    let _ = (&*client).write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
                 }
                 _ => {}
             }

@@ -82,12 +82,14 @@ pub(crate) fn a_file_arrives_whole(server: Server) {
 pub(crate) fn an_upload_ends_over_a_line_that_always_breaks(server: Server) {
     let started = server.start();
     let path = film(&server, LENGTH);
-    let line = Line::to(started.running.address, Fault::Breaks, 40, 300_000, 1);
-    let client = client(line.address).options(eager()).build().unwrap();
-    let uploaded = block_on(async { client.upload(Source::path(&path).await?).send().await }).unwrap();
-    arrived(&started, &uploaded, LENGTH);
-    assert!(line.faults_left() < 30, "the line was never any trouble");
-    assert!(line.carried() < LENGTH * 2, "{} bytes for {LENGTH}", line.carried());
+    for (fault, seed) in [(Fault::Breaks, 1), (Fault::Refuses, 6)] {
+        let line = Line::to(started.running.address, fault, 40, 300_000, seed);
+        let client = client(line.address).options(eager()).build().unwrap();
+        let uploaded = block_on(async { client.upload(Source::path(&path).await?).send().await }).unwrap();
+        arrived(&started, &uploaded, LENGTH);
+        assert!(line.faults_left() < 30, "the line was never any trouble");
+        assert!(line.carried() < LENGTH * 2, "{} bytes for {LENGTH}", line.carried());
+    }
 }
 
 pub(crate) fn a_silent_line_is_given_up_and_the_upload_goes_on(server: Server) {
