@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 /// What becomes of a connection when so many bytes of it have come from the client.
@@ -14,11 +15,16 @@ use std::{
 pub(crate) enum Fault {
     /// It breaks.
     Breaks,
+    /// It is slow from its beginning, and breaks then.
+    Slows,
     /// It stays, and no byte comes through any more.
     FallsSilent,
     /// Somebody on the way answers that the server is not there, and closes it.
     Refuses,
 }
+
+/// How long a slow line takes for 16 KiB at the most.
+const PACE: Duration = Duration::from_millis(2);
 
 /// A line to a server.
 pub(crate) struct Line {
@@ -86,6 +92,9 @@ impl Shared {
             });
             let broke = copy(client, &server, until, |bytes| {
                 self.carried.fetch_add(bytes, Ordering::Relaxed);
+                if faulty && matches!(self.fault, Fault::Slows) {
+                    std::thread::sleep(PACE);
+                }
             });
             match self.fault {
                 Fault::FallsSilent if broke => {

@@ -109,6 +109,7 @@ harness::on_every_server! {
     uploads::a_stream_of_unknown_length_arrives_whole,
     uploads::a_file_that_changes_is_an_error,
     uploads::a_refusal_is_told_with_its_words,
+    uploads::an_upload_can_be_sent_request_by_request,
     uploads::parts_go_on_in_another_process,
     uploads::credentials_are_asked_for_and_renewed,
     uploads::credentials_stay_at_home,

@@ -73,6 +73,8 @@ pub(crate) fn a_file_arrives_whole(server: Server) {
     block_on(client.terminate(uploaded.url.clone())).unwrap();
     block_on(client.terminate(uploaded.url.clone())).unwrap();
     assert!(block_on(client.info(uploaded.url)).unwrap_err().is_gone());
+    let with_a_slash = format!("http://{}/files/", started.running.address);
+    let client = Client::new(&with_a_slash).unwrap();
     for length in [0, 1, 1 << 20] {
         let uploaded = block_on(client.upload(Source::bytes(bytes(1, 0..length))).send()).unwrap();
         arrived(&started, &uploaded, length);
@@ -82,7 +84,7 @@ pub(crate) fn a_file_arrives_whole(server: Server) {
 pub(crate) fn an_upload_ends_over_a_line_that_always_breaks(server: Server) {
     let started = server.start();
     let path = film(&server, LENGTH);
-    for (fault, seed) in [(Fault::Breaks, 1), (Fault::Refuses, 6)] {
+    for (fault, seed) in [(Fault::Breaks, 1), (Fault::Refuses, 6), (Fault::Slows, 11)] {
         let line = Line::to(started.running.address, fault, 40, 300_000, seed);
         let client = client(line.address).options(eager()).build().unwrap();
         let uploaded = block_on(async { client.upload(Source::path(&path).await?).send().await }).unwrap();
@@ -211,6 +213,42 @@ pub(crate) fn a_refusal_is_told_with_its_words(server: Server) {
     assert!(matches!(Client::new("ftp://example.org"), Err(Error::Invalid(_))));
 }
 
+pub(crate) fn an_upload_can_be_sent_request_by_request(server: Server) {
+    let started = server.start();
+    let path = film(&server, LENGTH);
+    let options = || eager().chunk_size(Some(1 << 20)).unwrap();
+    let direct = client(started.running.address).options(options()).build().unwrap();
+    let uploaded = block_on(async {
+        let mut uploader = direct.upload(Source::path(&path).await?).begin().await?;
+        assert!(uploader.url().is_none());
+        for chunk in 1..=5 {
+            assert_eq!(uploader.upload_chunk().await?, None);
+            assert_eq!((uploader.progress().uploaded, uploader.progress().completed), (chunk << 20, chunk));
+            assert!(uploader.url().is_some());
+        }
+        uploader.upload_chunk().await
+    });
+    arrived(&started, &uploaded.unwrap().expect("it is whole"), LENGTH);
+
+    // A request is given up in the middle, and the next one goes on.
+    let path = film(&server, LONG);
+    let line = Line::to(started.running.address, Fault::FallsSilent, 2, 1 << 20, 10);
+    let client = client(line.address).options(eager()).build().unwrap();
+    let uploaded = block_on(async {
+        let upload = client.upload(Source::path(&path).await?);
+        let mut progress = upload.progress();
+        let mut uploader = upload.begin().await?;
+        tokio::select! {
+            result = uploader.upload_chunk() => panic!("{result:?}"),
+            reached = progress.wait_for(|progress| progress.uploaded > 0) => drop(reached.unwrap()),
+        }
+        line.mend();
+        uploader.upload_chunk().await
+    });
+    arrived(&started, &uploaded.unwrap().expect("it is whole"), LONG);
+    assert_eq!(started.count(), 2, "it is the same upload");
+}
+
 pub(crate) fn parts_go_on_in_another_process(server: Server) {
     let started = server.start();
     let path = film(&server, LONG);
@@ -251,6 +289,7 @@ pub(crate) fn credentials_are_asked_for_and_renewed(server: Server) {
         builder.authorize(move |_, _: Option<&_>, request: &http::request::Parts| {
             let token = request.headers.get("authorization").and_then(|value| value.to_str().ok()?.parse().ok());
             let uses = checked.fetch_add(1, Ordering::Relaxed);
+            assert!(request.headers.contains_key("x-extra") && request.headers["x-request-id"].len() == 32);
             if token == Some(uses / 2) { Ok(()) } else { Err(tus_service::Rejection::unauthorized("Token")) }
         })
     });

@@ -21,6 +21,7 @@
 //! - **Faster, where one connection is slow:** [`Upload::parts`] sends parts of a file at the same time.
 //! - **From anything:** a file ([`Source::path`]), a reader that can seek ([`Source::seekable`]), or a stream of
 //!   unknown length ([`Source::stream`]).
+//! - **Request by request:** [`Upload::begin`].
 //! - **Stop:** drop the future, or let it lose a `select!`. What was acknowledged stays on the server.
 //! - **Without a runtime:** [`block_on`].
 //!
@@ -36,11 +37,13 @@ mod exchange;
 mod fingerprint;
 mod parts;
 mod progress;
+mod run;
 mod source;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
 mod upload;
+mod uploader;
 
 pub use client::{Builder, Client};
 pub use fingerprint::Fingerprint;
@@ -54,6 +57,7 @@ pub use tus_core::{
     client::{Capabilities, Error, Info, Options, Refused, Retry, Uploaded, Verification},
 };
 pub use upload::Upload;
+pub use uploader::Uploader;
 
 /// The crate that sends the requests: for [`Builder::http`].
 pub use reqwest;

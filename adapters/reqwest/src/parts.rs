@@ -5,18 +5,14 @@ use std::ops::Range;
 use futures_util::future::try_join_all;
 use tus_core::{
     Metadata,
-    client::{Capabilities, Error, NewUpload, Options, Uploaded, create, resume_partial},
+    client::{Capabilities, Error, NewUpload, Options, Step, Uploaded, Uploading, create, resume_partial},
 };
 use url::Url;
 
-use crate::Upload;
+use crate::{Upload, run::Run};
 
-pub(crate) async fn send(
-    upload: &Upload,
-    metadata: Metadata,
-    options: Options,
-    capabilities: Option<&Capabilities>,
-) -> Result<Uploaded, Error> {
+pub(crate) async fn send(upload: &Upload, metadata: Metadata) -> Result<Uploaded, Error> {
+    let (options, capabilities) = upload.terms().await?;
     let length = upload.source.length().filter(|_| upload.source.is_file());
     let length = length.ok_or_else(|| Error::Invalid("only a file can be sent in parts".into()))?;
     if upload.stop_at.is_some() {
@@ -33,7 +29,7 @@ pub(crate) async fn send(
     let (urls, keys): (Vec<_>, Vec<_>) = try_join_all(parts).await?.into_iter().unzip();
     let whole = NewUpload::concatenation(urls).metadata(metadata);
     let step = create(upload.client.inner.endpoint.clone(), whole, options, capabilities)?;
-    let mut uploaded = upload.run(step, &upload.reporter.lane(), |_| Ok(())).await?;
+    let mut uploaded = run(upload, step, |_| Ok(())).await?;
     upload.tell(&uploaded.url);
     (uploaded.offset, uploaded.length) = (Some(length), Some(length));
     keys.iter().try_for_each(|key| upload.forget(key.as_deref()))?;
@@ -48,18 +44,27 @@ async fn part(
     options: Options,
     capabilities: Option<&Capabilities>,
 ) -> Result<(Url, Option<String>), Error> {
-    let lane = upload.reporter.lane();
     let known = |url: &Url| upload.keep(key.as_deref(), url);
     if let Some(url) = upload.kept(key.as_deref())? {
         let step = resume_partial(url, range.clone(), options.clone(), capabilities)?;
-        match upload.run(step, &lane, known).await {
+        match run(upload, step, known).await {
             Err(error) if error.is_gone() => upload.forget(key.as_deref())?,
             result => return Ok((result?.url, key)),
         }
     }
     let step = create(upload.client.inner.endpoint.clone(), NewUpload::partial(range), options, capabilities)?;
-    let uploaded = upload.run(step, &lane, known).await?;
+    let uploaded = run(upload, step, known).await?;
     Ok((uploaded.url, key))
+}
+
+async fn run(
+    upload: &Upload,
+    step: Step<Uploading>,
+    known: impl Fn(&Url) -> Result<(), Error>,
+) -> Result<Uploaded, Error> {
+    let mut run = Run::new(upload.reporter.lane());
+    run.begin(step);
+    run.finish(upload, known).await
 }
 
 /// Ranges of about the same size, at most so many, and none of them empty.

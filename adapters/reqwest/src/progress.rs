@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -65,12 +68,13 @@ type Callback = dyn Fn(&Progress) + Send + Sync;
 /// Where progress is told.
 pub(crate) struct Reporter {
     sender: watch::Sender<Progress>,
-    callback: Option<Box<Callback>>,
+    callback: OnceLock<Box<Callback>>,
 }
 
 /// The part of the progress that one request after another makes.
-pub(crate) struct Lane<'a> {
-    reporter: &'a Reporter,
+#[derive(Debug)]
+pub(crate) struct Lane {
+    reporter: Arc<Reporter>,
     uploaded: AtomicU64,
 }
 
@@ -78,11 +82,12 @@ impl Reporter {
     pub(crate) fn new(total: Option<u64>) -> Self {
         let progress =
             Progress { total, uploaded: 0, resumed: 0, completed: 0, failed: 0, retried: 0, started: Instant::now() };
-        Self { sender: watch::Sender::new(progress), callback: None }
+        Self { sender: watch::Sender::new(progress), callback: OnceLock::new() }
     }
 
-    pub(crate) fn call(&mut self, callback: Box<Callback>) {
-        self.callback = Some(callback);
+    /// The first one that is set is called.
+    pub(crate) fn call(&self, callback: Box<Callback>) {
+        let _ = self.callback.set(callback);
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Progress> {
@@ -91,18 +96,18 @@ impl Reporter {
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Progress)) {
         self.sender.send_modify(change);
-        if let Some(callback) = &self.callback {
+        if let Some(callback) = self.callback.get() {
             let progress = self.sender.borrow().clone();
             callback(&progress);
         }
     }
 
-    pub(crate) fn lane(&self) -> Lane<'_> {
-        Lane { reporter: self, uploaded: AtomicU64::new(0) }
+    pub(crate) fn lane(self: &Arc<Self>) -> Lane {
+        Lane { reporter: self.clone(), uploaded: AtomicU64::new(0) }
     }
 }
 
-impl Lane<'_> {
+impl Lane {
     /// So many bytes of this lane are on their way. What is sent once more was told before.
     pub(crate) fn reached(&self, bytes: u64) {
         let before = self.uploaded.fetch_max(bytes, Ordering::Relaxed);

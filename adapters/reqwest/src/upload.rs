@@ -1,21 +1,16 @@
 //! One upload, from its beginning to its end.
 
-use std::{fmt, pin::pin};
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::Response;
 use tokio::sync::watch;
 use tus_core::{
     Metadata,
-    client::{Error, NewUpload, Step, Transmit, Uploaded, Uploading, create, resume},
+    client::{Capabilities, Error, Options, Uploaded},
 };
 use url::Url;
 
-use crate::{
-    Client, Progress, Source,
-    exchange::{Outgoing, moment},
-    progress::{Lane, Reporter},
-};
+use crate::{Client, Progress, Source, Uploader, progress::Reporter};
 
 /// An upload that is to be sent.
 #[derive(Debug)]
@@ -23,11 +18,11 @@ use crate::{
 pub struct Upload {
     pub(crate) client: Client,
     pub(crate) source: Source,
-    url: Option<Url>,
+    pub(crate) url: Option<Url>,
     metadata: Vec<(String, Bytes)>,
     pub(crate) parts: u32,
     pub(crate) stop_at: Option<u64>,
-    pub(crate) reporter: Reporter,
+    pub(crate) reporter: Arc<Reporter>,
     on_url: Option<OnUrl>,
 }
 
@@ -35,7 +30,7 @@ struct OnUrl(Box<dyn Fn(&Url) + Send + Sync>);
 
 impl Upload {
     pub(crate) fn new(client: Client, source: Source, url: Option<Url>) -> Self {
-        let reporter = Reporter::new(source.length());
+        let reporter = Arc::new(Reporter::new(source.length()));
         Self { client, source, url, metadata: Vec::new(), parts: 1, stop_at: None, reporter, on_url: None }
     }
 
@@ -60,7 +55,7 @@ impl Upload {
     }
 
     /// Is told of each step of the progress, to the byte. It is called often, and should be quick.
-    pub fn on_progress(mut self, callback: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
+    pub fn on_progress(self, callback: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
         self.reporter.call(Box::new(callback));
         self
     }
@@ -82,50 +77,36 @@ impl Upload {
     ///
     /// When it failed for good: [`Error`] says by whose fault.
     pub async fn send(mut self) -> Result<Uploaded, Error> {
-        let metadata = self.describe()?;
-        let capabilities = self.client.known_capabilities().await?;
-        let options = self.client.inner.options.clone().stop_at(self.stop_at);
-        let length = self.source.length();
-        if let Some(url) = self.url.take() {
-            let step = resume(url, length, options, capabilities)?;
-            return self.run(step, &self.reporter.lane(), |url| self.known(None, url)).await;
+        if self.parts > 1 && self.url.is_none() && self.source.length() != Some(0) {
+            let metadata = self.describe()?;
+            return crate::parts::send(&self, metadata).await;
         }
-        if self.parts > 1 && length != Some(0) {
-            return crate::parts::send(&self, metadata, options, capabilities).await;
-        }
-        let key = self.key().await?;
-        let lane = self.reporter.lane();
-        if let Some(url) = self.kept(key.as_deref())? {
-            let step = resume(url, length, options.clone(), capabilities)?;
-            match self.run(step, &lane, |url| self.known(key.as_deref(), url)).await {
-                // "In both cases the Client SHOULD start a new upload."
-                Err(error) if error.is_gone() => self.forget(key.as_deref())?,
-                result => return self.ended(key.as_deref(), result?),
+        let mut uploader = self.begin().await?;
+        loop {
+            if let Some(uploaded) = uploader.upload_chunk().await? {
+                return Ok(uploaded);
             }
         }
-        let upload = NewUpload::new(length).metadata(metadata);
-        let step = create(self.client.inner.endpoint.clone(), upload, options, capabilities)?;
-        let uploaded = self.run(step, &lane, |url| self.known(key.as_deref(), url)).await?;
-        self.ended(key.as_deref(), uploaded)
     }
 
-    /// Its URL is known from now on.
-    fn known(&self, key: Option<&str>, url: &Url) -> Result<(), Error> {
-        self.keep(key, url)?;
-        self.tell(url);
-        Ok(())
+    /// Prepares it, to be sent request by request.
+    ///
+    /// # Errors
+    ///
+    /// When what it needs of this side is not there: its source, or the store of URLs.
+    pub async fn begin(mut self) -> Result<Uploader, Error> {
+        let metadata = self.describe()?;
+        Uploader::new(self, metadata).await
+    }
+
+    /// What the machine is told, and what the server can do.
+    pub(crate) async fn terms(&self) -> Result<(Options, Option<&Capabilities>), Error> {
+        let capabilities = self.client.known_capabilities().await?;
+        Ok((self.client.inner.options.clone().stop_at(self.stop_at), capabilities))
     }
 
     pub(crate) fn tell(&self, url: &Url) {
         self.on_url.iter().for_each(|OnUrl(tell)| tell(url));
-    }
-
-    /// What is whole need not be found again.
-    fn ended(&self, key: Option<&str>, uploaded: Uploaded) -> Result<Uploaded, Error> {
-        if uploaded.offset == uploaded.length {
-            self.forget(key)?;
-        }
-        Ok(uploaded)
     }
 
     fn describe(&mut self) -> Result<Metadata, Error> {
@@ -168,75 +149,6 @@ impl Upload {
         match (key, &self.client.inner.store) {
             (Some(key), Some((store, _))) => store.remove(key).map_err(Error::local),
             _ => Ok(()),
-        }
-    }
-
-    /// Does what the machine asks for. `known` is told the upload's URL before a byte is sent to it.
-    pub(crate) async fn run(
-        &self,
-        mut step: Step<Uploading>,
-        lane: &Lane<'_>,
-        known: impl Fn(&Url) -> Result<(), Error>,
-    ) -> Result<Uploaded, Error> {
-        let mut url = None;
-        let mut begun = false;
-        loop {
-            step = match step {
-                Step::Read(read) => {
-                    let (bytes, checksum) = self.source.look(read.range(), read.algorithm()).await?;
-                    read.done(bytes, checksum)
-                }
-                Step::Transmit(transmit) => {
-                    let task = transmit.task();
-                    if task.url() != url.as_ref() {
-                        url = task.url().cloned();
-                        url.as_ref().map(&known).transpose()?;
-                    }
-                    if transmit.body().is_some() && !std::mem::replace(&mut begun, true) {
-                        lane.resumed(task.acknowledged());
-                    }
-                    let result = self.transmit(&transmit, lane).await;
-                    let success = result.as_ref().is_ok_and(|response| response.status().is_success());
-                    lane.update(|progress| match success {
-                        true => progress.completed += u64::from(transmit.body().is_some()),
-                        false => progress.failed += 1,
-                    });
-                    transmit.done(result, moment())
-                }
-                Step::Wait(wait) => {
-                    tracing::debug!(reason = %wait.reason(), wait = ?wait.duration(), "tried again");
-                    lane.update(|progress| progress.retried += 1);
-                    tokio::time::sleep(wait.duration()).await;
-                    wait.done()
-                }
-                Step::Finished(result) => {
-                    let uploaded = result?;
-                    lane.update(|progress| progress.total = progress.total.or(uploaded.length));
-                    if let Some(offset) = uploaded.offset {
-                        if begun { lane.reached(offset) } else { lane.resumed(offset) }
-                    }
-                    return Ok(uploaded);
-                }
-            }
-        }
-    }
-
-    /// Performs a request, and tells of its bytes as they leave.
-    async fn transmit(&self, transmit: &Transmit<Uploading>, lane: &Lane<'_>) -> Result<Response<Bytes>, Error> {
-        let (inner, request, home) = (&self.client.inner, transmit.request(), transmit.is_home());
-        let Some(range) = transmit.body() else {
-            return inner.exchange(request, home, None).await;
-        };
-        let sender = watch::Sender::new(0);
-        let mut sent = sender.subscribe();
-        let outgoing = Outgoing { pieces: self.source.pieces(range), sent: sender };
-        let mut exchange = pin!(inner.exchange(request, home, Some(outgoing)));
-        let before = transmit.task().acknowledged();
-        loop {
-            tokio::select! {
-                result = &mut exchange => return result,
-                Ok(()) = sent.changed() => lane.reached(before + *sent.borrow_and_update()),
-            }
         }
     }
 }
