@@ -74,7 +74,8 @@ pub(crate) fn a_file_arrives_whole(server: Server) {
     block_on(client.terminate(uploaded.url.clone())).unwrap();
     assert!(block_on(client.info(uploaded.url)).unwrap_err().is_gone());
     let with_a_slash = format!("http://{}/files/", started.running.address);
-    let client = Client::new(&with_a_slash).unwrap();
+    let options = Options::default().data_in_creation(true);
+    let client = Client::builder(&with_a_slash).options(options).build().unwrap();
     for length in [0, 1, 1 << 20] {
         let uploaded = block_on(client.upload(Source::bytes(bytes(1, 0..length))).send()).unwrap();
         arrived(&started, &uploaded, length);

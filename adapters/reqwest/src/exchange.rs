@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response, header::EXPECT};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, sleep_until};
 use tus_core::client::{Error, Moment};
@@ -33,6 +33,8 @@ impl Inner {
         home: bool,
         outgoing: Option<Outgoing>,
     ) -> Result<Response<Bytes>, Error> {
+        // reqwest does not wait for the answer to it, and sends the body at once.
+        request.headers_mut().remove(EXPECT);
         if home {
             self.add_headers(&mut request).await?;
         }

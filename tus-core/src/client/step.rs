@@ -215,7 +215,8 @@ impl<T: Task> Transmit<T> {
         Step::Transmit(Self { run, call })
     }
 
-    /// The head of the request, without the caller's own headers and without `Content-Length`.
+    /// The head of the request, without the caller's own headers and without `Content-Length`. A driver that does not
+    /// wait for `100 Continue` takes the header `Expect` out where there is one.
     pub fn request(&self) -> Request<()> {
         let Call { method, url, headers, .. } = &self.call;
         let mut request = Request::new(());

@@ -317,7 +317,12 @@ impl Work for Uploading {
 
     fn call(&self) -> Call {
         match &self.phase {
-            Phase::Create { endpoint } if self.sends() => self.with_bytes(self.upload.creation(endpoint)),
+            // "the Client SHOULD include the Expect: 100-continue header in the request to receive early
+            // feedback from the Server".
+            Phase::Create { endpoint } if self.sends() => {
+                let expects = HeaderValue::from_static("100-continue");
+                self.with_bytes(self.upload.creation(endpoint).header(&header::EXPECT, expects))
+            }
             Phase::Create { endpoint } => self.upload.creation(endpoint),
             Phase::Inspect { url } => Call::new(Method::HEAD, url),
             Phase::Append { url } => {

@@ -170,8 +170,9 @@ fn an_empty_upload_is_whole_when_it_is_created() {
 }
 
 /// tus 1.0.0, "Creation With Upload": "If the Client wants to use this extension, the Client SHOULD verify that it is
-/// supported by the Server before sending the `POST` request." And: "The Client MUST include the `Content-Type:
-/// application/offset+octet-stream` header."
+/// supported by the Server before sending the `POST` request. In addition, the Client SHOULD include the `Expect:
+/// 100-continue` header in the request to receive early feedback from the Server". And: "The Client MUST include the
+/// `Content-Type: application/offset+octet-stream` header."
 #[test]
 fn the_creation_carries_bytes_where_that_is_offered() {
     let options = plain().data_in_creation(true).chunk_size(Some(60)).unwrap();
@@ -182,6 +183,7 @@ fn the_creation_carries_bytes_where_that_is_offered() {
     script.run(step(&with).unwrap()).unwrap();
     assert_eq!(script.lines(), ["POST /files 0..60", "PATCH /files/a 60..100"]);
     assert_eq!(script.header(0, "content-type"), Some("application/offset+octet-stream"));
+    assert_eq!((script.header(0, "expect"), script.header(1, "expect")), (Some("100-continue"), None));
 
     let mut script = Script::new([answer(201, CREATED), answer(204, &[("upload-offset", "60")]), answer(500, &[])]);
     let _ = script.run(step(&offering(&["creation"])).unwrap());
