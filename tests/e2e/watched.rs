@@ -160,6 +160,10 @@ impl Storage for Watched {
         self.storage.list(state, after, limit).await
     }
 
+    async fn tidy(&self) -> Result<(), StorageError> {
+        self.storage.tidy().await
+    }
+
     async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<UploadId>, StorageError> {
         self.storage.expired(now, limit).await
     }

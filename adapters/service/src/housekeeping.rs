@@ -25,6 +25,9 @@ pub(crate) async fn run(service: Weak<Inner>, gone: CancellationToken, interval:
                         service.resume(&upload.id).await;
                     }
                 }
+                if let Err(error) = service.storage.tidy().await {
+                    tracing::error!(%error, "what belongs to no upload could not be cleared away");
+                }
             }
             _ => return,
         }

@@ -72,6 +72,12 @@ pub trait Storage: Send + Sync + 'static {
     /// For [`State::Due`] it costs no more where there are many others.
     async fn list(&self, state: State, after: Option<&UploadId>, limit: usize) -> Result<Vec<Upload>, StorageError>;
 
+    /// Gives back the space of what belongs to no upload: what a crash has left. It is called at the start and
+    /// then with every sweep, and may do nothing most of the time.
+    async fn tidy(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// Up to `limit` uploads that are expired by `now`, those first that expired first. It costs no more
     /// where there are many others.
     async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<UploadId>, StorageError>;

@@ -4,7 +4,9 @@
 //! becomes one transaction, so that many uploads share one sync to disk.
 
 use std::{
-    fmt,
+    fmt, fs, io,
+    os::unix::fs::MetadataExt,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
@@ -13,9 +15,12 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
-use tus_service::{Failure, StorageError};
+use tus_service::{Failure, StorageError, UploadId};
 
-use crate::{OpenError, row::MIGRATIONS};
+use crate::{
+    OpenError,
+    row::{self, MIGRATIONS},
+};
 
 /// Marks the file as ours ("tus1").
 const APPLICATION_ID: i32 = 0x7475_7331;
@@ -28,25 +33,37 @@ const READERS: usize = 8;
 
 pub(crate) struct Database {
     path: PathBuf,
+    opened: Opened,
     busy_timeout: Duration,
     queue: mpsc::Sender<Box<dyn Job>>,
     readers: Mutex<Vec<Connection>>,
 }
 
 impl Database {
-    /// Opens the database, which is made if it is missing. `synced` says whether a commit waits for the disk.
-    pub(crate) fn open(path: &Path, synced: bool, busy_timeout: Duration) -> Result<Arc<Self>, OpenError> {
+    /// Opens the database, which is made if it is missing: then `strangers` are the files that are there
+    /// already. `synced` says whether a commit waits for the disk.
+    pub(crate) fn open<I: Iterator<Item = UploadId>>(
+        path: &Path,
+        synced: bool,
+        busy_timeout: Duration,
+        strangers: impl FnOnce() -> io::Result<I>,
+    ) -> Result<Arc<Self>, OpenError> {
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(busy_timeout)?;
-        migrate(&mut connection, path)?;
+        migrate(&mut connection, path, strangers)?;
         let journal: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if journal != "wal" {
             return Err(OpenError::NoWal(path.to_owned()));
         }
         connection.pragma_update(None, "synchronous", if synced { "FULL" } else { "NORMAL" })?;
+        // Reading opens the log, too.
+        connection.query_row("SELECT count(*) FROM removed", [], |_| Ok(()))?;
+        let opened = Opened::now(path)?;
         let (queue, jobs) = mpsc::channel();
-        thread::Builder::new().name("tus-sqlite".into()).spawn(move || write_all(&mut connection, &jobs))?;
-        Ok(Arc::new(Self { path: path.to_owned(), busy_timeout, queue, readers: Mutex::default() }))
+        let still = opened.clone();
+        let writer = thread::Builder::new().name("tus-sqlite".into());
+        writer.spawn(move || write_all(&mut connection, &jobs, &still))?;
+        Ok(Arc::new(Self { path: path.to_owned(), opened, busy_timeout, queue, readers: Mutex::default() }))
     }
 
     /// Runs `operation` on the writing thread. It is durable when this returns.
@@ -90,7 +107,11 @@ impl Database {
         let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => self.reader().map_err(sql_error)?,
+            None => {
+                let connection = self.reader().map_err(sql_error)?;
+                self.opened.check()?;
+                connection
+            }
         };
         let result = operation(&connection);
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,9 +136,47 @@ impl fmt::Debug for Database {
     }
 }
 
+/// The files that a database consists of, as they were opened. A commit to one that has lost its name would
+/// be gone with the process.
+#[derive(Clone)]
+struct Opened(Vec<(PathBuf, Identity)>);
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+impl Opened {
+    fn now(path: &Path) -> io::Result<Self> {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let files = [path.to_owned(), log.into()];
+        Ok(Self(files.into_iter().map(|file| identity(&file).map(|id| (file, id))).collect::<Result<_, _>>()?))
+    }
+
+    fn check(&self) -> Result<(), StorageError> {
+        match self.0.iter().find(|(file, opened)| identity(file).ok() != Some(*opened)) {
+            None => Ok(()),
+            Some((file, _)) => {
+                let reason = format!(
+                    "{} was moved, deleted or replaced under the running server: put it back, or start again",
+                    file.display()
+                );
+                Err(StorageError::new(Failure::Internal, reason))
+            }
+        }
+    }
+}
+
+fn identity(file: &Path) -> io::Result<Identity> {
+    fs::symlink_metadata(file).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
 /// Brings the schema up to date. Migrations only add, and run under the write lock, so that processes
 /// that start together don't run them twice.
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+fn migrate<I: Iterator<Item = UploadId>>(
+    connection: &mut Connection,
+    path: &Path,
+    strangers: impl FnOnce() -> io::Result<I>,
+) -> Result<(), OpenError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: usize = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let application: i32 = transaction.query_row("PRAGMA application_id", [], |row| row.get(0))?;
@@ -135,6 +194,11 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     }
     for migration in pending {
         transaction.execute_batch(migration)?;
+    }
+    if version == 0 {
+        for id in strangers().map_err(|error| OpenError::Directory(path.to_owned(), error))? {
+            row::note_stray(&transaction, &id, None)?;
+        }
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", MIGRATIONS.len())?;
@@ -179,10 +243,12 @@ where
 }
 
 /// Runs until the queue is closed.
-fn write_all(connection: &mut Connection, jobs: &mpsc::Receiver<Box<dyn Job>>) {
+fn write_all(connection: &mut Connection, jobs: &mpsc::Receiver<Box<dyn Job>>, opened: &Opened) {
     while let Ok(first) = jobs.recv() {
         let mut group: Vec<_> = std::iter::once(first).chain(jobs.try_iter().take(GROUP - 1)).collect();
-        let committed = commit(connection, &mut group);
+        // A panic is a defect, and still not a reason to take no more uploads.
+        let committed = catch_unwind(AssertUnwindSafe(|| opened.check().and_then(|()| commit(connection, &mut group))))
+            .unwrap_or_else(|_| Err(StorageError::new(Failure::Internal, "a change of the database panicked")));
         let failed = committed.err().map(|error| (error.failure(), error.to_string()));
         for job in group {
             job.reply(match &failed {

@@ -22,7 +22,7 @@ pub(crate) struct Files {
 impl Files {
     /// Opens the directory, which is made if it is missing.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(path)?;
+        make_directory(path)?;
         let path = path.canonicalize()?;
         let directory = rustix::fs::open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self { directory, path })
@@ -34,6 +34,13 @@ impl Files {
 
     pub(crate) fn is_empty(&self) -> io::Result<bool> {
         Ok(std::fs::read_dir(&self.path)?.next().is_none())
+    }
+
+    /// The ids by which the files are named, in no order. What no upload can be named is passed over.
+    pub(crate) fn ids(&self) -> io::Result<impl Iterator<Item = UploadId>> {
+        let entries = std::fs::read_dir(&self.path)?.filter_map(Result::ok);
+        let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+        Ok(files.filter_map(|file| file.file_name().to_str()?.parse().ok()))
     }
 
     /// Opens a file for writing, which is made if it is missing.
@@ -75,6 +82,22 @@ impl Files {
     fn at(&self, id: &UploadId, flags: OFlags) -> io::Result<File> {
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
         Ok(openat(&self.directory, id.as_str(), flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode)?.into())
+    }
+}
+
+/// Makes a directory that is missing, those above it included. Its name outlives a power cut, also where it was
+/// made by a process that did not come to that any more.
+fn make_directory(path: &Path) -> io::Result<()> {
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.is_dir() {
+        // One that may not be read was not made here.
+        let _ = File::open(above).and_then(|above| above.sync_all());
+        return Ok(());
+    }
+    make_directory(above)?;
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(above)?.sync_all(),
     }
 }
 

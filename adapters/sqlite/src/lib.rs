@@ -19,6 +19,7 @@ mod files;
 mod open;
 mod row;
 mod storage;
+mod strays;
 #[cfg(test)]
 mod tests;
 mod writer;

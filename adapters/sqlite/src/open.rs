@@ -3,6 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -57,13 +58,13 @@ impl Options {
         let files = Files::open(&directory.join("uploads")).map_err(failed)?;
         let path = directory.join("uploads.db");
         if !path.exists() && !files.is_empty().map_err(failed)? {
-            tracing::warn!(path = %path.display(), "the database is missing; files that are in uploads/ belong to no upload now");
+            tracing::warn!(path = %path.display(), "the database is missing; files that are in uploads/ belong to no upload now, and are left alone");
         }
-        let database = Database::open(&path, self.durability == Durability::Synced, self.busy_timeout)?;
+        let database = Database::open(&path, self.durability == Durability::Synced, self.busy_timeout, || files.ids())?;
         if files.is_empty().map_err(failed)? && database.read(row::claims_bytes)? {
             return Err(OpenError::FilesMissing(directory.join("uploads")));
         }
-        let sqlite = Sqlite::over(Inner { database, files, durability: self.durability });
+        let sqlite = Sqlite::over(Inner { database, files, durability: self.durability, tidied: Mutex::default() });
         if let Err(error) = sqlite.clean_all() {
             tracing::warn!(%error, "files of removed uploads could not be deleted");
         }

@@ -9,7 +9,8 @@ use tus_service::{Failure, Final, Kind, Metadata, State, StorageError, Upload, U
 use crate::database::sql_error;
 
 /// The changes of the schema, each made once and never changed afterwards: `user_version` counts them.
-pub(crate) const MIGRATIONS: &[&str] = &["
+pub(crate) const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE uploads (
         id TEXT NOT NULL PRIMARY KEY,
         kind INTEGER NOT NULL,           -- 0 single, 1 partial, 2 final
@@ -28,7 +29,15 @@ pub(crate) const MIGRATIONS: &[&str] = &["
     CREATE INDEX uploads_expires ON uploads (expires) WHERE expires IS NOT NULL;
     -- Uploads without a row whose file may still be there.
     CREATE TABLE removed (id TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    -- Files that belong to no upload.
+    CREATE TABLE strays (
+        id TEXT NOT NULL PRIMARY KEY,
+        seen INTEGER                     -- milliseconds since 1970; NULL where it was there before the database
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 const COLUMNS: &str =
     "id, kind, upload_offset, length, max_size, metadata, concat, partials, created, expires, finished";
@@ -73,7 +82,8 @@ pub(crate) fn insert(connection: &Connection, upload: &Upload) -> Result<(), Sto
     if inserted == 0 {
         return Err(Failure::Exists.into());
     }
-    forget_removed(connection, &upload.id)
+    forget_removed(connection, &upload.id)?;
+    execute(connection, "DELETE FROM strays WHERE id = ?1", &[&upload.id.as_str()]).map(drop)
 }
 
 /// Makes `new` the record if offset and length are still those of `old`.
@@ -144,6 +154,31 @@ pub(crate) fn forget_removed(connection: &Connection, id: &UploadId) -> Result<(
 
 pub(crate) fn removed(connection: &Connection) -> Result<Vec<UploadId>, StorageError> {
     ids(connection, "SELECT id FROM removed", &[])
+}
+
+/// Whether a file of that name belongs to an upload, or to one that is being removed.
+pub(crate) fn is_known(connection: &Connection, id: &UploadId) -> Result<bool, StorageError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM uploads WHERE id = ?1) OR EXISTS (SELECT 1 FROM removed WHERE id = ?1)";
+    let mut statement = connection.prepare_cached(sql).map_err(sql_error)?;
+    statement.query_row([id.as_str()], |row| row.get(0)).map_err(sql_error)
+}
+
+/// Notes that a file belongs to no upload, and when that was seen. Whether that is news.
+pub(crate) fn note_stray(
+    connection: &Connection,
+    id: &UploadId,
+    seen: Option<SystemTime>,
+) -> Result<bool, StorageError> {
+    let sql = "INSERT OR IGNORE INTO strays (id, seen) VALUES (?1, ?2)";
+    execute(connection, sql, &[&id.as_str(), &seen.map(milliseconds)]).map(|noted| noted > 0)
+}
+
+/// Gives up files that were seen by then and still belong to no upload.
+pub(crate) fn give_up_strays(connection: &Connection, seen_by: SystemTime) -> Result<(), StorageError> {
+    let sql = "INSERT OR IGNORE INTO removed SELECT id FROM strays
+         WHERE seen <= ?1 AND id NOT IN (SELECT id FROM uploads)";
+    execute(connection, sql, &[&milliseconds(seen_by)])?;
+    execute(connection, "DELETE FROM strays WHERE seen <= ?1", &[&milliseconds(seen_by)]).map(drop)
 }
 
 pub(crate) fn list(

@@ -5,8 +5,8 @@ use std::{
     io,
     ops::Range,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
+    sync::{Arc, Mutex},
+    time::{Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use crate::{
     Durability, OpenError, Options,
     database::Database,
     files::{self, Files, blocking},
-    row,
+    row, strays,
     writer::FileWriter,
 };
 
@@ -30,6 +30,8 @@ pub(crate) struct Inner {
     pub(crate) database: Arc<Database>,
     pub(crate) files: Files,
     pub(crate) durability: Durability,
+    /// When files that belong to no upload were looked for.
+    pub(crate) tidied: Mutex<Option<Instant>>,
 }
 
 /// The most bytes that are read at once.
@@ -94,10 +96,7 @@ impl Sqlite {
 
     /// Deletes files of uploads that are removed, where that was not done in time.
     pub(crate) fn clean_all(&self) -> Result<(), StorageError> {
-        for id in self.0.database.read(row::removed)? {
-            self.0.clean(id);
-        }
-        Ok(())
+        self.0.clean_all()
     }
 
     #[cfg(test)]
@@ -198,6 +197,10 @@ impl Storage for Sqlite {
         blocking(move || inner.database.read(|connection| row::list(connection, state, after.as_ref(), limit))).await
     }
 
+    async fn tidy(&self) -> Result<(), StorageError> {
+        strays::tidy(&self.0).await
+    }
+
     async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<UploadId>, StorageError> {
         let inner = self.0.clone();
         blocking(move || inner.database.read(|connection| row::expired(connection, now, limit))).await
@@ -246,10 +249,18 @@ impl Inner {
         if self.durability == Durability::Synced { Ok(self.files.sync()?) } else { Ok(()) }
     }
 
+    /// Deletes the files of uploads that are removed. It goes on although nobody waits for it.
+    pub(crate) fn clean_all(self: &Arc<Self>) -> Result<(), StorageError> {
+        for id in self.database.read(row::removed)? {
+            self.clean(id);
+        }
+        Ok(())
+    }
+
     /// Deletes the file of an upload that is removed. It goes on although nobody waits for it.
     ///
     /// The open file is handed back: closing it is what gives the space back, and may take long.
-    fn clean(self: &Arc<Self>, id: UploadId) -> oneshot::Receiver<Option<File>> {
+    pub(crate) fn clean(self: &Arc<Self>, id: UploadId) -> oneshot::Receiver<Option<File>> {
         let (done, cleaned) = oneshot::channel();
         let inner = self.clone();
         // On the thread that writes, so that no upload of the same id is created meanwhile.

@@ -1,0 +1,61 @@
+//! A foreign hand at the database while it is in use.
+
+use super::*;
+
+const DATABASE: [&str; 2] = ["uploads.db", "uploads.db-wal"];
+
+#[tokio::test]
+async fn a_database_that_was_moved_away_takes_no_changes_until_it_is_back() {
+    for name in DATABASE {
+        let directory = directory();
+        let sqlite = Sqlite::open(&directory).unwrap();
+        let upload = stored(&sqlite, "a", Some(11), b"hello ").await;
+        let (file, away) = (directory.path().join(name), directory.path().join("away"));
+        fs::rename(&file, &away).unwrap();
+        let error = appended(&sqlite, &upload, b"world").await.unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("moved, deleted or replaced"), "{error}");
+        fs::copy(&away, &file).unwrap();
+        assert_eq!(failure(appended(&sqlite, &upload, b"world").await), Failure::Internal, "a copy is not the file");
+        fs::rename(&away, &file).unwrap();
+        let upload = appended(&sqlite, &upload, b"world").await.unwrap();
+        drop(sqlite);
+        let sqlite = Sqlite::open(&directory).unwrap();
+        assert_eq!(sqlite.load(&upload.id).await.unwrap(), Some(upload.clone()));
+        assert_eq!(content(&sqlite, &upload).await, "hello world");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_overwritten_is_an_error_and_no_byte_is_lost() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let upload = stored(&sqlite, "a", Some(11), b"hello ").await;
+    let file = directory.path().join("uploads.db");
+    let log = directory.path().join("uploads.db-wal");
+    // What the database knows is in its file, and not in the log.
+    Connection::open(&file).unwrap().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let (good, good_log) = (fs::read(&file).unwrap(), fs::read(&log).unwrap());
+    fs::write(&file, vec![0x5a; good.len()]).unwrap();
+    // Another process makes the connections forget what they have read.
+    fs::write(&log, b"").unwrap();
+    let outcome = appended(&sqlite, &upload, b"world").await;
+    fs::write(&file, &good).unwrap();
+    fs::write(&log, &good_log).unwrap();
+    drop(sqlite);
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let kept = sqlite.load(&upload.id).await.unwrap().unwrap();
+    assert!(kept.offset >= upload.offset, "{outcome:?}");
+    assert!(content(&sqlite, &kept).await.starts_with(b"hello "));
+    let kept = if kept.offset == 6 { appended(&sqlite, &kept, b"world").await.unwrap() } else { kept };
+    assert_eq!(content(&sqlite, &kept).await, "hello world");
+}
+
+#[tokio::test]
+async fn a_change_that_panics_is_an_error_and_the_next_one_is_made() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let panicked = sqlite.database().write(|_| -> Result<(), StorageError> { panic!("as a test wants it") }).await;
+    assert_eq!(failure(panicked), Failure::Internal);
+    let upload = stored(&sqlite, "a", Some(5), b"hello").await;
+    assert_eq!(content(&sqlite, &upload).await, "hello");
+}

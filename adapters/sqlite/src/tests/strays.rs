@@ -1,0 +1,91 @@
+//! Files that belong to no upload.
+
+use super::*;
+
+/// Looks for strays, as after a start, and waits until what it queued is done.
+async fn tidied(directory: &TempDir) -> Sqlite {
+    let sqlite = Sqlite::open(directory).unwrap();
+    sqlite.tidy().await.unwrap();
+    sqlite.database().write(|_| Ok(())).await.unwrap();
+    sqlite
+}
+
+/// Makes it a day later for the strays that were seen.
+async fn a_day_passes(sqlite: &Sqlite) {
+    let past = |connection: &Connection| {
+        connection
+            .execute("UPDATE strays SET seen = seen - 24 * 60 * 60 * 1000", [])
+            .map_err(crate::database::sql_error)
+    };
+    sqlite.database().write(past).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stray_is_kept_for_a_day() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let kept = stored(&sqlite, "kept", Some(5), b"hell").await;
+    let stray = sqlite.path(&id("stray"));
+    fs::write(&stray, "nobody's").unwrap();
+    drop(sqlite);
+    let sqlite = tidied(&directory).await;
+    assert!(stray.exists(), "it was only noted");
+    drop(sqlite);
+    let sqlite = tidied(&directory).await;
+    assert!(stray.exists(), "the day is not over");
+    a_day_passes(&sqlite).await;
+    drop(sqlite);
+    let sqlite = tidied(&directory).await;
+    assert!(!stray.exists());
+    assert_eq!(content(&sqlite, &kept).await, "hell");
+}
+
+#[tokio::test]
+async fn a_stray_whose_upload_comes_back_is_kept() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let file = sqlite.path(&id("back"));
+    fs::write(&file, "").unwrap();
+    drop(sqlite);
+    let sqlite = tidied(&directory).await;
+    a_day_passes(&sqlite).await;
+    fs::remove_file(&file).unwrap();
+    let back = stored(&sqlite, "back", Some(5), b"hello").await;
+    drop(sqlite);
+    let sqlite = tidied(&directory).await;
+    assert_eq!(content(&sqlite, &back).await, "hello");
+}
+
+#[tokio::test]
+async fn what_was_there_before_the_database_is_left_alone() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let orphan = stored(&sqlite, "orphan", Some(11), b"precious").await;
+    let path = sqlite.path(&orphan.id);
+    drop(sqlite);
+    for name in ["uploads.db", "uploads.db-wal", "uploads.db-shm"] {
+        let _ = fs::remove_file(directory.path().join(name));
+    }
+    for _ in 0..2 {
+        let sqlite = tidied(&directory).await;
+        a_day_passes(&sqlite).await;
+    }
+    assert_eq!(fs::read(path).unwrap(), b"precious");
+}
+
+#[tokio::test]
+async fn what_cannot_be_an_upload_is_left_alone() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let uploads = directory.path().join("uploads");
+    fs::create_dir(uploads.join("lost+found")).unwrap();
+    fs::create_dir(uploads.join("folder")).unwrap();
+    fs::write(uploads.join("not an id"), "").unwrap();
+    symlink("/etc/passwd", uploads.join("link")).unwrap();
+    drop(sqlite);
+    let sqlite = tidied(&directory).await;
+    a_day_passes(&sqlite).await;
+    drop(sqlite);
+    tidied(&directory).await;
+    assert_eq!(fs::read_dir(uploads).unwrap().count(), 4);
+}
