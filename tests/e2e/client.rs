@@ -37,6 +37,11 @@ impl Connection {
         Self { client: stream.local_addr().unwrap(), server: address, stream: BufReader::new(stream) }
     }
 
+    /// The port by which the server knows it.
+    pub(crate) fn port(&self) -> u16 {
+        self.client.port()
+    }
+
     /// Sends a request with its body and reads the response. `Host`, `Tus-Resumable` and
     /// `Content-Length` are added where they are missing.
     pub(crate) fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {

@@ -192,6 +192,9 @@ pub(crate) fn id(path: &str) -> UploadId {
     path.rsplit('/').next().unwrap().parse().unwrap()
 }
 
+/// The program that is a server in a process of its own.
+pub(crate) const SERVER: &str = env!("CARGO_BIN_EXE_server");
+
 /// A server in a process of its own.
 pub(crate) struct Process {
     child: Child,
@@ -201,14 +204,14 @@ pub(crate) struct Process {
 
 impl Process {
     fn start(framework: Framework, store: Store, directory: &Path, variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_server"))
-            .args([framework.to_string(), store.to_string()])
-            .arg(directory)
-            .envs(variables.iter().copied())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(SERVER);
+        command.args([framework.to_string(), store.to_string()]).arg(directory).envs(variables.iter().copied());
+        Self::run(command)
+    }
+
+    /// Starts a command that runs a server, and waits until it listens.
+    pub(crate) fn run(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
@@ -224,6 +227,16 @@ impl Process {
 
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(self.address)
+    }
+
+    /// Ends it in order, and waits until it has.
+    pub(crate) fn stop(mut self) {
+        drop(self.child.stdin.take());
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL: it gets no chance to tidy up.

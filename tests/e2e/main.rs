@@ -23,6 +23,7 @@ mod large;
 mod many;
 mod mount;
 mod others;
+mod power;
 mod shutdown;
 mod specification;
 mod takeover;
