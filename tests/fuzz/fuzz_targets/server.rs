@@ -1,0 +1,192 @@
+//! Whatever clients do one after the other, whatever fails meanwhile: an upload is an append-only register, and what
+//! was acknowledged stays. (The crate's own documentation has the list; it is checked at each step.)
+
+#![no_main]
+
+use std::time::Duration;
+
+use arbitrary::Arbitrary;
+use fuzz::{MOUNT, Sent, World};
+use http::{HeaderMap, HeaderValue, Request, Response, header::HeaderName};
+use libfuzzer_sys::fuzz_target;
+use tus_core::{Algorithm, Checksum, Config, Download, Extension, Failure, UploadId, server::{End, Interruption}};
+
+#[derive(Debug, Arbitrary)]
+struct Run<'a> {
+    without: Option<u8>,
+    max_size: Option<u8>,
+    expires: bool,
+    acts: Vec<(Act<'a>, Trouble)>,
+}
+
+#[derive(Debug, Arbitrary)]
+enum Act<'a> {
+    Create { length: Option<u8>, deferred: bool, partial: bool, body: Option<Body<'a>> },
+    Join { parts: Vec<u8> },
+    Append { upload: u8, offset: Option<i8>, length: Option<u8>, body: Body<'a> },
+    Inspect { upload: u8 },
+    Fetch { upload: u8, range: Option<(u8, u8)> },
+    Delete { upload: u8 },
+    /// Seconds, backwards as well.
+    Wait(i16),
+    /// Another server starts.
+    Restart,
+}
+
+#[derive(Debug, Arbitrary)]
+struct Body<'a> {
+    bytes: &'a [u8],
+    piece: u8,
+    sized: bool,
+    checksum: Option<Sum>,
+    end: Ending,
+}
+
+#[derive(Debug, Arbitrary)]
+struct Sum {
+    algorithm: u8,
+    right: bool,
+    trails: bool,
+}
+
+#[derive(Debug, Arbitrary)]
+enum Ending {
+    Complete,
+    Disconnected,
+    TimedOut,
+    Superseded,
+    ShuttingDown,
+    Full { stored: u8 },
+}
+
+#[derive(Debug, Arbitrary)]
+struct Trouble {
+    failure: Option<(u8, u8)>,
+    rejects: Option<u8>,
+    checkpoints: bool,
+}
+
+const FAILURES: [Failure; 6] =
+    [Failure::Conflict, Failure::NotFound, Failure::Exists, Failure::Busy, Failure::Full, Failure::Internal];
+
+const ALGORITHMS: [Algorithm; 5] =
+    [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512, Algorithm::Md5, Algorithm::Crc32];
+
+fuzz_target!(|run: Run| {
+    let mut config = Config::default().download(Download::attachment());
+    if let Some(without) = run.without {
+        config = config.without(Extension::ALL[usize::from(without) % Extension::ALL.len()]);
+    }
+    if let Some(bytes) = run.max_size {
+        config = config.max_size(bytes.into());
+    }
+    if run.expires {
+        config = config.expire_after(Duration::from_secs(600));
+    }
+    let mut world = World::new(config);
+    let mut ids: Vec<UploadId> = Vec::new();
+    for (act, trouble) in run.acts.into_iter().take(40) {
+        perform(&mut world, &ids, act, trouble);
+        ids.extend(world.uploads.keys().filter(|id| !ids.contains(id)).cloned().collect::<Vec<_>>());
+    }
+});
+
+fn perform(world: &mut World, ids: &[UploadId], act: Act<'_>, trouble: Trouble) {
+    let mut sent = Sent {
+        checkpoints: trouble.checkpoints,
+        rejects: trouble.rejects.map(|question| question % 4),
+        failure: trouble.failure.map(|(step, which)| (step % 12, FAILURES[usize::from(which) % FAILURES.len()])),
+        ..Sent::default()
+    };
+    let pick = |number: u8| ids.get(usize::from(number) % ids.len().max(1)).cloned();
+    let url = |number: u8| pick(number).map_or(format!("{MOUNT}/none"), |id| format!("{MOUNT}/{id}"));
+    let request = Request::builder().header("tus-resumable", "1.0.0");
+    match act {
+        Act::Create { length, deferred, partial, body } => {
+            let mut request = request.method("POST").uri(MOUNT);
+            if let Some(length) = length {
+                request = request.header("upload-length", u64::from(length));
+            }
+            if deferred {
+                request = request.header("upload-defer-length", "1");
+            }
+            if partial {
+                request = request.header("upload-concat", "partial");
+            }
+            send(world, request, body, sent);
+        }
+        Act::Join { parts } => {
+            let parts: Vec<_> = parts.into_iter().take(6).map(url).collect();
+            let request = request.method("POST").uri(MOUNT).header("upload-concat", format!("final;{}", parts.join(" ")));
+            send(world, request, None, sent);
+        }
+        Act::Append { upload, offset, length, body } => {
+            let stands_at = pick(upload).and_then(|id| Some(world.uploads.get(&id)?.0.offset)).unwrap_or(0);
+            let at = stands_at.saturating_add_signed(offset.unwrap_or(0).into());
+            let mut request = request.method("PATCH").uri(url(upload)).header("upload-offset", at);
+            if let Some(length) = length {
+                request = request.header("upload-length", u64::from(length));
+            }
+            let response = send(world, request, Some(body), sent);
+            assert!(at == stands_at || !response.status().is_success(), "bytes were taken at a wrong offset");
+        }
+        Act::Inspect { upload } => drop(send(world, request.method("HEAD").uri(url(upload)), None, sent)),
+        Act::Fetch { upload, range } => {
+            let mut request = request.method("GET").uri(url(upload));
+            if let Some((first, last)) = range {
+                request = request.header("range", format!("bytes={first}-{last}"));
+            }
+            send(world, request, None, sent);
+        }
+        Act::Delete { upload } => {
+            let response = send(world, request.method("DELETE").uri(url(upload)), None, sent);
+            let is_there = pick(upload).is_some_and(|id| world.uploads.contains_key(&id));
+            assert!(!(response.status() == 204 && is_there), "it was said to be deleted");
+        }
+        Act::Wait(seconds) => {
+            let by = Duration::from_secs(seconds.unsigned_abs().into());
+            world.now = if seconds < 0 { world.now - by } else { world.now + by };
+        }
+        Act::Restart => {
+            for id in ids {
+                world.resume(id, Sent { failure: sent.failure.take(), ..Sent::default() });
+            }
+        }
+    }
+}
+
+fn send(world: &mut World, request: http::request::Builder, body: Option<Body<'_>>, mut sent: Sent) -> Response<bytes::Bytes> {
+    let mut head = request.body(()).unwrap().into_parts().0;
+    if let Some(body) = body {
+        let bytes = &body.bytes[..body.bytes.len().min(400)];
+        sent.pieces = bytes.chunks(usize::from(body.piece).max(1)).map(<[u8]>::to_vec).collect();
+        head.headers.insert("content-type", HeaderValue::from_static("application/offset+octet-stream"));
+        if body.sized {
+            head.headers.insert("content-length", bytes.len().into());
+        }
+        let mut trailers = None;
+        if let Some(sum) = body.checksum {
+            let algorithm = ALGORITHMS[usize::from(sum.algorithm) % ALGORITHMS.len()];
+            let of: &[u8] = if sum.right { bytes } else { b"something else" };
+            let (name, value) = (HeaderName::from_static("upload-checksum"), Checksum::of(algorithm, of).to_header());
+            if sum.trails {
+                head.headers.insert("trailer", HeaderValue::from_static("Upload-Checksum"));
+                trailers = Some(HeaderMap::from_iter([(name, value)]));
+            } else {
+                head.headers.insert(name, value);
+            }
+        }
+        sent.end = Some(match body.end {
+            Ending::Complete => End::Complete(trailers),
+            Ending::Disconnected => End::Interrupted(Interruption::Disconnected),
+            Ending::TimedOut => End::Interrupted(Interruption::TimedOut),
+            Ending::Superseded => End::Interrupted(Interruption::Superseded),
+            Ending::ShuttingDown => End::Interrupted(Interruption::ShuttingDown),
+            Ending::Full { stored } => End::Interrupted(Interruption::Failed {
+                failure: Failure::Full,
+                stored: u64::from(stored).min(bytes.len() as u64),
+            }),
+        });
+    }
+    world.exchange(&head, sent)
+}

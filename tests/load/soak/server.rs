@@ -1,0 +1,126 @@
+//! The server: this program once more, in a process that can be killed and looked at.
+
+use std::{
+    error::Error,
+    fs, io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use tests::{Framework, Store};
+use tokio::sync::oneshot;
+use tus_service::{Config, Tus};
+
+/// What is not gone on with expires after this.
+pub(crate) const EXPIRES: Duration = Duration::from_secs(120);
+
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    directory: PathBuf,
+    framework: Framework,
+    store: Store,
+}
+
+/// What the server uses. Sizes are in bytes.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    /// Resident memory.
+    pub(crate) memory: u64,
+    pub(crate) descriptors: u64,
+    pub(crate) threads: u64,
+    /// Files of uploads, and the bytes in them.
+    pub(crate) files: u64,
+    pub(crate) file_bytes: u64,
+    /// `uploads.db` and `uploads.db-wal`.
+    pub(crate) database: u64,
+    pub(crate) log: u64,
+}
+
+/// Serves for ever.
+pub(crate) fn serve(
+    framework: Framework,
+    store: Store,
+    directory: &Path,
+    address: SocketAddr,
+) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let config = Config::default().expire_after(EXPIRES);
+        let builder = Tus::builder_shared(store.open(directory)?).config(config);
+        let tus = builder.sweep_interval(Duration::from_secs(5)).build();
+        let (_stop, stopped) = oneshot::channel();
+        Ok(tests::serve(framework, TcpListener::bind(address)?, tus, stopped).await?)
+    })
+}
+
+impl Server {
+    pub(crate) fn start(framework: Framework, store: Store, directory: &Path) -> Result<Self, Box<dyn Error>> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let child = spawn(framework, store, directory, address)?;
+        Ok(Self { child, address, directory: directory.to_owned(), framework, store })
+    }
+
+    /// SIGKILL, and another one in its place.
+    pub(crate) fn kill_and_start(&mut self) -> Result<(), Box<dyn Error>> {
+        self.child.kill()?;
+        self.child.wait()?;
+        self.child = spawn(self.framework, self.store, &self.directory, self.address)?;
+        Ok(())
+    }
+
+    pub(crate) fn usage(&self) -> io::Result<Usage> {
+        let process = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let status = fs::read_to_string(process.join("status"))?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        let (mut files, mut file_bytes) = (0, 0);
+        for file in fs::read_dir(self.directory.join("uploads"))? {
+            // One may be gone by now.
+            if let Ok(metadata) = file.and_then(|file| file.metadata()) {
+                files += 1;
+                file_bytes += metadata.len();
+            }
+        }
+        let size = |name: &str| fs::metadata(self.directory.join(name)).map_or(0, |metadata| metadata.len());
+        Ok(Usage {
+            memory: field("VmRSS:") * 1024,
+            descriptors: fs::read_dir(process.join("fd"))?.count() as u64,
+            threads: field("Threads:"),
+            files,
+            file_bytes,
+            database: size("uploads.db"),
+            log: size("uploads.db-wal"),
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(framework: Framework, store: Store, directory: &Path, address: SocketAddr) -> Result<Child, Box<dyn Error>> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["--framework", &framework.to_string(), "--store", &store.to_string(), "--serve"])
+        .arg(directory)
+        .arg(address.to_string())
+        .stdin(Stdio::null())
+        .spawn()?;
+    loop {
+        if TcpStream::connect(address).is_ok() {
+            return Ok(child);
+        }
+        if let Some(status) = child.try_wait()? {
+            return Err(format!("the server ended: {status}").into());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
