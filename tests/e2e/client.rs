@@ -30,11 +30,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Connection {
     pub(crate) fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::try_open(address).unwrap()
+    }
+
+    /// Connects to a server that may be gone.
+    pub(crate) fn try_open(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { client: stream.local_addr().unwrap(), server: address, stream: BufReader::new(stream) }
+        Ok(Self { client: stream.local_addr()?, server: address, stream: BufReader::new(stream) })
     }
 
     /// The port by which the server knows it.
@@ -44,7 +49,19 @@ impl Connection {
 
     /// Sends a request with its body and reads the response. `Host`, `Tus-Resumable` and
     /// `Content-Length` are added where they are missing.
+    #[track_caller]
     pub(crate) fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+        self.try_request(method, path, headers, body).expect("a response")
+    }
+
+    /// The same, where the server may be gone before it answers.
+    pub(crate) fn try_request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<Response> {
         let length = body.len().to_string();
         let mut headers = headers.to_vec();
         let framed = headers.iter().any(|(name, _)| {
@@ -53,23 +70,14 @@ impl Connection {
         if !framed {
             headers.push(("Content-Length", &length));
         }
-        self.head(method, path, &headers);
-        self.send(body);
-        self.response(method)
+        // Where it does not take all of it, it may have answered.
+        let _ = self.try_send(&head(method, path, &headers)).and_then(|()| self.try_send(body));
+        self.try_response(method)
     }
 
     /// Sends the head of a request.
     pub(crate) fn head(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) {
-        let mut head = format!("{method} {path} HTTP/1.1\r\n");
-        let mut push = |name: &str, value: &str| head.push_str(&format!("{name}: {value}\r\n"));
-        for (name, value) in [("Host", "tus.example.org"), ("Tus-Resumable", "1.0.0")] {
-            if !headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
-                push(name, value);
-            }
-        }
-        headers.iter().for_each(|(name, value)| push(name, value));
-        head.push_str("\r\n");
-        self.send(head.as_bytes());
+        self.send(&head(method, path, headers));
     }
 
     /// Sends bytes as they are.
@@ -216,6 +224,20 @@ impl Connection {
         assert_eq!(response.status, 200, "{response:?}");
         response.offset()
     }
+}
+
+/// The head of a request.
+pub(crate) fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    let mut head = format!("{method} {path} HTTP/1.1\r\n");
+    let mut push = |name: &str, value: &str| head.push_str(&format!("{name}: {value}\r\n"));
+    for (name, value) in [("Host", "tus.example.org"), ("Tus-Resumable", "1.0.0")] {
+        if !headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
+            push(name, value);
+        }
+    }
+    headers.iter().for_each(|(name, value)| push(name, value));
+    head.push_str("\r\n");
+    head.into_bytes()
 }
 
 /// The media type of bytes to append.

@@ -16,9 +16,11 @@ mod faulty;
 mod full;
 mod gone;
 mod harness;
+mod history;
 mod hooks;
 mod http2;
 mod killed;
+mod kills;
 mod large;
 mod many;
 mod mount;
@@ -58,6 +60,8 @@ harness::on_every_server! {
     takeover::a_storm_of_clients_brings_an_upload_to_its_end,
 
     many::uploads_at_once_do_not_mix,
+
+    history::an_upload_is_an_append_only_register,
 
     large::a_gibibyte_passes_through_little_memory,
 

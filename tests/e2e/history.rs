@@ -1,0 +1,220 @@
+//! Many clients at one upload: what each of them saw fits an append-only register, on which every operation takes
+//! place at one moment between its beginning and its end (it is linearizable).
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use crate::{
+    client::{Connection, OCTETS, Response},
+    harness::{Server, Started},
+};
+
+/// Histories that are recorded and checked, unless `TUS_TEST_HISTORIES` says how many.
+const HISTORIES: u64 = 2;
+
+const CLIENTS: u8 = 5;
+
+/// Operations of each client.
+const OPERATIONS: u8 = 12;
+
+/// More than all of them could add.
+const LENGTH: u64 = 1 << 30;
+
+pub(crate) fn an_upload_is_an_append_only_register(server: Server) {
+    let histories = std::env::var("TUS_TEST_HISTORIES").map_or(HISTORIES, |histories| histories.parse().unwrap());
+    let started = server.start();
+    for seed in 0..histories {
+        let history = record(&started, seed);
+        assert!(fits(&history), "{history:#?}");
+    }
+}
+
+/// An operation, and when it began and ended, by a clock that counts.
+#[derive(Debug, Clone)]
+struct Operation {
+    began: u64,
+    /// `None` where the client did not wait for an answer.
+    ended: Option<u64>,
+    what: What,
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    /// It was said to stand there.
+    Inspect(u64),
+    /// Bytes were added at an offset, as the content shows.
+    Append(u64, u64),
+    /// It was said not to stand there.
+    Refused(u64),
+}
+
+/// Whether there is an order in which each operation takes place between its beginning and its end, and which gives
+/// each of them the answer that it got.
+fn fits(history: &[Operation]) -> bool {
+    assert!(history.len() <= 128);
+    let all = (0..history.len()).fold(0u128, |all, operation| all | 1 << operation);
+    let mut seen = HashSet::new();
+    // What has taken place, and where the register then stands.
+    let mut open = vec![(0u128, 0u64)];
+    while let Some((done, offset)) = open.pop() {
+        // What has no answer need not have taken place: it added nothing, or the content would show it.
+        if done == all {
+            return true;
+        }
+        let left = || (0..history.len()).filter(|operation| done & 1 << operation == 0);
+        let first_end = left().filter_map(|operation| history[operation].ended).min().unwrap_or(u64::MAX);
+        for next in left().filter(|operation| history[*operation].began <= first_end) {
+            let after = match history[next].what {
+                What::Inspect(told) if told == offset => offset,
+                What::Append(at, bytes) if at == offset => offset + bytes,
+                What::Refused(at) if at != offset => offset,
+                _ => continue,
+            };
+            if seen.insert((done | 1 << next, after)) {
+                open.push((done | 1 << next, after));
+            }
+        }
+    }
+    false
+}
+
+/// A request, and what its client saw of it.
+struct Seen {
+    began: u64,
+    ended: Option<u64>,
+    request: Request,
+    response: Option<Response>,
+}
+
+enum Request {
+    Inspect,
+    /// So many bytes of a value that no other request has.
+    Append {
+        at: u64,
+        bytes: u64,
+        value: u8,
+    },
+}
+
+/// What clients saw of one upload.
+fn record(started: &Started, seed: u64) -> Vec<Operation> {
+    let path = started.connect().create(LENGTH);
+    let clock = AtomicU64::new(0);
+    let seen = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for number in 0..CLIENTS {
+            let random = fastrand::Rng::with_seed(seed << 8 | u64::from(number));
+            let mut client = Client { started, path: &path, clock: &clock, random, offset: 0, stalled: Vec::new() };
+            let seen = &seen;
+            scope.spawn(move || {
+                for operation in 0..OPERATIONS {
+                    let done = client.operate(1 + number * OPERATIONS + operation);
+                    seen.lock().unwrap().push(done);
+                }
+            });
+        }
+    });
+    let (began, offset) = (tick(&clock), started.connect().offset(&path));
+    let last = Operation { began, ended: Some(tick(&clock)), what: What::Inspect(offset) };
+    let content = started.content(&path);
+    assert_eq!(content.len() as u64, offset);
+    let seen = seen.into_inner().unwrap();
+    seen.into_iter().filter_map(|seen| resolve(seen, &content)).chain([last]).collect()
+}
+
+fn tick(clock: &AtomicU64) -> u64 {
+    clock.fetch_add(1, Ordering::SeqCst)
+}
+
+struct Client<'a> {
+    started: &'a Started,
+    path: &'a str,
+    clock: &'a AtomicU64,
+    random: fastrand::Rng,
+    /// Where it believes the upload to stand.
+    offset: u64,
+    /// Connections on which a body does not go on.
+    stalled: Vec<Connection>,
+}
+
+impl Client<'_> {
+    fn operate(&mut self, value: u8) -> Seen {
+        let mut connection = self.started.connect();
+        let began = tick(self.clock);
+        let kind = self.random.u32(0..100);
+        if kind < 35 {
+            let response = connection.request("HEAD", self.path, &[], b"");
+            self.offset = response.offset();
+            return Seen { began, ended: Some(tick(self.clock)), request: Request::Inspect, response: Some(response) };
+        }
+        let at = if kind < 45 { self.offset + 1 } else { self.offset };
+        let bytes = self.random.u64(1..20_000);
+        let body = vec![value; bytes as usize];
+        let (offset, length) = (at.to_string(), bytes.to_string());
+        let headers = [("Upload-Offset", &*offset), ("Content-Type", OCTETS), ("Content-Length", &length)];
+        let request = Request::Append { at, bytes, value };
+        if kind < 75 {
+            let response = connection.request("PATCH", self.path, &headers, &body);
+            let ended = Some(tick(self.clock));
+            if response.status == 204 {
+                self.offset = response.offset();
+            }
+            return Seen { began, ended, request, response: Some(response) };
+        }
+        connection.head("PATCH", self.path, &headers);
+        // The server may have refused it already.
+        let _ = connection.try_send(&body[..self.random.usize(0..=body.len())]);
+        if kind < 88 {
+            self.stalled.push(connection);
+        }
+        Seen { began, ended: None, request, response: None }
+    }
+}
+
+/// What an operation did, as the content shows. `None` where it did nothing that could be out of order.
+fn resolve(seen: Seen, content: &[u8]) -> Option<Operation> {
+    let Seen { began, ended, request, response } = seen;
+    let status = response.as_ref().map(|response| response.status);
+    let what = match request {
+        Request::Inspect => What::Inspect(response?.offset()),
+        Request::Append { at, bytes, value } => {
+            let added = content.iter().filter(|byte| **byte == value).count() as u64;
+            if added == 0 {
+                assert_ne!(status, Some(204), "{bytes} bytes were acknowledged at {at} and are not there");
+                (status == Some(409)).then_some(What::Refused(at))?
+            } else {
+                let range = at as usize..(at + added) as usize;
+                assert!(content[range].iter().all(|byte| *byte == value), "{added} bytes for {at} are in pieces");
+                assert!(added <= bytes && status != Some(409), "{added} of {bytes} bytes were added: {response:?}");
+                if let Some(response) = response.filter(|response| response.status == 204) {
+                    assert_eq!((added, response.offset()), (bytes, at + bytes));
+                }
+                What::Append(at, added)
+            }
+        }
+    };
+    Some(Operation { began, ended, what })
+}
+
+#[test]
+fn histories_of_other_things_do_not_fit() {
+    let operation = |began, ended, what| Operation { began, ended: Some(ended), what };
+    let append = |began, ended, at, bytes| operation(began, ended, What::Append(at, bytes));
+    let inspect = |began, ended, told| operation(began, ended, What::Inspect(told));
+    // While an operation goes on, both what was before it and what is after it may be seen.
+    assert!(fits(&[append(0, 5, 0, 10), inspect(1, 2, 0), inspect(3, 4, 10)]));
+    assert!(!fits(&[append(0, 5, 0, 10), inspect(1, 2, 10), inspect(3, 4, 0)]), "it goes back");
+    assert!(!fits(&[append(0, 1, 0, 10), inspect(2, 3, 0)]), "what was acknowledged is missing");
+    assert!(!fits(&[append(0, 3, 0, 10), append(1, 2, 0, 10)]), "two at one offset");
+    assert!(!fits(&[append(0, 1, 0, 10), operation(2, 3, What::Refused(10))]), "a refusal of where it stands");
+    // A body that nobody waits for may be added later, or before.
+    let left = Operation { began: 0, ended: None, what: What::Append(0, 5) };
+    assert!(fits(&[left.clone(), inspect(1, 2, 0), inspect(3, 4, 5)]));
+    assert!(!fits(&[left, inspect(1, 2, 5), inspect(3, 4, 0)]));
+}
