@@ -95,6 +95,17 @@ pub(crate) fn two_ways_to_tell_a_body_s_end_are_not_both_believed(server: Server
         vec![("Content-Length", "+5")],
         vec![("Content-Length", "5"), CHUNKED],
         vec![("Transfer-Encoding", "chunked, identity"), ("Content-Length", "5")],
+        vec![("Content-Length", "5"), ("Transfer-Encoding", "xchunked")],
+        vec![("Content-Length", "5"), ("Transfer-Encoding", "identity")],
+        vec![("Content-Length", "5"), ("Transfer-Encoding", "gzip, chunked")],
+        vec![("Content-Length", "0x5")],
+        vec![("Content-Length", "-5")],
+        vec![("Content-Length", "5 5")],
+        vec![("Content-Length", "5;5")],
+        vec![("Content-Length", "18446744073709551621")],
+        vec![("Content-Length", "5"), ("Transfer-Encoding ", "chunked")],
+        vec![("Content-Length", "5"), ("Transfer-Encoding", "\u{b}chunked")],
+        vec![("Content-Length", "5\r\n Transfer-Encoding: chunked")],
     ];
     for framing in lengths {
         let mut connection = started.connect();

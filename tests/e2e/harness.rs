@@ -210,12 +210,21 @@ impl Process {
     }
 
     /// Starts a command that runs a server, and waits until it listens.
-    pub(crate) fn run(mut command: Command) -> Self {
+    pub(crate) fn run(command: Command) -> Self {
+        Self::try_run(command).expect("a server")
+    }
+
+    /// The same; `None` where it ends at once.
+    pub(crate) fn try_run(mut command: Command) -> Option<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
-        Self { child, output, address: line.trim().parse().unwrap() }
+        let Ok(address) = line.trim().parse() else {
+            let _ = child.wait();
+            return None;
+        };
+        Some(Self { child, output, address })
     }
 
     /// Waits for the next line that it prints.
@@ -227,6 +236,11 @@ impl Process {
 
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(self.address)
+    }
+
+    /// Connects to a server that may be gone.
+    pub(crate) fn try_connect(&self) -> Option<Connection> {
+        Connection::try_open(self.address).ok()
     }
 
     /// Ends it in order, and waits until it has.

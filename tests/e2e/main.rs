@@ -12,6 +12,7 @@ mod download;
 mod example;
 mod expect;
 mod expiry;
+mod faults;
 mod faulty;
 mod full;
 mod gone;
@@ -24,6 +25,7 @@ mod kills;
 mod large;
 mod many;
 mod mount;
+mod network;
 mod others;
 mod power;
 mod shutdown;
@@ -89,6 +91,11 @@ harness::on_every_server! {
     http2::a_stalled_stream_gives_way_to_another_of_its_connection,
     http2::a_refused_body_leaves_other_streams_alone,
     http2::streams_of_one_connection_do_not_mix,
+
+    network::a_connection_may_break_at_any_byte,
+    network::a_request_that_comes_late_or_twice_does_nothing,
+    network::a_crowd_that_stalls_leaves_others_served,
+    network::an_upload_may_change_servers,
 
     mount::an_endpoint_is_found_at_any_depth,
     mount::an_id_may_be_percent_encoded,

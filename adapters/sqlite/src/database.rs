@@ -145,11 +145,15 @@ struct Opened(Vec<(PathBuf, Identity)>);
 type Identity = (u64, u64);
 
 impl Opened {
-    fn now(path: &Path) -> io::Result<Self> {
+    fn now(path: &Path) -> Result<Self, OpenError> {
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
         let files = [path.to_owned(), log.into()];
-        Ok(Self(files.into_iter().map(|file| identity(&file).map(|id| (file, id))).collect::<Result<_, _>>()?))
+        let identities = files.into_iter().map(|file| match identity(&file) {
+            Ok(identity) => Ok((file, identity)),
+            Err(error) => Err(OpenError::Directory(file, error)),
+        });
+        Ok(Self(identities.collect::<Result<_, _>>()?))
     }
 
     fn check(&self) -> Result<(), StorageError> {

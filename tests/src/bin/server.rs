@@ -19,7 +19,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store: Store = store.parse()?;
     let port: u16 = rest.first().map_or(Ok(0), |port| port.parse())?;
     let listener = TcpListener::bind(("127.0.0.1", port))?;
-    println!("{}", listener.local_addr()?);
     let (stop, stopped) = oneshot::channel();
     std::thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -34,5 +33,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Ok::<_, std::io::Error>(())
     });
     let tus = builder.build();
+    println!("{}", listener.local_addr()?);
     Ok(serve(framework, listener, tus, stopped).await?)
 }
