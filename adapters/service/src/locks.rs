@@ -3,12 +3,12 @@
 //! A lock here is politeness within one process: it lets an older request commit what it has before the
 //! newer goes on. That no bytes interleave does not rest on it, but on the storage's compare-and-set.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+#[cfg(not(all(test, shuttle)))]
+use std::sync::{Mutex, MutexGuard};
+use std::{collections::HashMap, sync::PoisonError, time::Duration};
 
+#[cfg(all(test, shuttle))]
+use shuttle::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tus_core::UploadId;
@@ -66,6 +66,7 @@ impl Locks {
                     Entered::Taken(left) => left,
                 };
                 tokio::select! {
+                    biased;
                     () = left.cancelled() => {}
                     () = mine.cancelled() => return Err(NotHeld::Superseded),
                 }
@@ -179,7 +180,10 @@ impl Drop for Held<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, shuttle))]
+mod orders;
+
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use std::{future::Future, pin::pin};
 
