@@ -36,6 +36,9 @@ struct World {
     storage: Memory,
     /// Requests that hold the upload at this moment.
     holders: AtomicUsize,
+    /// The requests that add bytes, in the order in which they hold the upload, and those of them that have committed.
+    appending: std::sync::Mutex<Vec<u8>>,
+    committed: std::sync::Mutex<Vec<u8>>,
     /// The largest offset that anybody was told.
     acknowledged: AtomicU64,
 }
@@ -119,6 +122,7 @@ async fn append(world: &World, value: u8) {
     };
     let leave = held.asked_to_leave();
     let held = alone(world, held);
+    world.appending.lock().unwrap().push(value);
     let upload = world.storage.load(&id()).await.unwrap().unwrap();
     let mut writer = world.storage.append(&upload).await.unwrap();
     for _ in 0..BODY {
@@ -131,6 +135,7 @@ async fn append(world: &World, value: u8) {
     let offset = upload.offset + writer.stored();
     // Nobody else has changed it, or the storage would say so.
     writer.commit(&Upload { offset, ..upload }).await.unwrap();
+    world.committed.lock().unwrap().push(value);
     held.0.committed();
     world.acknowledged.fetch_max(offset, SeqCst);
     yield_now().await;
@@ -138,6 +143,7 @@ async fn append(world: &World, value: u8) {
 
 async fn inspect(world: &World) {
     let acknowledged = world.acknowledged.load(SeqCst);
+    let appending = world.appending.lock().unwrap().clone();
     let was_in_use = world.locks.is_held(&id());
     let mut upload = world.storage.load(&id()).await.unwrap().unwrap();
     yield_now().await;
@@ -145,6 +151,8 @@ async fn inspect(world: &World) {
         upload = world.storage.load(&id()).await.unwrap().unwrap();
     }
     assert!(upload.offset >= acknowledged, "it went back");
+    let committed = world.committed.lock().unwrap().clone();
+    assert!(appending.iter().all(|value| committed.contains(value)), "what an older request has was not waited for");
     world.acknowledged.fetch_max(upload.offset, SeqCst);
 }
 
