@@ -211,13 +211,16 @@ impl Stream {
         if range.start < self.start {
             return Err(Error::Source(format!("is past byte {}, and the server asks for it again", range.start)));
         }
-        let before = usize::try_from(range.start - self.start).map_or(self.kept.len(), |n| n.min(self.kept.len()));
-        self.kept.advance(before);
-        self.start += before as u64;
-        while self.start + (self.kept.len() as u64) < range.end {
-            let wanted = usize::try_from(range.end - self.start).unwrap_or(usize::MAX) - self.kept.len();
-            let mut limited = (&mut self.reader).take(wanted as u64);
-            self.kept.reserve(wanted.min(PIECE));
+        loop {
+            let before = usize::try_from(range.start - self.start).map_or(self.kept.len(), |n| n.min(self.kept.len()));
+            self.kept.advance(before);
+            self.start += before as u64;
+            let wanted = range.end.saturating_sub(self.start + self.kept.len() as u64).min(PIECE as u64);
+            if wanted == 0 {
+                break;
+            }
+            let mut limited = (&mut self.reader).take(wanted);
+            self.kept.reserve(wanted as usize);
             if limited.read_buf(&mut self.kept).await.map_err(unreadable)? == 0 {
                 break;
             }

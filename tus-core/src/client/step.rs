@@ -41,10 +41,13 @@ pub(super) trait Work: Sized {
         None
     }
 
-    /// Takes note of what was found there.
-    fn found(&mut self, bytes: u64, checksum: Option<Checksum>) -> Result<(), Error> {
+    /// Takes note of what was found there. Whether that was all that was left to do.
+    fn found(&mut self, bytes: u64, checksum: Option<Checksum>) -> Result<Option<<Self as Task>::Output>, Error>
+    where
+        Self: Task,
+    {
         let _ = (bytes, checksum);
-        Ok(())
+        Ok(None)
     }
 
     /// The next request.
@@ -203,7 +206,8 @@ impl<T: Task> Read<T> {
     pub fn done(self, bytes: u64, checksum: Option<Checksum>) -> Step<T> {
         let mut run = self.run;
         match run.task.found(bytes, checksum) {
-            Ok(()) => Transmit::of(run),
+            Ok(None) => Transmit::of(run),
+            Ok(Some(output)) => Step::Finished(Ok(output)),
             Err(error) => Step::Finished(Err(error)),
         }
     }

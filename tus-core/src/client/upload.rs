@@ -30,6 +30,8 @@ pub struct Uploading {
     acknowledged: u64,
     /// The server does not know the length yet.
     deferred: bool,
+    /// Whether the source is known to end where the upload does.
+    ends_there: bool,
     /// What was found of the bytes that are sent next.
     next: Option<Next>,
     redirects: u8,
@@ -109,7 +111,7 @@ impl Uploading {
         let offers = |extension| capabilities.is_some_and(|capabilities| capabilities.offers(extension));
         let data_in_creation = options.data_in_creation && offers(Extension::CreationWithUpload);
         let (limit, stop_at) = (options.chunk_size, options.stop_at);
-        let deferred = upload.length.is_none();
+        let ends_there = upload.length.is_some();
         let task = Self {
             phase,
             upload,
@@ -118,7 +120,8 @@ impl Uploading {
             data_in_creation,
             stop_at,
             acknowledged: 0,
-            deferred,
+            deferred: !ends_there,
+            ends_there,
             next: None,
             redirects: 0,
         };
@@ -276,14 +279,20 @@ impl Uploading {
     /// To the next request, or to the end.
     fn turn(&mut self, progress: bool) -> Turn<Uploaded> {
         self.next = None;
-        let whole = self.upload.length == Some(self.acknowledged) && !self.deferred;
         let stops = self.stop_at.is_some_and(|stop| stop <= self.acknowledged);
         match &self.phase {
-            Phase::Append { url } if whole || stops => {
-                Turn::Done(Uploaded { url: url.clone(), offset: Some(self.acknowledged), length: self.upload.length })
-            }
+            Phase::Append { url } if stops || self.is_whole() && self.ends_there => Turn::Done(self.uploaded(url)),
             _ => Turn::Go { progress },
         }
+    }
+
+    /// Whether the server has all that it expects.
+    fn is_whole(&self) -> bool {
+        self.upload.length == Some(self.acknowledged) && !self.deferred
+    }
+
+    fn uploaded(&self, url: &Url) -> Uploaded {
+        Uploaded { url: url.clone(), offset: Some(self.acknowledged), length: self.upload.length }
     }
 }
 
@@ -293,13 +302,26 @@ impl Task for Uploading {
 
 impl Work for Uploading {
     fn wanted(&self) -> Option<Wanted> {
+        if let (Phase::Append { .. }, true) = (&self.phase, self.is_whole() && !self.ends_there) {
+            let beyond = self.acknowledged..self.acknowledged + 1;
+            return Some(Wanted { range: self.in_source(&beyond), algorithm: None });
+        }
         let look = self.algorithm.is_some() || self.upload.length.is_none();
         let range = self.ahead();
         let needed = self.sends() && self.next.is_none() && look && !range.is_empty();
         needed.then(|| Wanted { range: self.in_source(&range), algorithm: self.algorithm })
     }
 
-    fn found(&mut self, bytes: u64, checksum: Option<Checksum>) -> Result<(), Error> {
+    fn found(&mut self, bytes: u64, checksum: Option<Checksum>) -> Result<Option<Uploaded>, Error> {
+        if let (Phase::Append { url }, true) = (&self.phase, self.is_whole() && !self.ends_there) {
+            return match bytes {
+                0 => Ok(Some(self.uploaded(url))),
+                _ => Err(Error::Source(format!(
+                    "goes on after the {} bytes for which the upload was created",
+                    self.acknowledged
+                ))),
+            };
+        }
         let ahead = self.ahead();
         let range = ahead.start..ahead.start.saturating_add(bytes).min(ahead.end);
         if range.end < ahead.end {
@@ -310,9 +332,10 @@ impl Work for Uploading {
                 )));
             }
             self.upload.length = Some(range.end);
+            self.ends_there = true;
         }
         self.next = Some(Next { range, checksum });
-        Ok(())
+        Ok(None)
     }
 
     fn call(&self) -> Call {

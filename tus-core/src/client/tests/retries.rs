@@ -203,6 +203,23 @@ fn a_source_that_is_not_the_one_is_an_error() {
 }
 
 #[test]
+fn a_source_that_goes_on_after_the_upload_is_an_error() {
+    for stands_at in ["0", "60"] {
+        let answers = || {
+            let created_for_60 = answer(200, &[("upload-offset", stands_at), ("upload-length", "60")]);
+            let appended = (stands_at == "0").then(|| answer(204, &[("upload-offset", "60")]));
+            [created_for_60].into_iter().chain(appended)
+        };
+        let of_unknown_length = || resume(endpoint(), None, plain(), None).unwrap();
+        let error = Script::new(answers()).run(of_unknown_length()).unwrap_err();
+        assert!(matches!(&error, Error::Source(what) if what.contains("after the 60 bytes")), "{error}");
+        let mut script = Script::new(answers());
+        script.source = 60;
+        assert_eq!(script.run(of_unknown_length()).unwrap().offset, Some(60));
+    }
+}
+
+#[test]
 fn a_part_of_an_upload_can_be_left_for_later() {
     let options = plain().stop_at(Some(70)).chunk_size(Some(40)).unwrap();
     let mut script = Script::new([
