@@ -1,7 +1,7 @@
 //! TUS_TOKENS=secret=anna,hidden=bert cargo run --release --example auth
 //!
 //! Who may upload, and how much: each request needs a bearer token, an upload belongs to the user who created it, and
-//! the uploads of a user have at most TUS_QUOTA bytes in all (1 GiB).
+//! a user has at most TUS_QUOTA bytes (1 GiB) in at most TUS_UPLOADS uploads (1000): an empty one takes room, too.
 
 use std::{
     collections::HashMap,
@@ -43,24 +43,40 @@ async fn identify(State(tokens): State<Tokens>, mut request: Request, next: Next
 
 #[derive(Clone)]
 struct Policy {
-    quota: u64,
-    /// Bytes that the uploads of each user have, or will have.
-    used: Arc<Mutex<HashMap<String, u64>>>,
+    quota: Used,
+    used: Arc<Mutex<HashMap<String, Used>>>,
+}
+
+/// Uploads of a user, and the bytes that they have or will have.
+#[derive(Debug, Clone, Copy, Default)]
+struct Used {
+    bytes: u64,
+    uploads: u64,
+}
+
+impl Used {
+    fn add(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.uploads += 1;
+    }
 }
 
 impl Policy {
-    /// Reserves bytes for a user. Only here is it decided, and so two requests at once do not get the same room.
+    /// Reserves room for an upload of a user. Only here is it decided, and so two requests at once do not get the same room.
     fn reserve(&self, user: &str, bytes: u64) -> Result<(), Rejection> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let used = used.entry(user.to_owned()).or_default();
-        let left = self.quota.saturating_sub(*used);
+        let left = self.quota.bytes.saturating_sub(used.bytes);
         if bytes > left {
             return Err(Rejection::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("your quota has room for {left} bytes\n"),
             ));
         }
-        *used += bytes;
+        if used.uploads >= self.quota.uploads {
+            return Err(Rejection::forbidden(format!("you have {} uploads: delete one first\n", used.uploads)));
+        }
+        used.add(bytes);
         Ok(())
     }
 }
@@ -96,7 +112,8 @@ impl Hooks for Policy {
     async fn terminated(&self, upload: &Upload, _: Cause) {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let used = used.entry(owner(upload).to_owned()).or_default();
-        *used = used.saturating_sub(upload.length.unwrap_or(0));
+        used.bytes = used.bytes.saturating_sub(upload.length.unwrap_or(0));
+        used.uploads = used.uploads.saturating_sub(1);
     }
 }
 
@@ -107,7 +124,8 @@ async fn main() -> Result<(), Failed> {
     let tokens = env::var("TUS_TOKENS").unwrap_or_default();
     let tokens = tokens.split(',').filter_map(|pair| pair.split_once('='));
     let tokens: Tokens = Arc::new(tokens.map(|(token, user)| (token.to_owned(), User(user.to_owned()))).collect());
-    let quota = env::var("TUS_QUOTA").ok().and_then(|bytes| bytes.parse().ok()).unwrap_or(1 << 30);
+    let number = |name, default| env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default);
+    let quota = Used { bytes: number("TUS_QUOTA", 1 << 30), uploads: number("TUS_UPLOADS", 1000) };
 
     let policy = Policy { quota, used: Arc::default() };
     // A quota needs to know the length of an upload when it is created, and parts would count twice.
@@ -123,7 +141,7 @@ async fn main() -> Result<(), Failed> {
         after = Some(last.id.clone());
         let mut used = policy.used.lock().unwrap_or_else(PoisonError::into_inner);
         for upload in &page {
-            *used.entry(owner(upload).to_owned()).or_default() += upload.length.unwrap_or(0);
+            used.entry(owner(upload).to_owned()).or_default().add(upload.length.unwrap_or(0));
         }
     }
 

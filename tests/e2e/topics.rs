@@ -74,8 +74,11 @@ fn auth_keeps_a_quota() {
     assert_eq!(create(&mut connection, ANNA, 100).0, 201, "what is deleted is given back");
 
     example.kill();
-    let example = Example::start("auth", directory.path(), &[USERS, QUOTA]);
-    assert_eq!(create(&mut example.connect(), ANNA, 1).0, 413, "what is there counts after a start, too");
+    let example = Example::start("auth", directory.path(), &[USERS, QUOTA, ("TUS_UPLOADS", "11")]);
+    let mut connection = example.connect();
+    assert_eq!(create(&mut connection, ANNA, 1).0, 413, "what is there counts after a start, too");
+    assert_eq!(create(&mut connection, ANNA, 0).0, 201, "the eleventh, which is empty");
+    assert_eq!(create(&mut connection, ANNA, 0).0, 403);
 }
 
 fn rows(directory: &Path) -> Vec<(String, String, u64)> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use url::Url;
 
-use super::{Error, Refused};
+use super::{Error, Refused, step::uri};
 use crate::{
     MAX_LENGTH, TUS_VERSION as VERSION,
     header::{TUS_RESUMABLE, TUS_VERSION, UPLOAD_OFFSET, single},
@@ -88,7 +88,7 @@ impl<'a> Answer<'a> {
     pub(super) fn location(self, base: &Url) -> Result<Url, Error> {
         let value = self.headers().get(header::LOCATION).ok_or_else(|| self.missing(&header::LOCATION))?;
         let url = value.to_str().ok().and_then(|text| base.join(text).ok());
-        let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+        let url = url.filter(|url| uri(url).is_some());
         url.ok_or_else(|| self.misbehaved(&header::LOCATION, &format!("{value:?}, which is no URL")))
     }
 

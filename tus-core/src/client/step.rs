@@ -3,7 +3,7 @@
 use std::{fmt, ops::Range, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use url::{Origin, Url};
 
 use super::{Error, Options, response::Answer};
@@ -99,6 +99,12 @@ pub(super) enum Turn<O> {
     },
 }
 
+/// The URL as a request has it. `url` reads some that `http` does not.
+pub(super) fn uri(url: &Url) -> Option<Uri> {
+    let is_http = matches!(url.scheme(), "http" | "https");
+    url.as_str().split('#').next().filter(|_| is_http)?.parse().ok()
+}
+
 /// When an answer came, which the machine cannot know.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
@@ -134,6 +140,7 @@ pub struct Read<T: Task> {
 #[must_use]
 #[derive(Debug)]
 pub struct Transmit<T: Task> {
+    uri: Uri,
     run: Box<Run<T>>,
     call: Call,
 }
@@ -216,16 +223,18 @@ impl<T: Task> Read<T> {
 impl<T: Task> Transmit<T> {
     fn of(run: Box<Run<T>>) -> Step<T> {
         let call = run.task.call();
-        Step::Transmit(Self { run, call })
+        match uri(&call.url) {
+            Some(uri) => Step::Transmit(Self { run, call, uri }),
+            None => Step::Finished(Err(Error::Invalid(format!("{} is no URL to which HTTP could send", call.url)))),
+        }
     }
 
     /// The head of the request, without the caller's own headers and without `Content-Length`. A driver that does not
     /// wait for `100 Continue` takes the header `Expect` out where there is one.
     pub fn request(&self) -> Request<()> {
-        let Call { method, url, headers, .. } = &self.call;
+        let Call { method, headers, .. } = &self.call;
         let mut request = Request::new(());
-        // Every URL that `url` makes of http or https is one that `http` reads.
-        *request.uri_mut() = url.as_str().split('#').next().unwrap_or_default().parse().unwrap_or_default();
+        *request.uri_mut() = self.uri.clone();
         *request.method_mut() = method.clone();
         let sent = request.headers_mut();
         sent.extend(headers.iter().cloned());
@@ -257,7 +266,7 @@ impl<T: Task> Transmit<T> {
 
     /// Goes on with the response, its body included, or with how the request failed.
     pub fn done(self, result: Result<Response<Bytes>, Error>, moment: Moment) -> Step<T> {
-        let Self { mut run, call } = self;
+        let Self { mut run, call, .. } = self;
         run.began.get_or_insert(moment.now);
         let response = match result {
             Ok(response) => response,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::{Error, NewUpload, Options, Retry, Step, Uploading, Verification, create, inspect, resume},
+    super::{Error, NewUpload, Options, Retry, Step, Uploading, Verification, create, discover, inspect, resume},
     script::{Script, answer, broken},
     wire::endpoint,
 };
@@ -183,9 +183,18 @@ fn a_location_may_be_relative_and_is_never_guessed() {
         let _ = script.run(upload(plain()));
         assert_eq!(script.asked[1].uri().to_string(), url);
     }
-    for headers in [&[][..], &[("location", "file:///etc/passwd")], &[("location", "http://")]] {
+    let odd = [&[][..], &[("location", "file:///etc/passwd")], &[("location", "http://")], &[("location", "\\\\a}b")]];
+    for headers in odd {
         let error = Script::new([answer(201, headers)]).run(upload(plain())).unwrap_err();
         assert!(matches!(&error, Error::Misbehaved { header, .. } if *header == "location"), "{error}");
+    }
+}
+
+#[test]
+fn a_url_to_which_http_could_not_send_is_an_error() {
+    for odd in ["http://a}b/files", "mailto:tus@example.org"] {
+        let error = Script::new([]).run(discover(odd.parse().unwrap(), plain())).unwrap_err();
+        assert!(matches!(&error, Error::Invalid(text) if text.contains(odd)), "{error}");
     }
 }
 
