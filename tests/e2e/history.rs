@@ -122,10 +122,12 @@ fn record(started: &Started, seed: u64) -> Vec<Operation> {
     });
     let (began, offset) = (tick(&clock), started.connect().offset(&path));
     let last = Operation { began, ended: Some(tick(&clock)), what: What::Inspect(offset) };
+    // A request that was left behind may be read only now.
     let content = started.content(&path);
-    assert_eq!(content.len() as u64, offset);
+    assert!(content.len() as u64 >= offset);
+    let content = &content[..offset as usize];
     let seen = seen.into_inner().unwrap();
-    seen.into_iter().filter_map(|seen| resolve(seen, &content)).chain([last]).collect()
+    seen.into_iter().filter_map(|seen| resolve(seen, content)).chain([last]).collect()
 }
 
 fn tick(clock: &AtomicU64) -> u64 {

@@ -33,13 +33,27 @@ enum Answer<'a> {
     Honest,
     /// The same, with one header replaced.
     Nearly(u8, &'a [u8]),
-    Any { status: u16, headers: Vec<(u8, &'a [u8])>, body: &'a [u8] },
+    Any {
+        status: u16,
+        headers: Vec<(u8, &'a [u8])>,
+        body: &'a [u8],
+    },
     Broken,
 }
 
 const NAMES: [&str; 12] = [
-    "upload-offset", "upload-length", "location", "tus-resumable", "tus-version", "tus-extension", "tus-max-size",
-    "tus-checksum-algorithm", "retry-after", "upload-defer-length", "upload-concat", "upload-metadata",
+    "upload-offset",
+    "upload-length",
+    "location",
+    "tus-resumable",
+    "tus-version",
+    "tus-extension",
+    "tus-max-size",
+    "tus-checksum-algorithm",
+    "retry-after",
+    "upload-defer-length",
+    "upload-concat",
+    "upload-metadata",
 ];
 
 const SOURCE: u64 = 256;
@@ -52,7 +66,9 @@ fuzz_target!(|run: Run| {
         1 => Verification::IfOffered(Algorithm::Sha1),
         _ => Verification::Required(Algorithm::Sha1),
     };
-    let Ok(options) = Options::default().retry(retry).verification(verification).chunk_size(run.chunk_size.map(u64::from)) else {
+    let Ok(options) =
+        Options::default().retry(retry).verification(verification).chunk_size(run.chunk_size.map(u64::from))
+    else {
         return;
     };
     let stop_at = run.stop_at.map(u64::from);
@@ -147,10 +163,14 @@ impl Server<'_> {
         }
         let response = Response::builder().header("upload-offset", self.offset);
         let response = match method {
-            "OPTIONS" => response.status(204).header("tus-version", "1.0.0").header(
-                "tus-extension",
-                "creation,creation-with-upload,creation-defer-length,checksum,termination,concatenation",
-            ).header("tus-checksum-algorithm", "sha1"),
+            "OPTIONS" => response
+                .status(204)
+                .header("tus-version", "1.0.0")
+                .header(
+                    "tus-extension",
+                    "creation,creation-with-upload,creation-defer-length,checksum,termination,concatenation",
+                )
+                .header("tus-checksum-algorithm", "sha1"),
             "POST" => response.status(201).header("location", "/files/1"),
             "HEAD" => match self.length {
                 Some(length) => response.status(200).header("upload-length", length),

@@ -23,11 +23,32 @@ const METHODS: [Method; 7] =
     [Method::POST, Method::PATCH, Method::HEAD, Method::GET, Method::DELETE, Method::OPTIONS, Method::PUT];
 
 const NAMES: [&str; 26] = [
-    "upload-length", "upload-offset", "upload-metadata", "upload-concat", "upload-checksum", "upload-defer-length",
-    "content-length", "content-type", "tus-resumable", "x-http-method-override", "host", "forwarded",
-    "x-forwarded-host", "x-forwarded-proto", "origin", "range", "if-range", "if-none-match", "expect", "trailer",
-    "access-control-request-method", "access-control-request-headers", "transfer-encoding", "if-match",
-    "x-forwarded-for", "upload-expires",
+    "upload-length",
+    "upload-offset",
+    "upload-metadata",
+    "upload-concat",
+    "upload-checksum",
+    "upload-defer-length",
+    "content-length",
+    "content-type",
+    "tus-resumable",
+    "x-http-method-override",
+    "host",
+    "forwarded",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "origin",
+    "range",
+    "if-range",
+    "if-none-match",
+    "expect",
+    "trailer",
+    "access-control-request-method",
+    "access-control-request-headers",
+    "transfer-encoding",
+    "if-match",
+    "x-forwarded-for",
+    "upload-expires",
 ];
 
 fuzz_target!(|input: Input| {

@@ -9,7 +9,10 @@ use arbitrary::Arbitrary;
 use fuzz::{MOUNT, Sent, World};
 use http::{HeaderMap, HeaderValue, Request, Response, header::HeaderName};
 use libfuzzer_sys::fuzz_target;
-use tus_core::{Algorithm, Checksum, Config, Download, Extension, Failure, UploadId, server::{End, Interruption}};
+use tus_core::{
+    Algorithm, Checksum, Config, Download, Extension, Failure, UploadId,
+    server::{End, Interruption},
+};
 
 #[derive(Debug, Arbitrary)]
 struct Run<'a> {
@@ -21,12 +24,31 @@ struct Run<'a> {
 
 #[derive(Debug, Arbitrary)]
 enum Act<'a> {
-    Create { length: Option<u8>, deferred: bool, partial: bool, body: Option<Body<'a>> },
-    Join { parts: Vec<u8> },
-    Append { upload: u8, offset: Option<i8>, length: Option<u8>, body: Body<'a> },
-    Inspect { upload: u8 },
-    Fetch { upload: u8, range: Option<(u8, u8)> },
-    Delete { upload: u8 },
+    Create {
+        length: Option<u8>,
+        deferred: bool,
+        partial: bool,
+        body: Option<Body<'a>>,
+    },
+    Join {
+        parts: Vec<u8>,
+    },
+    Append {
+        upload: u8,
+        offset: Option<i8>,
+        length: Option<u8>,
+        body: Body<'a>,
+    },
+    Inspect {
+        upload: u8,
+    },
+    Fetch {
+        upload: u8,
+        range: Option<(u8, u8)>,
+    },
+    Delete {
+        upload: u8,
+    },
     /// Seconds, backwards as well.
     Wait(i16),
     /// Another server starts.
@@ -117,7 +139,8 @@ fn perform(world: &mut World, ids: &[UploadId], act: Act<'_>, trouble: Trouble) 
         }
         Act::Join { parts } => {
             let parts: Vec<_> = parts.into_iter().take(6).map(url).collect();
-            let request = request.method("POST").uri(MOUNT).header("upload-concat", format!("final;{}", parts.join(" ")));
+            let request =
+                request.method("POST").uri(MOUNT).header("upload-concat", format!("final;{}", parts.join(" ")));
             send(world, request, None, sent);
         }
         Act::Append { upload, offset, length, body } => {
@@ -155,7 +178,12 @@ fn perform(world: &mut World, ids: &[UploadId], act: Act<'_>, trouble: Trouble) 
     }
 }
 
-fn send(world: &mut World, request: http::request::Builder, body: Option<Body<'_>>, mut sent: Sent) -> Response<bytes::Bytes> {
+fn send(
+    world: &mut World,
+    request: http::request::Builder,
+    body: Option<Body<'_>>,
+    mut sent: Sent,
+) -> Response<bytes::Bytes> {
     let mut head = request.body(()).unwrap().into_parts().0;
     if let Some(body) = body {
         let bytes = &body.bytes[..body.bytes.len().min(400)];

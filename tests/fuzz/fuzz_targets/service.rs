@@ -21,8 +21,16 @@ struct Run<'a> {
 #[derive(Debug, Arbitrary)]
 enum Piece<'a> {
     Raw(&'a [u8]),
-    Create { length: u8, data: Option<&'a [u8]> },
-    Append { upload: u8, offset: u8, length: Option<u8>, body: &'a [u8] },
+    Create {
+        length: u8,
+        data: Option<&'a [u8]>,
+    },
+    Append {
+        upload: u8,
+        offset: u8,
+        length: Option<u8>,
+        body: &'a [u8],
+    },
     Chunk(&'a [u8]),
     Inspect(u8),
     Delete(u8),
@@ -30,12 +38,25 @@ enum Piece<'a> {
     Join(u8, u8),
     /// It is silent for some seconds.
     Wait(u8),
-    Headers { names: Vec<u8>, value: &'a [u8] },
+    Headers {
+        names: Vec<u8>,
+        value: &'a [u8],
+    },
 }
 
 const NAMES: [&str; 12] = [
-    "Upload-Length", "Upload-Offset", "Upload-Metadata", "Upload-Concat", "Upload-Checksum", "Upload-Defer-Length",
-    "Content-Length", "Transfer-Encoding", "Tus-Resumable", "X-HTTP-Method-Override", "Expect", "Connection",
+    "Upload-Length",
+    "Upload-Offset",
+    "Upload-Metadata",
+    "Upload-Concat",
+    "Upload-Checksum",
+    "Upload-Defer-Length",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Tus-Resumable",
+    "X-HTTP-Method-Override",
+    "Expect",
+    "Connection",
 ];
 
 fuzz_target!(|run: Run| {

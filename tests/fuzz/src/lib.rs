@@ -78,7 +78,8 @@ impl World {
 
     /// What a server does when it starts, for an upload that a killed one left.
     pub fn resume(&mut self, id: &UploadId, sent: Sent) {
-        let Some(step) = self.uploads.get(id).and_then(|(upload, _)| server::resume(&self.config, upload.clone(), self.now))
+        let Some(step) =
+            self.uploads.get(id).and_then(|(upload, _)| server::resume(&self.config, upload.clone(), self.now))
         else {
             return;
         };
@@ -226,7 +227,10 @@ impl World {
                 Err(step) => return *step,
             };
             tail.bytes.extend(piece);
-            assert_eq!(receive.progress().offset, self.uploads[tail.of.as_ref().unwrap()].0.offset + tail.bytes.len() as u64);
+            assert_eq!(
+                receive.progress().offset,
+                self.uploads[tail.of.as_ref().unwrap()].0.offset + tail.bytes.len() as u64
+            );
             if let Some(upload) = receive.checkpoint(self.now).filter(|_| sent.checkpoints)
                 && let Err(failure) = self.commit(&upload, tail)
             {
