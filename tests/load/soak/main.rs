@@ -68,14 +68,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         return server::serve(arguments.framework, arguments.store, directory.as_ref(), address.parse()?);
     }
     std::fs::create_dir_all(&arguments.output)?;
-    if !arguments.draw {
-        let violations = soak(&arguments)?;
-        report::write(&arguments.output)?;
-        if violations > 0 {
-            return Err(format!("{violations} things were wrong").into());
-        }
+    let violations = if arguments.draw { 0 } else { soak(&arguments)? };
+    report::write(&arguments.output)?;
+    match violations {
+        0 => Ok(()),
+        _ => Err(format!("{violations} things were wrong").into()),
     }
-    report::write(&arguments.output)
 }
 
 /// How many things were wrong.

@@ -35,7 +35,7 @@ pub(crate) fn draw(table: &Table, into: &Path) -> Result<(), Box<dyn Error>> {
             .map(|(column, unit, name)| (table.column(column).into_iter().map(|value| value / unit).collect(), *name))
             .collect();
         let most = lines.iter().flat_map(|(values, _)| values).copied().fold(1e-9, f64::max);
-        panel(area, title, 0.0..end, 0.0..most * 1.15, &minutes, &lines, &kills)?;
+        panel(area, title, 0.0..end, 0.0..most * 1.3, &minutes, &lines, &kills)?;
     }
     Ok(root.present()?)
 }
@@ -56,9 +56,9 @@ fn panel(
         .x_label_area_size(28)
         .y_label_area_size(52)
         .build_cartesian_2d(time, values)?;
-    chart.configure_mesh().light_line_style(WHITE).x_desc("minutes").y_labels(5).draw()?;
+    chart.configure_mesh().disable_x_mesh().light_line_style(WHITE).x_desc("minutes").y_labels(5).draw()?;
     for at in kills {
-        chart.draw_series(LineSeries::new([(*at, 0.0), (*at, top)], RGBColor(200, 200, 200)))?;
+        chart.draw_series(LineSeries::new([(*at, 0.0), (*at, top)], RGBColor(225, 160, 160)))?;
     }
     for ((values, name), colour) in lines.iter().zip(COLOURS) {
         let points = minutes.iter().copied().zip(values.iter().copied());
@@ -67,7 +67,7 @@ fn panel(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(SeriesLabelPosition::UpperLeft)
         .background_style(WHITE.mix(0.8))
         .border_style(RGBColor(220, 220, 220))
         .draw()?;

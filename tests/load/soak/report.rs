@@ -44,7 +44,7 @@ pub(crate) fn write(directory: &Path) -> Result<(), Box<dyn Error>> {
     let mut text = format!(
         "# Soak\n\nMixed load with faults at a fixed rate, on one machine with the client:\n\n```sh\n\
          cargo run --release -p load --bin soak -- {settings}\n```\n\n![over time](soak.svg)\n\n\
-         Grey lines are kills (SIGKILL), after which the server starts again.\n\n"
+         Red lines are kills (SIGKILL), after which the server starts again.\n\n"
     );
     text += "| median of a sample of 5 s | first sixth | last sixth |\n|---|---|---|\n";
     for column in &COLUMNS[2..16] {
