@@ -153,6 +153,6 @@ pub(crate) fn a_storm_of_clients_brings_an_upload_to_its_end(server: Server) {
             assert!([204, 409, 423].contains(&response.status), "{response:?}");
         }
     };
-    thread::scope(|scope| (0..20).for_each(|_| drop(scope.spawn(client))));
+    thread::scope(|scope| (0..100).for_each(|_| drop(scope.spawn(client))));
     assert_same(&started.content(&path), &bytes(1, 0..LENGTH));
 }

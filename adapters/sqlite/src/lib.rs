@@ -4,12 +4,15 @@
 //! Several processes may use the directory at once, on one machine and a local file system. SQLite comes
 //! with this crate; nothing has to be installed. Unix only: Linux is tested.
 //!
+//! A file in `uploads/` that belongs to no upload is deleted a day after it was seen first, unless it was there
+//! before the database. Names that no upload can have are left alone.
+//!
 //! What a power cut leaves depends on the [`Durability`]:
 //!
 //! | | killed process | power cut |
 //! |---|---|---|
 //! | [`Synced`](Durability::Synced) (default) | what was acknowledged is there | what was acknowledged is there |
-//! | [`Buffered`](Durability::Buffered) | what was acknowledged is there | the last seconds may be gone; an upload goes on from what is there |
+//! | [`Buffered`](Durability::Buffered) | what was acknowledged is there | the last seconds may be gone, or be other bytes; an upload goes on from what is there |
 
 #[cfg(not(unix))]
 compile_error!("tus-sqlite needs a Unix: it opens files relative to a directory, without following links");

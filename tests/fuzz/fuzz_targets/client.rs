@@ -84,7 +84,7 @@ fuzz_target!(|run: Run| {
         client::create(server.endpoint.clone(), NewUpload::new(length), options, capabilities.as_ref())
     };
     if let Ok(Uploaded { offset: Some(offset), .. }) = step.and_then(|step| server.run(step)) {
-        assert_eq!(Some(offset), server.confirmed, "the server did not say so");
+        assert!(server.confirmed >= Some(offset), "the server did not say so: {offset}, {:?}", server.confirmed);
         let wanted = length.unwrap_or(SOURCE);
         assert!(offset >= stop_at.unwrap_or(wanted).min(wanted), "{offset} of {wanted} bytes are not all");
     }

@@ -186,7 +186,7 @@ impl<T: Task> Run<T> {
             false => retry.wait(self.retries, asked, moment.jitter),
         };
         let began = self.began.unwrap_or(moment.now);
-        let late = retry.deadline.is_some_and(|deadline| moment.now + duration > began + deadline);
+        let late = retry.deadline.is_some_and(|deadline| moment.now + duration > began.saturating_add(deadline));
         if late || self.retries >= retry.retries {
             return Step::Finished(Err(Error::GivenUp { retries: self.retries, last: Box::new(error) }));
         }
