@@ -4,8 +4,6 @@
 //! and now and then a SIGKILL. What it acknowledged is checked at each turn, and what it uses is written down every
 //! few seconds: `soak.csv`, `soak.svg` and `soak.md` in the output directory. It exits with 1 if anything was wrong.
 
-mod content;
-mod http;
 mod ledger;
 mod plot;
 mod report;

@@ -3,13 +3,12 @@
 use std::{
     error::Error,
     fs, io,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
     time::Duration,
 };
 
+use load::process::Process;
 use tests::{Framework, Store};
 use tokio::sync::oneshot;
 use tus_service::{Config, Tus};
@@ -18,7 +17,7 @@ use tus_service::{Config, Tus};
 pub(crate) const EXPIRES: Duration = Duration::from_secs(120);
 
 pub(crate) struct Server {
-    child: Child,
+    process: Process,
     pub(crate) address: SocketAddr,
     directory: PathBuf,
     framework: Framework,
@@ -60,25 +59,18 @@ pub(crate) fn serve(
 impl Server {
     pub(crate) fn start(framework: Framework, store: Store, directory: &Path) -> Result<Self, Box<dyn Error>> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let child = spawn(framework, store, directory, address)?;
-        Ok(Self { child, address, directory: directory.to_owned(), framework, store })
+        let process = spawn(framework, store, directory, address)?;
+        Ok(Self { process, address, directory: directory.to_owned(), framework, store })
     }
 
     /// SIGKILL, and another one in its place.
     pub(crate) fn kill_and_start(&mut self) -> Result<(), Box<dyn Error>> {
-        self.child.kill()?;
-        self.child.wait()?;
-        self.child = spawn(self.framework, self.store, &self.directory, self.address)?;
+        self.process.kill()?;
+        self.process = spawn(self.framework, self.store, &self.directory, self.address)?;
         Ok(())
     }
 
     pub(crate) fn usage(&self) -> io::Result<Usage> {
-        let process = PathBuf::from(format!("/proc/{}", self.child.id()));
-        let status = fs::read_to_string(process.join("status"))?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
-        };
         let (mut files, mut file_bytes) = (0, 0);
         for file in fs::read_dir(self.directory.join("uploads"))? {
             // One may be gone by now.
@@ -89,9 +81,9 @@ impl Server {
         }
         let size = |name: &str| fs::metadata(self.directory.join(name)).map_or(0, |metadata| metadata.len());
         Ok(Usage {
-            memory: field("VmRSS:") * 1024,
-            descriptors: fs::read_dir(process.join("fd"))?.count() as u64,
-            threads: field("Threads:"),
+            memory: self.process.status("VmRSS")? * 1024,
+            descriptors: self.process.descriptors()?,
+            threads: self.process.status("Threads")?,
             files,
             file_bytes,
             database: size("uploads.db"),
@@ -100,27 +92,8 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn spawn(framework: Framework, store: Store, directory: &Path, address: SocketAddr) -> Result<Child, Box<dyn Error>> {
-    let mut child = Command::new(std::env::current_exe()?)
-        .args(["--framework", &framework.to_string(), "--store", &store.to_string(), "--serve"])
-        .arg(directory)
-        .arg(address.to_string())
-        .stdin(Stdio::null())
-        .spawn()?;
-    loop {
-        if TcpStream::connect(address).is_ok() {
-            return Ok(child);
-        }
-        if let Some(status) = child.try_wait()? {
-            return Err(format!("the server ended: {status}").into());
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
+fn spawn(framework: Framework, store: Store, directory: &Path, address: SocketAddr) -> Result<Process, Box<dyn Error>> {
+    let (framework, store, address_text) = (framework.to_string(), store.to_string(), address.to_string());
+    let directory = directory.to_str().ok_or("the directory's name is not text")?;
+    Process::start(&["--framework", &framework, "--store", &store, "--serve", directory, &address_text], address)
 }

@@ -9,11 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
+use load::{
     content::bytes,
     http::{Connection, OCTETS, Response},
-    ledger::{Ledger, Timed},
 };
+
+use crate::ledger::{Ledger, Timed};
 
 /// What a client needs.
 pub(crate) struct Client<'a> {

@@ -10,11 +10,13 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use load::{
+    content::bytes,
+    http::{Connection, OCTETS},
+};
 use sha1::{Digest, Sha1};
 
 use crate::{
-    content::bytes,
-    http::{Connection, OCTETS},
     ledger::Ledger,
     uploads::{Client, ENDPOINT, Upload},
 };

@@ -1,29 +1,39 @@
 //! HTTP/1.1 by hand, since the load has to break it.
 
 use std::{
+    fs::File,
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
 /// A connection to the server.
-pub(crate) struct Connection(BufReader<TcpStream>);
+#[derive(Debug)]
+pub struct Connection(BufReader<TcpStream>);
 
 /// A response: its status, its headers with their names in lower case, and its body.
 #[derive(Debug)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
+pub struct Response {
+    /// Its number.
+    pub status: u16,
     headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+    /// All of it.
+    pub body: Vec<u8>,
 }
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) const OCTETS: &str = "Content-Type: application/offset+octet-stream\r\n";
+/// The line that says that a body is bytes to append.
+pub const OCTETS: &str = "Content-Type: application/offset+octet-stream\r\n";
 
 impl Connection {
-    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, here and below.
+    pub fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -32,34 +42,68 @@ impl Connection {
     }
 
     /// Sends a request and reads the response. `headers` are whole lines.
-    pub(crate) fn request(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<Response> {
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, and where it is no response.
+    pub fn request(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<Response> {
         self.begin(method, path, headers, body.len() as u64)?;
         self.send(body)?;
         self.response(method == "HEAD")
     }
 
     /// Sends the head of a request with a body of this length.
-    pub(crate) fn begin(&mut self, method: &str, path: &str, headers: &str, length: u64) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn begin(&mut self, method: &str, path: &str, headers: &str, length: u64) -> io::Result<()> {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: soak\r\nTus-Resumable: 1.0.0\r\nContent-Length: {length}\r\n{headers}\r\n"
         );
         self.send(head.as_bytes())
     }
 
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.get_mut().write_all(bytes)
     }
 
-    pub(crate) fn response(&mut self, bodiless: bool) -> io::Result<Response> {
+    /// Sends bytes of a file, from its beginning, without reading them.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn send_file(&mut self, file: &File, length: u64) -> io::Result<()> {
+        let mut at = 0;
+        while at < length {
+            let left = (length - at) as usize;
+            if rustix::fs::sendfile(self.0.get_ref(), file, Some(&mut at), left)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a response. One to HEAD has no body, whatever its length says.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, and where it is no response.
+    pub fn response(&mut self, bodiless: bool) -> io::Result<Response> {
         let status = self.line()?;
         let status = status.get(9..12).and_then(|status| status.parse().ok()).ok_or_else(|| invalid(&status))?;
         let mut headers = Vec::new();
         loop {
             let line = self.line()?;
-            let Some((name, value)) = line.split_once(": ") else {
+            let Some((name, value)) = line.split_once(':') else {
                 break;
             };
-            headers.push((name.to_ascii_lowercase(), value.to_owned()));
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
         let mut response = Response { status, headers, body: Vec::new() };
         let length = response.number("content-length").unwrap_or(0);
@@ -80,11 +124,13 @@ impl Connection {
 }
 
 impl Response {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    /// The value of a header, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
 
-    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+    /// The number in a header.
+    pub fn number(&self, name: &str) -> Option<u64> {
         self.header(name)?.parse().ok()
     }
 }

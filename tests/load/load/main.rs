@@ -1,0 +1,82 @@
+//! How fast, and at what cost: `cargo run --release -p load --bin load`.
+//!
+//! Each workload runs on each server, in a process of its own over an empty directory, and the servers take turns, so
+//! that what else the machine does meets all of them. Beside ours stands a bare server of each framework, which does
+//! nothing but write a body to a file: the limit. Offsets and contents are checked. Prints a table in Markdown, and
+//! writes it with a picture to `load.md` and `load.svg` in the output directory.
+
+mod bare;
+mod plot;
+mod servers;
+mod table;
+mod workloads;
+
+use std::{error::Error, path::PathBuf};
+
+use clap::Parser;
+
+use crate::{
+    servers::Kind,
+    table::{Measured, Results},
+    workloads::{Sizes, Workload},
+};
+
+/// How fast, and at what cost.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Which servers: a framework and a storage, or a framework and `bare`.
+    #[arg(long, value_delimiter = ',', default_values_t = Kind::all())]
+    servers: Vec<Kind>,
+    /// Which workloads.
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Workload::ALL)]
+    workloads: Vec<Workload>,
+    /// How often each of them.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Where the servers keep uploads: a directory on the disk, or the memory, that is to be measured.
+    #[arg(long, default_value = ".")]
+    directory: PathBuf,
+    /// A tenth of the work: to see that it works.
+    #[arg(long)]
+    quick: bool,
+    /// Where the results go.
+    #[arg(long, default_value = "target")]
+    output: PathBuf,
+    /// Be a server.
+    #[arg(long, hide = true, value_names = ["KIND", "DIRECTORY", "ADDRESS"], num_args = 3)]
+    serve: Option<Vec<String>>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    if let Some([kind, directory, address]) = arguments.serve.as_deref() {
+        return servers::serve(kind.parse()?, directory.as_ref(), address.parse()?);
+    }
+    let sizes = if arguments.quick { Sizes::QUICK } else { Sizes::FULL };
+    let content = workloads::content(&sizes)?;
+    let mut results = Results::default();
+    for workload in &arguments.workloads {
+        for round in 0..arguments.rounds {
+            for kind in &arguments.servers {
+                if !workload.runs_on(*kind) {
+                    continue;
+                }
+                let directory = tempfile::tempdir_in(&arguments.directory)?;
+                let (process, address) = servers::start(*kind, directory.path())?;
+                let work = workload.prepare(address, &sizes, &content)?;
+                let before = process.processor()?;
+                let done = work.run()?;
+                let processor = process.processor()? - before;
+                workload.check(address, directory.path(), &done, &content)?;
+                let peak = process.status("VmHWM")?;
+                eprintln!("{workload}, round {}: {kind}: {:.3} s", round + 1, done.elapsed.as_secs_f64());
+                results.add(*workload, *kind, Measured { done, processor, peak });
+            }
+        }
+    }
+    let text = results.text();
+    println!("{text}");
+    std::fs::create_dir_all(&arguments.output)?;
+    std::fs::write(arguments.output.join("load.md"), text)?;
+    plot::draw(&results, &arguments.output.join("load.svg"))
+}

@@ -1,0 +1,85 @@
+//! A server in a process of its own, and what the system says of it.
+
+use std::{
+    error::Error,
+    fs, io,
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+/// A process that serves. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Process(Child);
+
+impl Process {
+    /// Starts this program once more with other arguments, and waits until it listens.
+    ///
+    /// # Errors
+    ///
+    /// When it ends instead.
+    pub fn start(arguments: &[&str], address: SocketAddr) -> Result<Self, Box<dyn Error>> {
+        let mut command = Command::new(std::env::current_exe()?);
+        let mut child = command.args(arguments).stdin(Stdio::null()).spawn()?;
+        loop {
+            if TcpStream::connect(address).is_ok() {
+                return Ok(Self(child));
+            }
+            if let Some(status) = child.try_wait()? {
+                return Err(format!("the server ended: {status}").into());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// SIGKILL, and wait until it is gone.
+    ///
+    /// # Errors
+    ///
+    /// When the system says so.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.0.kill()?;
+        self.0.wait().map(drop)
+    }
+
+    /// A line of `/proc/PID/status`: `VmRSS` and `VmHWM` in KiB, `Threads`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such file.
+    pub fn status(&self, field: &str) -> io::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        Ok(line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0))
+    }
+
+    /// Open file descriptors.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be listed.
+    pub fn descriptors(&self) -> io::Result<u64> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.0.id()))?.count() as u64)
+    }
+
+    /// Processor time that it has used, user and system.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not tell.
+    pub fn processor(&self) -> io::Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        let ticks: u64 =
+            after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        // USER_HZ is 100 on every Linux.
+        Ok(Duration::from_millis(ticks * 10))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
