@@ -28,8 +28,11 @@ const APPLICATION_ID: i32 = 0x7475_7331;
 /// The most operations that share a transaction.
 const GROUP: usize = 256;
 
-/// Connections for reading that are kept open, at most.
-const READERS: usize = 8;
+/// Connections for reading that are kept open, at most: to open one costs more than many reads.
+const READERS: usize = 32;
+
+/// Bytes of the database that each of them remembers, at most, in KiB: the system remembers the rest.
+const READER_CACHE: i32 = 256;
 
 pub(crate) struct Database {
     path: PathBuf,
@@ -126,6 +129,7 @@ impl Database {
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(self.busy_timeout)?;
         connection.pragma_update(None, "query_only", true)?;
+        connection.pragma_update(None, "cache_size", -READER_CACHE)?;
         Ok(connection)
     }
 }

@@ -108,21 +108,22 @@ impl Sqlite {
 #[async_trait]
 impl Storage for Sqlite {
     async fn create(&self, upload: &Upload) -> Result<(), StorageError> {
-        let inner = self.0.clone();
-        let (id, empty) = (upload.id.clone(), upload.is_complete());
-        blocking(move || {
-            // Bytes that belong to no row (the database was lost, say) are not ours to overwrite.
-            if empty {
+        // Bytes that belong to no row (the database was lost, say) are not ours to overwrite.
+        let empty = upload.is_complete();
+        if empty {
+            let (inner, id) = (self.0.clone(), upload.id.clone());
+            blocking(move || {
                 inner.files.create_new(&id).map_err(taken)?;
-                inner.sync_names()?;
-            } else if inner.files.length(&id)?.is_some() {
-                return Err(Failure::Exists.into());
-            }
-            Ok(())
-        })
-        .await?;
-        let record = upload.clone();
-        let inserted = self.0.database.write(move |connection| row::insert(connection, &record)).await;
+                inner.sync_names()
+            })
+            .await?;
+        }
+        let (inner, record) = (self.0.clone(), upload.clone());
+        let insert = move |connection: &_| match inner.files.length(&record.id)? {
+            Some(_) if !empty => Err(Failure::Exists.into()),
+            _ => row::insert(connection, &record),
+        };
+        let inserted = self.0.database.write(insert).await;
         if inserted.is_err() && empty {
             let (inner, id) = (self.0.clone(), upload.id.clone());
             blocking(move || Ok(inner.files.remove(&id)?)).await?;
