@@ -86,6 +86,10 @@ fn a_deadline_ends_it_before_a_wait_that_would_go_beyond() {
     let error = script.run(inspect(endpoint(), options)).unwrap_err();
     assert!(matches!(error, Error::GivenUp { retries: 3, .. }), "{error}");
     assert_eq!(script.waits, [1.0, 2.0, 4.0]);
+
+    // One that never comes.
+    let options = plain().retry(Retry::default().deadline(Duration::MAX));
+    Script::new([broken(), head("0")]).run(inspect(endpoint(), options)).unwrap();
 }
 
 #[test]
