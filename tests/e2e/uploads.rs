@@ -177,6 +177,15 @@ pub(crate) fn a_stream_of_unknown_length_arrives_whole(server: Server) {
         let uploaded = block_on(client.upload(Source::stream(stream)).send()).unwrap();
         arrived(&started, &uploaded, length);
     }
+    // It goes on with an upload whose length the server knows.
+    let mut connection = started.connect();
+    let path = connection.create(LENGTH);
+    assert_eq!(connection.patch(&path, 0, &bytes(1, 0..1000)).status, 204);
+    let url = format!("http://{}{path}", line.address).parse().unwrap();
+    let client = client(line.address).options(eager()).build().unwrap();
+    let stream = std::io::Cursor::new(bytes(1, 0..LENGTH));
+    let uploaded = block_on(client.resume(url, Source::stream(stream)).send()).unwrap();
+    arrived(&started, &uploaded, LENGTH);
 }
 
 pub(crate) fn a_file_that_changes_is_an_error(server: Server) {

@@ -26,7 +26,7 @@ pub(crate) fn draw(results: &Results, into: &Path) -> Result<(), Box<dyn Error>>
             .y_label_area_size(150)
             .build_cartesian_2d(0.0..most, (0..rows.len()).into_segmented())?;
         let name = |at: &SegmentValue<usize>| match at {
-            SegmentValue::CenterOf(at) => rows.get(rows.len() - 1 - at).map_or(String::new(), |row| row.server.clone()),
+            SegmentValue::CenterOf(at) => rows.iter().rev().nth(*at).map_or(String::new(), |row| row.server.clone()),
             _ => String::new(),
         };
         chart

@@ -149,7 +149,8 @@ impl Uploading {
     /// The bytes of the next request, as far as they are known without a look at them.
     fn ahead(&self) -> Range<u64> {
         let (from, length) = (self.acknowledged, self.upload.length);
-        let limit = self.limit.or_else(|| length.is_none().then_some(DEFAULT_CHUNK)).unwrap_or(u64::MAX);
+        // What has to be looked at first is kept in memory meanwhile.
+        let limit = self.limit.or_else(|| (!self.ends_there).then_some(DEFAULT_CHUNK)).unwrap_or(u64::MAX);
         let end = [length, self.stop_at].into_iter().flatten().fold(from.saturating_add(limit), u64::min);
         from..end.max(from)
     }
@@ -306,7 +307,7 @@ impl Work for Uploading {
             let beyond = self.acknowledged..self.acknowledged + 1;
             return Some(Wanted { range: self.in_source(&beyond), algorithm: None });
         }
-        let look = self.algorithm.is_some() || self.upload.length.is_none();
+        let look = self.algorithm.is_some() || !self.ends_there;
         let range = self.ahead();
         let needed = self.sends() && self.next.is_none() && look && !range.is_empty();
         needed.then(|| Wanted { range: self.in_source(&range), algorithm: self.algorithm })

@@ -233,6 +233,15 @@ fn a_source_that_goes_on_after_the_upload_is_an_error() {
 }
 
 #[test]
+fn a_source_that_ends_before_the_upload_is_an_error() {
+    // Its length is not known, so that it is looked at before bytes are promised.
+    let created_for_200 = answer(200, &[("upload-offset", "0"), ("upload-length", "200")]);
+    let step = resume(endpoint(), None, plain().chunk_size(None).unwrap(), None).unwrap();
+    let error = Script::new([created_for_200]).run(step).unwrap_err();
+    assert!(matches!(&error, Error::Source(what) if what.contains("ends at byte 100")), "{error}");
+}
+
+#[test]
 fn a_part_of_an_upload_can_be_left_for_later() {
     let options = plain().stop_at(Some(70)).chunk_size(Some(40)).unwrap();
     let mut script = Script::new([
