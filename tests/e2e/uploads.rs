@@ -186,6 +186,14 @@ pub(crate) fn a_stream_of_unknown_length_arrives_whole(server: Server) {
     let stream = std::io::Cursor::new(bytes(1, 0..LENGTH));
     let uploaded = block_on(client.resume(url, Source::stream(stream)).send()).unwrap();
     arrived(&started, &uploaded, LENGTH);
+    // A stream that is shorter than what is there is another one.
+    let path = connection.create_with(&[("Upload-Defer-Length", "1")]);
+    assert_eq!(connection.patch(&path, 0, &bytes(1, 0..1000)).status, 204);
+    let url = format!("http://{}{path}", line.address).parse().unwrap();
+    let short = Source::stream(std::io::Cursor::new(bytes(1, 0..900)));
+    let error = block_on(client.resume(url, short).send()).unwrap_err();
+    assert!(matches!(&error, Error::Source(why) if why.contains("900")), "{error}");
+    assert!(!started.upload(&path).unwrap().is_complete());
 }
 
 pub(crate) fn a_file_that_changes_is_an_error(server: Server) {

@@ -124,7 +124,10 @@ impl Source {
             Kind::Stream(stream) => range.end.min(stream.lock().await.fill(&range).await?),
             _ => range.end.min(self.length().unwrap_or(range.end)),
         };
-        let there = range.start..end.max(range.start);
+        if end < range.start {
+            return Err(Error::Source(format!("ends at byte {end}, and the upload has {} already", range.start)));
+        }
+        let there = range.start..end;
         let bytes = there.end - there.start;
         let Some(algorithm) = algorithm else {
             return Ok((bytes, None));

@@ -107,7 +107,9 @@ impl Server<'_> {
             step = match step {
                 Step::Read(read) => {
                     let range = read.range();
-                    let there = range.end.min(self.length.unwrap_or(SOURCE)).saturating_sub(range.start);
+                    let Some(there) = range.end.min(self.length.unwrap_or(SOURCE)).checked_sub(range.start) else {
+                        return Err(Error::local("the source is another one"));
+                    };
                     let checksum = read.algorithm().map(|algorithm| Checksum::of(algorithm, &vec![7; there as usize]));
                     read.done(there, checksum)
                 }

@@ -209,7 +209,8 @@ impl<T: Task> Read<T> {
     }
 
     /// Goes on with the number of the bytes that are there, and their digest, where it is wanted. Fewer than the
-    /// range means that the source ends there.
+    /// range means that the source ends there. One that ends before the range even begins is not the source of the
+    /// upload, which is for the driver to tell.
     pub fn done(self, bytes: u64, checksum: Option<Checksum>) -> Step<T> {
         let mut run = self.run;
         match run.task.found(bytes, checksum) {
