@@ -2,10 +2,11 @@
 //!
 //! Each workload runs on each server, in a process of its own over an empty directory, and the servers take turns, so
 //! that what else the machine does meets all of them. Beside ours stands a bare server of each framework, which does
-//! nothing but write a body to a file: the limit. Offsets and contents are checked. Prints a table in Markdown, and
+//! nothing but write a body to a file: the limit, and the servers of others that are installed. Offsets and contents are checked. Prints a table in Markdown, and
 //! writes it with a picture to `load.md` and `load.svg` in the output directory.
 
 mod bare;
+mod peers;
 mod plot;
 mod servers;
 mod table;
@@ -24,9 +25,12 @@ use crate::{
 /// How fast, and at what cost.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Which servers: a framework and a storage, or a framework and `bare`.
-    #[arg(long, value_delimiter = ',', default_values_t = Kind::all())]
+    /// Which servers: a framework and a storage, a framework and `bare`, or a peer. All that are there, if not given.
+    #[arg(long, value_delimiter = ',')]
     servers: Vec<Kind>,
+    /// Where `tests/load/peers/install` put the servers of others.
+    #[arg(long, default_value = "target/peers")]
+    peers: PathBuf,
     /// Which workloads.
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = Workload::ALL)]
     workloads: Vec<Workload>,
@@ -55,19 +59,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sizes = if arguments.quick { Sizes::QUICK } else { Sizes::FULL };
     let content = workloads::content(&sizes)?;
     let mut results = Results::default();
+    let servers = if arguments.servers.is_empty() { Kind::all(&arguments.peers) } else { arguments.servers };
     for workload in &arguments.workloads {
         for round in 0..arguments.rounds {
-            for kind in &arguments.servers {
+            for kind in &servers {
                 if !workload.runs_on(*kind) {
                     continue;
                 }
                 let directory = tempfile::tempdir_in(&arguments.directory)?;
-                let (process, address) = servers::start(*kind, directory.path())?;
+                let (process, address) = servers::start(*kind, &arguments.peers, directory.path())?;
                 let work = workload.prepare(address, &sizes, &content)?;
                 let before = process.processor()?;
                 let done = work.run()?;
                 let processor = process.processor()? - before;
-                workload.check(address, directory.path(), &done, &content)?;
+                workload.check(address, *kind, directory.path(), &done, &content)?;
                 let peak = process.status("VmHWM")?;
                 eprintln!("{workload}, round {}: {kind}: {:.3} s", round + 1, done.elapsed.as_secs_f64());
                 results.add(*workload, *kind, Measured { done, processor, peak });

@@ -4,7 +4,7 @@ use std::{error::Error, path::Path};
 
 use plotters::prelude::*;
 
-use crate::table::Results;
+use crate::{servers::Kind, table::Results};
 
 const ROW: u32 = 22;
 
@@ -26,7 +26,9 @@ pub(crate) fn draw(results: &Results, into: &Path) -> Result<(), Box<dyn Error>>
             .y_label_area_size(150)
             .build_cartesian_2d(0.0..most, (0..rows.len()).into_segmented())?;
         let name = |at: &SegmentValue<usize>| match at {
-            SegmentValue::CenterOf(at) => rows.iter().rev().nth(*at).map_or(String::new(), |row| row.server.clone()),
+            SegmentValue::CenterOf(at) => {
+                rows.iter().rev().nth(*at).map_or(String::new(), |row| row.server.to_string())
+            }
             _ => String::new(),
         };
         chart
@@ -37,8 +39,11 @@ pub(crate) fn draw(results: &Results, into: &Path) -> Result<(), Box<dyn Error>>
             .y_label_formatter(&name)
             .draw()?;
         chart.draw_series(rows.iter().rev().enumerate().map(|(at, row)| {
-            let is_bare = row.server.ends_with("bare");
-            let colour = if is_bare { RGBColor(190, 190, 190) } else { RGBColor(31, 90, 166) };
+            let colour = match row.server {
+                Kind::Bare(_) => RGBColor(190, 190, 190),
+                Kind::Ours(..) => RGBColor(31, 90, 166),
+                Kind::Peer(_) => RGBColor(217, 130, 43),
+            };
             let corners = [(0.0, SegmentValue::Exact(at)), (row.rate, SegmentValue::Exact(at + 1))];
             let mut bar = Rectangle::new(corners, colour.filled());
             bar.set_margin(3, 3, 0, 0);

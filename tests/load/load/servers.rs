@@ -2,41 +2,64 @@
 
 use std::{
     error::Error,
-    fmt,
+    fmt, io,
     net::{SocketAddr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
-use load::process::Process;
+use load::process::{self, Process};
 use tests::{Framework, Store};
 use tokio::sync::oneshot;
 use tus_service::Tus;
 
-use crate::bare;
+use crate::{bare, peers::Peer};
 
-/// A framework over a storage, or a bare one.
+/// A server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kind {
-    pub(crate) framework: Framework,
-    /// `None` for the server that only writes bodies to files.
-    pub(crate) store: Option<Store>,
+pub(crate) enum Kind {
+    /// One that only writes bodies to files.
+    Bare(Framework),
+    /// Ours over a storage.
+    Ours(Framework, Store),
+    /// One of others.
+    Peer(Peer),
 }
 
 impl Kind {
-    /// All that write to files.
-    pub(crate) fn all() -> Vec<Self> {
-        let stores = [None, Some(Store::Buffered), Some(Store::Synced)];
-        let of = |framework| stores.map(|store| Self { framework, store });
-        Framework::ALL.into_iter().flat_map(of).collect()
+    /// All that write to files and are there.
+    pub(crate) fn all(peers: &Path) -> Vec<Self> {
+        let of = |framework| {
+            [Self::Bare(framework), Self::Ours(framework, Store::Buffered), Self::Ours(framework, Store::Synced)]
+        };
+        let peers = Peer::ALL.into_iter().filter(|peer| peer.is_installed(peers)).map(Self::Peer);
+        Framework::ALL.into_iter().flat_map(of).chain(peers).collect()
+    }
+
+    /// Whether it checks checksums.
+    pub(crate) fn verifies(self) -> bool {
+        match self {
+            Self::Bare(_) => false,
+            Self::Ours(..) => true,
+            Self::Peer(peer) => peer.verifies(),
+        }
+    }
+
+    /// Where it keeps the content of an upload.
+    pub(crate) fn file(self, directory: &Path, id: &str) -> io::Result<PathBuf> {
+        match self {
+            Self::Bare(_) | Self::Ours(..) => Ok(directory.join("uploads").join(id)),
+            Self::Peer(peer) => peer.file(directory, id),
+        }
     }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.store {
-            Some(store) => write!(f, "{}:{store}", self.framework),
-            None => write!(f, "{}:bare", self.framework),
+        match self {
+            Self::Bare(framework) => write!(f, "{framework}:bare"),
+            Self::Ours(framework, store) => write!(f, "{framework}:{store}"),
+            Self::Peer(peer) => peer.fmt(f),
         }
     }
 }
@@ -45,18 +68,25 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (framework, store) =
-            text.split_once(':').ok_or(format!("{text:?} is not like axum:synced or axum:bare"))?;
-        let store = if store == "bare" { None } else { Some(store.parse()?) };
-        Ok(Self { framework: framework.parse()?, store })
+        match text.split_once(':') {
+            Some((framework, "bare")) => Ok(Self::Bare(framework.parse()?)),
+            Some((framework, store)) => Ok(Self::Ours(framework.parse()?, store.parse()?)),
+            None => text.parse().map(Self::Peer),
+        }
     }
 }
 
-pub(crate) fn start(kind: Kind, directory: &Path) -> Result<(Process, SocketAddr), Box<dyn Error>> {
+pub(crate) fn start(kind: Kind, peers: &Path, directory: &Path) -> Result<(Process, SocketAddr), Box<dyn Error>> {
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let directory = directory.to_str().ok_or("the directory's name is not text")?;
-    let process = Process::start(&["--serve", &kind.to_string(), directory, &address.to_string()], address)?;
-    Ok((process, address))
+    let mut command = match kind {
+        Kind::Peer(peer) => peer.command(peers, directory, address)?,
+        Kind::Bare(_) | Kind::Ours(..) => {
+            let mut command = process::this_program()?;
+            command.args(["--serve", &kind.to_string()]).arg(directory).arg(address.to_string());
+            command
+        }
+    };
+    Ok((Process::start(&mut command, address)?, address))
 }
 
 /// Serves until it is killed.
@@ -64,13 +94,14 @@ pub(crate) fn serve(kind: Kind, directory: &Path, address: SocketAddr) -> Result
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(address)?;
-        match kind.store {
-            None => bare::serve(kind.framework, listener, directory).await,
-            Some(store) => {
+        match kind {
+            Kind::Bare(framework) => bare::serve(framework, listener, directory).await,
+            Kind::Ours(framework, store) => {
                 let tus = Tus::builder_shared(store.open(directory)?).build();
                 let (_stop, stopped) = oneshot::channel();
-                Ok(tests::serve(kind.framework, listener, tus, stopped).await?)
+                Ok(tests::serve(framework, listener, tus, stopped).await?)
             }
+            Kind::Peer(peer) => Err(format!("{peer} is another program").into()),
         }
     })
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use tests::Framework;
+
 use crate::{
     servers::Kind,
     workloads::{Done, Workload},
@@ -24,7 +26,7 @@ pub(crate) struct Results(Vec<(Workload, Kind, Vec<Measured>)>);
 /// What is shown of the runs of a workload on a server.
 #[derive(Debug)]
 pub(crate) struct Row {
-    pub(crate) server: String,
+    pub(crate) server: Kind,
     /// MiB/s, or requests a second: the median, the least and the most.
     pub(crate) rate: f64,
     least: f64,
@@ -35,7 +37,7 @@ pub(crate) struct Row {
     /// Seconds a GiB, or microseconds a request.
     processor: f64,
     peak: f64,
-    /// To the bare server of the same framework.
+    /// To the bare server of the same framework, or to axum's where there is none.
     ratio: Option<f64>,
 }
 
@@ -55,11 +57,12 @@ impl Results {
         let mut bare: BTreeMap<String, f64> = BTreeMap::new();
         let mut tables: Vec<(Workload, Vec<Row>)> = Vec::new();
         for (workload, kind, runs) in &self.0 {
-            let framework = format!("{workload} {}", kind.framework);
             let mut row = row(*workload, *kind, runs);
-            match kind.store {
-                None => drop(bare.insert(framework, row.rate)),
-                Some(_) => row.ratio = bare.get(&framework).map(|limit| row.rate / limit),
+            let limit = |framework| format!("{workload} {framework}");
+            match kind {
+                Kind::Bare(framework) => drop(bare.insert(limit(framework), row.rate)),
+                Kind::Ours(framework, _) => row.ratio = bare.get(&limit(framework)).map(|limit| row.rate / limit),
+                Kind::Peer(_) => row.ratio = bare.get(&limit(&Framework::Axum)).map(|limit| row.rate / limit),
             }
             match tables.iter_mut().find(|(of, _)| of == workload) {
                 Some((_, rows)) => rows.push(row),
@@ -72,7 +75,8 @@ impl Results {
     /// The tables, in Markdown.
     pub(crate) fn text(&self) -> String {
         let mut text = String::from(
-            "# Load\n\nMedians; in brackets the least and the most. The ratio is to the bare server of the same framework.\n",
+            "# Load\n\nMedians; in brackets the least and the most. The ratio is to the bare server of the same framework, \
+             that of a peer to axum's.\n",
         );
         for (workload, rows) in self.rows() {
             let (rate, processor) = match workload.counts_requests() {
@@ -108,7 +112,7 @@ fn row(workload: Workload, kind: Kind, runs: &[Measured]) -> Row {
     latencies.sort_unstable();
     let at = |part: f64| latencies.get((latencies.len() as f64 * part) as usize).or(latencies.last()).copied();
     Row {
-        server: kind.to_string(),
+        server: kind,
         rate: middle(&rates),
         least: rates.first().copied().unwrap_or_default(),
         most: rates.last().copied().unwrap_or_default(),

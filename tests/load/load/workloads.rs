@@ -95,9 +95,9 @@ impl Workload {
     pub(crate) const ALL: [Self; 7] =
         [Self::Large, Self::Pieces, Self::Small, Self::Crowd, Self::Inspect, Self::Plain, Self::Verified];
 
-    /// A bare server verifies nothing.
+    /// A bare server verifies nothing, nor do some peers.
     pub(crate) fn runs_on(self, kind: Kind) -> bool {
-        self != Self::Verified || kind.store.is_some()
+        self != Self::Verified || kind.verifies()
     }
 
     /// Whether requests count, or bytes do.
@@ -130,6 +130,7 @@ impl Workload {
     pub(crate) fn check(
         self,
         address: SocketAddr,
+        kind: Kind,
         directory: &Path,
         done: &Done,
         content: &File,
@@ -141,7 +142,7 @@ impl Workload {
                 return Err(format!("{self}: {path} should be at {length}: {response:?}").into());
             }
             let name = path.rsplit('/').next().unwrap_or_default();
-            let mut file = File::open(directory.join("uploads").join(name))?;
+            let mut file = File::open(kind.file(directory, name)?)?;
             // Every request begins at the beginning of the content.
             let request = self.request_bytes(*length);
             let mut expected = vec![0; request.min(PIECE) as usize];
@@ -279,8 +280,13 @@ pub(crate) fn content(sizes: &Sizes) -> io::Result<File> {
 
 fn create(connection: &mut Connection, length: u64) -> io::Result<String> {
     let response = connection.request("POST", MOUNT, &format!("Upload-Length: {length}\r\n"), b"")?;
-    let path = response.header("location").filter(|_| response.status == 201);
-    path.map(str::to_owned).ok_or_else(|| refused(&response))
+    let url = response.header("location").filter(|_| response.status == 201);
+    url.map(|url| path_of(url).to_owned()).ok_or_else(|| refused(&response))
+}
+
+/// Some peers say the whole URL.
+fn path_of(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, rest)| rest.find('/').map_or("/", |at| &rest[at..]))
 }
 
 fn append(

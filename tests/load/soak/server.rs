@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use load::process::Process;
+use load::process::{self, Process};
 use tests::{Framework, Store};
 use tokio::sync::oneshot;
 use tus_service::{Config, Tus};
@@ -93,7 +93,7 @@ impl Server {
 }
 
 fn spawn(framework: Framework, store: Store, directory: &Path, address: SocketAddr) -> Result<Process, Box<dyn Error>> {
-    let (framework, store, address_text) = (framework.to_string(), store.to_string(), address.to_string());
-    let directory = directory.to_str().ok_or("the directory's name is not text")?;
-    Process::start(&["--framework", &framework, "--store", &store, "--serve", directory, &address_text], address)
+    let mut command = process::this_program()?;
+    command.args(["--framework", &framework.to_string(), "--store", &store.to_string(), "--serve"]);
+    Process::start(command.arg(directory).arg(address.to_string()), address)
 }

@@ -106,12 +106,32 @@ impl Connection {
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
         let mut response = Response { status, headers, body: Vec::new() };
-        let length = response.number("content-length").unwrap_or(0);
         if !bodiless && status != 204 {
-            response.body.resize(length as usize, 0);
-            self.0.read_exact(&mut response.body)?;
+            response.body = match response.header("transfer-encoding") {
+                Some(_) => self.chunks()?,
+                None => self.bytes(response.number("content-length").unwrap_or(0))?,
+            };
         }
         Ok(response)
+    }
+
+    fn bytes(&mut self, length: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length as usize];
+        self.0.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Some peers do not say how long even an empty body is.
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let length = u64::from_str_radix(&self.line()?, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+            body.extend(self.bytes(length)?);
+            self.line()?;
+            if length == 0 {
+                return Ok(body);
+            }
+        }
     }
 
     fn line(&mut self) -> io::Result<String> {

@@ -13,21 +13,29 @@ use std::{
 #[derive(Debug)]
 pub struct Process(Child);
 
+/// This program once more, for other arguments.
+///
+/// # Errors
+///
+/// When the system does not tell which it is.
+pub fn this_program() -> io::Result<Command> {
+    std::env::current_exe().map(Command::new)
+}
+
 impl Process {
-    /// Starts this program once more with other arguments, and waits until it listens.
+    /// Starts it, and waits until it listens.
     ///
     /// # Errors
     ///
     /// When it ends instead.
-    pub fn start(arguments: &[&str], address: SocketAddr) -> Result<Self, Box<dyn Error>> {
-        let mut command = Command::new(std::env::current_exe()?);
-        let mut child = command.args(arguments).stdin(Stdio::null()).spawn()?;
+    pub fn start(command: &mut Command, address: SocketAddr) -> Result<Self, Box<dyn Error>> {
+        let mut child = command.stdin(Stdio::null()).spawn()?;
         loop {
             if TcpStream::connect(address).is_ok() {
                 return Ok(Self(child));
             }
             if let Some(status) = child.try_wait()? {
-                return Err(format!("the server ended: {status}").into());
+                return Err(format!("the server ended: {status}: {command:?}").into());
             }
             thread::sleep(Duration::from_millis(5));
         }
