@@ -1,13 +1,15 @@
 //! The one loop that does what the machine asks for.
 
 use std::{
+    panic::resume_unwind,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
 use tokio::{
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
     time::{Instant, sleep_until, timeout_at},
 };
 use tus_core::{
@@ -20,9 +22,9 @@ use tus_core::{
 
 use crate::{
     Cause, ResponseBody, StorageError, Writer, housekeeping,
-    locks::Held,
+    locks::{Held, Moment},
     observe,
-    pump::{Batch, Intake, pump},
+    pump::{Batch, Intake},
     service::Inner,
 };
 
@@ -33,15 +35,20 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 const CUT_TOTAL: Duration = Duration::from_millis(50);
 const CUT_STALLED: Duration = Duration::from_millis(10);
 
+/// Bytes from which on a digest takes longer than the way to a thread where that holds up nobody.
+const DIGEST_APART: usize = 64 * 1024;
+
 /// One exchange.
 pub(crate) struct Driver<'a> {
     service: &'a Arc<Inner>,
     head: &'a Parts,
     intake: Intake,
     held: Option<Held<'a>>,
-    /// Whether somebody was adding to the upload when its record was loaded.
-    was_in_use: bool,
+    /// Who was at the upload when its record was loaded.
+    loaded_at: Option<Moment>,
     appending: Option<Appending>,
+    /// Whether the record that was stored says that the application was told.
+    is_told: bool,
 }
 
 /// An upload that is being added to, and its writer once there was something to write.
@@ -54,12 +61,12 @@ struct Appending {
 
 /// The head and the body of a request that nobody sent.
 pub(crate) fn unasked() -> (Parts, Intake) {
-    (Request::new(()).into_parts().0, pump(false).1)
+    (Request::new(()).into_parts().0, Intake::empty())
 }
 
 impl<'a> Driver<'a> {
     pub(crate) fn new(service: &'a Arc<Inner>, head: &'a Parts, intake: Intake) -> Self {
-        Self { service, head, intake, held: None, was_in_use: false, appending: None }
+        Self { service, head, intake, held: None, loaded_at: None, appending: None, is_told: false }
     }
 
     pub(crate) fn holding(mut self, held: Held<'a>) -> Self {
@@ -72,7 +79,7 @@ impl<'a> Driver<'a> {
             step = match step {
                 Step::Load(load) => {
                     observe::concerns(load.id());
-                    self.was_in_use = self.service.locks.is_held(load.id());
+                    self.loaded_at = Some(self.service.locks.moment(load.id()));
                     let loaded = self.load(load.id()).await;
                     load.done(loaded)
                 }
@@ -120,20 +127,22 @@ impl<'a> Driver<'a> {
     async fn hold(&mut self, hold: Hold) -> Step {
         let id = hold.upload().id.clone();
         let locks = &self.service.locks;
-        match hold.access() {
-            // Somebody who was there and has left meanwhile has committed, too.
-            Access::Read if locks.clear(&id, PATIENCE).await || self.was_in_use => {}
+        let is_new = match hold.access() {
             Access::Read => {
-                let upload = hold.upload().clone();
-                return hold.done(Ok(Some(upload)));
+                // Somebody who was there and has left meanwhile has committed, too.
+                !locks.clear(&id, PATIENCE).await && self.loaded_at == Some(locks.moment(&id))
             }
             Access::Write => match locks.hold(&id, PATIENCE).await {
-                Ok(held) => self.held = Some(held),
+                Ok(held) => {
+                    let held = self.held.insert(held);
+                    self.loaded_at.is_some_and(|moment| held.is_first_since(moment))
+                }
                 Err(_) => return hold.done(Err(Failure::Busy)),
             },
-        }
-        let loaded = self.load(&id).await;
-        hold.done(loaded)
+        };
+        // What another process did meanwhile, the storage finds out before anything is changed.
+        let upload = if is_new { Ok(Some(hold.upload().clone())) } else { self.load(&id).await };
+        hold.done(upload)
     }
 
     async fn create(&mut self, mut create: Create) -> Step {
@@ -153,7 +162,8 @@ impl<'a> Driver<'a> {
         if self.held.is_none() {
             return store.done(Err(Failure::Exists));
         }
-        let stored = self.service.storage.create(upload).await.map_err(|error| failure(&upload.id, &error));
+        let record = self.recorded(upload);
+        let stored = self.service.storage.create(&record).await.map_err(|error| failure(&upload.id, &error));
         if stored.is_ok() {
             observe::created(upload);
             let _ = self.service.guarded("created", self.service.hooks.hooks.created(upload)).await;
@@ -234,19 +244,23 @@ impl<'a> Driver<'a> {
     }
 
     /// Stores a batch. Where the storage fails, that is the end of the body.
-    async fn write(&mut self, mut receive: Receive, batch: Batch) -> Result<(Receive, Option<End>), Box<Step>> {
-        for chunk in &batch.chunks {
-            receive = receive.data(chunk)?;
-        }
-        let written = match self.writer().await {
-            Ok(writer) => writer.write(batch.chunks.clone()).await,
-            Err(error) => Err(error),
+    async fn write(&mut self, receive: Receive, batch: Batch) -> Result<(Receive, Option<End>), Box<Step>> {
+        let bytes: usize = batch.chunks.iter().map(Bytes::len).sum();
+        let (received, written) = if receive.is_verified() && bytes >= DIGEST_APART {
+            tokio::join!(taken_apart(receive, batch.chunks.clone()), self.store_chunks(&batch))
+        } else {
+            let received = taken(receive, &batch.chunks)?;
+            (Ok(received), self.store_chunks(&batch).await)
         };
         if written.is_ok() {
-            observe::received(batch.chunks.iter().map(|chunk| chunk.len() as u64).sum());
+            observe::received(bytes as u64);
         }
         let end = written.err().map(|error| End::Interrupted(self.failed(&error)));
-        Ok((receive, end))
+        Ok((received?, end))
+    }
+
+    async fn store_chunks(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        self.writer().await?.write(batch.chunks.clone()).await
     }
 
     /// Whether there is nothing more to ask for until new bytes come.
@@ -297,8 +311,9 @@ impl<'a> Driver<'a> {
     async fn commit(&mut self, commit: Commit) -> Step {
         let upload = commit.upload();
         let began = Instant::now();
+        let record = self.recorded(upload);
         let committed = match self.writer().await {
-            Ok(writer) => writer.commit(upload).await,
+            Ok(writer) => writer.commit(&record).await,
             Err(error) => Err(error),
         };
         // What comes next must not be overtaken by it, nor wait for it.
@@ -326,7 +341,8 @@ impl<'a> Driver<'a> {
     }
 
     async fn join(&mut self, join: Join) -> Step {
-        let joined = self.service.storage.join(join.upload(), join.partials()).await;
+        let record = self.recorded(join.upload());
+        let joined = self.service.storage.join(&record, join.partials()).await;
         let joined = joined.map_err(|error| failure(&join.upload().id, &error));
         join.done(joined)
     }
@@ -347,10 +363,21 @@ impl<'a> Driver<'a> {
         finish.done(answer)
     }
 
+    /// The record as it is to be stored: where nobody is to be told that the upload is whole, it says so at once, which saves
+    /// another change of it.
+    fn recorded(&mut self, upload: &Upload) -> Upload {
+        let mut record = upload.clone();
+        let ends = upload.is_complete() && upload.kind != Kind::Partial;
+        record.finished |= ends && !self.service.hooks.tell();
+        self.is_told = record.finished;
+        record
+    }
+
     /// Where it fails, or is not recorded, the application is told again, as it has been promised.
     async fn tell_finished(&mut self, upload: &Upload) {
         let (service, id) = (self.service, &upload.id);
         match service.guarded("finished", service.hooks.finished(upload)).await {
+            Ok(Ok(())) if self.is_told => {}
             Ok(Ok(())) => {
                 if let Err(error) = service.storage.finish(id).await {
                     failure(id, &error);
@@ -381,6 +408,19 @@ impl<'a> Driver<'a> {
         let cause = if asked { Cause::Client } else { Cause::Failed };
         let removed = service.remove(upload, None, cause).await.map_err(|error| failure(&upload.id, &error));
         terminate.done(removed)
+    }
+}
+
+/// The machine takes chunks, one after the other.
+fn taken(receive: Receive, chunks: &[Bytes]) -> Result<Receive, Box<Step>> {
+    chunks.iter().try_fold(receive, |receive, chunk| receive.data(chunk))
+}
+
+/// The same beside what else is done.
+async fn taken_apart(receive: Receive, chunks: Vec<Bytes>) -> Result<Receive, Box<Step>> {
+    match spawn_blocking(move || taken(receive, &chunks)).await {
+        Ok(received) => received,
+        Err(error) => resume_unwind(error.into_panic()),
     }
 }
 

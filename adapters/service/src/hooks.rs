@@ -133,11 +133,23 @@ pub(crate) type Finished = Box<
 /// The application's hooks, and its closures for the two that most need.
 pub(crate) struct AllHooks {
     pub(crate) hooks: Arc<dyn Hooks>,
+    /// Whether these are the application's own.
+    pub(crate) are_given: bool,
     pub(crate) authorize: Option<Authorize>,
     pub(crate) finished: Option<Finished>,
 }
 
 impl AllHooks {
+    /// Nobody: who has no say and hears of nothing.
+    pub(crate) fn none() -> Self {
+        Self { hooks: Arc::new(()), are_given: false, authorize: None, finished: None }
+    }
+
+    /// Whether somebody is to be told that an upload is whole.
+    pub(crate) fn tell(&self) -> bool {
+        self.are_given || self.finished.is_some()
+    }
+
     pub(crate) async fn authorize(
         &self,
         operation: Operation,

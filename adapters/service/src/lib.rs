@@ -5,9 +5,9 @@
 //! asks for: it reads the body, calls the [`Storage`], keeps [locks](Tus::handle) with takeover, asks the
 //! application's [`Hooks`], and clears away what expired.
 //!
-//! Frameworks drop the future of a request when its client leaves. So the request's future only pumps
-//! the body into a channel, and a task of its own owns the machine and the storage: it commits what came,
-//! whatever becomes of the future.
+//! Frameworks drop the future of a request when its client leaves. So the request's future pumps the body into a
+//! channel, and the exchange, which owns the machine and the storage, takes it from there. It runs within the request's
+//! future as long as there is one, and goes on in a task of its own when that is dropped: it commits what came.
 
 mod api;
 #[cfg(feature = "conformance")]
@@ -18,6 +18,7 @@ mod housekeeping;
 mod locks;
 mod memory;
 mod observe;
+mod persistent;
 mod pump;
 mod response_body;
 mod service;

@@ -5,7 +5,12 @@
 
 #[cfg(not(all(test, shuttle)))]
 use std::sync::{Mutex, MutexGuard};
-use std::{collections::HashMap, sync::PoisonError, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::PoisonError,
+    time::Duration,
+};
 
 #[cfg(all(test, shuttle))]
 use shuttle::sync::{Mutex, MutexGuard};
@@ -16,11 +21,23 @@ use tus_core::UploadId;
 #[derive(Debug, Default)]
 pub(crate) struct Locks(Mutex<Table>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
     slots: HashMap<UploadId, Slot>,
     /// Requests are numbered as they come.
     next_ticket: u64,
+    /// How often a holder has left or committed, for all uploads that share a number by their hash.
+    changes: [u64; CHANGES],
+}
+
+/// So many that uploads which are busy at the same time seldom share one.
+const CHANGES: usize = 512;
+
+/// What an upload's holders had done at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moment {
+    changes: u64,
+    is_held: bool,
 }
 
 #[derive(Debug)]
@@ -99,9 +116,11 @@ impl Locks {
         }
     }
 
-    /// Whether somebody holds an upload.
-    pub(crate) fn is_held(&self, id: &UploadId) -> bool {
-        self.table().slots.contains_key(id)
+    /// What the upload's holders have done so far: who has the same answer twice, and no holder, knows that none of
+    /// them changed it in between.
+    pub(crate) fn moment(&self, id: &UploadId) -> Moment {
+        let table = self.table();
+        Moment { changes: table.changes[place(id)], is_held: table.slots.contains_key(id) }
     }
 
     /// Asks the holder to leave and waits until what it has is committed. Whether there was one.
@@ -155,6 +174,18 @@ impl Locks {
     }
 }
 
+impl Default for Table {
+    fn default() -> Self {
+        Self { slots: HashMap::new(), next_ticket: 0, changes: [0; CHANGES] }
+    }
+}
+
+fn place(id: &UploadId) -> usize {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish() as usize % CHANGES
+}
+
 enum Entered<'a> {
     Held(Held<'a>),
     Taken(CancellationToken),
@@ -168,13 +199,21 @@ impl Held<'_> {
 
     /// Lets those who only want to read go on.
     pub(crate) fn committed(&self) {
+        self.locks.table().changes[place(&self.id)] += 1;
         self.committed.cancel();
+    }
+
+    /// Whether nobody held the upload since that moment but whoever holds it now.
+    pub(crate) fn is_first_since(&self, moment: Moment) -> bool {
+        moment == Moment { changes: self.locks.table().changes[place(&self.id)], is_held: false }
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        if let Some(slot) = self.locks.table().slots.remove(&self.id) {
+        let mut table = self.locks.table();
+        table.changes[place(&self.id)] += 1;
+        if let Some(slot) = table.slots.remove(&self.id) {
             slot.left.cancel();
         }
     }

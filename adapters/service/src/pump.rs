@@ -1,8 +1,8 @@
-//! The way of a body from the framework to the task that stores it.
+//! The way of a body from the framework to the exchange that stores it.
 //!
 //! The framework may drop the request's future, and with it the [`Pump`], at any time. What it had
-//! handed over stays with the [`Intake`], and since the end of a body is an event of its own, the task can
-//! tell an end from an interruption.
+//! handed over stays with the [`Intake`], and since the end of a body is an event of its own, the exchange
+//! can tell an end from an interruption.
 
 use std::{
     future::poll_fn,
@@ -41,7 +41,7 @@ pub(crate) fn pump(asked_for: bool) -> (Pump, Intake) {
     let (sender, receiver) = unbounded_channel();
     let room = Arc::new(Semaphore::new(EARLY as usize));
     let pump = Pump { wanted: asked_for.then_some(wanted), sender, room: room.clone() };
-    (pump, Intake { want: Some(want), receiver, room, ended: None })
+    (pump, Intake { way: Some(Way { want: Some(want), receiver, room }), ended: None })
 }
 
 /// The framework's side.
@@ -132,13 +132,18 @@ impl<B: Body> Drop for Feed<'_, B> {
     }
 }
 
-/// The task's side.
+/// The exchange's side.
 #[derive(Debug)]
 pub(crate) struct Intake {
+    way: Option<Way>,
+    ended: Option<End>,
+}
+
+#[derive(Debug)]
+struct Way {
     want: Option<oneshot::Sender<()>>,
     receiver: UnboundedReceiver<Event>,
     room: Arc<Semaphore>,
-    ended: Option<End>,
 }
 
 /// Bytes that came, in order. The room that they take is free again when this is dropped.
@@ -150,20 +155,31 @@ pub(crate) struct Batch {
 }
 
 impl Intake {
+    /// That of a body of no bytes.
+    pub(crate) fn empty() -> Self {
+        Self { way: None, ended: Some(End::Complete(None)) }
+    }
+
     /// Lets the body come.
     pub(crate) fn open(&mut self) {
-        if let Some(want) = self.want.take() {
+        if let Some(way) = &mut self.way
+            && let Some(want) = way.want.take()
+        {
             // Without a receiver the body is coming already, or its request is gone, as the channel will say.
             let _ = want.send(());
-            self.room.add_permits((IN_FLIGHT - EARLY) as usize);
+            way.room.add_permits((IN_FLIGHT - EARLY) as usize);
         }
     }
 
     /// All that has come, up to about a batch, as soon as there is anything; then the end.
     pub(crate) async fn next(&mut self) -> Result<Batch, End> {
-        if self.ended.is_none() {
-            let event = self.receiver.recv().await;
-            if let Some(batch) = self.gather(event) {
+        if self.ended.is_none()
+            && let Some(way) = &mut self.way
+        {
+            let event = way.receiver.recv().await;
+            let (batch, ended) = way.gather(event);
+            self.ended = ended;
+            if !batch.chunks.is_empty() {
                 return Ok(batch);
             }
         }
@@ -173,11 +189,13 @@ impl Intake {
     /// All that has come already, up to about a batch.
     #[cfg(test)]
     fn ready(&mut self) -> Option<Batch> {
-        let event = self.receiver.try_recv().ok()?;
-        self.gather(Some(event))
+        futures_util::FutureExt::now_or_never(self.next())?.ok()
     }
+}
 
-    fn gather(&mut self, first: Option<Event>) -> Option<Batch> {
+impl Way {
+    /// What has come already, up to about a batch, and the end if that has come.
+    fn gather(&mut self, first: Option<Event>) -> (Batch, Option<End>) {
         let mut batch = Batch { chunks: Vec::new(), permits: 0, room: self.room.clone() };
         let mut event = first.unwrap_or(Event::Broken);
         loop {
@@ -186,22 +204,21 @@ impl Intake {
                     batch.permits += permits(&data);
                     batch.chunks.push(data);
                 }
-                Event::Complete(trailers) => self.ended = Some(End::Complete(trailers)),
-                Event::Broken => self.ended = Some(End::Interrupted(Interruption::Disconnected)),
+                Event::Complete(trailers) => return (batch, Some(End::Complete(trailers))),
+                Event::Broken => return (batch, Some(End::Interrupted(Interruption::Disconnected))),
             }
-            if self.ended.is_some() || batch.permits as usize >= BATCH {
-                break;
+            if batch.permits as usize >= BATCH {
+                return (batch, None);
             }
             match self.receiver.try_recv() {
                 Ok(next) => event = next,
-                Err(_) => break,
+                Err(_) => return (batch, None),
             }
         }
-        (!batch.chunks.is_empty()).then_some(batch)
     }
 }
 
-impl Drop for Intake {
+impl Drop for Way {
     fn drop(&mut self) {
         self.room.close();
     }

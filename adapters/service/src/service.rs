@@ -2,13 +2,18 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     panic::AssertUnwindSafe,
     pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::{Duration, SystemTime},
 };
 
-use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt, TryFutureExt,
+    future::{BoxFuture, OptionFuture},
+};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body;
 use tokio::time::{Instant, timeout};
@@ -26,6 +31,7 @@ use crate::{
     housekeeping,
     locks::{Held, Locks},
     observe,
+    persistent::Persistent,
     pump::{Intake, pump},
 };
 
@@ -73,7 +79,7 @@ impl Tus {
         Builder {
             config: Config::default(),
             storage,
-            hooks: AllHooks { hooks: Arc::new(()), authorize: None, finished: None },
+            hooks: AllHooks::none(),
             hook_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             checkpoint_interval: Duration::from_millis(500),
@@ -103,19 +109,27 @@ impl Tus {
         let (head, body) = request.into_parts();
         let head = Arc::new(head);
         let mut body = pin!(body);
-        let (pump, intake) = pump(head.headers.contains_key(header::EXPECT));
-        let exchange = self.clone().exchange(head.clone(), mount.to_owned(), intake);
-        let exchange = exchange.instrument(observe::exchange(&head));
-        let mut exchange = pin!(self.inner.exchanges.spawn(exchange));
-        let (finished, at_end) = {
-            let mut pumping = pin!(pump.run(body.as_mut()));
-            tokio::select! {
-                finished = &mut exchange => (finished, false),
-                at_end = &mut pumping => (exchange.await, at_end),
+        let mut at_end = body.is_end_stream();
+        let (pump, intake) = match at_end {
+            true => (None, Intake::empty()),
+            false => {
+                let (pump, intake) = pump(head.headers.contains_key(header::EXPECT));
+                (Some(pump), intake)
             }
         };
-        let response = finished.unwrap_or_else(|panic| {
-            tracing::error!(%panic, "an exchange panicked");
+        let exchange = self.clone().exchange(head.clone(), mount.to_owned(), intake).boxed();
+        let exchange = exchange.instrument(observe::exchange(&head));
+        let mut exchange = Persistent::new(self.inner.exchanges.track_future(exchange));
+        let (finished, at_end) = {
+            let mut pumping = pin!(OptionFuture::from(pump.map(|pump| pump.run(body.as_mut()))).fuse());
+            // What came is handed on before the exchange looks for it: one turn takes it all the way.
+            let finished = poll_fn(|context| {
+                at_end |= pumping.as_mut().poll(context) == Poll::Ready(Some(true));
+                exchange.poll_unpin(context)
+            });
+            (finished.await, at_end)
+        };
+        let response = finished.unwrap_or_else(|| {
             server::fail(&self.config, &head, mount, Refusal::Storage(Failure::Internal)).map(ResponseBody::from)
         });
         if at_end { response } else { settle(&head, body, response).await }
@@ -270,6 +284,7 @@ impl Builder {
     /// The application's say.
     pub fn hooks(mut self, hooks: impl Hooks) -> Self {
         self.hooks.hooks = Arc::new(hooks);
+        self.hooks.are_given = true;
         self
     }
 

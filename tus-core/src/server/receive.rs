@@ -70,7 +70,13 @@ impl Receive {
         &self.upload
     }
 
-    /// Takes the next bytes of the body, of any number. They may go to the storage when this returned.
+    /// Whether the body has a checksum, so that [`Receive::data`] has work to do.
+    pub fn is_verified(&self) -> bool {
+        !matches!(self.body.verify, Verify::Nothing)
+    }
+
+    /// Takes the next bytes of the body, of any number. They may go to the storage at the same time, since they count only
+    /// once they are committed.
     ///
     /// # Errors
     ///
@@ -90,7 +96,7 @@ impl Receive {
     /// The record that a checkpoint may commit now, with all bytes so far. `None` where they don't
     /// count yet.
     pub fn checkpoint(&self, now: SystemTime) -> Option<Upload> {
-        let counts = matches!(self.body.verify, Verify::Nothing) && self.received > 0;
+        let counts = !self.is_verified() && self.received > 0;
         // The last commit is the body's end: who sends too much must not have made the upload whole.
         Some(self.advanced(self.received, now)).filter(|upload| counts && !upload.is_complete())
     }
@@ -125,7 +131,7 @@ impl Receive {
             Interruption::Failed { stored, .. } => stored.min(self.received),
             _ => self.received,
         };
-        let kept = if matches!(self.body.verify, Verify::Nothing) { stored } else { 0 };
+        let kept = if self.is_verified() { 0 } else { stored };
         // A client that is told where its new upload is, and how far it got, can go on: that beats an error.
         // So does the truth where the last byte came before the interruption.
         let whole = self.length == Some(self.upload.offset + kept);

@@ -117,13 +117,19 @@ fn play(requests: &[Request]) {
 }
 
 async fn append(world: &World, value: u8) {
+    let moment = world.locks.moment(&id());
+    let mut upload = world.storage.load(&id()).await.unwrap().unwrap();
+    yield_now().await;
     let Ok(held) = world.locks.hold(&id(), PATIENCE).await else {
         return;
     };
     let leave = held.asked_to_leave();
+    let is_new = held.is_first_since(moment);
     let held = alone(world, held);
     world.appending.lock().unwrap().push(value);
-    let upload = world.storage.load(&id()).await.unwrap().unwrap();
+    if !is_new {
+        upload = world.storage.load(&id()).await.unwrap().unwrap();
+    }
     let mut writer = world.storage.append(&upload).await.unwrap();
     for _ in 0..BODY {
         yield_now().await;
@@ -144,10 +150,10 @@ async fn append(world: &World, value: u8) {
 async fn inspect(world: &World) {
     let acknowledged = world.acknowledged.load(SeqCst);
     let appending = world.appending.lock().unwrap().clone();
-    let was_in_use = world.locks.is_held(&id());
+    let moment = world.locks.moment(&id());
     let mut upload = world.storage.load(&id()).await.unwrap().unwrap();
     yield_now().await;
-    if world.locks.clear(&id(), PATIENCE).await || was_in_use {
+    if world.locks.clear(&id(), PATIENCE).await || moment != world.locks.moment(&id()) {
         upload = world.storage.load(&id()).await.unwrap().unwrap();
     }
     assert!(upload.offset >= acknowledged, "it went back");

@@ -1,0 +1,65 @@
+//! Work that is not lost with the request that asked for it.
+
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures_util::{FutureExt, future::CatchUnwind};
+use tokio::runtime::Handle;
+
+/// A future that runs within the request's own task, which is the cheapest place, and goes on in a task of its own
+/// when the framework drops the request. `None` where it panicked.
+pub(crate) struct Persistent<F>(Option<CatchUnwind<AssertUnwindSafe<F>>>)
+where
+    F: Future<Output: Send> + Send + Unpin + 'static;
+
+impl<F> Persistent<F>
+where
+    F: Future<Output: Send> + Send + Unpin + 'static,
+{
+    pub(crate) fn new(work: F) -> Self {
+        Self(Some(AssertUnwindSafe(work).catch_unwind()))
+    }
+}
+
+impl<F> Future for Persistent<F>
+where
+    F: Future<Output: Send> + Send + Unpin + 'static,
+{
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        let Some(work) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let done = ready!(work.poll_unpin(context));
+        self.0 = None;
+        Poll::Ready(told(done))
+    }
+}
+
+impl<F> Drop for Persistent<F>
+where
+    F: Future<Output: Send> + Send + Unpin + 'static,
+{
+    fn drop(&mut self) {
+        // Without a runtime the whole server is about to end.
+        if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            drop(runtime.spawn(work.map(|done| drop(told(done)))));
+        }
+    }
+}
+
+fn told<T>(done: Result<T, Box<dyn Any + Send>>) -> Option<T> {
+    match done {
+        Ok(value) => Some(value),
+        Err(panic) => {
+            let words = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(panic = words.unwrap_or("without words"), "an exchange panicked");
+            None
+        }
+    }
+}
