@@ -1,44 +1,37 @@
-//! The database: one thread that writes, and connections beside it that read.
-//!
-//! SQLite has one writer at a time. Here that is a thread with a queue: what has gathered in the queue
-//! becomes one transaction, so that many uploads share one sync to disk.
+//! The database: one connection that writes, with a queue before it, and others beside it that read.
 
 use std::{
     fmt, fs, io,
     os::unix::fs::MetadataExt,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
-use tokio::sync::oneshot;
 use tus_service::{Failure, StorageError, UploadId};
 
 use crate::{
     OpenError,
+    changes::{Changes, gone},
     row::{self, MIGRATIONS},
 };
 
 /// Marks the file as ours ("tus1").
 const APPLICATION_ID: i32 = 0x7475_7331;
 
-/// The most operations that share a transaction.
-const GROUP: usize = 256;
-
 /// Connections for reading that are kept open, at most: to open one costs more than many reads.
 const READERS: usize = 32;
 
 /// Bytes of the database that each of them remembers, at most, in KiB: the system remembers the rest.
-const READER_CACHE: i32 = 256;
+const READER_CACHE: i32 = 2048;
 
 pub(crate) struct Database {
     path: PathBuf,
     opened: Opened,
     busy_timeout: Duration,
-    queue: mpsc::Sender<Box<dyn Job>>,
+    changes: Arc<Changes>,
     readers: Mutex<Vec<Connection>>,
 }
 
@@ -62,24 +55,23 @@ impl Database {
         // Reading opens the log, too.
         connection.query_row("SELECT count(*) FROM removed", [], |_| Ok(()))?;
         let opened = Opened::now(path)?;
-        let (queue, jobs) = mpsc::channel();
-        let still = opened.clone();
-        let writer = thread::Builder::new().name("tus-sqlite".into());
-        writer.spawn(move || write_all(&mut connection, &jobs, &still))?;
-        Ok(Arc::new(Self { path: path.to_owned(), opened, busy_timeout, queue, readers: Mutex::default() }))
+        let changes = Arc::new(Changes::new(connection, busy_timeout, opened.clone(), synced)?);
+        let on_thread = changes.clone();
+        thread::Builder::new().name("tus-sqlite".into()).spawn(move || on_thread.run())?;
+        Ok(Arc::new(Self { path: path.to_owned(), opened, busy_timeout, changes, readers: Mutex::default() }))
     }
 
-    /// Runs `operation` on the writing thread. It is durable when this returns.
+    /// Runs `operation` on the connection that writes. It is durable when this returns.
     ///
     /// An operation that fails for a reason of its own (a conflict) must not have changed anything.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&Connection) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
-        self.enqueue(operation).await.map_err(|_| gone())?
+        self.changes.add(operation).await.map_err(|_| gone())?
     }
 
-    /// Runs `operation` on the writing thread some time. It may be lost.
+    /// Runs `operation` on the connection that writes some time. It may be lost.
     pub(crate) fn write_later(&self, operation: impl FnOnce(&Connection) -> Result<(), StorageError> + Send + 'static) {
         let logged = move |connection: &Connection| {
             let result = operation(connection);
@@ -88,18 +80,7 @@ impl Database {
             }
             result
         };
-        drop(self.enqueue(logged));
-    }
-
-    fn enqueue<T: Send + 'static>(
-        &self,
-        operation: impl FnOnce(&Connection) -> Result<T, StorageError> + Send + 'static,
-    ) -> oneshot::Receiver<Result<T, StorageError>> {
-        let (sender, receiver) = oneshot::channel();
-        let job = Queued { operation: Some(operation), result: None, sender };
-        // Where the thread is gone, the sender goes with the job, and the receiver learns of it.
-        let _ = self.queue.send(Box::new(job));
-        receiver
+        drop(self.changes.add(logged));
     }
 
     /// Runs `operation` on a connection that sees all that was committed. It blocks.
@@ -134,6 +115,12 @@ impl Database {
     }
 }
 
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.changes.close();
+    }
+}
+
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Database").field(&self.path).finish()
@@ -143,7 +130,7 @@ impl fmt::Debug for Database {
 /// The files that a database consists of, as they were opened. A commit to one that has lost its name would
 /// be gone with the process.
 #[derive(Clone)]
-struct Opened(Vec<(PathBuf, Identity)>);
+pub(crate) struct Opened(Vec<(PathBuf, Identity)>);
 
 /// Device and inode.
 type Identity = (u64, u64);
@@ -160,7 +147,7 @@ impl Opened {
         Ok(Self(identities.collect::<Result<_, _>>()?))
     }
 
-    fn check(&self) -> Result<(), StorageError> {
+    pub(crate) fn check(&self) -> Result<(), StorageError> {
         match self.0.iter().find(|(file, opened)| identity(file).ok() != Some(*opened)) {
             None => Ok(()),
             Some((file, _)) => {
@@ -211,78 +198,6 @@ fn migrate<I: Iterator<Item = UploadId>>(
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", MIGRATIONS.len())?;
     Ok(transaction.commit()?)
-}
-
-/// What waits in the queue.
-trait Job: Send {
-    /// Runs within a transaction. An error means that the transaction is not sound any more.
-    fn run(&mut self, connection: &Connection) -> Result<(), StorageError>;
-    /// Tells whoever waits, once it is known whether the transaction was committed.
-    fn reply(self: Box<Self>, committed: Result<(), StorageError>);
-}
-
-struct Queued<F, T> {
-    operation: Option<F>,
-    result: Option<Result<T, StorageError>>,
-    sender: oneshot::Sender<Result<T, StorageError>>,
-}
-
-impl<F, T> Job for Queued<F, T>
-where
-    F: FnOnce(&Connection) -> Result<T, StorageError> + Send,
-    T: Send,
-{
-    fn run(&mut self, connection: &Connection) -> Result<(), StorageError> {
-        let result = self.operation.take().map(|operation| operation(connection));
-        match result {
-            Some(Err(error)) if !is_own(error.failure()) => Err(error),
-            result => {
-                self.result = result;
-                Ok(())
-            }
-        }
-    }
-
-    fn reply(self: Box<Self>, committed: Result<(), StorageError>) {
-        let Self { result, sender, .. } = *self;
-        // Nobody waits for it any more where the receiver is gone.
-        let _ = sender.send(committed.and_then(|()| result.unwrap_or_else(|| Err(gone()))));
-    }
-}
-
-/// Runs until the queue is closed.
-fn write_all(connection: &mut Connection, jobs: &mpsc::Receiver<Box<dyn Job>>, opened: &Opened) {
-    while let Ok(first) = jobs.recv() {
-        let mut group: Vec<_> = std::iter::once(first).chain(jobs.try_iter().take(GROUP - 1)).collect();
-        // A panic is a defect, and still not a reason to take no more uploads.
-        let committed = catch_unwind(AssertUnwindSafe(|| opened.check().and_then(|()| commit(connection, &mut group))))
-            .unwrap_or_else(|_| Err(StorageError::new(Failure::Internal, "a change of the database panicked")));
-        let failed = committed.err().map(|error| (error.failure(), error.to_string()));
-        for job in group {
-            job.reply(match &failed {
-                None => Ok(()),
-                Some((failure, text)) => Err(StorageError::new(*failure, text.clone())),
-            });
-        }
-    }
-}
-
-/// All of a group or none of it: where SQLite itself fails, each of them is told so.
-fn commit(connection: &mut Connection, group: &mut [Box<dyn Job>]) -> Result<(), StorageError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql_error)?;
-    for job in group {
-        job.run(&transaction)?;
-    }
-    transaction.commit().map_err(sql_error)
-}
-
-/// A failure of the operation, not of the database.
-fn is_own(failure: Failure) -> bool {
-    matches!(failure, Failure::Conflict | Failure::NotFound | Failure::Exists)
-}
-
-fn gone() -> StorageError {
-    StorageError::new(Failure::Internal, "the thread that writes the database is gone")
 }
 
 pub(crate) fn sql_error(error: rusqlite::Error) -> StorageError {

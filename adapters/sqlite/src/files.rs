@@ -53,6 +53,14 @@ impl Files {
         self.at(id, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
     }
 
+    /// Opens a file for writing; `None` where there is none.
+    pub(crate) fn write(&self, id: &UploadId) -> io::Result<Option<File>> {
+        match self.at(id, OFlags::RDWR) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => file.map(Some),
+        }
+    }
+
     pub(crate) fn read(&self, id: &UploadId) -> io::Result<File> {
         self.at(id, OFlags::RDONLY)
     }

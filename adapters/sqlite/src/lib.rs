@@ -17,9 +17,11 @@
 #[cfg(not(unix))]
 compile_error!("tus-sqlite needs a Unix: it opens files relative to a directory, without following links");
 
+mod changes;
 mod database;
 mod files;
 mod open;
+mod pace;
 mod row;
 mod storage;
 mod strays;

@@ -3,13 +3,21 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
+use tokio::sync::Semaphore;
 use tus_service::StorageError;
 
-use crate::{Sqlite, database::Database, files::Files, row, storage::Inner};
+use crate::{
+    Sqlite,
+    database::Database,
+    files::Files,
+    pace::Pace,
+    row,
+    storage::{CHECKPOINTS, Inner},
+};
 
 /// How a directory is opened.
 #[derive(Debug, Clone)]
@@ -64,7 +72,15 @@ impl Options {
         if files.is_empty().map_err(failed)? && database.read(row::claims_bytes)? {
             return Err(OpenError::FilesMissing(directory.join("uploads")));
         }
-        let sqlite = Sqlite::over(Inner { database, files, durability: self.durability, tidied: Mutex::default() });
+        let sqlite = Sqlite::over(Inner {
+            database,
+            files,
+            durability: self.durability,
+            reading: Pace::default(),
+            writing: Pace::default(),
+            checkpoints: Arc::new(Semaphore::new(CHECKPOINTS)),
+            tidied: Mutex::default(),
+        });
         if let Err(error) = sqlite.clean_all() {
             tracing::warn!(%error, "files of removed uploads could not be deleted");
         }

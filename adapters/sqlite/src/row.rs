@@ -39,19 +39,23 @@ pub(crate) const MIGRATIONS: &[&str] = &[
 ",
 ];
 
-const COLUMNS: &str =
-    "id, kind, upload_offset, length, max_size, metadata, concat, partials, created, expires, finished";
+macro_rules! columns {
+    () => {
+        "id, kind, upload_offset, length, max_size, metadata, concat, partials, created, expires, finished"
+    };
+}
 
 pub(crate) fn select(connection: &Connection, id: &UploadId) -> Result<Option<Upload>, StorageError> {
-    let sql = format!("SELECT {COLUMNS} FROM uploads WHERE id = ?1");
-    let mut statement = connection.prepare_cached(&sql).map_err(sql_error)?;
+    let sql = concat!("SELECT ", columns!(), " FROM uploads WHERE id = ?1");
+    let mut statement = connection.prepare_cached(sql).map_err(sql_error)?;
     statement.query_row([id.as_str()], read).optional().map_err(sql_error)
 }
 
 pub(crate) fn insert(connection: &Connection, upload: &Upload) -> Result<(), StorageError> {
-    let sql = format!(
-        "INSERT INTO uploads ({COLUMNS}, due) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
-         ON CONFLICT DO NOTHING"
+    let sql = concat!(
+        "INSERT INTO uploads (",
+        columns!(),
+        ", due) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING"
     );
     let (kind, concat, partials) = match &upload.kind {
         Kind::Single => (0, None, None),
@@ -63,7 +67,7 @@ pub(crate) fn insert(connection: &Connection, upload: &Upload) -> Result<(), Sto
     };
     let inserted = execute(
         connection,
-        &sql,
+        sql,
         &[
             &upload.id.as_str(),
             &kind,
@@ -88,7 +92,7 @@ pub(crate) fn insert(connection: &Connection, upload: &Upload) -> Result<(), Sto
 
 /// Makes `new` the record if offset and length are still those of `old`.
 pub(crate) fn replace(connection: &Connection, old: &Upload, new: &Upload) -> Result<(), StorageError> {
-    let sql = "UPDATE uploads SET upload_offset = ?4, length = ?5, expires = ?6, due = ?7
+    let sql = "UPDATE uploads SET upload_offset = ?4, length = ?5, expires = ?6, finished = ?7, due = ?8
          WHERE id = ?1 AND upload_offset = ?2 AND length IS ?3";
     let changed = execute(
         connection,
@@ -100,6 +104,7 @@ pub(crate) fn replace(connection: &Connection, old: &Upload, new: &Upload) -> Re
             &new.offset,
             &new.length,
             &new.expires.map(milliseconds),
+            &new.finished,
             &new.is_due(),
         ],
     )?;
@@ -193,7 +198,8 @@ pub(crate) fn list(
         State::Complete => "length IS upload_offset",
         _ => "due",
     };
-    let sql = format!("SELECT {COLUMNS} FROM uploads WHERE {condition} AND id > ?1 ORDER BY id LIMIT ?2");
+    let columns = columns!();
+    let sql = format!("SELECT {columns} FROM uploads WHERE {condition} AND id > ?1 ORDER BY id LIMIT ?2");
     let mut statement = connection.prepare_cached(&sql).map_err(sql_error)?;
     let rows = statement.query_map((after.map_or("", UploadId::as_str), at_most(limit)), read).map_err(sql_error)?;
     rows.collect::<Result<_, _>>().map_err(sql_error)

@@ -10,13 +10,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tus_service::{Failure, Kind, State, Storage, StorageError, Upload, UploadId, Writer, async_trait};
 
 use crate::{
     Durability, OpenError, Options,
     database::Database,
     files::{self, Files, blocking},
+    pace::Pace,
     row, strays,
     writer::FileWriter,
 };
@@ -30,9 +31,17 @@ pub(crate) struct Inner {
     pub(crate) database: Arc<Database>,
     pub(crate) files: Files,
     pub(crate) durability: Durability,
+    /// How records and bytes are read, and how bytes are written.
+    pub(crate) reading: Pace,
+    pub(crate) writing: Pace,
+    /// Turns for checkpoints: commits, for which clients wait, must not queue behind thousands of them.
+    pub(crate) checkpoints: Arc<Semaphore>,
     /// When files that belong to no upload were looked for.
     pub(crate) tidied: Mutex<Option<Instant>>,
 }
+
+/// Checkpoints that are under way at once, at most.
+pub(crate) const CHECKPOINTS: usize = 8;
 
 /// The most bytes that are read at once.
 const READ: u64 = 1024 * 1024;
@@ -134,7 +143,7 @@ impl Storage for Sqlite {
     async fn load(&self, id: &UploadId) -> Result<Option<Upload>, StorageError> {
         loop {
             let (inner, id) = (self.0.clone(), id.clone());
-            let (upload, there) = match blocking(move || inner.load(&id)).await? {
+            let (upload, there) = match self.0.reading.run(move || inner.load(&id)).await? {
                 Some((upload, there)) if there < upload.offset => (upload, there),
                 loaded => return Ok(loaded.map(|(upload, _)| upload)),
             };

@@ -91,7 +91,7 @@ impl FileWriter {
 impl Writer for FileWriter {
     async fn write(&mut self, chunks: Vec<Bytes>) -> Result<(), StorageError> {
         let file = self.file.clone();
-        let (written, result) = blocking(move || Ok(files::write_all(&file, &chunks))).await?;
+        let (written, result) = self.storage.writing.run(move || Ok(files::write_all(&file, &chunks))).await?;
         self.stored += written;
         match result.map_err(StorageError::from) {
             Err(error) if error.failure() == Failure::Full => {
@@ -111,8 +111,14 @@ impl Writer for FileWriter {
             return Ok(false);
         }
         self.saved().await?;
+        let Ok(turn) = self.storage.checkpoints.clone().try_acquire_owned() else {
+            return Ok(false);
+        };
         let save = save(self.storage.clone(), self.file.clone(), self.seen.clone(), upload.clone());
-        self.saving = Some(tokio::spawn(save));
+        self.saving = Some(tokio::spawn(async move {
+            let _turn = turn;
+            save.await
+        }));
         Ok(true)
     }
 
@@ -162,7 +168,7 @@ async fn save(storage: Arc<Inner>, file: Arc<File>, old: Upload, new: Upload) ->
 async fn open(storage: &Arc<Inner>, upload: &Upload) -> Result<File, StorageError> {
     for _ in 0..LOCK_TRIES {
         let (inner, upload) = (storage.clone(), upload.clone());
-        if let Some(file) = blocking(move || try_open(&inner, &upload)).await? {
+        if let Some(file) = storage.writing.run(move || try_open(&inner, &upload)).await? {
             return Ok(file);
         }
         sleep(LOCK_PAUSE).await;
@@ -171,13 +177,25 @@ async fn open(storage: &Arc<Inner>, upload: &Upload) -> Result<File, StorageErro
 }
 
 fn try_open(storage: &Inner, upload: &Upload) -> Result<Option<File>, StorageError> {
-    storage.current(&upload.id)?;
-    let file = storage.files.create(&upload.id)?;
+    let file = match upload.offset {
+        0 => Some(storage.files.create(&upload.id)?),
+        _ => storage.files.write(&upload.id)?,
+    };
+    let Some(file) = file else {
+        return storage.current(&upload.id).and(Err(Failure::Conflict.into()));
+    };
     if !files::lock(&file)? {
         return Ok(None);
     }
     // Only now nobody else writes: what the row claims must not be cut off.
-    let row = storage.current(&upload.id)?;
+    let row = match storage.current(&upload.id) {
+        Err(error) if error.failure() == Failure::NotFound && upload.offset == 0 => {
+            // It was removed meanwhile. No other of its name was created, since this file was there.
+            storage.files.remove(&upload.id)?;
+            return Err(error);
+        }
+        row => row?,
+    };
     if (row.offset, row.length) != (upload.offset, upload.length) || file.metadata()?.len() < upload.offset {
         return Err(Failure::Conflict.into());
     }
