@@ -35,7 +35,7 @@ impl Fingerprint {
             Self::Fast => ("md5", Algorithm::Md5, length.min(BEGINNING)),
             Self::Custom(custom) => return custom(source.clone()).await.map(Some),
         };
-        let (_, checksum) = source.look(0..read, Some(algorithm)).await?;
+        let checksum = source.look(0..read, Some(algorithm)).await?.checksum;
         let mut text = format!("size:{length}--{name}:");
         for byte in checksum.iter().flat_map(|checksum| checksum.digest()) {
             let _ = write!(text, "{byte:02x}");

@@ -32,6 +32,7 @@
 //!
 //! `rustls` (on by default): https. `sqlite`: URLs of unfinished uploads in a SQLite database. `sha512`, `crc32`: checksum algorithms beside `sha1`, `sha256` and `md5`.
 
+mod buffers;
 mod client;
 mod exchange;
 mod fingerprint;

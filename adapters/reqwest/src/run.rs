@@ -1,17 +1,22 @@
 //! What the machine of an upload asks for is done: the loop that all uploads share.
 
-use std::pin::pin;
+use std::{ops::Range, pin::pin};
 
 use bytes::Bytes;
 use http::Response;
 use tokio::sync::watch;
-use tus_core::client::{Error, Step, Transmit, Uploaded, Uploading};
+use tokio_util::task::AbortOnDropHandle;
+use tus_core::{
+    Algorithm,
+    client::{Error, Step, Transmit, Uploaded, Uploading},
+};
 use url::Url;
 
 use crate::{
     Upload,
     exchange::{Outgoing, moment},
     progress::Lane,
+    source::{Looked, Pieces},
 };
 
 /// An upload, or a part of one, on its way.
@@ -22,11 +27,23 @@ pub(crate) struct Run {
     step: Option<Step<Uploading>>,
     url: Option<Url>,
     begun: bool,
+    /// Bytes that were looked at last, where they are few.
+    kept: Option<(Range<u64>, Vec<Bytes>)>,
+    /// What will be looked at next, most likely, and the look at it that is under way.
+    next: Option<(Range<u64>, Algorithm)>,
+    ahead: Option<Ahead>,
+}
+
+#[derive(Debug)]
+struct Ahead {
+    range: Range<u64>,
+    algorithm: Option<Algorithm>,
+    looking: AbortOnDropHandle<Result<Looked, Error>>,
 }
 
 impl Run {
     pub(crate) fn new(lane: Lane) -> Self {
-        Self { lane, step: None, url: None, begun: false }
+        Self { lane, step: None, url: None, begun: false, kept: None, next: None, ahead: None }
     }
 
     /// Where the upload is, as soon as that is known.
@@ -68,12 +85,14 @@ impl Run {
         loop {
             step = match step {
                 Step::Read(read) => {
-                    let (bytes, checksum) = upload.source.look(read.range(), read.algorithm()).await?;
-                    read.done(bytes, checksum)
+                    let looked = self.look(upload, read.range(), read.algorithm()).await?;
+                    self.kept = looked.kept;
+                    read.done(looked.bytes, looked.checksum)
                 }
                 Step::Transmit(transmit) => {
                     let sends = transmit.body().is_some();
                     self.note(&transmit, &known)?;
+                    self.look_ahead(upload);
                     let result = self.transmit(upload, &transmit).await;
                     let success = result.as_ref().is_ok_and(|response| response.status().is_success());
                     self.lane.update(|progress| match success {
@@ -95,6 +114,34 @@ impl Run {
                 }
                 Step::Finished(result) => return self.finished(result?).map(Some),
             }
+        }
+    }
+
+    /// Looks at bytes of the source, if that was not done already while the ones before were sent.
+    async fn look(
+        &mut self,
+        upload: &Upload,
+        range: Range<u64>,
+        algorithm: Option<Algorithm>,
+    ) -> Result<Looked, Error> {
+        let looked = match self.ahead.take() {
+            Some(ahead) if (&ahead.range, ahead.algorithm) == (&range, algorithm) => ahead.looking.await,
+            _ => Ok(upload.source.look(range.clone(), algorithm).await),
+        };
+        self.next = algorithm.map(|algorithm| (range.end..range.end + (range.end - range.start), algorithm));
+        looked.unwrap_or_else(|error| Err(Error::Source(format!("could not be read: {error}"))))
+    }
+
+    /// The digest of the next request's bytes is made while those of this one are sent.
+    fn look_ahead(&mut self, upload: &Upload) {
+        let Some((range, algorithm)) = self.next.take().filter(|_| upload.source.is_file()) else {
+            return;
+        };
+        let range = range.start..range.end.min(upload.source.length().unwrap_or(range.end));
+        if !range.is_empty() {
+            let (source, wanted) = (upload.source.clone(), range.clone());
+            let looking = tokio::spawn(async move { source.look(wanted, Some(algorithm)).await });
+            self.ahead = Some(Ahead { range, algorithm: Some(algorithm), looking: AbortOnDropHandle::new(looking) });
         }
     }
 
@@ -129,7 +176,11 @@ impl Run {
         };
         let sender = watch::Sender::new(0);
         let mut sent = sender.subscribe();
-        let outgoing = Outgoing { pieces: upload.source.pieces(range), sent: sender };
+        let pieces = match &self.kept {
+            Some((kept, pieces)) if *kept == range => Pieces::kept(pieces.clone()),
+            _ => upload.source.pieces(range),
+        };
+        let outgoing = Outgoing { pieces, sent: sender };
         let mut exchange = pin!(inner.exchange(request, home, Some(outgoing)));
         let before = transmit.task().acknowledged();
         loop {

@@ -1,10 +1,10 @@
 //! What is uploaded: bytes that can be read again from where the server is, as long as they may be asked for.
 
 use std::{
+    collections::VecDeque,
     fmt, io,
     ops::Range,
     path::{Path, PathBuf},
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::SystemTime,
@@ -19,6 +19,8 @@ use tokio::{
     },
 };
 use tus_core::{Algorithm, Checksum, Hasher, client::Error};
+
+use crate::buffers::Buffers;
 
 /// What is uploaded.
 #[derive(Clone)]
@@ -49,8 +51,11 @@ trait Reader: AsyncRead + AsyncSeek + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncSeek + Send + Unpin> Reader for T {}
 
-/// Bytes that are read at once.
-const PIECE: usize = 256 * 1024;
+/// Bytes of a stream that are read at once.
+const PIECE: u64 = 256 * 1024;
+
+/// Bytes of a request, at most, that are kept from the digest until they are sent.
+const KEPT: u64 = 4 * 1024 * 1024;
 
 impl Source {
     /// A file. Its name becomes the `filename` in the upload's metadata, unless there is one.
@@ -114,12 +119,8 @@ impl Source {
         matches!(self.0, Kind::File(_))
     }
 
-    /// How many bytes of the range are there, and their digest.
-    pub(crate) async fn look(
-        &self,
-        range: Range<u64>,
-        algorithm: Option<Algorithm>,
-    ) -> Result<(u64, Option<Checksum>), Error> {
+    /// How many bytes of the range are there, their digest, and they themselves if they are few.
+    pub(crate) async fn look(&self, range: Range<u64>, algorithm: Option<Algorithm>) -> Result<Looked, Error> {
         let end = match &self.0 {
             Kind::Stream(stream) => range.end.min(stream.lock().await.fill(&range).await?),
             _ => range.end.min(self.length().unwrap_or(range.end)),
@@ -130,14 +131,17 @@ impl Source {
         let there = range.start..end;
         let bytes = there.end - there.start;
         let Some(algorithm) = algorithm else {
-            return Ok((bytes, None));
+            return Ok(Looked { bytes, checksum: None, kept: None });
         };
         let mut hasher = Hasher::new(algorithm);
-        let mut pieces = self.pieces(there);
+        let mut kept = (bytes <= KEPT).then(Vec::new);
+        let mut pieces = self.pieces(there.clone());
         while let Some(piece) = pieces.next().await {
-            hasher.update(&piece.map_err(Error::Source)?);
+            let piece = piece.map_err(Error::Source)?;
+            hasher.update(&piece);
+            kept.iter_mut().for_each(|kept| kept.push(piece.clone()));
         }
-        Ok((bytes, Some(hasher.finish())))
+        Ok(Looked { bytes, checksum: Some(hasher.finish()), kept: kept.map(|kept| (there, kept)) })
     }
 
     /// The bytes of the range, one after another. They are read while the ones before are used.
@@ -161,8 +165,18 @@ impl Source {
                 let _ = sender.send(kept).await;
             })),
         }
-        Pieces { receiver, left }
+        Pieces { here: VecDeque::new(), receiver: Some(receiver), left }
     }
+}
+
+/// What was found of a range.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    /// How many of its bytes are there.
+    pub(crate) bytes: u64,
+    pub(crate) checksum: Option<Checksum>,
+    /// Those bytes, which need not be read again then.
+    pub(crate) kept: Option<(Range<u64>, Vec<Bytes>)>,
 }
 
 impl File {
@@ -176,12 +190,12 @@ impl File {
         }
         file.seek(io::SeekFrom::Start(range.start)).map_err(failed)?;
         let mut left = range.end - range.start;
+        let mut buffers = Buffers::default();
         while left > 0 {
-            let mut piece = vec![0; usize::try_from(left).map_or(PIECE, |left| left.min(PIECE))];
-            file.read_exact(&mut piece).map_err(failed)?;
+            let piece = buffers.fill(left, |buffer| file.read_exact(buffer)).map_err(failed)?;
             left -= piece.len() as u64;
             // Nobody wants the rest of a request that was given up.
-            if sender.blocking_send(Ok(piece.into())).is_err() {
+            if sender.blocking_send(Ok(piece)).is_err() {
                 break;
             }
         }
@@ -198,7 +212,7 @@ async fn read(
     reader.seek(io::SeekFrom::Start(range.start)).await.map_err(failed)?;
     let mut left = range.end - range.start;
     while left > 0 {
-        let mut piece = vec![0; usize::try_from(left).map_or(PIECE, |left| left.min(PIECE))];
+        let mut piece = vec![0; left.min(PIECE) as usize];
         reader.read_exact(&mut piece).await.map_err(failed)?;
         left -= piece.len() as u64;
         if sender.send(Ok(piece.into())).await.is_err() {
@@ -218,7 +232,7 @@ impl Stream {
             let before = usize::try_from(range.start - self.start).map_or(self.kept.len(), |n| n.min(self.kept.len()));
             self.kept.advance(before);
             self.start += before as u64;
-            let wanted = range.end.saturating_sub(self.start + self.kept.len() as u64).min(PIECE as u64);
+            let wanted = range.end.saturating_sub(self.start + self.kept.len() as u64).min(PIECE);
             if wanted == 0 {
                 break;
             }
@@ -248,11 +262,19 @@ fn unreadable(error: io::Error) -> Error {
 /// Bytes of a source on their way.
 #[derive(Debug)]
 pub(crate) struct Pieces {
-    receiver: Receiver<Result<Bytes, String>>,
+    here: VecDeque<Bytes>,
+    /// Where others come from.
+    receiver: Option<Receiver<Result<Bytes, String>>>,
     left: u64,
 }
 
 impl Pieces {
+    /// Bytes that were read before.
+    pub(crate) fn kept(pieces: Vec<Bytes>) -> Self {
+        let left = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self { here: pieces.into(), receiver: None, left }
+    }
+
     /// Bytes that are still to come.
     pub(crate) fn left(&self) -> u64 {
         self.left
@@ -266,7 +288,11 @@ impl Pieces {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let next = std::task::ready!(Pin::new(&mut self.receiver).poll_recv(context));
+        let next = match (self.here.pop_front(), &mut self.receiver) {
+            (Some(piece), _) => Some(Ok(piece)),
+            (None, Some(receiver)) => std::task::ready!(receiver.poll_recv(context)),
+            (None, None) => None,
+        };
         let next = next.unwrap_or_else(|| Err("could not be read".to_owned()));
         // After an error there is nothing more.
         self.left = next.as_ref().map_or(0, |piece| self.left - piece.len() as u64);
