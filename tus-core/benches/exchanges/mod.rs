@@ -1,0 +1,100 @@
+//! Whole exchanges without I/O, answered as a driver would that has everything in memory.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, request};
+use tus_core::{
+    Algorithm, Checksum, Config, Kind, Metadata, Upload, UploadId,
+    server::{self, End, Reply, Step},
+};
+
+/// Bytes of a body.
+pub const BODY: usize = 1024;
+
+/// An exchange: its name, the head of its request, and the status of its response.
+#[derive(Debug)]
+pub struct Exchange {
+    pub name: &'static str,
+    head: request::Parts,
+    status: StatusCode,
+    config: Arc<Config>,
+    upload: Upload,
+    body: Bytes,
+}
+
+/// One of each kind.
+pub fn all() -> Vec<Exchange> {
+    let body = Bytes::from(vec![0x5a; BODY]);
+    let sha1 = Checksum::of(Algorithm::Sha1, &body).to_header();
+    let post = [
+        ("upload-length", HeaderValue::from(BODY)),
+        ("upload-metadata", HeaderValue::from_static("filename ZmlsbS5tcDQ=")),
+    ];
+    let patch = [
+        ("upload-offset", HeaderValue::from(0)),
+        ("content-type", HeaderValue::from_static("application/offset+octet-stream")),
+        ("content-length", HeaderValue::from(BODY)),
+    ];
+    let verified = patch.clone().into_iter().chain([("upload-checksum", sha1)]);
+    let exchange = |name, method, path, headers: Vec<(&'static str, HeaderValue)>, status| {
+        let mut request = Request::builder().method(method).uri(path).header("host", "uploads.example");
+        for (name, value) in headers.into_iter().chain([("tus-resumable", HeaderValue::from_static("1.0.0"))]) {
+            request = request.header(name, value);
+        }
+        let (head, ()) = request.body(()).expect("a valid request").into_parts();
+        Exchange { name, head, status, config: Arc::default(), upload: upload(), body: body.clone() }
+    };
+    const UPLOAD: &str = "/files/00112233445566778899aabbccddeeff";
+    vec![
+        exchange("HEAD", Method::HEAD, UPLOAD, Vec::new(), StatusCode::OK),
+        exchange("POST", Method::POST, "/files", post.into(), StatusCode::CREATED),
+        exchange("PATCH of 1 KiB", Method::PATCH, UPLOAD, patch.into(), StatusCode::NO_CONTENT),
+        exchange("PATCH of 1 KiB with SHA-1", Method::PATCH, UPLOAD, verified.collect(), StatusCode::NO_CONTENT),
+    ]
+}
+
+impl Exchange {
+    /// From the head of the request to the response.
+    pub fn run(&self) -> Response<Bytes> {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let mut step = server::begin(&self.config, &self.head, "/files", now);
+        loop {
+            step = match step {
+                Step::Load(load) => load.done(Ok(Some(self.upload.clone()))),
+                Step::Authorize(authorize) => authorize.done(Ok(())),
+                Step::Hold(hold) => hold.done(Ok(Some(self.upload.clone()))),
+                Step::Create(create) => create.done(Ok(self.upload.id.clone())),
+                Step::Store(store) => store.done(Ok(())),
+                Step::Receive(receive) => match receive.data(&self.body) {
+                    Ok(receive) => receive.end(End::Complete(None), now),
+                    Err(step) => *step,
+                },
+                Step::Commit(commit) => commit.done(Ok(())),
+                Step::Finish(finish) => finish.done(Ok(Reply::default())),
+                Step::Respond(response) => {
+                    assert_eq!(response.status(), self.status, "{}", self.name);
+                    return response;
+                }
+                other => panic!("{} led to {other:?}", self.name),
+            };
+        }
+    }
+}
+
+fn upload() -> Upload {
+    Upload {
+        id: UploadId::from_random(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
+        kind: Kind::Single,
+        offset: 0,
+        length: Some(BODY as u64),
+        max_size: None,
+        metadata: Metadata::default(),
+        created: SystemTime::UNIX_EPOCH,
+        expires: None,
+        finished: false,
+    }
+}

@@ -1,0 +1,24 @@
+//! How often an exchange asks for memory: a number that grows here is a cost in every request.
+
+#[path = "../benches/exchanges/mod.rs"]
+mod exchanges;
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+#[test]
+fn an_exchange_asks_for_memory_a_few_times() {
+    let exchanges = exchanges::all();
+    let _profiler = dhat::Profiler::builder().testing().build();
+    let blocks = || dhat::HeapStats::get().total_blocks;
+    let mut counted = Vec::new();
+    for exchange in &exchanges {
+        let before = blocks();
+        drop(exchange.run());
+        counted.push((exchange.name, blocks() - before));
+    }
+    let at_most = [16, 18, 18, 24];
+    for ((name, count), most) in counted.iter().zip(at_most) {
+        assert!(*count <= most, "{name} asks for memory {count} times, and {most} was enough");
+    }
+}
