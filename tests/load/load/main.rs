@@ -6,6 +6,8 @@
 //! writes it with a picture to `load.md` and `load.svg` in the output directory.
 
 mod bare;
+mod clients;
+mod ours;
 mod peers;
 mod plot;
 mod servers;
@@ -14,9 +16,10 @@ mod workloads;
 
 use std::{error::Error, path::PathBuf};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use crate::{
+    clients::Client,
     servers::Kind,
     table::{Measured, Results},
     workloads::{Sizes, Workload},
@@ -32,7 +35,7 @@ struct Arguments {
     #[arg(long, default_value = "target/peers")]
     peers: PathBuf,
     /// Which workloads.
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Workload::ALL)]
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Workload::USUAL)]
     workloads: Vec<Workload>,
     /// How often each of them.
     #[arg(long, default_value_t = 3)]
@@ -40,6 +43,9 @@ struct Arguments {
     /// Where the servers keep uploads: a directory on the disk, or the memory, that is to be measured.
     #[arg(long, default_value = ".")]
     directory: PathBuf,
+    /// Measure clients instead.
+    #[arg(long)]
+    clients: bool,
     /// A tenth of the work: to see that it works.
     #[arg(long)]
     quick: bool,
@@ -49,6 +55,9 @@ struct Arguments {
     /// Be a server.
     #[arg(long, hide = true, value_names = ["KIND", "DIRECTORY", "ADDRESS"], num_args = 3)]
     serve: Option<Vec<String>>,
+    /// Be a client.
+    #[arg(long, hide = true, value_names = ["CLIENT", "ENDPOINT", "FILE"], num_args = 3)]
+    send: Option<Vec<String>>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -56,8 +65,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some([kind, directory, address]) = arguments.serve.as_deref() {
         return servers::serve(kind.parse()?, directory.as_ref(), address.parse()?);
     }
+    if let Some([client, endpoint, file]) = arguments.send.as_deref() {
+        return Client::from_str(client, false)?.send(endpoint, file);
+    }
     let sizes = if arguments.quick { Sizes::QUICK } else { Sizes::FULL };
-    let content = workloads::content(&sizes)?;
+    if arguments.clients {
+        println!("{}", clients::measure(&arguments.directory, sizes.large, arguments.rounds)?);
+        return Ok(());
+    }
+    let content = workloads::content(sizes.large)?;
     let mut results = Results::default();
     let servers = if arguments.servers.is_empty() { Kind::all(&arguments.peers) } else { arguments.servers };
     for workload in &arguments.workloads {
@@ -79,7 +95,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    let text = results.text();
+    let mut text = results.text();
+    if arguments.workloads.contains(&Workload::Small) {
+        let rate = workloads::synced_files(&arguments.directory)?;
+        text += &format!("\nNew files of 1 KiB, one after the other, each synced with its name: {rate:.0} a second.\n");
+    }
     println!("{text}");
     std::fs::create_dir_all(&arguments.output)?;
     std::fs::write(arguments.output.join("load.md"), text)?;

@@ -10,10 +10,9 @@ use std::{
 
 use load::process::{self, Process};
 use tests::{Framework, Store};
-use tokio::sync::oneshot;
 use tus_service::Tus;
 
-use crate::{bare, peers::Peer};
+use crate::{bare, ours, peers::Peer};
 
 /// A server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,9 +96,7 @@ pub(crate) fn serve(kind: Kind, directory: &Path, address: SocketAddr) -> Result
         match kind {
             Kind::Bare(framework) => bare::serve(framework, listener, directory).await,
             Kind::Ours(framework, store) => {
-                let tus = Tus::builder_shared(store.open(directory)?).build();
-                let (_stop, stopped) = oneshot::channel();
-                Ok(tests::serve(framework, listener, tus, stopped).await?)
+                ours::serve(framework, listener, Tus::builder_shared(store.open(directory)?).build()).await
             }
             Kind::Peer(peer) => Err(format!("{peer} is another program").into()),
         }

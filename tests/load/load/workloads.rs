@@ -4,7 +4,7 @@ use std::{
     error::Error,
     fmt,
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read, Seek, Write},
     net::SocketAddr,
     os::unix::fs::FileExt,
     path::Path,
@@ -40,6 +40,10 @@ pub(crate) enum Workload {
     Crowd,
     /// HEAD of uploads at random, on 16 connections.
     Inspect,
+    /// The same where there are 50 times as many uploads; only where it is asked for.
+    InspectMany,
+    /// 9,500 uploads at the same time (each takes two descriptors), a KiB of each at a time; only where it is asked for.
+    Slow,
     /// One upload in PATCHes of 8 MiB.
     Plain,
     /// The same with a SHA-1 of each.
@@ -49,22 +53,41 @@ pub(crate) enum Workload {
 /// How much of it.
 #[derive(Debug)]
 pub(crate) struct Sizes {
-    large: u64,
+    pub(crate) large: u64,
     pieces: u64,
     small: u64,
     crowd: u64,
     uploads: u64,
     inspections: u64,
+    slow: u64,
 }
 
 impl Sizes {
-    pub(crate) const FULL: Self =
-        Self { large: 2 << 30, pieces: 512 * MIB, small: 8000, crowd: 32 * MIB, uploads: 20_000, inspections: 100_000 };
-    pub(crate) const QUICK: Self =
-        Self { large: 200 * MIB, pieces: 50 * MIB, small: 800, crowd: 3 * MIB, uploads: 2000, inspections: 10_000 };
+    pub(crate) const FULL: Self = Self {
+        large: 2 << 30,
+        pieces: 512 * MIB,
+        small: 8000,
+        crowd: 32 * MIB,
+        uploads: 20_000,
+        inspections: 100_000,
+        slow: 9500,
+    };
+    pub(crate) const QUICK: Self = Self {
+        large: 200 * MIB,
+        pieces: 50 * MIB,
+        small: 800,
+        crowd: 3 * MIB,
+        uploads: 2000,
+        inspections: 10_000,
+        slow: 1000,
+    };
 }
 
+const KIB: usize = 1024;
 const MIB: u64 = 1 << 20;
+
+/// Bytes of a slow upload.
+const SLOW: u64 = 16 * KIB as u64;
 
 const CONNECTIONS: u64 = 16;
 
@@ -92,7 +115,8 @@ pub(crate) struct Work<'a> {
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 7] =
+    /// Those that take no long preparation.
+    pub(crate) const USUAL: [Self; 7] =
         [Self::Large, Self::Pieces, Self::Small, Self::Crowd, Self::Inspect, Self::Plain, Self::Verified];
 
     /// A bare server verifies nothing, nor do some peers.
@@ -102,7 +126,7 @@ impl Workload {
 
     /// Whether requests count, or bytes do.
     pub(crate) fn counts_requests(self) -> bool {
-        matches!(self, Self::Small | Self::Inspect)
+        matches!(self, Self::Small | Self::Inspect | Self::InspectMany | Self::Slow)
     }
 
     pub(crate) fn prepare<'a>(
@@ -116,10 +140,11 @@ impl Workload {
             Self::Pieces | Self::Plain | Self::Verified => (1, sizes.pieces),
             Self::Crowd => (64, sizes.crowd),
             Self::Inspect => (sizes.uploads, 1000),
+            Self::InspectMany => (50 * sizes.uploads, 1000),
+            Self::Slow => (sizes.slow, SLOW),
             Self::Small => (0, 0),
         };
-        let mut connection = Connection::open(address)?;
-        let paths = (0..uploads).map(|_| create(&mut connection, length)).collect::<Result<_, _>>()?;
+        let (_, paths) = on_connections(address, uploads, |connection, _| create(connection, length).map(Some))?;
         let mut piece = vec![0; PIECE as usize];
         content.read_exact_at(&mut piece, 0)?;
         let checksum = format!("Upload-Checksum: sha1 {}\r\n", BASE64_STANDARD.encode(Sha1::digest(&piece)));
@@ -181,11 +206,14 @@ impl Work<'_> {
                 appended(&connection.request("PATCH", &path, &headers, &self.piece[..1000])?, 1000)?;
                 Ok(Some((path, 1000)))
             }),
-            Workload::Inspect => self.on_connections(self.sizes.inspections, |connection, number| {
-                let at = fastrand::Rng::with_seed(number).usize(0..self.paths.len());
-                let response = connection.request("HEAD", &self.paths[at], "", b"")?;
-                if response.status == 200 { Ok(None) } else { Err(refused(&response)) }
-            }),
+            Workload::Slow => self.slow(),
+            Workload::Inspect | Workload::InspectMany => {
+                self.on_connections(self.sizes.inspections, |connection, number| {
+                    let at = fastrand::Rng::with_seed(number).usize(0..self.paths.len());
+                    let response = connection.request("HEAD", &self.paths[at], "", b"")?;
+                    if response.status == 200 { Ok(None) } else { Err(refused(&response)) }
+                })
+            }
         }
     }
 
@@ -230,55 +258,105 @@ impl Work<'_> {
         })
     }
 
-    /// So many of something, on several connections. Those that add an upload say which.
+    /// Every upload gets a KiB, and then every upload gets the next one.
+    fn slow(&self) -> io::Result<Done> {
+        let began = Instant::now();
+        let mut connections = Vec::new();
+        for path in &self.paths {
+            let mut connection = Connection::open(self.address)?;
+            connection.begin("PATCH", path, &format!("Upload-Offset: 0\r\n{OCTETS}"), SLOW)?;
+            connections.push(connection);
+        }
+        for at in (0..SLOW as usize).step_by(KIB) {
+            for connection in &mut connections {
+                connection.send(&self.piece[at..at + KIB])?;
+            }
+        }
+        let mut latencies = Vec::new();
+        for connection in &mut connections {
+            appended(&connection.response(false)?, SLOW)?;
+            latencies.push(began.elapsed());
+        }
+        let uploads: Vec<_> = self.paths.iter().map(|path| (path.clone(), SLOW)).collect();
+        Ok(Done { elapsed: began.elapsed(), bytes: SLOW * uploads.len() as u64, latencies, uploads })
+    }
+
+    /// So many of something. Those that add an upload say which.
     fn on_connections(
         &self,
         count: u64,
         act: impl Fn(&mut Connection, u64) -> io::Result<Option<(String, u64)>> + Sync,
     ) -> io::Result<Done> {
-        let (next, uploads) = (AtomicU64::new(0), Mutex::new(Vec::new()));
         let began = Instant::now();
-        let latencies: io::Result<Vec<Vec<_>>> = thread::scope(|scope| {
-            let workers: Vec<_> = (0..CONNECTIONS)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut connection = Connection::open(self.address)?;
-                        let (mut latencies, mut made) = (Vec::new(), Vec::new());
-                        loop {
-                            let number = next.fetch_add(1, Ordering::Relaxed);
-                            if number >= count {
-                                break;
-                            }
-                            let sent = Instant::now();
-                            made.extend(act(&mut connection, number)?);
-                            latencies.push(sent.elapsed());
-                        }
-                        uploads.lock().map_err(|_| io::ErrorKind::Other)?.extend(made);
-                        Ok(latencies)
-                    })
-                })
-                .collect();
-            workers.into_iter().map(joined).collect()
-        });
+        let (latencies, uploads) = on_connections(self.address, count, act)?;
         let elapsed = began.elapsed();
-        let uploads: Vec<_> = uploads.into_inner().map_err(|_| io::ErrorKind::Other)?;
         let bytes = uploads.iter().map(|(_, length)| length).sum();
-        Ok(Done { elapsed, bytes, latencies: latencies?.concat(), uploads })
+        Ok(Done { elapsed, bytes, latencies, uploads })
     }
+}
+
+/// So many of something, on several connections: how long each took, and what each made.
+fn on_connections<T: Send>(
+    address: SocketAddr,
+    count: u64,
+    act: impl Fn(&mut Connection, u64) -> io::Result<Option<T>> + Sync,
+) -> io::Result<(Vec<Duration>, Vec<T>)> {
+    let (next, all_made) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let latencies: io::Result<Vec<Vec<_>>> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..CONNECTIONS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut connection = Connection::open(address)?;
+                    let (mut latencies, mut made) = (Vec::new(), Vec::new());
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= count {
+                            break;
+                        }
+                        let sent = Instant::now();
+                        made.extend(act(&mut connection, number)?);
+                        latencies.push(sent.elapsed());
+                    }
+                    all_made.lock().map_err(|_| io::ErrorKind::Other)?.extend(made);
+                    Ok(latencies)
+                })
+            })
+            .collect();
+        workers.into_iter().map(joined).collect()
+    });
+    Ok((latencies?.concat(), all_made.into_inner().map_err(|_| io::ErrorKind::Other)?))
+}
+
+/// New files of a KiB a second, one after the other, where each is synced, and its name too: what a server could do
+/// that syncs for each upload by itself.
+pub(crate) fn synced_files(directory: &Path) -> io::Result<f64> {
+    const FILES: u32 = 500;
+    let directory = tempfile::tempdir_in(directory)?;
+    let names = File::open(directory.path())?;
+    let began = Instant::now();
+    for number in 0..FILES {
+        let mut file = File::create(directory.path().join(number.to_string()))?;
+        file.write_all(&[0; KIB])?;
+        file.sync_data()?;
+        names.sync_all()?;
+    }
+    Ok(f64::from(FILES) / began.elapsed().as_secs_f64())
 }
 
 /// A file without a name that holds what is sent.
-pub(crate) fn content(sizes: &Sizes) -> io::Result<File> {
+pub(crate) fn content(length: u64) -> io::Result<File> {
     let memory = Path::new("/dev/shm");
     let mut file = tempfile::tempfile_in(if memory.is_dir() { memory } else { Path::new(".") })?;
     let piece = bytes(1, 0, PIECE);
-    for _ in 0..sizes.large.div_ceil(PIECE) {
+    for _ in 0..length.div_ceil(PIECE) {
         file.write_all(&piece)?;
     }
+    file.set_len(length)?;
+    file.rewind()?;
     Ok(file)
 }
 
-fn create(connection: &mut Connection, length: u64) -> io::Result<String> {
+pub(crate) fn create(connection: &mut Connection, length: u64) -> io::Result<String> {
     let response = connection.request("POST", MOUNT, &format!("Upload-Length: {length}\r\n"), b"")?;
     let url = response.header("location").filter(|_| response.status == 201);
     url.map(|url| path_of(url).to_owned()).ok_or_else(|| refused(&response))
@@ -325,6 +403,8 @@ impl fmt::Display for Workload {
             Self::Small => "create and PATCH 1 KB, 16 connections",
             Self::Crowd => "64 uploads at once",
             Self::Inspect => "HEAD, 16 connections",
+            Self::InspectMany => "HEAD, 16 connections, 50 times the uploads",
+            Self::Slow => "9,500 uploads at once, a KiB at a time",
             Self::Plain => "PATCHes of 8 MiB",
             Self::Verified => "PATCHes of 8 MiB with SHA-1",
         })

@@ -77,13 +77,27 @@ impl Process {
     ///
     /// When the system does not tell.
     pub fn processor(&self) -> io::Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        let ticks: u64 =
-            after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-        // USER_HZ is 100 on every Linux.
-        Ok(Duration::from_millis(ticks * 10))
+        ticks(&format!("/proc/{}/stat", self.0.id()), 11)
     }
+}
+
+/// Processor time of the children of this process that have ended, user and system.
+///
+/// # Errors
+///
+/// When the system does not tell.
+pub fn children() -> io::Result<Duration> {
+    ticks("/proc/self/stat", 13)
+}
+
+/// Two fields behind the name of a process, added up.
+fn ticks(stat: &str, first: usize) -> io::Result<Duration> {
+    let stat = fs::read_to_string(stat)?;
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let fields = after_name.split_whitespace().skip(first).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    // USER_HZ is 100 on every Linux.
+    Ok(Duration::from_millis(ticks * 10))
 }
 
 impl Drop for Process {

@@ -1,0 +1,118 @@
+//! Clients beside each other: the same file to the same server, and what that costs the client.
+
+use std::{
+    error::Error,
+    fmt::{self, Write},
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use clap::ValueEnum;
+use load::{http::Connection, process};
+use tests::{Framework, MOUNT, Store};
+use tus_reqwest::{Options, Source, Verification};
+
+use crate::{
+    servers::{self, Kind},
+    table::{middle, sorted},
+    workloads,
+};
+
+/// A client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Client {
+    /// curl, in one request.
+    Curl,
+    /// Ours, in one request.
+    Whole,
+    /// Ours, in requests of a MiB.
+    Chunks,
+    /// Ours with its defaults: in requests of a MiB, each with its SHA-1.
+    Verified,
+}
+
+/// Sends a file of so many bytes by each client to a server of ours, so many times, and tells of it in Markdown.
+pub(crate) fn measure(directory: &Path, length: u64, rounds: usize) -> Result<String, Box<dyn Error>> {
+    let directory = tempfile::tempdir_in(directory)?;
+    let file = directory.path().join("film");
+    std::io::copy(&mut workloads::content(length)?, &mut fs::File::create(&file)?)?;
+    let clients: Vec<_> = Client::value_variants().iter().filter(|client| client.is_there()).collect();
+    let mut runs: Vec<(Client, Vec<(Duration, Duration)>)> =
+        clients.iter().map(|client| (**client, Vec::new())).collect();
+    for round in 0..rounds {
+        for (client, measured) in &mut runs {
+            let uploads = tempfile::tempdir_in(directory.path())?;
+            let (_process, address) =
+                servers::start(Kind::Ours(Framework::Axum, Store::Buffered), Path::new(""), uploads.path())?;
+            let mut command = client.command(address, &file, length)?;
+            let (began, before) = (Instant::now(), process::children()?);
+            let output = command.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+            let (elapsed, processor) = (began.elapsed(), process::children()? - before);
+            let stored = fs::read_dir(uploads.path().join("uploads"))?.next().ok_or("no upload is there")??;
+            if !output.success() || stored.metadata()?.len() != length {
+                return Err(format!("{client}: {output}").into());
+            }
+            eprintln!("{client}, round {}: {:.3} s", round + 1, elapsed.as_secs_f64());
+            measured.push((elapsed, processor));
+        }
+    }
+    let gib = length as f64 / f64::from(1 << 30);
+    let mut text =
+        String::from("\n## clients, one file\n\n| client | MiB/s | the client's processor, s/GiB |\n|---|---|---|\n");
+    for (client, measured) in runs {
+        let rate = middle(&sorted(measured.iter().map(|(elapsed, _)| gib * 1024.0 / elapsed.as_secs_f64())));
+        let processor = middle(&sorted(measured.iter().map(|(_, processor)| processor.as_secs_f64() / gib)));
+        writeln!(text, "| {client} | {rate:.0} | {processor:.2} |")?;
+    }
+    Ok(text)
+}
+
+impl Client {
+    fn is_there(self) -> bool {
+        self != Self::Curl || Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok()
+    }
+
+    fn command(self, address: SocketAddr, file: &Path, length: u64) -> Result<Command, Box<dyn Error>> {
+        if self != Self::Curl {
+            let mut command = process::this_program()?;
+            let name = self.to_possible_value().ok_or("no name")?;
+            command.args(["--send", name.get_name(), &format!("http://{address}{MOUNT}")]).arg(file);
+            return Ok(command);
+        }
+        let path = workloads::create(&mut Connection::open(address)?, length)?;
+        let mut command = Command::new("curl");
+        command.args(["-sSf", "-X", "PATCH", "-H", "Tus-Resumable: 1.0.0", "-H", "Upload-Offset: 0", "-H", "Expect:"]);
+        command.args(["-H", "Content-Type: application/offset+octet-stream"]);
+        command.arg("-T").arg(file).arg(format!("http://{address}{path}"));
+        Ok(command)
+    }
+
+    /// Is that client.
+    pub(crate) fn send(self, endpoint: &str, file: &str) -> Result<(), Box<dyn Error>> {
+        let unverified = Options::default().verification(Verification::Off);
+        let options = match self {
+            Self::Curl => return Err("curl is another program".into()),
+            Self::Whole => unverified.chunk_size(None)?,
+            Self::Chunks => unverified,
+            Self::Verified => Options::default(),
+        };
+        let client = tus_reqwest::Client::builder(endpoint).options(options).build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async { client.upload(Source::path(file).await?).send().await })?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Curl => "curl, one request",
+            Self::Whole => "tus-reqwest, one request",
+            Self::Chunks => "tus-reqwest, requests of 1 MiB",
+            Self::Verified => "tus-reqwest, requests of 1 MiB with SHA-1 (the default)",
+        })
+    }
+}
