@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 
 /// Bytes of a buffer.
-const SIZE: usize = 256 * 1024;
+const SIZE: usize = 64 * 1024;
 
 /// The buffers of one reader. A new one is made where all are in use.
 #[derive(Default)]

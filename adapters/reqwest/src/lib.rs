@@ -35,6 +35,7 @@
 mod buffers;
 mod client;
 mod exchange;
+mod file_reader;
 mod fingerprint;
 mod parts;
 mod progress;

@@ -6,7 +6,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::SystemTime,
 };
 
@@ -20,7 +20,7 @@ use tokio::{
 };
 use tus_core::{Algorithm, Checksum, Hasher, client::Error};
 
-use crate::buffers::Buffers;
+use crate::file_reader::FileReader;
 
 /// What is uploaded.
 #[derive(Clone)]
@@ -33,7 +33,9 @@ enum Kind {
     Stream(Arc<Mutex<Stream>>),
 }
 
-struct File {
+/// A file as it was when it was named.
+#[derive(Debug)]
+pub(crate) struct File {
     path: PathBuf,
     length: u64,
     modified: Option<SystemTime>,
@@ -144,28 +146,23 @@ impl Source {
         Ok(Looked { bytes, checksum: Some(hasher.finish()), kept: kept.map(|kept| (there, kept)) })
     }
 
-    /// The bytes of the range, one after another. They are read while the ones before are used.
+    /// The bytes of the range, one after another.
     pub(crate) fn pieces(&self, range: Range<u64>) -> Pieces {
-        let (sender, receiver) = mpsc::channel(2);
         let left = range.end - range.start;
-        match self.0.clone() {
-            _ if left == 0 => {}
-            Kind::File(file) => drop(tokio::task::spawn_blocking(move || {
-                if let Err(why) = file.read(range, &sender) {
-                    let _ = sender.blocking_send(Err(why));
-                }
-            })),
-            Kind::Seekable(reader, _) => drop(tokio::spawn(async move {
+        let from = match self.0.clone() {
+            _ if left == 0 => From::Kept(VecDeque::new()),
+            Kind::File(file) => From::File(FileReader::open(file, range)),
+            Kind::Seekable(reader, _) => From::channel(|sender| async move {
                 if let Err(why) = read(&mut *reader.lock().await, range, &sender).await {
                     let _ = sender.send(Err(why)).await;
                 }
-            })),
-            Kind::Stream(stream) => drop(tokio::spawn(async move {
+            }),
+            Kind::Stream(stream) => From::channel(|sender| async move {
                 let kept = stream.lock().await.slice(range);
                 let _ = sender.send(kept).await;
-            })),
-        }
-        Pieces { here: VecDeque::new(), receiver: Some(receiver), left }
+            }),
+        };
+        Pieces { from, left }
     }
 }
 
@@ -180,26 +177,21 @@ pub(crate) struct Looked {
 }
 
 impl File {
-    fn read(&self, range: Range<u64>, sender: &Sender<Result<Bytes, String>>) -> Result<(), String> {
-        use std::io::{Read, Seek};
-        let failed = |error: io::Error| format!("{} cannot be read: {error}", self.path.display());
+    pub(crate) fn failed(&self, error: io::Error) -> String {
+        format!("{} cannot be read: {error}", self.path.display())
+    }
+
+    /// The file at a position, if it is still the one of the beginning.
+    pub(crate) fn open_at(&self, start: u64) -> Result<std::fs::File, String> {
+        use std::io::Seek;
+        let failed = |error| self.failed(error);
         let mut file = std::fs::File::open(&self.path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if metadata.len() != self.length || metadata.modified().ok() != self.modified {
             return Err(format!("{} has changed since its upload began", self.path.display()));
         }
-        file.seek(io::SeekFrom::Start(range.start)).map_err(failed)?;
-        let mut left = range.end - range.start;
-        let mut buffers = Buffers::default();
-        while left > 0 {
-            let piece = buffers.fill(left, |buffer| file.read_exact(buffer)).map_err(failed)?;
-            left -= piece.len() as u64;
-            // Nobody wants the rest of a request that was given up.
-            if sender.blocking_send(Ok(piece)).is_err() {
-                break;
-            }
-        }
-        Ok(())
+        file.seek(io::SeekFrom::Start(start)).map_err(failed)?;
+        Ok(file)
     }
 }
 
@@ -262,17 +254,35 @@ fn unreadable(error: io::Error) -> Error {
 /// Bytes of a source on their way.
 #[derive(Debug)]
 pub(crate) struct Pieces {
-    here: VecDeque<Bytes>,
-    /// Where others come from.
-    receiver: Option<Receiver<Result<Bytes, String>>>,
+    from: From,
     left: u64,
+}
+
+#[derive(Debug)]
+enum From {
+    /// They were read before.
+    Kept(VecDeque<Bytes>),
+    File(FileReader),
+    /// A task reads them while the ones before are used.
+    Task(Receiver<Result<Bytes, String>>),
+}
+
+impl From {
+    fn channel<R>(read: impl FnOnce(Sender<Result<Bytes, String>>) -> R) -> Self
+    where
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let (sender, receiver) = mpsc::channel(2);
+        tokio::spawn(read(sender));
+        Self::Task(receiver)
+    }
 }
 
 impl Pieces {
     /// Bytes that were read before.
     pub(crate) fn kept(pieces: Vec<Bytes>) -> Self {
         let left = pieces.iter().map(|piece| piece.len() as u64).sum();
-        Self { here: pieces.into(), receiver: None, left }
+        Self { from: From::Kept(pieces.into()), left }
     }
 
     /// Bytes that are still to come.
@@ -288,10 +298,10 @@ impl Pieces {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let next = match (self.here.pop_front(), &mut self.receiver) {
-            (Some(piece), _) => Some(Ok(piece)),
-            (None, Some(receiver)) => std::task::ready!(receiver.poll_recv(context)),
-            (None, None) => None,
+        let next = match &mut self.from {
+            From::Kept(pieces) => pieces.pop_front().map(Ok),
+            From::File(reader) => Some(ready!(reader.poll_next(context))),
+            From::Task(receiver) => ready!(receiver.poll_recv(context)),
         };
         let next = next.unwrap_or_else(|| Err("could not be read".to_owned()));
         // After an error there is nothing more.

@@ -74,7 +74,7 @@ impl<'a> Driver<'a> {
         self
     }
 
-    pub(crate) async fn run(mut self, mut step: Step) -> Response<ResponseBody> {
+    pub(crate) async fn run(&mut self, mut step: Step) -> Response<ResponseBody> {
         loop {
             step = match step {
                 Step::Load(load) => {
@@ -188,8 +188,8 @@ impl<'a> Driver<'a> {
             let unsaved = unsaved_since.unwrap_or(silent_since) + self.service.checkpoint_interval;
             let end = tokio::select! {
                 biased;
-                () = leave.cancelled() => return self.cut(receive, Interruption::Superseded).await,
-                () = stopping.cancelled() => return self.cut(receive, Interruption::ShuttingDown).await,
+                () = leave.cancelled() => return Box::pin(self.cut(receive, Interruption::Superseded)).await,
+                () = stopping.cancelled() => return Box::pin(self.cut(receive, Interruption::ShuttingDown)).await,
                 () = sleep_until(unsaved), if unsaved_since.is_some() => match self.checkpoint(&receive).await {
                     Ok(taken) => {
                         unsaved_since = (!taken).then(Instant::now);
@@ -201,7 +201,7 @@ impl<'a> Driver<'a> {
                     Err(end) => Some(end),
                     Ok(batch) => {
                         unsaved_since.get_or_insert_with(Instant::now);
-                        let written = self.write(receive, batch).await;
+                        let written = Box::pin(self.write(receive, batch)).await;
                         silent_since = Instant::now();
                         match written {
                             Ok((next, end)) => { receive = next; end }
@@ -278,7 +278,7 @@ impl<'a> Driver<'a> {
 
     /// Beside the stream, which does not wait for the application.
     fn tell_progress(&mut self, upload: Upload) {
-        let Some(appending) = &mut self.appending else {
+        let Some(appending) = self.appending.as_mut().filter(|_| self.service.hooks.are_given) else {
             return;
         };
         if appending.progress.as_ref().is_none_or(JoinHandle::is_finished) {

@@ -57,7 +57,8 @@ pub(crate) struct Pump {
 #[derive(Debug)]
 enum Event {
     Data(Bytes),
-    Complete(Option<HeaderMap>),
+    /// With its trailers, which are large and rare.
+    Complete(Option<Box<HeaderMap>>),
     Broken,
 }
 
@@ -102,7 +103,7 @@ impl<B: Body> Feed<'_, B> {
             Some(Err(_)) => Event::Broken,
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(mut data) => Event::Data(data.copy_to_bytes(data.remaining())),
-                Err(frame) => Event::Complete(frame.into_trailers().ok()),
+                Err(frame) => Event::Complete(frame.into_trailers().ok().map(Box::new)),
             },
         };
         self.ended = !matches!(event, Event::Data(_));
@@ -204,7 +205,7 @@ impl Way {
                     batch.permits += permits(&data);
                     batch.chunks.push(data);
                 }
-                Event::Complete(trailers) => return (batch, Some(End::Complete(trailers))),
+                Event::Complete(trailers) => return (batch, Some(End::Complete(trailers.map(|trailers| *trailers)))),
                 Event::Broken => return (batch, Some(End::Interrupted(Interruption::Disconnected))),
             }
             if batch.permits as usize >= BATCH {

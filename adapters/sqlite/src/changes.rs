@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tus_service::{Failure, StorageError};
 
@@ -168,17 +168,18 @@ impl Writing {
         }
         // A panic is a defect, and still not a reason to take no more uploads.
         let written = catch_unwind(AssertUnwindSafe(|| {
-            let begun = opened.check().and_then(|()| self.begin(patience));
-            begun
-                .map_err(Failed::Before)
-                .and_then(|transaction| commit(transaction, &mut group).map_err(Failed::Within))
+            opened.check().and_then(|()| self.begin(patience)).map_err(Failed::Before)?;
+            commit(&self.connection, &mut group).map_err(Failed::Within)
         }));
         let panicked =
             |_| Err(Failed::Within(StorageError::new(Failure::Internal, "a change of the database panicked")));
         let failed = match written.unwrap_or_else(panicked) {
             Ok(()) => None,
             Err(Failed::Before(error)) if error.failure() == Failure::Busy => return group,
-            Err(Failed::Before(error) | Failed::Within(error)) => Some((error.failure(), error.to_string())),
+            Err(Failed::Before(error) | Failed::Within(error)) => {
+                self.roll_back();
+                Some((error.failure(), error.to_string()))
+            }
         };
         self.since_checkpoint += 1;
         for job in group {
@@ -190,9 +191,17 @@ impl Writing {
         Vec::new()
     }
 
-    fn begin(&mut self, patience: Duration) -> Result<Transaction<'_>, StorageError> {
+    fn begin(&self, patience: Duration) -> Result<(), StorageError> {
         self.connection.busy_timeout(patience).map_err(sql_error)?;
-        self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql_error)
+        execute(&self.connection, "BEGIN IMMEDIATE")
+    }
+
+    fn roll_back(&self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = execute(&self.connection, "ROLLBACK")
+        {
+            tracing::error!(%error, "a change of the database could not be taken back");
+        }
     }
 
     fn checkpoint(&mut self) {
@@ -210,11 +219,15 @@ enum Failed {
 }
 
 /// All of a group or none of it: where SQLite itself fails, each of them is told so.
-fn commit(transaction: Transaction<'_>, group: &mut [Box<dyn Job>]) -> Result<(), StorageError> {
+fn commit(connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<(), StorageError> {
     for job in group {
-        job.run(&transaction)?;
+        job.run(connection)?;
     }
-    transaction.commit().map_err(sql_error)
+    execute(connection, "COMMIT")
+}
+
+fn execute(connection: &Connection, sql: &str) -> Result<(), StorageError> {
+    connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(sql_error)
 }
 
 /// What waits in the queue.

@@ -23,6 +23,7 @@ mod files;
 mod open;
 mod pace;
 mod row;
+mod shared_sync;
 mod storage;
 mod strays;
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::{
     files::Files,
     pace::Pace,
     row,
+    shared_sync::SharedSync,
     storage::{CHECKPOINTS, Inner},
 };
 
@@ -78,6 +79,7 @@ impl Options {
             durability: self.durability,
             reading: Pace::default(),
             writing: Pace::default(),
+            naming: SharedSync::default(),
             checkpoints: Arc::new(Semaphore::new(CHECKPOINTS)),
             tidied: Mutex::default(),
         });

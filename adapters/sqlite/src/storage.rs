@@ -18,7 +18,9 @@ use crate::{
     database::Database,
     files::{self, Files, blocking},
     pace::Pace,
-    row, strays,
+    row,
+    shared_sync::SharedSync,
+    strays,
     writer::FileWriter,
 };
 
@@ -34,6 +36,8 @@ pub(crate) struct Inner {
     /// How records and bytes are read, and how bytes are written.
     pub(crate) reading: Pace,
     pub(crate) writing: Pace,
+    /// How the names of new files are made durable.
+    pub(crate) naming: SharedSync,
     /// Turns for checkpoints: commits, for which clients wait, must not queue behind thousands of them.
     pub(crate) checkpoints: Arc<Semaphore>,
     /// When files that belong to no upload were looked for.
@@ -252,6 +256,12 @@ impl Inner {
             },
         };
         Ok(Some((upload, there)))
+    }
+
+    /// Makes the name of a file durable that is there already, and with it those of all others that wait.
+    pub(crate) async fn sync_name(self: &Arc<Self>) -> Result<(), StorageError> {
+        let inner = self.clone();
+        self.naming.run(async move || blocking(move || Ok(inner.files.sync()?)).await).await
     }
 
     /// Makes the names of files durable, where that is wanted.

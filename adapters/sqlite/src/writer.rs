@@ -151,12 +151,11 @@ impl Writer for FileWriter {
 /// Makes the bytes durable, and then `new` the record.
 async fn save(storage: Arc<Inner>, file: Arc<File>, old: Upload, new: Upload) -> Result<Upload, NotSaved> {
     if storage.durability == Durability::Synced {
-        let (inner, first) = (storage.clone(), old.offset == 0);
-        let synced = blocking(move || {
-            file.sync_data()?;
-            // The name of a new file, too, must outlive a power cut.
-            if first { Ok(inner.files.sync()?) } else { Ok(()) }
-        });
+        let data = blocking(move || Ok(file.sync_data()?));
+        // The name of a new file, too, must outlive a power cut.
+        let is_new = old.offset == 0;
+        let name = async { if is_new { storage.sync_name().await } else { Ok(()) } };
+        let synced = async { tokio::try_join!(data, name) };
         synced.await.map_err(NotSaved::Sync)?;
     }
     let record = new.clone();

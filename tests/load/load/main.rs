@@ -75,6 +75,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let content = workloads::content(sizes.large)?;
     let mut results = Results::default();
+    // A file system may be slow to make files where many were deleted a moment ago.
+    let mut kept = Vec::new();
     let servers = if arguments.servers.is_empty() { Kind::all(&arguments.peers) } else { arguments.servers };
     for workload in &arguments.workloads {
         for round in 0..arguments.rounds {
@@ -92,6 +94,9 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let peak = process.status("VmHWM")?;
                 eprintln!("{workload}, round {}: {kind}: {:.3} s", round + 1, done.elapsed.as_secs_f64());
                 results.add(*workload, *kind, Measured { done, processor, peak });
+                if workload.counts_requests() {
+                    kept.push(directory);
+                }
             }
         }
     }

@@ -1,0 +1,103 @@
+//! Reads a file: at once where the system has it in memory, and on a thread that may wait where it has not.
+
+use std::{
+    fmt,
+    io::Read,
+    ops::Range,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::{buffers::Buffers, source::File};
+
+/// Reads a range of a file, piece by piece.
+pub(crate) struct FileReader(State);
+
+type Piece = Result<Bytes, String>;
+
+enum State {
+    /// It can be read here.
+    Here(Open),
+    /// A thread reads.
+    Away(JoinHandle<(Option<Open>, Piece)>),
+    Failed,
+}
+
+struct Open {
+    source: Arc<File>,
+    file: std::fs::File,
+    left: u64,
+    buffers: Buffers,
+    /// Reads in a row that did not wait.
+    quick: u32,
+}
+
+/// What a read takes that did not wait, at most.
+const QUICK: Duration = Duration::from_millis(5);
+
+/// So many in a row say that the next one will not wait.
+const ENOUGH: u32 = 16;
+
+impl FileReader {
+    /// Opens the file on a thread, and reads the first piece there.
+    pub(crate) fn open(source: Arc<File>, range: Range<u64>) -> Self {
+        Self(State::Away(spawn_blocking(move || match source.open_at(range.start) {
+            Ok(file) => {
+                let left = range.end - range.start;
+                Open { source, file, left, buffers: Buffers::default(), quick: ENOUGH }.read_away()
+            }
+            Err(why) => (None, Err(why)),
+        })))
+    }
+
+    /// The next piece. Not to be asked at the end.
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Piece> {
+        loop {
+            match std::mem::replace(&mut self.0, State::Failed) {
+                State::Here(mut open) if open.quick >= ENOUGH => {
+                    let piece = open.read();
+                    self.0 = State::Here(open);
+                    return Poll::Ready(piece);
+                }
+                State::Here(open) => self.0 = State::Away(spawn_blocking(move || open.read_away())),
+                State::Away(mut away) => {
+                    let Poll::Ready(done) = Pin::new(&mut away).poll(context) else {
+                        self.0 = State::Away(away);
+                        return Poll::Pending;
+                    };
+                    let (open, piece) = done.unwrap_or_else(|error| (None, Err(format!("could not be read: {error}"))));
+                    self.0 = open.map_or(State::Failed, State::Here);
+                    return Poll::Ready(piece);
+                }
+                State::Failed => return Poll::Ready(Err("could not be read".to_owned())),
+            }
+        }
+    }
+}
+
+impl Open {
+    fn read(&mut self) -> Piece {
+        let began = Instant::now();
+        let Self { source, file, left, buffers, quick } = self;
+        let piece = buffers.fill(*left, |buffer| file.read_exact(buffer)).map_err(|error| source.failed(error))?;
+        *left -= piece.len() as u64;
+        *quick = if began.elapsed() > QUICK { 0 } else { quick.saturating_add(1) };
+        Ok(piece)
+    }
+
+    fn read_away(mut self) -> (Option<Self>, Piece) {
+        let piece = self.read();
+        (Some(self), piece)
+    }
+}
+
+impl fmt::Debug for FileReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FileReader(..)")
+    }
+}

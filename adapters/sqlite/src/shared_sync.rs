@@ -1,0 +1,79 @@
+//! One sync for all who wait for one.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use tokio::sync::Mutex;
+
+/// A sync that several tasks may share: one that begins after they came is as good as their own.
+#[derive(Debug, Default)]
+pub(crate) struct SharedSync {
+    /// How many have begun.
+    begun: AtomicU64,
+    /// The number of the last one that went well.
+    turn: Mutex<u64>,
+}
+
+impl SharedSync {
+    /// Returns when a sync went well that began after the call.
+    pub(crate) async fn run<E>(&self, sync: impl AsyncFnOnce() -> Result<(), E>) -> Result<(), E> {
+        let before = self.begun.load(SeqCst);
+        let mut last = self.turn.lock().await;
+        if *last > before {
+            return Ok(());
+        }
+        let number = self.begun.fetch_add(1, SeqCst) + 1;
+        sync().await?;
+        *last = number;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, future::pending};
+
+    use futures_util::{FutureExt, join, poll};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_comes_while_one_runs_shares_the_next() {
+        let (shared, count, go) = (SharedSync::default(), Cell::new(0), Notify::new());
+        let sync = async || {
+            count.set(count.get() + 1);
+            go.notified().await;
+            Ok::<_, ()>(())
+        };
+        let mut first = std::pin::pin!(shared.run(sync));
+        assert!(poll!(&mut first).is_pending());
+        let mut later: Vec<_> = (0..3).map(|_| Box::pin(shared.run(sync))).collect();
+        for waiting in &mut later {
+            assert!(poll!(waiting).is_pending());
+        }
+        go.notify_one();
+        first.await.unwrap();
+        assert_eq!(count.get(), 1, "the first began before the others came, and is none of theirs");
+        let others = async {
+            for waiting in later {
+                waiting.await.unwrap();
+            }
+        };
+        join!(others, async { go.notify_one() });
+        assert_eq!(count.get(), 2);
+    }
+
+    #[tokio::test]
+    async fn one_that_fails_or_is_given_up_is_nobody_elses() {
+        let shared = SharedSync::default();
+        let mut given_up = Box::pin(shared.run(async || pending::<Result<(), ()>>().await));
+        assert!(poll!(&mut given_up).is_pending());
+        let mut failing = Box::pin(shared.run(async || Err(())));
+        assert!(poll!(&mut failing).is_pending());
+        let mut last = Box::pin(shared.run(async || Ok::<_, ()>(())));
+        assert!(poll!(&mut last).is_pending());
+        drop(given_up);
+        assert_eq!(failing.await, Err(()));
+        assert_eq!(last.now_or_never(), Some(Ok(())));
+    }
+}
