@@ -27,7 +27,7 @@ pub struct Upload {
     pub created: SystemTime,
     /// When it goes away if nobody goes on with it; `None` for never.
     pub expires: Option<SystemTime>,
-    /// Whether the application has been told that the upload is whole.
+    /// Whether the application has been told that the upload is whole, or does not want to be told.
     pub finished: bool,
 }
 

@@ -235,8 +235,9 @@ async fn parts_are_joined_in_order(storage: &dyn Storage) {
 
     let empty = created(storage, Upload { kind: Kind::Partial, length: Some(0), ..single("p4") }).await;
     let upload = created(storage, final_of("nothing", std::slice::from_ref(&empty))).await;
-    let joined = Upload { length: Some(0), ..upload };
+    let joined = Upload { length: Some(0), finished: true, ..upload };
     storage.join(&joined, std::slice::from_ref(&empty)).await.unwrap();
+    assert_eq!(storage.load(&joined.id).await.unwrap().as_ref(), Some(&joined));
     assert_eq!(content(storage, &joined).await, b"");
     storage.remove(&joined.id, None).await.unwrap();
     storage.remove(&empty.id, None).await.unwrap();
@@ -271,6 +272,15 @@ async fn uploads_are_listed_by_state(storage: &dyn Storage) {
     }
     assert!(storage.load(&whole.id).await.unwrap().unwrap().finished);
     assert_eq!(ids(storage.list(State::Due, None, 10).await.unwrap()), ["due-a", "due-c"]);
+    // Where nobody is to be told, the commit that makes an upload whole says so itself.
+    let untold = created(storage, Upload { length: Some(1), ..single("due-no") }).await;
+    let told = Upload { offset: 1, finished: true, ..untold };
+    let mut writer = storage.append(&Upload { offset: 0, finished: false, ..told.clone() }).await.unwrap();
+    writer.write(vec![Bytes::from_static(b"x")]).await.unwrap();
+    writer.commit(&told).await.unwrap();
+    assert_eq!(storage.load(&told.id).await.unwrap().as_ref(), Some(&told));
+    assert_eq!(ids(storage.list(State::Due, None, 10).await.unwrap()), ["due-a", "due-c"]);
+    storage.remove(&told.id, None).await.unwrap();
     let listed = async |state| ids(storage.list(state, None, 10).await.unwrap());
     assert_eq!(listed(State::Any).await, ["due-a", "due-b", "due-c", "due-partial", "due-unfinished"]);
     assert_eq!(listed(State::Complete).await, ["due-a", "due-b", "due-partial"]);

@@ -63,3 +63,38 @@ fn told<T>(done: Result<T, Box<dyn Any + Send>>) -> Option<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, sync::Arc};
+
+    use futures_util::poll;
+    use tokio::sync::{Notify, oneshot};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_begun_goes_on_when_it_is_dropped() {
+        let (go, (sender, receiver)) = (Arc::new(Notify::new()), oneshot::channel());
+        let waits = go.clone();
+        let mut work = Persistent::new(Box::pin(async move {
+            waits.notified().await;
+            sender.send(()).unwrap();
+        }));
+        assert!(poll!(&mut work).is_pending());
+        drop(work);
+        go.notify_one();
+        receiver.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer() {
+        let panics = Box::pin(async { panic!("as a test wants it") });
+        assert!(Persistent::<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>::new(panics).await.is_none());
+    }
+
+    #[test]
+    fn without_a_runtime_it_is_given_up() {
+        drop(Persistent::new(Box::pin(pending::<()>())));
+    }
+}

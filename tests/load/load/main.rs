@@ -87,13 +87,13 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let directory = tempfile::tempdir_in(&arguments.directory)?;
                 let (process, address) = servers::start(*kind, &arguments.peers, directory.path())?;
                 let work = workload.prepare(address, &sizes, &content)?;
-                let before = process.processor()?;
+                let (before, resident) = (process.processor()?, process.status("VmRSS")?);
                 let done = work.run()?;
                 let processor = process.processor()? - before;
                 workload.check(address, *kind, directory.path(), &done, &content)?;
                 let peak = process.status("VmHWM")?;
                 eprintln!("{workload}, round {}: {kind}: {:.3} s", round + 1, done.elapsed.as_secs_f64());
-                results.add(*workload, *kind, Measured { done, processor, peak });
+                results.add(*workload, *kind, Measured { done, processor, resident, peak });
                 if workload.counts_requests() {
                     kept.push(directory);
                 }

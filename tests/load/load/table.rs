@@ -15,7 +15,8 @@ pub(crate) struct Measured {
     pub(crate) done: Done,
     /// Of the server's process.
     pub(crate) processor: Duration,
-    /// Resident memory at its peak, in KiB.
+    /// Resident memory before the work and at its peak, in KiB.
+    pub(crate) resident: u64,
     pub(crate) peak: u64,
 }
 
@@ -36,6 +37,7 @@ pub(crate) struct Row {
     p99: Duration,
     /// Seconds a GiB, or microseconds a request.
     processor: f64,
+    resident: f64,
     peak: f64,
     /// To the bare server of the same framework, or to axum's where there is none.
     ratio: Option<f64>,
@@ -84,15 +86,15 @@ impl Results {
                 false => ("MiB/s", "processor, s/GiB"),
             };
             text += &format!(
-                "\n## {workload}\n\n| server | {rate} | ratio | latency p50, p99, ms | {processor} | peak, MiB |\n\
+                "\n## {workload}\n\n| server | {rate} | ratio | latency p50, p99, ms | {processor} | memory before, at its peak, MiB |\n\
                  |---|---|---|---|---|---|\n"
             );
-            for Row { server, rate, least, most, p50, p99, processor, peak, ratio } in rows {
+            for Row { server, rate, least, most, p50, p99, processor, resident, peak, ratio } in rows {
                 let ratio = ratio.map_or("–".into(), |ratio| format!("{ratio:.2}"));
                 let noisy = if most / least > NOISE { " noisy" } else { "" };
                 let [p50, p99] = [p50, p99].map(|latency| latency.as_secs_f64() * 1000.0);
                 text += &format!(
-                    "| {server} | {rate:.0} ({least:.0}–{most:.0}){noisy} | {ratio} | {p50:.2}, {p99:.2} | {processor:.2} | {peak:.1} |\n"
+                    "| {server} | {rate:.0} ({least:.0}–{most:.0}){noisy} | {ratio} | {p50:.2}, {p99:.2} | {processor:.2} | {resident:.1}, {peak:.1} |\n"
                 );
             }
         }
@@ -119,6 +121,7 @@ fn row(workload: Workload, kind: Kind, runs: &[Measured]) -> Row {
         p50: at(0.5).unwrap_or_default(),
         p99: at(0.99).unwrap_or_default(),
         processor: middle(&processor),
+        resident: middle(&sorted(runs.iter().map(|run| run.resident as f64 / 1024.0))),
         peak: middle(&sorted(runs.iter().map(|run| run.peak as f64 / 1024.0))),
         ratio: None,
     }
