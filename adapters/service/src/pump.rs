@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::Body;
 use tokio::sync::{
-    Semaphore,
+    OwnedSemaphorePermit, Semaphore,
     mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     oneshot,
 };
@@ -23,6 +23,9 @@ use tus_core::server::{End, Interruption};
 
 /// Bytes of one body that wait or are being written, at most: one batch of each.
 const IN_FLIGHT: u32 = 2 * BATCH as u32;
+
+/// The same of all bodies together.
+const ALL_IN_FLIGHT: usize = 256 * 1024 * 1024;
 
 /// Bytes that are handed to the storage at once, about.
 const BATCH: usize = 1024 * 1024;
@@ -34,13 +37,23 @@ const CHUNK_OVERHEAD: u32 = 1024;
 /// leaves before the application has made its mind up.
 const EARLY: u32 = 64 * 1024;
 
+/// What bounds the bytes of all bodies that are in flight. A clone is the same bound.
+#[derive(Debug, Clone)]
+pub(crate) struct Total(Arc<Semaphore>);
+
+impl Default for Total {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(ALL_IN_FLIGHT)))
+    }
+}
+
 /// A way for one body. One that is `asked_for` (`Expect: 100-continue`) is not polled before it is wanted:
 /// that would make the server say `100 Continue`.
-pub(crate) fn pump(asked_for: bool) -> (Pump, Intake) {
+pub(crate) fn pump(asked_for: bool, total: &Total) -> (Pump, Intake) {
     let (want, wanted) = oneshot::channel();
     let (sender, receiver) = unbounded_channel();
     let room = Arc::new(Semaphore::new(EARLY as usize));
-    let pump = Pump { wanted: asked_for.then_some(wanted), sender, room: room.clone() };
+    let pump = Pump { wanted: asked_for.then_some(wanted), sender, room: room.clone(), total: total.clone() };
     (pump, Intake { way: Some(Way { want: Some(want), receiver, room }), ended: None })
 }
 
@@ -52,11 +65,13 @@ pub(crate) struct Pump {
     sender: UnboundedSender<Event>,
     /// Bounds the bytes in the channel.
     room: Arc<Semaphore>,
+    total: Total,
 }
 
 #[derive(Debug)]
 enum Event {
-    Data(Bytes),
+    /// With its share of what all bodies have; without one where it was taken from a request that is gone.
+    Data(Bytes, Option<OwnedSemaphorePermit>),
     /// With its trailers, which are large and rare.
     Complete(Option<Box<HeaderMap>>),
     Broken,
@@ -74,12 +89,18 @@ impl Pump {
         loop {
             let event = poll_fn(|context| feed.poll_event(context)).await;
             let complete = matches!(event, Event::Complete(_));
-            let needed = if let Event::Data(data) = &event { permits(data) } else { 0 };
+            let needed = if let Event::Data(data, _) = &event { permits(data) } else { 0 };
             feed.in_hand = Some(event);
-            let Ok(permit) = self.room.acquire_many(needed).await else {
-                return false;
-            };
-            permit.forget();
+            if needed > 0 {
+                let Ok(permit) = self.room.acquire_many(needed).await else {
+                    return false;
+                };
+                permit.forget();
+                let share = self.total.0.clone().acquire_many_owned(needed).await.ok();
+                if let Some(Event::Data(_, place)) = &mut feed.in_hand {
+                    *place = share;
+                }
+            }
             if !feed.hand_over() || feed.ended {
                 return complete;
             }
@@ -102,11 +123,11 @@ impl<B: Body> Feed<'_, B> {
             None => Event::Complete(None),
             Some(Err(_)) => Event::Broken,
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(mut data) => Event::Data(data.copy_to_bytes(data.remaining())),
+                Ok(mut data) => Event::Data(data.copy_to_bytes(data.remaining()), None),
                 Err(frame) => Event::Complete(frame.into_trailers().ok().map(Box::new)),
             },
         };
-        self.ended = !matches!(event, Event::Data(_));
+        self.ended = !matches!(event, Event::Data(..));
         Poll::Ready(event)
     }
 
@@ -125,7 +146,7 @@ impl<B: Body> Drop for Feed<'_, B> {
             let Poll::Ready(event) = self.poll_event(&mut Context::from_waker(Waker::noop())) else {
                 return;
             };
-            if let Event::Data(data) = &event {
+            if let Event::Data(data, _) = &event {
                 left = left.saturating_sub(permits(data));
             }
             self.in_hand = Some(event);
@@ -153,6 +174,7 @@ pub(crate) struct Batch {
     pub(crate) chunks: Vec<Bytes>,
     permits: u32,
     room: Arc<Semaphore>,
+    share: Option<OwnedSemaphorePermit>,
 }
 
 impl Intake {
@@ -197,13 +219,18 @@ impl Intake {
 impl Way {
     /// What has come already, up to about a batch, and the end if that has come.
     fn gather(&mut self, first: Option<Event>) -> (Batch, Option<End>) {
-        let mut batch = Batch { chunks: Vec::new(), permits: 0, room: self.room.clone() };
+        let mut batch = Batch { chunks: Vec::new(), permits: 0, room: self.room.clone(), share: None };
         let mut event = first.unwrap_or(Event::Broken);
         loop {
             match event {
-                Event::Data(data) => {
+                Event::Data(data, share) => {
                     batch.permits += permits(&data);
                     batch.chunks.push(data);
+                    match (&mut batch.share, share) {
+                        (Some(all), Some(more)) => all.merge(more),
+                        (none, Some(share)) => *none = Some(share),
+                        (_, None) => {}
+                    }
                 }
                 Event::Complete(trailers) => return (batch, Some(End::Complete(trailers.map(|trailers| *trailers)))),
                 Event::Broken => return (batch, Some(End::Interrupted(Interruption::Disconnected))),
@@ -283,7 +310,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_is_asked_for_is_not_polled_before_it_is_wanted() {
-        let (pump, mut intake) = pump(true);
+        let (pump, mut intake) = pump(true, &Total::default());
         let mut body = pin!(hello(true));
         {
             let mut run = pin!(pump.run(body.as_mut()));
@@ -295,7 +322,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_little_is_taken_before_it_is_wanted() {
-        let (pump, mut intake) = super::pump(false);
+        let (pump, mut intake) = super::pump(false, &Total::default());
         let body = pin!(Chunks { chunk: Bytes::from(vec![0; EARLY as usize / 4]), left: 10, ends: true });
         let mut run = pin!(pump.run(body));
         poll(&mut run).await;
@@ -307,13 +334,13 @@ mod tests {
 
     #[tokio::test]
     async fn an_end_is_told_from_an_interruption() {
-        let (pump, mut intake) = super::pump(false);
+        let (pump, mut intake) = super::pump(false, &Total::default());
         intake.open();
         assert!(pump.run(pin!(hello(true))).await);
         assert_eq!(intake.next().await.unwrap().chunks, ["hello"]);
         assert!(matches!(intake.next().await, Err(End::Complete(None))));
 
-        let (pump, mut intake) = super::pump(false);
+        let (pump, mut intake) = super::pump(false, &Total::default());
         intake.open();
         {
             let body = pin!(hello(false));
@@ -326,7 +353,7 @@ mod tests {
 
     #[tokio::test]
     async fn tiny_chunks_are_bounded_in_number() {
-        let (pump, mut intake) = super::pump(false);
+        let (pump, mut intake) = super::pump(false, &Total::default());
         intake.open();
         let body = pin!(Chunks { chunk: Bytes::from_static(b"x"), left: 1_000_000, ends: true });
         let mut run = pin!(pump.run(body));
@@ -341,7 +368,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_there_when_the_request_is_dropped_has_arrived() {
-        let (pump, mut intake) = super::pump(false);
+        let (pump, mut intake) = super::pump(false, &Total::default());
         intake.open();
         let body = pin!(Chunks { chunk: Bytes::from(vec![0; BATCH / 2]), left: 6, ends: true });
         {
@@ -362,7 +389,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_without_an_end_is_not_read_for_ever_when_it_is_dropped() {
-        let (pump, mut intake) = super::pump(false);
+        let (pump, mut intake) = super::pump(false, &Total::default());
         intake.open();
         let mut body = pin!(Chunks { chunk: Bytes::from(vec![0; BATCH]), left: 1000, ends: true });
         {
@@ -373,8 +400,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn all_bodies_share_what_is_in_flight() {
+        let total = Total(Arc::new(Semaphore::new(3 * BATCH)));
+        let (first, mut first_intake) = pump(false, &total);
+        let (second, mut second_intake) = pump(false, &total);
+        first_intake.open();
+        second_intake.open();
+        let bodies = [(); 2].map(|()| Chunks { chunk: Bytes::from(vec![0; BATCH]), left: 2, ends: true });
+        let [first_body, second_body] = &mut bodies.map(Box::pin);
+        let mut first_run = Box::pin(first.run(first_body.as_mut()));
+        let mut second_run = Box::pin(second.run(second_body.as_mut()));
+        poll(&mut first_run).await;
+        poll(&mut second_run).await;
+        assert_eq!(first_intake.ready().unwrap().chunks.len(), 1);
+        let one = second_intake.ready().unwrap();
+        assert!(second_intake.ready().is_none(), "the first has two of three");
+        poll(&mut second_run).await;
+        drop(one);
+        assert!(second_intake.ready().is_some(), "what the first has given back is there for the second");
+    }
+
+    #[tokio::test]
     async fn no_more_than_two_batches_are_in_flight() {
-        let (pump, mut intake) = super::pump(false);
+        let (pump, mut intake) = super::pump(false, &Total::default());
         intake.open();
         let body = Chunks { chunk: Bytes::from(vec![0; BATCH / 2]), left: 9, ends: true };
         let body = pin!(body);

@@ -32,7 +32,7 @@ use crate::{
     locks::{Held, Locks},
     observe,
     persistent::Persistent,
-    pump::{Intake, pump},
+    pump::{Intake, Total, pump},
 };
 
 /// An endpoint for resumable uploads. A clone is the same endpoint.
@@ -51,6 +51,8 @@ pub(crate) struct Inner {
     pub(crate) locks: Locks,
     pub(crate) body_timeout: Duration,
     pub(crate) checkpoint_interval: Duration,
+    /// Bounds the memory that bodies take.
+    in_flight: Total,
     /// Fires when bodies are to be cut short.
     pub(crate) stopping: CancellationToken,
     /// Fires when this is dropped.
@@ -113,7 +115,7 @@ impl Tus {
         let (pump, intake) = match at_end {
             true => (None, Intake::empty()),
             false => {
-                let (pump, intake) = pump(head.headers.contains_key(header::EXPECT));
+                let (pump, intake) = pump(head.headers.contains_key(header::EXPECT), &self.inner.in_flight);
                 (Some(pump), intake)
             }
         };
@@ -348,6 +350,7 @@ impl Builder {
             locks: Locks::default(),
             body_timeout: self.body_timeout,
             checkpoint_interval: self.checkpoint_interval,
+            in_flight: Total::default(),
             stopping: CancellationToken::new(),
             gone: CancellationToken::new(),
             exchanges: TaskTracker::new(),

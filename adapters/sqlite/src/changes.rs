@@ -22,8 +22,8 @@ use crate::{
 /// The most operations that share a transaction.
 const GROUP: usize = 256;
 
-/// Transactions after which the log is written back to the database, about a thousand pages.
-const CHECKPOINT: u32 = 250;
+/// Changes after which the log is written back to the database: about a thousand pages.
+const CHECKPOINT: usize = 500;
 
 /// Transactions that one request writes for others before the thread takes over.
 const ROUNDS: usize = 4;
@@ -53,8 +53,8 @@ struct Queue {
 /// The connection that writes.
 struct Writing {
     connection: Connection,
-    /// Transactions since the log was written back.
-    since_checkpoint: u32,
+    /// Changes since the log was written back.
+    since_checkpoint: usize,
 }
 
 impl Changes {
@@ -181,7 +181,7 @@ impl Writing {
                 Some((error.failure(), error.to_string()))
             }
         };
-        self.since_checkpoint += 1;
+        self.since_checkpoint += group.len();
         for job in group {
             job.reply(match &failed {
                 None => Ok(()),

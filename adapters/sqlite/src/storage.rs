@@ -283,7 +283,7 @@ impl Inner {
     pub(crate) fn clean(self: &Arc<Self>, id: UploadId) -> oneshot::Receiver<Option<File>> {
         let (done, cleaned) = oneshot::channel();
         let inner = self.clone();
-        // On the thread that writes, so that no upload of the same id is created meanwhile.
+        // Within a change of the database, so that no upload of the same id is created meanwhile.
         self.database.write_later(move |connection| {
             if !row::is_removed(connection, &id)? {
                 return Ok(());
