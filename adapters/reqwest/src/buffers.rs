@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn a_buffer_is_used_again_when_nobody_has_it_any_more() {
         let mut buffers = Buffers::default();
-        let mut fill = |buffers: &mut Buffers, byte| {
+        let fill = |buffers: &mut Buffers, byte| {
             let read = |bytes: &mut [u8]| {
                 bytes.fill(byte);
                 Ok::<_, Infallible>(())

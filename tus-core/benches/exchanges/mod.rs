@@ -13,12 +13,12 @@ use tus_core::{
 };
 
 /// Bytes of a body.
-pub const BODY: usize = 1024;
+pub(crate) const BODY: usize = 1024;
 
 /// An exchange: its name, the head of its request, and the status of its response.
 #[derive(Debug)]
-pub struct Exchange {
-    pub name: &'static str,
+pub(crate) struct Exchange {
+    pub(crate) name: &'static str,
     head: request::Parts,
     status: StatusCode,
     config: Arc<Config>,
@@ -27,7 +27,7 @@ pub struct Exchange {
 }
 
 /// One of each kind.
-pub fn all() -> Vec<Exchange> {
+pub(crate) fn all() -> Vec<Exchange> {
     let body = Bytes::from(vec![0x5a; BODY]);
     let sha1 = Checksum::of(Algorithm::Sha1, &body).to_header();
     let post = [
@@ -59,7 +59,7 @@ pub fn all() -> Vec<Exchange> {
 
 impl Exchange {
     /// From the head of the request to the response.
-    pub fn run(&self) -> Response<Bytes> {
+    pub(crate) fn run(&self) -> Response<Bytes> {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let mut step = server::begin(&self.config, &self.head, "/files", now);
         loop {
