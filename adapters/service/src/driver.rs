@@ -128,10 +128,10 @@ impl<'a> Driver<'a> {
         let id = hold.upload().id.clone();
         let locks = &self.service.locks;
         let is_new = match hold.access() {
-            Access::Read => {
-                // Somebody who was there and has left meanwhile has committed, too.
-                !locks.clear(&id, PATIENCE).await && self.loaded_at == Some(locks.moment(&id))
-            }
+            Access::Read => match self.loaded_at {
+                Some(moment) => locks.clear(&id, moment, PATIENCE).await,
+                None => false,
+            },
             Access::Write => match locks.hold(&id, PATIENCE).await {
                 Ok(held) => {
                     let held = self.held.insert(held);

@@ -26,7 +26,7 @@ struct Table {
     slots: HashMap<UploadId, Slot>,
     /// Requests are numbered as they come.
     next_ticket: u64,
-    /// How often a holder has left or committed, for all uploads that share a number by their hash.
+    /// How often a holder has left, for all uploads that share a number by their hash.
     changes: [u64; CHANGES],
 }
 
@@ -58,6 +58,8 @@ struct Slot {
 pub(crate) struct Held<'a> {
     locks: &'a Locks,
     id: UploadId,
+    /// What others had done before.
+    changes: u64,
     leave: CancellationToken,
     committed: CancellationToken,
 }
@@ -123,18 +125,23 @@ impl Locks {
         Moment { changes: table.changes[place(id)], is_held: table.slots.contains_key(id) }
     }
 
-    /// Asks the holder to leave and waits until what it has is committed. Whether there was one.
-    pub(crate) async fn clear(&self, id: &UploadId, patience: Duration) -> bool {
-        let committed = match self.table().slots.get(id) {
-            None => return false,
-            Some(slot) => {
-                slot.leave.cancel();
-                slot.committed.clone()
+    /// Asks the holder to leave and waits until what it has is committed. Whether there was none, nor anybody else since
+    /// that moment.
+    pub(crate) async fn clear(&self, id: &UploadId, since: Moment, patience: Duration) -> bool {
+        let committed = {
+            let table = self.table();
+            match table.slots.get(id) {
+                // Somebody who was there and has left meanwhile has committed, too.
+                None => return since == Moment { changes: table.changes[place(id)], is_held: false },
+                Some(slot) => {
+                    slot.leave.cancel();
+                    slot.committed.clone()
+                }
             }
         };
         // One that does not do so in time keeps what it has committed: that is the truth meanwhile.
         let _ = timeout(patience, committed.cancelled()).await;
-        true
+        false
     }
 
     fn enter(&self, id: &UploadId, ticket: u64, mine: &CancellationToken) -> Result<Entered<'_>, NotHeld> {
@@ -158,7 +165,8 @@ impl Locks {
     fn occupy(&self, table: &mut Table, id: &UploadId, ticket: u64, leave: CancellationToken) -> Held<'_> {
         let left = CancellationToken::new();
         let committed = left.child_token();
-        let held = Held { locks: self, id: id.clone(), leave: leave.clone(), committed: committed.clone() };
+        let changes = table.changes[place(id)];
+        let held = Held { locks: self, id: id.clone(), changes, leave: leave.clone(), committed: committed.clone() };
         table.slots.insert(id.clone(), Slot { ticket, leave, left, committed, waiting: None });
         held
     }
@@ -199,13 +207,12 @@ impl Held<'_> {
 
     /// Lets those who only want to read go on.
     pub(crate) fn committed(&self) {
-        self.locks.table().changes[place(&self.id)] += 1;
         self.committed.cancel();
     }
 
-    /// Whether nobody held the upload since that moment but whoever holds it now.
+    /// Whether nobody else has held the upload since that moment.
     pub(crate) fn is_first_since(&self, moment: Moment) -> bool {
-        moment == Moment { changes: self.locks.table().changes[place(&self.id)], is_held: false }
+        moment == Moment { changes: self.changes, is_held: false }
     }
 }
 
@@ -276,7 +283,7 @@ mod tests {
         let id = id();
         let _first = locks.hold(&id, PATIENCE).await.unwrap();
         assert_eq!(locks.hold(&id, PATIENCE).await.unwrap_err(), NotHeld::Busy);
-        assert!(locks.clear(&id, PATIENCE).await);
+        assert!(!locks.clear(&id, locks.moment(&id), PATIENCE).await);
         assert!(locks.try_hold(&id).is_none());
     }
 
@@ -286,10 +293,10 @@ mod tests {
         let id = id();
         let held = locks.hold(&id, PATIENCE).await.unwrap();
         {
-            let mut reader = pin!(locks.clear(&id, Duration::MAX));
+            let mut reader = pin!(locks.clear(&id, locks.moment(&id), Duration::MAX));
             assert!(poll(&mut reader).await.is_none());
             held.committed();
-            assert!(reader.await);
+            assert!(!reader.await);
         }
         let mut next = pin!(locks.hold_when_free(&id));
         assert!(poll(&mut next).await.is_none());
@@ -314,9 +321,13 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_left_of_an_upload_that_is_free() {
         let locks = Locks::default();
+        let before = locks.moment(&id());
         drop(locks.hold(&id(), PATIENCE).await.unwrap());
-        assert!(!locks.clear(&id(), PATIENCE).await);
-        drop(locks.try_hold(&id()).unwrap());
+        assert!(!locks.clear(&id(), before, PATIENCE).await, "somebody came and left");
+        let now = locks.moment(&id());
+        assert!(locks.clear(&id(), now, PATIENCE).await);
+        assert!(locks.try_hold(&id()).unwrap().is_first_since(now));
+        assert!(!locks.try_hold(&id()).unwrap().is_first_since(now));
         assert!(locks.table().slots.is_empty());
     }
 }

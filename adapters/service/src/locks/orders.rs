@@ -119,7 +119,6 @@ fn play(requests: &[Request]) {
 async fn append(world: &World, value: u8) {
     let moment = world.locks.moment(&id());
     let mut upload = world.storage.load(&id()).await.unwrap().unwrap();
-    yield_now().await;
     let Ok(held) = world.locks.hold(&id(), PATIENCE).await else {
         return;
     };
@@ -153,7 +152,7 @@ async fn inspect(world: &World) {
     let moment = world.locks.moment(&id());
     let mut upload = world.storage.load(&id()).await.unwrap().unwrap();
     yield_now().await;
-    if world.locks.clear(&id(), PATIENCE).await || moment != world.locks.moment(&id()) {
+    if !world.locks.clear(&id(), moment, PATIENCE).await {
         upload = world.storage.load(&id()).await.unwrap().unwrap();
     }
     assert!(upload.offset >= acknowledged, "it went back");
