@@ -37,7 +37,7 @@ pub(crate) struct Run {
 #[derive(Debug)]
 struct Ahead {
     range: Range<u64>,
-    algorithm: Option<Algorithm>,
+    algorithm: Algorithm,
     looking: AbortOnDropHandle<Result<Looked, Error>>,
 }
 
@@ -125,7 +125,7 @@ impl Run {
         algorithm: Option<Algorithm>,
     ) -> Result<Looked, Error> {
         let looked = match self.ahead.take() {
-            Some(ahead) if (&ahead.range, ahead.algorithm) == (&range, algorithm) => ahead.looking.await,
+            Some(ahead) if (&ahead.range, Some(ahead.algorithm)) == (&range, algorithm) => ahead.looking.await,
             _ => Ok(upload.source.look(range.clone(), algorithm).await),
         };
         self.next = algorithm.map(|algorithm| (range.end..range.end + (range.end - range.start), algorithm));
@@ -141,7 +141,7 @@ impl Run {
         if !range.is_empty() {
             let (source, wanted) = (upload.source.clone(), range.clone());
             let looking = tokio::spawn(async move { source.look(wanted, Some(algorithm)).await });
-            self.ahead = Some(Ahead { range, algorithm: Some(algorithm), looking: AbortOnDropHandle::new(looking) });
+            self.ahead = Some(Ahead { range, algorithm, looking: AbortOnDropHandle::new(looking) });
         }
     }
 

@@ -58,7 +58,8 @@ struct Writing {
 }
 
 impl Changes {
-    /// A queue for a connection that has its busy timeout. `synced` says whether a commit waits for the disk.
+    /// A queue for a connection. `synced` says whether a commit waits for the disk, `busy_timeout` how long the thread waits
+    /// for another process.
     pub(crate) fn new(
         connection: Connection,
         busy_timeout: Duration,
