@@ -277,6 +277,13 @@ impl Inner {
         Ok(())
     }
 
+    /// Deletes a file of which no row claims a byte. It goes on although nobody waits for it.
+    pub(crate) fn give_up(self: &Arc<Self>, id: UploadId) {
+        let given_up = id.clone();
+        self.database.write_later(move |connection| row::note_removed(connection, &given_up));
+        drop(self.clean(id));
+    }
+
     /// Deletes the file of an upload that is removed. It goes on although nobody waits for it.
     ///
     /// The open file is handed back: closing it is what gives the space back, and may take long.

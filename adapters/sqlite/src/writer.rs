@@ -138,7 +138,13 @@ impl Writer for FileWriter {
         let saved = save(self.storage.clone(), self.file.clone(), self.seen.clone(), upload.clone()).await;
         match saved {
             Ok(saved) => self.seen = saved,
-            Err(NotSaved::Row(error)) => return Err(error),
+            Err(NotSaved::Row(error)) => {
+                // It was removed before this made its file.
+                if error.failure() == Failure::NotFound && self.opened_at == 0 {
+                    self.storage.give_up(self.seen.id.clone());
+                }
+                return Err(error);
+            }
             Err(NotSaved::Sync(error)) => {
                 self.lost = true;
                 return Err(error);
@@ -186,17 +192,16 @@ fn try_open(storage: &Inner, upload: &Upload) -> Result<Option<File>, StorageErr
     if !files::lock(&file)? {
         return Ok(None);
     }
-    // Only now nobody else writes: what the row claims must not be cut off.
-    let row = match storage.current(&upload.id) {
-        Err(error) if error.failure() == Failure::NotFound && upload.offset == 0 => {
-            // It was removed meanwhile. No other of its name was created, since this file was there.
-            storage.files.remove(&upload.id)?;
-            return Err(error);
-        }
-        row => row?,
-    };
-    if (row.offset, row.length) != (upload.offset, upload.length) || file.metadata()?.len() < upload.offset {
+    // From here on nobody else writes. Where the file ends at the offset, no row claims a byte beyond it.
+    let length = file.metadata()?.len();
+    if length < upload.offset {
         return Err(Failure::Conflict.into());
+    }
+    if length > upload.offset {
+        let row = storage.current(&upload.id)?;
+        if (row.offset, row.length) != (upload.offset, upload.length) {
+            return Err(Failure::Conflict.into());
+        }
     }
     files::cut(&file, upload.offset)?;
     Ok(Some(file))

@@ -348,6 +348,21 @@ async fn a_new_upload_of_a_removed_one_s_name_keeps_its_file() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_made_for_a_removed_upload_goes() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let upload = upload("late", Some(5));
+    sqlite.create(&upload).await.unwrap();
+    // Another request has read the row before.
+    sqlite.remove(&upload.id, None).await.unwrap();
+    assert_eq!(failure(appended(&sqlite, &upload, b"hello").await), Failure::NotFound);
+    // Behind what is queued.
+    assert_eq!(sqlite.database().write(crate::row::removed).await.unwrap(), []);
+    assert!(!sqlite.path(&upload.id).exists());
+    stored(&sqlite, "late", Some(5), b"again").await;
+}
+
+#[tokio::test]
 async fn files_that_are_all_away_are_not_taken_for_lost() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
