@@ -1,6 +1,6 @@
 //! `Upload-Concat`: whether an upload is a part, or made of parts.
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderValue, request::Parts};
 
 use crate::{
     Final, Kind, Refusal,
@@ -12,8 +12,8 @@ use crate::{
 const MAX_PARTIALS: usize = 1024;
 
 /// Reads `Upload-Concat` of a creation request (tus 1.0.0, "Upload-Concat").
-pub(crate) fn kind(headers: &HeaderMap, endpoint: &Endpoint) -> Result<Kind, Refusal> {
-    let Some(value) = single(headers, &UPLOAD_CONCAT)? else {
+pub(crate) fn kind(head: &Parts, endpoint: &Endpoint) -> Result<Kind, Refusal> {
+    let Some(value) = single(&head.headers, &UPLOAD_CONCAT)? else {
         return Ok(Kind::Single);
     };
     let invalid = || Refusal::invalid(&UPLOAD_CONCAT, value, "`partial`, or `final;` and URLs of partial uploads here");
@@ -25,7 +25,7 @@ pub(crate) fn kind(headers: &HeaderMap, endpoint: &Endpoint) -> Result<Kind, Ref
     if urls.split(' ').count() > MAX_PARTIALS {
         return Err(Refusal::Contradiction("a final upload is made of at most 1024 partial uploads"));
     }
-    let partials: Option<Vec<_>> = urls.split(' ').map(|url| endpoint.resolve(url)).collect();
+    let partials: Option<Vec<_>> = urls.split(' ').map(|url| endpoint.resolve(url, &head.uri)).collect();
     Ok(Kind::Final(Final { header: value.clone(), partials: partials.ok_or_else(invalid)? }))
 }
 

@@ -37,7 +37,7 @@ impl Location {
     }
 }
 
-/// The public URL of an endpoint.
+/// The public URL of an endpoint, or only its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl {
     url: String,
@@ -63,12 +63,8 @@ pub(crate) enum Target {
 pub(crate) struct Endpoint {
     /// The path at which the server has it, without a slash at its end.
     path: String,
-    /// What the client puts before `/id`.
-    public: String,
-    /// The path of `public`.
-    public_path: String,
-    /// The directory of the request's path, against which a relative reference is resolved.
-    directory: String,
+    /// `None` where the client sees it at that path, too.
+    public: Option<BaseUrl>,
 }
 
 impl Endpoint {
@@ -76,21 +72,20 @@ impl Endpoint {
     pub(crate) fn new(config: &Config, request: &Parts, mount: &str) -> Self {
         let path = mount.trim_end_matches('/').to_owned();
         let forwarded = Forwarded::read(config, &request.headers);
-        let public_path = format!("{}{path}", forwarded.prefix);
-        let (public, public_path) = match config.locations() {
-            Location::Path => (public_path.clone(), public_path),
-            Location::Base(base) => (base.url.clone(), base.path.clone()),
+        let forwarded_path = || format!("{}{path}", forwarded.prefix);
+        let public = match config.locations() {
+            Location::Path if forwarded.prefix.is_empty() => None,
+            Location::Path => Some(BaseUrl { url: forwarded_path(), path: forwarded_path() }),
+            Location::Base(base) => Some(base.clone()),
             Location::Host => {
                 let scheme = forwarded.proto.as_deref().or(request.uri.scheme_str()).unwrap_or("http");
                 let host = forwarded.host.or_else(|| host(request));
                 // HTTP/1.0 may name no host; a path is still right then.
                 let origin = host.map(|host| format!("{scheme}://{host}")).unwrap_or_default();
-                (format!("{origin}{public_path}"), public_path)
+                Some(BaseUrl { url: format!("{origin}{}", forwarded_path()), path: forwarded_path() })
             }
         };
-        let request_path = request.uri.path();
-        let directory = request_path[..request_path.rfind('/').map_or(0, |at| at + 1)].to_owned();
-        Self { path, public, public_path, directory }
+        Self { path, public }
     }
 
     pub(crate) fn target(&self, path: &str) -> Target {
@@ -103,18 +98,24 @@ impl Endpoint {
 
     /// The value of `Location`.
     pub(crate) fn url(&self, id: &UploadId) -> HeaderValue {
-        crate::header::value(format!("{}/{id}", self.public))
+        let base = self.public.as_ref().map_or(&self.path, |public| &public.url);
+        crate::header::value(format!("{base}/{id}"))
     }
 
-    /// The upload that a URL names, absolute or relative (tus 1.0.0, "Upload-Concat"). The host is
+    /// The upload that a URL names, absolute or relative to that of the request (tus 1.0.0, "Upload-Concat"). The host is
     /// not looked at: behind a proxy this server does not know all of its names.
-    pub(crate) fn resolve(&self, reference: &str) -> Option<UploadId> {
+    pub(crate) fn resolve(&self, reference: &str, request: &Uri) -> Option<UploadId> {
         let path = match reference.split_once("://") {
             Some((_, rest)) => rest[rest.find('/')?..].to_owned(),
             None if reference.starts_with('/') => reference.to_owned(),
-            None => format!("{}{reference}", self.directory),
+            None => {
+                let base = request.path();
+                let directory = &base[..base.rfind('/').map_or(0, |at| at + 1)];
+                format!("{directory}{reference}")
+            }
         };
-        [&self.public_path, &self.path].into_iter().find_map(|base| upload_id(path.strip_prefix(base.as_str())?))
+        let bases = [self.public.as_ref().map(|public| &public.path), Some(&self.path)];
+        bases.into_iter().flatten().find_map(|base| upload_id(path.strip_prefix(base.as_str())?))
     }
 }
 
@@ -171,7 +172,7 @@ fn first(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.public)
+        f.write_str(self.public.as_ref().map_or(&self.path, |public| &public.url))
     }
 }
 
@@ -243,13 +244,14 @@ mod tests {
     fn a_url_is_resolved_to_the_upload_it_names() {
         let config = Config::default().location(Location::base("https://example.org/public").unwrap());
         let endpoint = endpoint(&config, "/files", &[]);
+        let resolve = |reference| endpoint.resolve(reference, &Uri::from_static("/files/"));
         for reference in ["/files/a", "https://example.org/public/a", "http://other/files/a", "a", "/public/a"] {
-            assert_eq!(endpoint.resolve(reference).unwrap().as_str(), "a", "{reference}");
+            assert_eq!(resolve(reference).unwrap().as_str(), "a", "{reference}");
         }
         for reference in
             ["", "/a", "/files/", "/files/a/b", "/files/../a", "../files/a", "https://example.org", "/files/a?b"]
         {
-            assert_eq!(endpoint.resolve(reference), None, "{reference}");
+            assert_eq!(resolve(reference), None, "{reference}");
         }
     }
 }

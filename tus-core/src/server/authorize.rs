@@ -43,7 +43,7 @@ enum Asked {
         partials: Vec<Upload>,
         next: usize,
     },
-    Existing(Upload, Then),
+    Existing(Box<Upload>, Then),
     /// There is no such upload, and the client may be told so.
     Absent(Operation, Refusal),
 }
@@ -61,7 +61,7 @@ impl Authorize {
         Step::Authorize(Self { exchange, asked: Asked::Absent(operation, refusal) })
     }
 
-    pub(super) fn existing(exchange: Box<Exchange>, upload: Upload, then: Then) -> Step {
+    pub(super) fn existing(exchange: Box<Exchange>, upload: Box<Upload>, then: Then) -> Step {
         Step::Authorize(Self { exchange, asked: Asked::Existing(upload, then) })
     }
 

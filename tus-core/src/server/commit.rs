@@ -11,12 +11,12 @@ use crate::Upload;
 #[derive(Debug)]
 pub struct Commit {
     exchange: Box<Exchange>,
-    upload: Upload,
+    upload: Box<Upload>,
     ending: Ending,
 }
 
 impl Commit {
-    pub(super) fn of(exchange: Box<Exchange>, upload: Upload, ending: Ending) -> Step {
+    pub(super) fn of(exchange: Box<Exchange>, upload: Box<Upload>, ending: Ending) -> Step {
         Step::Commit(Self { exchange, upload, ending })
     }
 

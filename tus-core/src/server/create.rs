@@ -44,7 +44,7 @@ impl Create {
         let is_final = matches!(new.kind, Kind::Final(_));
         let complete = length == Some(0) && !is_final;
         let expires = exchange.expiry(&new.kind, complete, exchange.now);
-        let upload = Upload {
+        let upload = Box::new(Upload {
             id,
             kind: new.kind,
             offset: 0,
@@ -54,7 +54,7 @@ impl Create {
             created: exchange.now,
             expires,
             finished: false,
-        };
+        });
         Step::Store(Store { exchange, upload, partials, body })
     }
 }
@@ -64,7 +64,7 @@ impl Create {
 #[derive(Debug)]
 pub struct Store {
     exchange: Box<Exchange>,
-    upload: Upload,
+    upload: Box<Upload>,
     partials: Vec<Upload>,
     body: Option<Body>,
 }

@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Deliver {
     exchange: Box<Exchange>,
-    upload: Upload,
+    upload: Box<Upload>,
     range: Range<u64>,
 }
 
@@ -25,7 +25,7 @@ pub struct Deliver {
 pub(super) struct Conditions(HeaderMap);
 
 impl Deliver {
-    pub(super) fn of(exchange: Box<Exchange>, upload: Upload, conditions: &Conditions) -> Step {
+    pub(super) fn of(exchange: Box<Exchange>, upload: Box<Upload>, conditions: &Conditions) -> Step {
         // What is whole may still be refused by the application that is being told of it.
         if !upload.finished {
             return exchange.refuse(Refusal::NotFinished);

@@ -14,7 +14,7 @@ use crate::{Kind, Refusal, Rejection, Upload};
 #[derive(Debug)]
 pub struct Finish {
     exchange: Box<Exchange>,
-    upload: Upload,
+    upload: Box<Upload>,
     ending: Ending,
 }
 
@@ -42,7 +42,7 @@ pub(super) enum Ending {
 
 impl Finish {
     /// What follows when an upload's record was stored: the application is told if the upload is whole.
-    pub(super) fn after(exchange: Box<Exchange>, upload: Upload, ending: Ending) -> Step {
+    pub(super) fn after(exchange: Box<Exchange>, upload: Box<Upload>, ending: Ending) -> Step {
         // "The Server SHOULD NOT process these partial uploads until they are concatenated to form a
         // final upload."
         let untold = upload.is_complete() && !upload.finished && upload.kind != Kind::Partial;
@@ -52,7 +52,7 @@ impl Finish {
         exchange.respond(ending.outcome(&upload))
     }
 
-    pub(super) fn told_later(exchange: Box<Exchange>, upload: Upload) -> Step {
+    pub(super) fn told_later(exchange: Box<Exchange>, upload: Box<Upload>) -> Step {
         Self::after(exchange, upload, Ending::Silence)
     }
 

@@ -28,7 +28,7 @@ pub enum Access {
 #[derive(Debug)]
 pub struct Hold {
     exchange: Box<Exchange>,
-    upload: Upload,
+    upload: Box<Upload>,
     then: Then,
 }
 
@@ -61,7 +61,7 @@ impl Then {
 }
 
 impl Hold {
-    pub(super) fn of(exchange: Box<Exchange>, upload: Upload, then: Then) -> Step {
+    pub(super) fn of(exchange: Box<Exchange>, upload: Box<Upload>, then: Then) -> Step {
         // No request adds bytes to these: there is nobody to wait for.
         let settled = upload.is_complete() || matches!(upload.kind, Kind::Final(_));
         match then {
@@ -84,11 +84,11 @@ impl Hold {
     /// Goes on with the record as it is now. A reader that found nobody to wait for may pass the
     /// record that it has.
     pub fn done(self, held: Result<Option<Upload>, Failure>) -> Step {
-        let Self { exchange, then, .. } = self;
-        let upload = match held.map_err(Refusal::from).and_then(|upload| present(upload, exchange.now)) {
-            Ok(upload) => upload,
+        let Self { exchange, mut upload, then } = self;
+        match held.map_err(Refusal::from).and_then(|upload| present(upload, exchange.now)) {
+            Ok(now) => *upload = now,
             Err(refusal) => return exchange.refuse(refusal),
-        };
+        }
         match then {
             Then::Inspect => inspect(exchange, upload),
             Then::Append(append) => begin_append(exchange, upload, append),
@@ -98,7 +98,7 @@ impl Hold {
     }
 }
 
-fn inspect(exchange: Box<Exchange>, upload: Upload) -> Step {
+fn inspect(exchange: Box<Exchange>, upload: Box<Upload>) -> Step {
     match &upload.kind {
         // "The Upload-Length header MUST be included if the length of the final resource can be
         // calculated at the time of the request."
@@ -110,7 +110,7 @@ fn inspect(exchange: Box<Exchange>, upload: Upload) -> Step {
     }
 }
 
-fn begin_append(mut exchange: Box<Exchange>, upload: Upload, append: Append) -> Step {
+fn begin_append(mut exchange: Box<Exchange>, upload: Box<Upload>, append: Append) -> Step {
     // "This header [Upload-Expires] MUST be included in every PATCH response if the upload is going to expire."
     exchange.expires = upload.expires;
     match check_append(&upload, &append) {

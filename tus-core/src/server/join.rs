@@ -11,14 +11,14 @@ use crate::{Failure, Refusal, Upload};
 #[derive(Debug)]
 pub struct Join {
     exchange: Box<Exchange>,
-    upload: Upload,
+    upload: Box<Upload>,
     partials: Vec<Upload>,
     /// Whether this exchange created the upload, and its client waits.
     created: bool,
 }
 
 impl Join {
-    pub(super) fn of(exchange: Box<Exchange>, mut upload: Upload, partials: Vec<Upload>, created: bool) -> Step {
+    pub(super) fn of(exchange: Box<Exchange>, mut upload: Box<Upload>, partials: Vec<Upload>, created: bool) -> Step {
         let total = match fitting_length(&upload, &partials) {
             Ok(total) => total,
             Err(refusal) => return failed(exchange, upload, created, refusal),
@@ -54,7 +54,7 @@ impl Join {
 
 /// Nobody else knows of an upload that was created for this; one that waited for its parts goes on
 /// waiting until it expires.
-fn failed(exchange: Box<Exchange>, upload: Upload, created: bool, refusal: Refusal) -> Step {
+fn failed(exchange: Box<Exchange>, upload: Box<Upload>, created: bool, refusal: Refusal) -> Step {
     if created {
         return Terminate::undo(exchange, upload, refusal);
     }

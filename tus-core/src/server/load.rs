@@ -32,7 +32,7 @@ impl Load {
     pub fn done(self, loaded: Result<Option<Upload>, Failure>) -> Step {
         let Self { exchange, then, .. } = self;
         match loaded.map_err(Refusal::from).and_then(|upload| present(upload, exchange.now)) {
-            Ok(upload) => Authorize::existing(exchange, upload, then),
+            Ok(upload) => Authorize::existing(exchange, Box::new(upload), then),
             // Who may not ask is not to learn whether there is such an upload.
             Err(refusal @ (Refusal::NotFound | Refusal::Expired)) => {
                 Authorize::absent(exchange, then.operation(), refusal)
@@ -53,21 +53,21 @@ pub struct LoadPartials {
 
 #[derive(Debug)]
 enum Purpose {
-    Create(Creation),
-    Inspect(Upload),
-    Join(Upload),
+    Create(Box<Creation>),
+    Inspect(Box<Upload>),
+    Join(Box<Upload>),
 }
 
 impl LoadPartials {
     pub(super) fn to_create(exchange: Box<Exchange>, creation: Creation, ids: Vec<UploadId>) -> Step {
-        Step::LoadPartials(Self { exchange, ids, purpose: Purpose::Create(creation) })
+        Step::LoadPartials(Self { exchange, ids, purpose: Purpose::Create(Box::new(creation)) })
     }
 
-    pub(super) fn to_inspect(exchange: Box<Exchange>, upload: Upload, ids: Vec<UploadId>) -> Step {
+    pub(super) fn to_inspect(exchange: Box<Exchange>, upload: Box<Upload>, ids: Vec<UploadId>) -> Step {
         Step::LoadPartials(Self { exchange, ids, purpose: Purpose::Inspect(upload) })
     }
 
-    pub(super) fn to_join(exchange: Box<Exchange>, upload: Upload, ids: Vec<UploadId>) -> Step {
+    pub(super) fn to_join(exchange: Box<Exchange>, upload: Box<Upload>, ids: Vec<UploadId>) -> Step {
         Step::LoadPartials(Self { exchange, ids, purpose: Purpose::Join(upload) })
     }
 
@@ -93,7 +93,7 @@ impl LoadPartials {
                     })
                     .collect();
                 match partials {
-                    Ok(partials) => Authorize::partials(exchange, creation, partials),
+                    Ok(partials) => Authorize::partials(exchange, *creation, partials),
                     Err(refusal) => Authorize::absent(exchange, Operation::Concatenate, refusal),
                 }
             }

@@ -104,10 +104,10 @@ pub fn resume(config: &Arc<Config>, upload: Upload, now: SystemTime) -> Option<S
     let exchange = Exchange::detached(config, now);
     match &upload.kind {
         _ if !upload.is_due() => None,
-        _ if upload.is_complete() => Some(Finish::told_later(exchange, upload)),
+        _ if upload.is_complete() => Some(Finish::told_later(exchange, Box::new(upload))),
         Kind::Final(parts) => {
             let ids = parts.partials.clone();
-            Some(LoadPartials::to_join(exchange, upload, ids))
+            Some(LoadPartials::to_join(exchange, Box::new(upload), ids))
         }
         Kind::Single | Kind::Partial => None,
     }

@@ -15,7 +15,7 @@ use crate::{Failure, Refusal, Upload, checksum::Verify};
 #[derive(Debug)]
 pub struct Receive {
     exchange: Box<Exchange>,
-    upload: Upload,
+    upload: Box<Upload>,
     /// The length of the upload, where it is known or declared by this request.
     length: Option<u64>,
     body: Body,
@@ -61,7 +61,13 @@ pub enum Interruption {
 }
 
 impl Receive {
-    pub(super) fn of(exchange: Box<Exchange>, upload: Upload, length: Option<u64>, body: Body, ending: Ending) -> Step {
+    pub(super) fn of(
+        exchange: Box<Exchange>,
+        upload: Box<Upload>,
+        length: Option<u64>,
+        body: Body,
+        ending: Ending,
+    ) -> Step {
         Step::Receive(Self { exchange, upload, length, body, received: 0, ending })
     }
 
@@ -98,12 +104,12 @@ impl Receive {
     pub fn checkpoint(&self, now: SystemTime) -> Option<Upload> {
         let counts = !self.is_verified() && self.received > 0;
         // The last commit is the body's end: who sends too much must not have made the upload whole.
-        Some(self.advanced(self.received, now)).filter(|upload| counts && !upload.is_complete())
+        Some(*self.advanced(self.received, now)).filter(|upload| counts && !upload.is_complete())
     }
 
     /// The record as it would be with all bytes so far: how far the upload is, committed or not.
     pub fn progress(&self) -> Upload {
-        self.advanced(self.received, self.exchange.now)
+        *self.advanced(self.received, self.exchange.now)
     }
 
     /// Goes on when the body has ended.
@@ -157,7 +163,7 @@ impl Receive {
         }
     }
 
-    fn advanced(&self, received: u64, now: SystemTime) -> Upload {
+    fn advanced(&self, received: u64, now: SystemTime) -> Box<Upload> {
         let mut upload = self.upload.clone();
         upload.offset += received;
         upload.length = self.length;

@@ -8,16 +8,16 @@ use crate::{Failure, Refusal, Rejection, Upload};
 #[derive(Debug)]
 pub struct Terminate {
     exchange: Box<Exchange>,
-    upload: Upload,
+    upload: Box<Upload>,
     undo: Option<Refusal>,
 }
 
 impl Terminate {
-    pub(super) fn asked(exchange: Box<Exchange>, upload: Upload) -> Step {
+    pub(super) fn asked(exchange: Box<Exchange>, upload: Box<Upload>) -> Step {
         Step::Terminate(Self { exchange, upload, undo: None })
     }
 
-    pub(super) fn undo(exchange: Box<Exchange>, upload: Upload, why: Refusal) -> Step {
+    pub(super) fn undo(exchange: Box<Exchange>, upload: Box<Upload>, why: Refusal) -> Step {
         Step::Terminate(Self { exchange, upload, undo: Some(why) })
     }
 

@@ -55,9 +55,8 @@ pub(super) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask, Refusal> {
     }
     let config = &exchange.config;
     let target = exchange.endpoint.target(head.uri.path());
-    let allowed = allowed(config, &target);
-    if target != Target::Nothing && !allowed.contains(&method) {
-        let allow = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    if target != Target::Nothing && !allowed(config, &target).any(|allowed| allowed == method) {
+        let allow = allowed(config, &target).map(|method| method.to_string()).collect::<Vec<_>>().join(", ");
         return Err(Refusal::MethodNotAllowed { method, allow });
     }
     // "The Tus-Resumable header MUST be included in every request" of tus; a download is none of them. A method
@@ -67,7 +66,7 @@ pub(super) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask, Refusal> {
     }
     match target {
         Target::Nothing => Err(Refusal::NotFound),
-        Target::Endpoint => creation(exchange, &head.headers).map(Ask::Create),
+        Target::Endpoint => creation(exchange, head).map(Ask::Create),
         Target::Upload(id) if method == Method::HEAD => Ok(Ask::Inspect(id)),
         Target::Upload(id) if method == Method::GET => Ok(Ask::Download(id, Conditions::of(&head.headers))),
         Target::Upload(id) if method == Method::DELETE => Ok(Ask::Terminate(id)),
@@ -89,23 +88,22 @@ fn method(head: &Parts) -> Result<Method, Refusal> {
     }
 }
 
-fn allowed(config: &Config, target: &Target) -> Vec<Method> {
-    let mut methods = vec![Method::OPTIONS];
-    match target {
-        Target::Endpoint if config.offers(Extension::Creation) => methods.push(Method::POST),
-        Target::Endpoint | Target::Nothing => {}
-        Target::Upload(_) => {
-            methods.extend(config.downloads().map(|_| Method::GET));
-            methods.extend([Method::HEAD, Method::PATCH]);
-            methods.extend(config.offers(Extension::Termination).then_some(Method::DELETE));
-        }
-    }
-    methods
+fn allowed(config: &Config, target: &Target) -> impl Iterator<Item = Method> {
+    let (endpoint, upload) = (*target == Target::Endpoint, matches!(target, Target::Upload(_)));
+    let methods = [
+        (true, Method::OPTIONS),
+        (endpoint && config.offers(Extension::Creation), Method::POST),
+        (upload && config.downloads().is_some(), Method::GET),
+        (upload, Method::HEAD),
+        (upload, Method::PATCH),
+        (upload && config.offers(Extension::Termination), Method::DELETE),
+    ];
+    methods.into_iter().filter_map(|(allowed, method)| allowed.then_some(method))
 }
 
-fn creation(exchange: &Exchange, headers: &HeaderMap) -> Result<Creation, Refusal> {
-    let config = &exchange.config;
-    let kind = concat::kind(headers, &exchange.endpoint)?;
+fn creation(exchange: &Exchange, head: &Parts) -> Result<Creation, Refusal> {
+    let (config, headers) = (&exchange.config, &head.headers);
+    let kind = concat::kind(head, &exchange.endpoint)?;
     if kind != Kind::Single {
         offered(config, Extension::Concatenation)?;
     }
