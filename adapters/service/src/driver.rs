@@ -184,39 +184,43 @@ impl<'a> Driver<'a> {
         let mut silent_since = Instant::now();
         // When the first byte came that no checkpoint covers.
         let mut unsaved_since: Option<Instant> = None;
-        loop {
-            let unsaved = unsaved_since.unwrap_or(silent_since) + self.service.checkpoint_interval;
-            let end = tokio::select! {
+        let end = loop {
+            let due = unsaved_since.map(|since| since + self.service.checkpoint_interval);
+            if due.is_some_and(|due| due <= Instant::now()) {
+                match self.checkpoint(&receive).await {
+                    Ok(taken) => unsaved_since = (!taken).then(Instant::now),
+                    Err(why) => break End::Interrupted(why),
+                }
+                continue;
+            }
+            let silent_until = silent_since + self.service.body_timeout;
+            // What has come is before the timer, which costs more.
+            let next = tokio::select! {
                 biased;
                 () = leave.cancelled() => return Box::pin(self.cut(receive, Interruption::Superseded)).await,
                 () = stopping.cancelled() => return Box::pin(self.cut(receive, Interruption::ShuttingDown)).await,
-                () = sleep_until(unsaved), if unsaved_since.is_some() => match self.checkpoint(&receive).await {
-                    Ok(taken) => {
-                        unsaved_since = (!taken).then(Instant::now);
-                        None
+                next = self.intake.next() => next,
+                () = sleep_until(due.map_or(silent_until, |due| due.min(silent_until))) => {
+                    if Instant::now() >= silent_until {
+                        break End::Interrupted(Interruption::TimedOut);
                     }
-                    Err(why) => Some(End::Interrupted(why)),
-                },
-                next = self.intake.next() => match next {
-                    Err(end) => Some(end),
-                    Ok(batch) => {
-                        unsaved_since.get_or_insert_with(Instant::now);
-                        let written = Box::pin(self.write(receive, batch)).await;
-                        silent_since = Instant::now();
-                        match written {
-                            Ok((next, end)) => { receive = next; end }
-                            Err(step) => return *step,
-                        }
-                    }
-                },
-                () = sleep_until(silent_since + self.service.body_timeout) => {
-                    Some(End::Interrupted(Interruption::TimedOut))
+                    continue;
                 }
             };
-            if let Some(end) = end {
-                return receive.end(end, SystemTime::now());
+            let batch = match next {
+                Ok(batch) => batch,
+                Err(end) => break end,
+            };
+            unsaved_since.get_or_insert_with(Instant::now);
+            let written = Box::pin(self.write(receive, batch)).await;
+            silent_since = Instant::now();
+            match written {
+                Ok((next, None)) => receive = next,
+                Ok((next, Some(end))) => return next.end(end, SystemTime::now()),
+                Err(step) => return *step,
             }
-        }
+        };
+        receive.end(end, SystemTime::now())
     }
 
     /// Ends a body early, with all of it that is here already: what its dead connection still has in

@@ -62,18 +62,19 @@ pub(crate) fn pump(asked_for: bool, total: &Total) -> (Pump, Intake) {
 pub(crate) struct Pump {
     /// What has to be waited for before the body is polled.
     wanted: Option<oneshot::Receiver<()>>,
-    sender: UnboundedSender<Event>,
+    sender: UnboundedSender<Box<Event>>,
     /// Bounds the bytes in the channel.
     room: Arc<Semaphore>,
     total: Total,
 }
 
+/// Goes in a box: the channel has room for many, and an upload that waits for bytes holds all of it.
 #[derive(Debug)]
 enum Event {
     /// With its share of what all bodies have; without one where it was taken from a request that is gone.
     Data(Bytes, Option<OwnedSemaphorePermit>),
-    /// With its trailers, which are large and rare.
-    Complete(Option<Box<HeaderMap>>),
+    /// With its trailers.
+    Complete(Option<HeaderMap>),
     Broken,
 }
 
@@ -111,7 +112,7 @@ impl Pump {
 /// A body on its way. When the framework drops it, what the framework has already read goes on.
 struct Feed<'a, B: Body> {
     body: Pin<&'a mut B>,
-    sender: UnboundedSender<Event>,
+    sender: UnboundedSender<Box<Event>>,
     /// What was taken from the body and waits for room.
     in_hand: Option<Event>,
     ended: bool,
@@ -124,7 +125,7 @@ impl<B: Body> Feed<'_, B> {
             Some(Err(_)) => Event::Broken,
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(mut data) => Event::Data(data.copy_to_bytes(data.remaining()), None),
-                Err(frame) => Event::Complete(frame.into_trailers().ok().map(Box::new)),
+                Err(frame) => Event::Complete(frame.into_trailers().ok()),
             },
         };
         self.ended = !matches!(event, Event::Data(..));
@@ -133,7 +134,7 @@ impl<B: Body> Feed<'_, B> {
 
     /// Whether somebody still wants it.
     fn hand_over(&mut self) -> bool {
-        self.in_hand.take().is_none_or(|event| self.sender.send(event).is_ok())
+        self.in_hand.take().is_none_or(|event| self.sender.send(Box::new(event)).is_ok())
     }
 }
 
@@ -164,7 +165,7 @@ pub(crate) struct Intake {
 #[derive(Debug)]
 struct Way {
     want: Option<oneshot::Sender<()>>,
-    receiver: UnboundedReceiver<Event>,
+    receiver: UnboundedReceiver<Box<Event>>,
     room: Arc<Semaphore>,
 }
 
@@ -218,9 +219,9 @@ impl Intake {
 
 impl Way {
     /// What has come already, up to about a batch, and the end if that has come.
-    fn gather(&mut self, first: Option<Event>) -> (Batch, Option<End>) {
+    fn gather(&mut self, first: Option<Box<Event>>) -> (Batch, Option<End>) {
         let mut batch = Batch { chunks: Vec::new(), permits: 0, room: self.room.clone(), share: None };
-        let mut event = first.unwrap_or(Event::Broken);
+        let mut event = first.map_or(Event::Broken, |event| *event);
         loop {
             match event {
                 Event::Data(data, share) => {
@@ -232,14 +233,14 @@ impl Way {
                         (_, None) => {}
                     }
                 }
-                Event::Complete(trailers) => return (batch, Some(End::Complete(trailers.map(|trailers| *trailers)))),
+                Event::Complete(trailers) => return (batch, Some(End::Complete(trailers))),
                 Event::Broken => return (batch, Some(End::Interrupted(Interruption::Disconnected))),
             }
             if batch.permits as usize >= BATCH {
                 return (batch, None);
             }
             match self.receiver.try_recv() {
-                Ok(next) => event = next,
+                Ok(next) => event = *next,
                 Err(_) => return (batch, None),
             }
         }

@@ -104,12 +104,16 @@ impl Tus {
     /// The future may be dropped at any time: what came of the body is kept. It is `Send` if `B` is.
     /// Requests on one upload are in order: a newer one lets an older one commit what it has, and goes on
     /// from there.
-    pub async fn handle<B>(&self, request: Request<B>, mount: &str) -> Response<ResponseBody>
+    pub fn handle<B>(&self, request: Request<B>, mount: &str) -> impl Future<Output = Response<ResponseBody>>
     where
         B: Body,
     {
+        // Taken apart here, so that the future is small: there may be thousands.
         let (head, body) = request.into_parts();
-        let head = Arc::new(head);
+        self.answer(Arc::new(head), body, mount)
+    }
+
+    async fn answer<B: Body>(&self, head: Arc<Parts>, body: B, mount: &str) -> Response<ResponseBody> {
         let mut body = pin!(body);
         let mut at_end = body.is_end_stream();
         let (pump, intake) = match at_end {
