@@ -26,7 +26,7 @@ use crate::{
 const LENGTH: u64 = (5 << 20) + 3;
 
 /// More than lies in sockets on the way.
-const LONG: u64 = 32 << 20;
+const LONG: u64 = 64 << 20;
 
 fn client(address: SocketAddr) -> Builder {
     Client::builder(&format!("http://{address}/files"))
