@@ -23,15 +23,13 @@
 //! `sqlite` (on by default): the storage [`Sqlite`]. `sha256`, `sha512`, `md5`, `crc32`: checksum
 //! algorithms beside `sha1`. `metrics`: counters and histograms through the facade of that name.
 
-use std::convert::Infallible;
-
 use axum::{
     Router,
     body::Body,
     extract::{OriginalUri, Request},
+    handler::HandlerWithoutStateExt,
     response::Response,
 };
-use tower::service_fn;
 
 pub use tus_service::*;
 #[cfg(feature = "sqlite")]
@@ -41,65 +39,20 @@ pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};
 ///
 /// # Panics
 ///
-/// Where axum cannot route `path`: it does not begin with a slash, or the application has a route of its own there.
+/// Where axum cannot nest at `path`: it begins with a slash and is more than that, and no route of the
+/// application is below it.
 pub fn router<S>(path: &str, tus: Tus) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let path = path.trim_end_matches('/');
-    let depth = path.matches('/').count();
-    let endpoint = service_fn(move |mut request: Request| {
-        // Routers above have taken the paths at which they are nested away; hooks and `Location` need all of it.
-        let full = request.extensions().get().map_or_else(|| request.uri().clone(), |OriginalUri(uri)| uri.clone());
-        let routed = request.uri().path();
-        let rest = routed.match_indices('/').nth(depth).map_or("", |(at, _)| &routed[at..]);
-        let mount = mount(full.path(), rest).to_owned();
-        *request.uri_mut() = full;
+    let handler = move |OriginalUri(full): OriginalUri, mut request: Request| {
         let tus = tus.clone();
-        async move { Ok::<_, Infallible>(Response::from(tus.handle(request, &mount).await.map(Body::new))) }
-    });
-    let router = match path {
-        "" => Router::new(),
-        path => Router::new().route_service(path, endpoint.clone()),
-    };
-    router.route_service(&format!("{path}/"), endpoint.clone()).route_service(&format!("{path}/{{*upload}}"), endpoint)
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::routing::get;
-    use tower::ServiceExt;
-
-    use super::*;
-
-    async fn send(app: &Router, method: &str, path: &str) -> Response {
-        let request = Request::builder().method(method).uri(path);
-        let request = request.header("tus-resumable", "1.0.0").header("upload-length", "5");
-        app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
-    }
-
-    async fn create(app: &Router, path: &str) -> String {
-        let created = send(app, "POST", path).await;
-        assert_eq!(created.status(), 201, "{path}");
-        created.headers()["location"].to_str().unwrap().to_owned()
-    }
-
-    #[tokio::test]
-    async fn it_may_be_at_the_root() {
-        let app = router("/", Tus::builder(Memory::new()).build());
-        let path = create(&app, "/").await;
-        assert_eq!(path.matches('/').count(), 1);
-        assert_eq!(send(&app, "HEAD", &path).await.status(), 200);
-    }
-
-    #[tokio::test]
-    async fn routes_of_the_application_may_be_below_it() {
-        let app = router("/files", Tus::builder(Memory::new()).build()).route("/files/about", get(async || "about"));
-        for endpoint in ["/files", "/files/"] {
-            let path = create(&app, endpoint).await;
-            assert!(path.starts_with("/files/"));
-            assert_eq!(send(&app, "HEAD", &path).await.status(), 200);
+        async move {
+            // The router took the path at which it is nested away; hooks and `Location` need all of it.
+            let mount = mount(full.path(), request.uri().path()).to_owned();
+            *request.uri_mut() = full;
+            Response::from(tus.handle(request, &mount).await.map(Body::new))
         }
-        assert!(!send(&app, "GET", "/files/about").await.headers().contains_key("tus-resumable"));
-    }
+    };
+    Router::new().nest_service(path, handler.into_service())
 }
