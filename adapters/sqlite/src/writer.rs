@@ -1,8 +1,9 @@
 //! Adding bytes to one file: data first, and then the row that claims it.
 
-use std::{fs::File, sync::Arc, time::Duration};
+use std::{fs::File, os::unix::fs::MetadataExt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use rusqlite::Connection;
 use tokio::{task::JoinHandle, time::sleep};
 use tus_service::{Failure, StorageError, Upload, Writer, async_trait};
 
@@ -138,13 +139,7 @@ impl Writer for FileWriter {
         let saved = save(self.storage.clone(), self.file.clone(), self.seen.clone(), upload.clone()).await;
         match saved {
             Ok(saved) => self.seen = saved,
-            Err(NotSaved::Row(error)) => {
-                // It was removed before this made its file.
-                if error.failure() == Failure::NotFound && self.opened_at == 0 {
-                    self.storage.give_up(self.seen.id.clone());
-                }
-                return Err(error);
-            }
+            Err(NotSaved::Row(error)) => return Err(error),
             Err(NotSaved::Sync(error)) => {
                 self.lost = true;
                 return Err(error);
@@ -157,15 +152,27 @@ impl Writer for FileWriter {
 /// Makes the bytes durable, and then `new` the record.
 async fn save(storage: Arc<Inner>, file: Arc<File>, old: Upload, new: Upload) -> Result<Upload, NotSaved> {
     if storage.durability == Durability::Synced {
-        let data = blocking(move || Ok(file.sync_data()?));
+        let data = file.clone();
+        let data = blocking(move || Ok(data.sync_data()?));
         // The name of a new file, too, must outlive a power cut.
         let is_new = old.offset == 0;
         let name = async { if is_new { storage.sync_name().await } else { Ok(()) } };
         let synced = async { tokio::try_join!(data, name) };
         synced.await.map_err(NotSaved::Sync)?;
     }
-    let record = new.clone();
-    let replaced = storage.database.write(move |connection| row::replace(connection, &old, &new)).await;
+    let (id, is_first, record) = (old.id.clone(), old.offset == 0, new.clone());
+    let replace = move |connection: &Connection| {
+        // One of the same name may have come after this one was removed, and its file with it.
+        if is_first && file.metadata()?.nlink() == 0 {
+            return Err(Failure::NotFound.into());
+        }
+        row::replace(connection, &old, &new)
+    };
+    let replaced = storage.database.write(replace).await;
+    if is_first && replaced.as_ref().is_err_and(|error| error.failure() == Failure::NotFound) {
+        // The upload may have been removed before the file was made.
+        storage.give_up(id);
+    }
     replaced.map(|()| record).map_err(NotSaved::Row)
 }
 
@@ -192,12 +199,13 @@ fn try_open(storage: &Inner, upload: &Upload) -> Result<Option<File>, StorageErr
     if !files::lock(&file)? {
         return Ok(None);
     }
-    // From here on nobody else writes. Where the file ends at the offset, no row claims a byte beyond it.
+    // From here on nobody else writes. Where the file ends at the offset and its length was set before, its row can
+    // only be what it was, or gone, as the first commit finds out.
     let length = file.metadata()?.len();
     if length < upload.offset {
         return Err(Failure::Conflict.into());
     }
-    if length > upload.offset {
+    if length > upload.offset || upload.length.is_none() {
         let row = storage.current(&upload.id)?;
         if (row.offset, row.length) != (upload.offset, upload.length) {
             return Err(Failure::Conflict.into());

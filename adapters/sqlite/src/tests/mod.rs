@@ -363,6 +363,34 @@ async fn a_file_that_was_made_for_a_removed_upload_goes() {
 }
 
 #[tokio::test]
+async fn a_writer_of_a_removed_upload_does_not_speak_for_a_new_one_of_its_name() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let upload = upload("again", Some(5));
+    sqlite.create(&upload).await.unwrap();
+    let mut old = sqlite.append(&upload).await.unwrap();
+    old.write(vec![Bytes::from_static(b"old")]).await.unwrap();
+    sqlite.remove(&upload.id, None).await.unwrap();
+    sqlite.create(&upload).await.unwrap();
+    assert_eq!(failure(old.commit(&Upload { offset: 3, ..upload.clone() }).await), Failure::NotFound);
+    drop(old);
+    let new = appended(&sqlite, &upload, b"new").await.unwrap();
+    assert_eq!(content(&sqlite, &new).await, "new");
+}
+
+#[tokio::test]
+async fn who_has_not_seen_the_length_adds_nothing_to_a_complete_file() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let unaware = stored(&sqlite, "declared", None, b"hello").await;
+    let mut writer = sqlite.append(&unaware).await.unwrap();
+    writer.commit(&Upload { length: Some(5), ..unaware.clone() }).await.unwrap();
+    drop(writer);
+    assert_eq!(failure(appended(&sqlite, &unaware, b" world").await), Failure::Conflict);
+    assert_eq!(fs::read(sqlite.path(&unaware.id)).unwrap(), b"hello");
+}
+
+#[tokio::test]
 async fn files_that_are_all_away_are_not_taken_for_lost() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
