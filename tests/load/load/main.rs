@@ -14,7 +14,11 @@ mod servers;
 mod table;
 mod workloads;
 
-use std::{error::Error, path::PathBuf};
+use std::{
+    error::Error,
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use clap::{Parser, ValueEnum};
 
@@ -85,15 +89,19 @@ fn main() -> Result<(), Box<dyn Error>> {
                     continue;
                 }
                 let directory = tempfile::tempdir_in(&arguments.directory)?;
-                let (process, address) = servers::start(*kind, &arguments.peers, directory.path())?;
-                let work = workload.prepare(address, &sizes, &content)?;
-                let (before, resident) = (process.processor()?, process.status("VmRSS")?);
-                let done = work.run()?;
-                let processor = process.processor()? - before;
-                workload.check(address, *kind, directory.path(), &done, &content)?;
-                let peak = process.status("VmHWM")?;
-                eprintln!("{workload}, round {}: {kind}: {:.3} s", round + 1, done.elapsed.as_secs_f64());
-                results.add(*workload, *kind, Measured { done, processor, resident, peak });
+                let (workload, kind, round) = (*workload, *kind, round + 1);
+                match measure(workload, kind, &arguments.peers, directory.path(), &sizes, &content) {
+                    Ok(measured) => {
+                        eprintln!("{workload}, round {round}: {kind}: {:.3} s", measured.done.elapsed.as_secs_f64());
+                        results.add(workload, kind, measured);
+                    }
+                    // The others are measured all the same.
+                    Err(error) if matches!(kind, Kind::Peer(_)) => {
+                        eprintln!("{workload}, round {round}: {kind} failed: {error}");
+                        results.failed(workload, kind);
+                    }
+                    Err(error) => return Err(error),
+                }
                 if workload.counts_requests() {
                     kept.push(directory);
                 }
@@ -109,4 +117,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&arguments.output)?;
     std::fs::write(arguments.output.join("load.md"), text)?;
     plot::draw(&results, &arguments.output.join("load.svg"))
+}
+
+/// Runs a workload on a server, which is started for it.
+fn measure(
+    workload: Workload,
+    kind: Kind,
+    peers: &Path,
+    directory: &Path,
+    sizes: &Sizes,
+    content: &File,
+) -> Result<Measured, Box<dyn Error>> {
+    let (process, address) = servers::start(kind, peers, directory)?;
+    let work = workload.prepare(address, sizes, content)?;
+    let (before, resident) = (process.processor()?, process.status("VmRSS")?);
+    let done = work.run()?;
+    let processor = process.processor()? - before;
+    workload.check(address, kind, directory, &done, content)?;
+    let peak = process.status("VmHWM")?;
+    Ok(Measured { done, processor, resident, peak })
 }

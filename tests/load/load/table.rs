@@ -22,7 +22,10 @@ pub(crate) struct Measured {
 
 /// All runs, in their order.
 #[derive(Debug, Default)]
-pub(crate) struct Results(Vec<(Workload, Kind, Vec<Measured>)>);
+pub(crate) struct Results {
+    runs: Vec<(Workload, Kind, Vec<Measured>)>,
+    failed: Vec<(Workload, Kind)>,
+}
 
 /// What is shown of the runs of a workload on a server.
 #[derive(Debug)]
@@ -48,17 +51,22 @@ const NOISE: f64 = 1.3;
 
 impl Results {
     pub(crate) fn add(&mut self, workload: Workload, kind: Kind, measured: Measured) {
-        match self.0.iter_mut().find(|(of, on, _)| (*of, *on) == (workload, kind)) {
+        match self.runs.iter_mut().find(|(of, on, _)| (*of, *on) == (workload, kind)) {
             Some((_, _, runs)) => runs.push(measured),
-            None => self.0.push((workload, kind, vec![measured])),
+            None => self.runs.push((workload, kind, vec![measured])),
         }
+    }
+
+    /// A server did not get through a workload.
+    pub(crate) fn failed(&mut self, workload: Workload, kind: Kind) {
+        self.failed.push((workload, kind));
     }
 
     /// The rows by workload.
     pub(crate) fn rows(&self) -> Vec<(Workload, Vec<Row>)> {
         let mut bare: BTreeMap<String, f64> = BTreeMap::new();
         let mut tables: Vec<(Workload, Vec<Row>)> = Vec::new();
-        for (workload, kind, runs) in &self.0 {
+        for (workload, kind, runs) in &self.runs {
             let mut row = row(*workload, *kind, runs);
             let limit = |framework| format!("{workload} {framework}");
             match kind {
@@ -96,6 +104,9 @@ impl Results {
                 text += &format!(
                     "| {server} | {rate:.0} ({least:.0}–{most:.0}){noisy} | {ratio} | {p50:.2}, {p99:.2} | {processor:.2} | {resident:.1}, {peak:.1} |\n"
                 );
+            }
+            for (_, server) in self.failed.iter().filter(|(of, _)| *of == workload) {
+                text += &format!("\n{server} failed.\n");
             }
         }
         text
