@@ -59,7 +59,9 @@ impl Results {
 
     /// A server did not get through a workload.
     pub(crate) fn failed(&mut self, workload: Workload, kind: Kind) {
-        self.failed.push((workload, kind));
+        if !self.failed.contains(&(workload, kind)) {
+            self.failed.push((workload, kind));
+        }
     }
 
     /// The rows by workload.
