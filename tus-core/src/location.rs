@@ -37,7 +37,7 @@ impl Location {
     }
 }
 
-/// The public URL of an endpoint, or only its path.
+/// The public URL of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl {
     url: String,
@@ -63,7 +63,7 @@ pub(crate) enum Target {
 pub(crate) struct Endpoint {
     /// The path at which the server has it, without a slash at its end.
     path: String,
-    /// `None` where the client sees it at that path, too.
+    /// Where the client sees it: a path alone where no host is to be named, `None` where it is the same path.
     public: Option<BaseUrl>,
 }
 

@@ -134,11 +134,6 @@ pub(crate) fn remove(
         let there = select(connection, id)?.is_some();
         return Err(if there { Failure::Conflict } else { Failure::NotFound }.into());
     }
-    note_removed(connection, id)
-}
-
-/// Notes that the file of an upload is to be deleted, unless one of its name has a row then.
-pub(crate) fn note_removed(connection: &Connection, id: &UploadId) -> Result<(), StorageError> {
     execute(connection, "INSERT OR IGNORE INTO removed (id) VALUES (?1)", &[&id.as_str()]).map(drop)
 }
 

@@ -277,11 +277,14 @@ impl Inner {
         Ok(())
     }
 
-    /// Deletes a file of which no row claims a byte. It goes on although nobody waits for it.
+    /// Deletes a file that belongs to no upload, if that is still so. It goes on although nobody waits for it.
     pub(crate) fn give_up(self: &Arc<Self>, id: UploadId) {
-        let given_up = id.clone();
-        self.database.write_later(move |connection| row::note_removed(connection, &given_up));
-        drop(self.clean(id));
+        let inner = self.clone();
+        // Within a change of the database, so that no upload of the same id is created meanwhile.
+        self.database.write_later(move |connection| match row::select(connection, &id)? {
+            Some(_) => Ok(()),
+            None => Ok(inner.files.remove(&id)?),
+        });
     }
 
     /// Deletes the file of an upload that is removed. It goes on although nobody waits for it.
