@@ -51,9 +51,9 @@ impl Display {
 
 impl FileBar {
     pub(crate) fn show(&self, progress: &Progress) {
-        self.bar.set_position(progress.uploaded);
-        let before = self.shown.0.fetch_max(progress.uploaded, Ordering::Relaxed);
-        self.total.iter().for_each(|total| total.inc(progress.uploaded.saturating_sub(before)));
+        self.bar.set_position(progress.sent);
+        let before = self.shown.0.fetch_max(progress.sent, Ordering::Relaxed);
+        self.total.iter().for_each(|total| total.inc(progress.sent.saturating_sub(before)));
         let tenths = progress.percent().unwrap_or(0.0) as u64 / 10;
         if self.plain && self.shown.1.fetch_max(tenths, Ordering::Relaxed) < tenths {
             eprintln!("{}: {progress}", self.name);

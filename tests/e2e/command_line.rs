@@ -43,6 +43,7 @@ fn files_are_sent_told_of_and_deleted() {
     let (code, out, err) = run(here.path(), &["a", "b", "c", "--to", &to, "--parallel", "2", "--header", header]);
     assert_eq!(code, 0, "{err}");
     let urls: Vec<_> = out.lines().collect();
+    assert_eq!(urls.len(), 3, "{out}");
     for (url, length) in urls.iter().zip([3 << 20, 0, 5]) {
         let stored = std::fs::read(there.path().join("uploads").join(id(url).as_str())).unwrap();
         assert_same(&stored, &bytes(1, 0..length));
@@ -77,7 +78,7 @@ fn what_was_stopped_goes_on() {
     let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let server = Example::start("axum", there.path(), &[]);
     std::fs::write(here.path().join("film"), bytes(1, 0..LENGTH)).unwrap();
-    let line = Line::to(server.address, Fault::FallsSilent, 2, 1 << 20, 7);
+    let line = Line::to(server.address, Fault::FallsSilent, u64::MAX, 1 << 20, 7);
     let to = format!("http://{}/files", line.address);
     let arguments = ["film", "--to", &to, "--chunk-size", "all", "--checksum", "off"];
     let stopped = upload(here.path(), &arguments).spawn().unwrap();

@@ -83,9 +83,10 @@ fn each_system_call_may_fail_once() {
 /// Lets strace have its way with a process from now on. `None` where it may not.
 fn attach(mut strace: Command, process: &Process) -> Option<Child> {
     let mut strace = strace.args(["-p", &process.number().to_string()]).stderr(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(strace.stderr.take().unwrap()).read_line(&mut line).unwrap();
-    if line.contains("attached") {
+    let mut lines = BufReader::new(strace.stderr.take().unwrap()).lines().map_while(Result::ok);
+    if lines.any(|line| line.contains("attached")) {
+        // It tells of each new thread, and would end where nobody listens.
+        std::thread::spawn(move || lines.for_each(drop));
         return Some(strace);
     }
     strace.wait().unwrap();

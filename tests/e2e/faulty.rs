@@ -5,7 +5,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -17,7 +17,7 @@ pub(crate) enum Fault {
     Breaks,
     /// It is slow from its beginning, and breaks then.
     Slows,
-    /// It stays, and no byte comes through any more.
+    /// It stays and takes all that comes, and no byte comes through any more, in neither direction.
     FallsSilent,
     /// Somebody on the way answers that the server is not there, and closes it.
     Refuses,
@@ -85,10 +85,13 @@ impl Shared {
         let one_less = |left: u64| left.checked_sub(1);
         let faulty = self.faults.try_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
         let until = if faulty { self.random() % self.most } else { u64::MAX };
+        let silent = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 copy(&server, client, u64::MAX, |_| {});
-                let _ = client.shutdown(Shutdown::Both);
+                if !silent.load(Ordering::Relaxed) {
+                    let _ = client.shutdown(Shutdown::Both);
+                }
             });
             let broke = copy(client, &server, until, |bytes| {
                 self.carried.fetch_add(bytes, Ordering::Relaxed);
@@ -98,8 +101,11 @@ impl Shared {
             });
             match self.fault {
                 Fault::FallsSilent if broke => {
-                    // Until the client has had enough of it.
-                    let _ = client.set_read_timeout(None);
+                    // The server may say what it likes.
+                    silent.store(true, Ordering::Relaxed);
+                    let _ = server.shutdown(Shutdown::Read);
+                    // Until the client has had enough of it. What it sends is taken, so that it makes no difference
+                    // how much the sockets on the way would hold.
                     let mut ignored = [0; 4096];
                     while matches!((&*client).read(&mut ignored), Ok(1..)) {}
                 }

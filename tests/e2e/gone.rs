@@ -98,19 +98,31 @@ pub(crate) fn a_client_that_does_not_wait_for_the_application_loses_nothing(serv
 pub(crate) fn a_silent_client_is_told_and_loses_nothing(server: Server) {
     const SOME: u64 = 64 << 10;
     let started = server.start_with(|builder| builder.body_timeout(Duration::from_millis(300)));
-    let mut silent = [0, SOME].map(|sent| (sent, begin(&started, sent, LENGTH)));
-    let mut creation = started.connect();
-    begin_creation(&mut creation, SOME);
-    for (sent, (path, connection)) in &mut silent {
-        let response = connection.response("PATCH");
-        assert_eq!((response.status, response.header("connection")), (408, "close"));
-        assert!(response.text().contains(&format!("stands at {sent}\n")), "{response:?}");
-        assert!(connection.is_closed());
-        goes_on(&started, path, *sent);
+    // On a busy machine the client may be taken for silent before it has sent all: then it is told of less, and another
+    // one tries.
+    for sent in [0, SOME] {
+        wait_until(|| {
+            let mut connection = started.connect();
+            let path = connection.create(LENGTH);
+            connection.begin_patch(&path, 0, LENGTH);
+            let _ = connection.try_send(&bytes(1, 0..sent));
+            let response = connection.response("PATCH");
+            assert_eq!((response.status, response.header("connection")), (408, "close"));
+            let stands = started.offset(&path);
+            assert!(response.text().contains(&format!("stands at {stands}\n")), "{response:?}");
+            assert!(connection.is_closed());
+            goes_on(&started, &path, stands);
+            stands == sent
+        });
     }
-    let created = creation.response("POST");
-    assert_eq!((created.status, created.offset()), (201, SOME), "where it is, and where it stands");
-    goes_on(&started, created.header("location"), SOME);
+    wait_until(|| {
+        let mut connection = started.connect();
+        begin_creation(&mut connection, SOME);
+        let created = connection.response("POST");
+        assert_eq!(created.status, 201, "{created:?}");
+        goes_on(&started, created.header("location"), created.offset());
+        created.offset() == SOME
+    });
 }
 
 pub(crate) fn a_creation_that_is_cut_loses_nothing(server: Server) {
@@ -193,7 +205,7 @@ fn begin_creation(connection: &mut Connection, sent: u64) {
     let length = LENGTH.to_string();
     let headers = [("Upload-Length", &*length), ("Content-Length", &*length), ("Content-Type", OCTETS)];
     connection.head("POST", tests::MOUNT, &headers);
-    connection.send(&bytes(1, 0..sent));
+    let _ = connection.try_send(&bytes(1, 0..sent));
 }
 
 /// HEAD tells of every byte that was sent, and the upload goes on from there to its end.

@@ -5,8 +5,8 @@ use std::{
     net::SocketAddr,
     ops::{Deref, Range},
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
-    sync::Arc,
+    process::{Child, Command, Stdio},
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -198,7 +198,8 @@ pub(crate) const SERVER: &str = env!("CARGO_BIN_EXE_server");
 /// A server in a process of its own.
 pub(crate) struct Process {
     child: Child,
-    output: BufReader<ChildStdout>,
+    /// What it prints, but for its address.
+    lines: mpsc::Receiver<String>,
     pub(crate) address: SocketAddr,
 }
 
@@ -217,21 +218,29 @@ impl Process {
     /// The same; `None` where it ends at once.
     pub(crate) fn try_run(mut command: Command) -> Option<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        let Ok(address) = line.trim().parse() else {
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (address_to, address) = mpsc::channel();
+        let (line_to, lines) = mpsc::channel();
+        // What an earlier process left may be told of before the address. All is read, so that the server never waits
+        // for a reader.
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let _ = match line.strip_prefix("listening on ") {
+                    Some(address) => address_to.send(address.parse().unwrap()).is_ok(),
+                    None => line_to.send(line).is_ok(),
+                };
+            }
+        });
+        let Ok(address) = address.recv() else {
             let _ = child.wait();
             return None;
         };
-        Some(Self { child, output, address })
+        Some(Self { child, lines, address })
     }
 
-    /// Waits for the next line that it prints.
-    pub(crate) fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line.trim().to_owned()
+    /// Waits for the next line that it prints, but for its address.
+    pub(crate) fn line(&self) -> String {
+        self.lines.recv().expect("a line")
     }
 
     pub(crate) fn connect(&self) -> Connection {

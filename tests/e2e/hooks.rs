@@ -231,7 +231,7 @@ pub(crate) fn finished_is_called_again_until_it_succeeds(server: Server) {
 }
 
 pub(crate) fn finished_is_called_again_after_a_kill(server: Server) {
-    let Some(mut process) = server.spawn_with(&[("HANG_IN_FINISHED", "1")]) else {
+    let Some(process) = server.spawn_with(&[("HANG_IN_FINISHED", "1")]) else {
         return;
     };
     let mut connection = process.connect();
@@ -240,7 +240,7 @@ pub(crate) fn finished_is_called_again_after_a_kill(server: Server) {
     connection.send(b"hello");
     let first = process.line();
     process.kill();
-    let mut process = server.spawn().unwrap();
+    let process = server.spawn().unwrap();
     assert_eq!(process.line(), first, "the same key");
     assert_eq!(first, format!("finished {}", id(&path)));
     let uploads = server.uploads();

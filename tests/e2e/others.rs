@@ -5,6 +5,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -95,9 +96,10 @@ fn this_client_uploads_to_tus_server_of_node() {
     let mut server = node(&others, include_str!("others/tus_server.mjs"));
     let mut server =
         server.arg(directory.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node runs");
-    let mut port = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
-    let address = format!("127.0.0.1:{}", port.trim()).parse().unwrap();
+    // Open until the end, so that the server may print more.
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let port = lines.find_map(|line| line.trim().parse::<u16>().ok()).expect("it says where it listens");
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
     let retry = Retry::default().retries(50).delay(Duration::from_millis(20), Duration::from_millis(100));
     for chunk_size in [None, Some(1 << 20)] {
         let line = Line::to(address, Fault::Breaks, FAULTS, MOST, 9);

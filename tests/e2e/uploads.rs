@@ -12,7 +12,7 @@ use std::{
 };
 
 use tus_reqwest::{
-    Builder, Client, Error, Fingerprint, JsonFile, Options, Retry, Source, Uploaded, Verification, block_on,
+    Builder, Client, Error, Fingerprint, JsonFile, Options, Progress, Retry, Source, Uploaded, Verification, block_on,
     reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue},
 };
 use tus_service::{Config, Location};
@@ -25,16 +25,13 @@ use crate::{
 
 const LENGTH: u64 = (5 << 20) + 3;
 
-/// More than lies in sockets on the way.
-const LONG: u64 = 64 << 20;
-
 fn client(address: SocketAddr) -> Builder {
     Client::builder(&format!("http://{address}/files"))
 }
 
-/// Tries again quickly, and everything in one request.
+/// Tries again quickly, more often than a busy machine could need, and everything in one request.
 fn eager() -> Options {
-    let retry = Retry::default().retries(10).delay(Duration::from_millis(1), Duration::from_millis(20));
+    let retry = Retry::default().retries(1000).delay(Duration::from_millis(1), Duration::from_millis(20));
     Options::default().retry(retry).chunk_size(None).unwrap().verification(Verification::Off)
 }
 
@@ -58,7 +55,8 @@ pub(crate) fn a_file_arrives_whole(server: Server) {
     let noted = seen.clone();
     let uploaded = block_on(async {
         let upload = client.upload(Source::path(&path).await?).metadata("kind", "test");
-        upload.on_progress(move |progress| noted.lock().unwrap().push(progress.uploaded)).send().await
+        let note = move |progress: &Progress| noted.lock().unwrap().push((progress.uploaded, progress.sent));
+        upload.on_progress(note).send().await
     });
     let uploaded = uploaded.unwrap();
     arrived(&started, &uploaded, LENGTH);
@@ -66,7 +64,9 @@ pub(crate) fn a_file_arrives_whole(server: Server) {
     assert_eq!(record.metadata.text("filename"), Some("größer.film"));
     assert_eq!(record.metadata.text("kind"), Some("test"));
     let seen = seen.lock().unwrap();
-    assert!(seen.is_sorted() && seen.last() == Some(&LENGTH), "{seen:?}");
+    assert!(seen.is_sorted_by_key(|(uploaded, _)| uploaded) && seen.is_sorted_by_key(|(_, sent)| sent), "{seen:?}");
+    assert!(seen.iter().all(|(uploaded, sent)| uploaded <= sent), "{seen:?}");
+    assert_eq!(seen.last(), Some(&(LENGTH, LENGTH)));
 
     let info = block_on(client.info(uploaded.url.clone())).unwrap();
     assert!(info.is_complete());
@@ -107,28 +107,29 @@ pub(crate) fn a_silent_line_is_given_up_and_the_upload_goes_on(server: Server) {
 
 pub(crate) fn another_process_goes_on(server: Server) {
     let started = server.start();
-    let path = film(&server, LONG);
+    let path = film(&server, LENGTH);
     let urls = server.directory.path().join("urls.json");
     let client = |address| {
         let store = JsonFile::new(&urls);
         client(address).options(eager()).url_store(store, Fingerprint::Fast).build().unwrap()
     };
-    // Its line falls silent within the one request, and the process ends while it waits.
-    let line = Line::to(started.running.address, Fault::FallsSilent, 3, 1 << 20, 3);
+    // Its line falls silent within the one request, and the process ends while it waits for the answer.
+    let line = Line::to(started.running.address, Fault::FallsSilent, u64::MAX, 1 << 20, 3);
     let left = block_on(async {
         let upload = client(line.address).upload(Source::path(&path).await?);
         let mut progress = upload.progress();
         tokio::select! {
             result = upload.send() => panic!("{result:?}"),
-            reached = progress.wait_for(|progress| progress.uploaded > 0) => Ok(reached.unwrap().uploaded),
+            sent = progress.wait_for(|progress| progress.sent == LENGTH) => Ok(sent.unwrap().clone()),
         }
     });
-    assert!((1..LONG).contains(&left.unwrap()), "progress is told within a request");
+    let left = left.unwrap();
+    assert_eq!((left.uploaded, left.completed), (0, 0), "only an answer says what is there");
     // The keys name the endpoint, which is that of the line.
     line.mend();
     assert!(std::fs::read_to_string(&urls).unwrap().contains("/files/"));
     let uploaded = block_on(async { client(line.address).upload(Source::path(&path).await?).send().await }).unwrap();
-    arrived(&started, &uploaded, LONG);
+    arrived(&started, &uploaded, LENGTH);
     assert_eq!(started.count(), 1, "it is the same upload");
     assert_eq!(std::fs::read_to_string(&urls).unwrap(), "{}");
 }
@@ -249,8 +250,7 @@ pub(crate) fn an_upload_can_be_sent_request_by_request(server: Server) {
     arrived(&started, &uploaded.unwrap().expect("it is whole"), LENGTH);
 
     // A request is given up in the middle, and the next one goes on.
-    let path = film(&server, LONG);
-    let line = Line::to(started.running.address, Fault::FallsSilent, 2, 1 << 20, 10);
+    let line = Line::to(started.running.address, Fault::FallsSilent, u64::MAX, 1 << 20, 10);
     let client = client(line.address).options(eager()).build().unwrap();
     let uploaded = block_on(async {
         let upload = client.upload(Source::path(&path).await?);
@@ -258,20 +258,20 @@ pub(crate) fn an_upload_can_be_sent_request_by_request(server: Server) {
         let mut uploader = upload.begin().await?;
         tokio::select! {
             result = uploader.upload_chunk() => panic!("{result:?}"),
-            reached = progress.wait_for(|progress| progress.uploaded > 0) => drop(reached.unwrap()),
+            sent = progress.wait_for(|progress| progress.sent > 0) => drop(sent.unwrap()),
         }
         line.mend();
         uploader.upload_chunk().await
     });
-    arrived(&started, &uploaded.unwrap().expect("it is whole"), LONG);
+    arrived(&started, &uploaded.unwrap().expect("it is whole"), LENGTH);
     assert_eq!(started.count(), 2, "it is the same upload");
 }
 
 pub(crate) fn parts_go_on_in_another_process(server: Server) {
     let started = server.start();
-    let path = film(&server, LONG);
+    let path = film(&server, LENGTH);
     let urls = server.directory.path().join("urls.json");
-    let line = Line::to(started.running.address, Fault::FallsSilent, 6, 1 << 20, 8);
+    let line = Line::to(started.running.address, Fault::FallsSilent, u64::MAX, 1 << 20, 8);
     let upload = async || {
         let store = JsonFile::new(&urls);
         let client = client(line.address).options(eager()).url_store(store, Fingerprint::Fast).build()?;
@@ -294,7 +294,7 @@ pub(crate) fn parts_go_on_in_another_process(server: Server) {
     .unwrap();
     line.mend();
     let uploaded = block_on(async { upload().await?.send().await }).unwrap();
-    arrived(&started, &uploaded, LONG);
+    arrived(&started, &uploaded, LENGTH);
     assert_eq!(started.count(), 4, "they are the same parts");
     assert_eq!(std::fs::read_to_string(&urls).unwrap(), "{}");
 }

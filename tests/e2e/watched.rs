@@ -78,7 +78,12 @@ impl Watch {
 
     /// Waits until the storage was handed so many bytes, be they committed or not.
     pub(crate) fn wait_for_bytes(&self, bytes: u64) {
-        wait_until(|| self.taken.load(Ordering::Relaxed) >= bytes);
+        wait_until(|| self.has_taken(bytes));
+    }
+
+    /// Whether the storage was handed so many bytes, be they committed or not.
+    pub(crate) fn has_taken(&self, bytes: u64) -> bool {
+        self.taken.load(Ordering::Relaxed) >= bytes
     }
 }
 

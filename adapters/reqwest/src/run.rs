@@ -95,11 +95,15 @@ impl Run {
                     self.look_ahead(upload);
                     let result = self.transmit(upload, &transmit).await;
                     let success = result.as_ref().is_ok_and(|response| response.status().is_success());
+                    let next = transmit.done(result, moment());
+                    // What is there before the first byte is sent, is told then.
+                    if let Some(task) = next.task().filter(|_| self.begun) {
+                        self.lane.acknowledged(task.acknowledged());
+                    }
                     self.lane.update(|progress| match success {
                         true => progress.completed += u64::from(sends),
                         false => progress.failed += 1,
                     });
-                    let next = transmit.done(result, moment());
                     if sends && success && !matches!(next, Step::Finished(_)) {
                         self.step = Some(next);
                         return Ok(None);
@@ -160,7 +164,7 @@ impl Run {
     fn finished(&mut self, uploaded: Uploaded) -> Result<Uploaded, Error> {
         self.lane.update(|progress| progress.total = progress.total.or(uploaded.length));
         match uploaded.offset {
-            Some(offset) if self.begun => self.lane.reached(offset),
+            Some(offset) if self.begun => self.lane.acknowledged(offset),
             Some(offset) => self.lane.resumed(offset),
             None => {}
         }
@@ -186,7 +190,7 @@ impl Run {
         loop {
             tokio::select! {
                 result = &mut exchange => return result,
-                Ok(()) = sent.changed() => self.lane.reached(before + *sent.borrow_and_update()),
+                Ok(()) = sent.changed() => self.lane.sent(before + *sent.borrow_and_update()),
             }
         }
     }

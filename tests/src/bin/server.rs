@@ -1,6 +1,6 @@
 //! A server in a process of its own, to be killed: `server FRAMEWORK STORE DIRECTORY [PORT]`.
 //!
-//! It prints the address at which it listens, and a line for each upload that is finished; with
+//! It prints a line `listening on ADDRESS`, and a line `finished ID` for each upload that is finished, in no order; with
 //! `HANG_IN_FINISHED` set, it then stays in the hook. It stops in order when its standard input is closed.
 
 use std::{error::Error, io::Read, net::TcpListener};
@@ -33,6 +33,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Ok::<_, std::io::Error>(())
     });
     let tus = builder.build();
-    println!("{}", listener.local_addr()?);
+    println!("listening on {}", listener.local_addr()?);
     Ok(serve(framework, listener, tus, stopped).await?)
 }

@@ -159,6 +159,16 @@ impl<T: Task> Step<T> {
         let home = task.call().url.origin();
         Run { task, options, home, retries: 0, began: None, renewed: false }.next()
     }
+
+    /// The task, as it stands; `None` at its end.
+    pub fn task(&self) -> Option<&T> {
+        match self {
+            Self::Read(read) => Some(&read.run.task),
+            Self::Transmit(transmit) => Some(transmit.task()),
+            Self::Wait(wait) => Some(wait.task()),
+            Self::Finished(_) => None,
+        }
+    }
 }
 
 impl<T: Task> Run<T> {
