@@ -83,7 +83,7 @@ impl Shared {
             return;
         };
         let one_less = |left: u64| left.checked_sub(1);
-        let faulty = self.faults.try_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
+        let faulty = self.faults.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
         let until = if faulty { self.random() % self.most } else { u64::MAX };
         let silent = AtomicBool::new(false);
         std::thread::scope(|scope| {

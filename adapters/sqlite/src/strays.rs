@@ -14,10 +14,10 @@ use tus_service::{StorageError, UploadId};
 use crate::{files::blocking, row, storage::Inner};
 
 /// How often files are looked for.
-const INTERVAL: Duration = Duration::from_hours(1);
+const INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// How long a file is kept after it was seen first.
-const GRACE: Duration = Duration::from_hours(24);
+const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Files that are looked up at once.
 const PAGE: usize = 512;
