@@ -81,7 +81,7 @@ fn auth_keeps_a_quota() {
     assert_eq!(create(&mut connection, ANNA, 0).0, 403);
 }
 
-fn rows(directory: &Path) -> Vec<(String, String, u64)> {
+fn rows(directory: &Path) -> Vec<(String, String, i64)> {
     let films = rusqlite::Connection::open(directory.join("films.db")).unwrap();
     let mut rows = films.prepare("SELECT id, name, bytes FROM films").unwrap();
     let rows = rows.query_map((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();

@@ -30,7 +30,9 @@
 //!
 //! # Features
 //!
-//! `rustls` (on by default): https. `sqlite`: URLs of unfinished uploads in a SQLite database. `sha512`, `crc32`: checksum algorithms beside `sha1`, `sha256` and `md5`.
+//! `rustls` (on by default): https. `sqlite`: URLs of unfinished uploads in a SQLite database; with it, `bundled` (on by
+//! default): SQLite is compiled and comes with the program, rather than the system's library. `sha512`, `crc32`: checksum
+//! algorithms beside `sha1`, `sha256` and `md5`.
 
 mod buffers;
 mod client;

@@ -15,6 +15,7 @@ use tus_service::{Failure, StorageError, UploadId};
 use crate::{
     OpenError,
     changes::{Changes, gone},
+    open::Failed,
     row::{self, MIGRATIONS},
 };
 
@@ -43,13 +44,13 @@ impl Database {
         synced: bool,
         busy_timeout: Duration,
         strangers: impl FnOnce() -> io::Result<I>,
-    ) -> Result<Arc<Self>, OpenError> {
+    ) -> Result<Arc<Self>, Failed> {
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(busy_timeout)?;
         migrate(&mut connection, path, strangers)?;
         let journal: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if journal != "wal" {
-            return Err(OpenError::NoWal(path.to_owned()));
+            return Err(OpenError::NoWal(path.to_owned()).into());
         }
         connection.pragma_update(None, "synchronous", if synced { "FULL" } else { "NORMAL" })?;
         // Reading opens the log, too.
@@ -57,7 +58,7 @@ impl Database {
         let opened = Opened::now(path)?;
         let changes = Arc::new(Changes::new(connection, busy_timeout, opened.clone(), synced)?);
         let on_thread = changes.clone();
-        thread::Builder::new().name("tus-sqlite".into()).spawn(move || on_thread.run())?;
+        thread::Builder::new().name("tus-sqlite".into()).spawn(move || on_thread.run()).map_err(OpenError::Thread)?;
         Ok(Arc::new(Self { path: path.to_owned(), opened, busy_timeout, changes, readers: Mutex::default() }))
     }
 
@@ -171,14 +172,15 @@ fn migrate<I: Iterator<Item = UploadId>>(
     connection: &mut Connection,
     path: &Path,
     strangers: impl FnOnce() -> io::Result<I>,
-) -> Result<(), OpenError> {
+) -> Result<(), Failed> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: usize = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let application: i32 = transaction.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let tables: usize = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let tables: u32 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && application != APPLICATION_ID {
-        return Err(OpenError::Foreign(path.to_owned()));
+        return Err(OpenError::Foreign(path.to_owned()).into());
     }
+    let version = version as usize;
     let pending = MIGRATIONS.get(version..).ok_or_else(|| OpenError::Newer {
         path: path.to_owned(),
         found: version,
@@ -192,11 +194,11 @@ fn migrate<I: Iterator<Item = UploadId>>(
     }
     if version == 0 {
         for id in strangers().map_err(|error| OpenError::Directory(path.to_owned(), error))? {
-            row::note_stray(&transaction, &id, None)?;
+            row::note_stray(&transaction, &id, None).map_err(OpenError::Storage)?;
         }
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", MIGRATIONS.len())?;
+    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
     Ok(transaction.commit()?)
 }
 

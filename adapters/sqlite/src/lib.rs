@@ -1,8 +1,10 @@
 //! Keeps resumable uploads in one directory: records in `uploads.db` (SQLite), bytes in `uploads/`, one
 //! file an upload, named by its id.
 //!
-//! Several processes may use the directory at once, on one machine and a local file system. SQLite comes
-//! with this crate; nothing has to be installed. Unix only: Linux is tested.
+//! Several processes may use the directory at once, on one machine and a local file system. Unix only: Linux is tested.
+//!
+//! SQLite comes with this crate; nothing has to be installed. Without the feature `bundled`, which is on by default, the
+//! system's library is linked: 3.45.3 or newer, or 3.37 where the application has cargo take `rusqlite` 0.40 or older.
 //!
 //! A file in `uploads/` that belongs to no upload is deleted a day after it was seen first, unless it was there
 //! before the database. Names that no upload can have are left alone.
@@ -24,6 +26,7 @@ mod open;
 mod pace;
 mod row;
 mod shared_sync;
+mod size;
 mod storage;
 mod strays;
 #[cfg(test)]

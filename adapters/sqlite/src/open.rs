@@ -1,6 +1,7 @@
 //! Opening a directory: what it is opened for, and why it may not be usable.
 
 use std::{
+    error::Error,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -99,7 +100,7 @@ pub enum OpenError {
     Directory(PathBuf, #[source] io::Error),
     /// SQLite cannot open, read or write the database.
     #[error("uploads.db cannot be used: {0}")]
-    Database(#[from] rusqlite::Error),
+    Database(#[source] Box<dyn Error + Send + Sync>),
     /// The database was written by a newer version of this crate.
     #[error("{path} has schema version {found}, and this program knows up to {known}: use a newer version of it")]
     Newer {
@@ -125,4 +126,25 @@ pub enum OpenError {
     /// The thread that writes could not be started.
     #[error("the thread that writes uploads.db cannot be started: {0}")]
     Thread(#[from] io::Error),
+}
+
+/// An [`OpenError`] on its way. `?` makes one of rusqlite's errors, too, which the public type has to say nothing of.
+pub(crate) struct Failed(OpenError);
+
+impl From<OpenError> for Failed {
+    fn from(error: OpenError) -> Self {
+        Self(error)
+    }
+}
+
+impl From<rusqlite::Error> for Failed {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(OpenError::Database(error.into()))
+    }
+}
+
+impl From<Failed> for OpenError {
+    fn from(failed: Failed) -> Self {
+        failed.0
+    }
 }

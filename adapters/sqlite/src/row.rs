@@ -6,7 +6,7 @@ use http::HeaderValue;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, types::Type};
 use tus_service::{Failure, Final, Kind, Metadata, State, StorageError, Upload, UploadId};
 
-use crate::database::sql_error;
+use crate::{database::sql_error, size::Size};
 
 /// The changes of the schema, each made once and never changed afterwards: `user_version` counts them.
 pub(crate) const MIGRATIONS: &[&str] = &[
@@ -71,9 +71,9 @@ pub(crate) fn insert(connection: &Connection, upload: &Upload) -> Result<(), Sto
         &[
             &upload.id.as_str(),
             &kind,
-            &upload.offset,
-            &upload.length,
-            &upload.max_size,
+            &Size(upload.offset),
+            &upload.length.map(Size),
+            &upload.max_size.map(Size),
             &upload.metadata.header().map(HeaderValue::as_bytes),
             &concat,
             &partials,
@@ -99,10 +99,10 @@ pub(crate) fn replace(connection: &Connection, old: &Upload, new: &Upload) -> Re
         sql,
         &[
             &old.id.as_str(),
-            &old.offset,
-            &old.length,
-            &new.offset,
-            &new.length,
+            &Size(old.offset),
+            &old.length.map(Size),
+            &Size(new.offset),
+            &new.length.map(Size),
             &new.expires.map(milliseconds),
             &new.finished,
             &new.is_due(),
@@ -249,9 +249,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Upload> {
     Ok(Upload {
         id: parsed(row, 0)?,
         kind,
-        offset: row.get(2)?,
-        length: row.get(3)?,
-        max_size: row.get(4)?,
+        offset: row.get::<_, Size>(2)?.0,
+        length: row.get::<_, Option<Size>>(3)?.map(|size| size.0),
+        max_size: row.get::<_, Option<Size>>(4)?.map(|size| size.0),
         metadata,
         created: time(row.get(8)?),
         expires: row.get::<_, Option<i64>>(9)?.map(time),

@@ -22,8 +22,9 @@
 //!
 //! # Features
 //!
-//! `sqlite` (on by default): the storage [`Sqlite`]. `sha256`, `sha512`, `md5`, `crc32`: checksum
-//! algorithms beside `sha1`. `metrics`: counters and histograms through the facade of that name.
+//! `sqlite` (on by default): the storage [`Sqlite`]. `bundled` (on by default): SQLite is compiled and comes with the
+//! program; without it the system's library is linked. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms beside
+//! `sha1`. `metrics`: counters and histograms through the facade of that name.
 
 use futures_core::Stream;
 use http::{Extensions, HeaderMap, Method, Request, Response};
