@@ -17,11 +17,9 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use axum_tus::{
-    Cause, Extension, Hooks, Metadata, NewUpload, Operation, Rejection, Sqlite, State as Uploads, Tus, Upload,
-    async_trait,
-};
+use axum_tus::{Hooks, NewUpload, Rejection, Sqlite, Tus, TusExtension, UploadFilter, context};
 use example_shared::{Failed, Settings, stop_signal};
+use futures_util::TryStreamExt;
 
 /// Who sends the request.
 #[derive(Clone)]
@@ -81,38 +79,34 @@ impl Policy {
     }
 }
 
-fn owner(upload: &Upload) -> &str {
-    upload.metadata.text("owner").unwrap_or_default()
-}
-
 fn user(request: &Parts) -> Result<&User, Rejection> {
     request.extensions.get().ok_or_else(|| Rejection::unauthorized("Bearer"))
 }
 
-#[async_trait]
 impl Hooks for Policy {
-    async fn authorize(&self, _: Operation, upload: Option<&Upload>, request: &Parts) -> Result<(), Rejection> {
-        let User(user) = user(request)?;
-        match upload {
-            Some(upload) if owner(upload) != user => Err(Rejection::forbidden("this is somebody else's upload\n")),
+    async fn authorize(&self, cx: context::Authorize) -> Result<(), Rejection> {
+        let User(user) = user(&cx.request)?;
+        match &cx.upload {
+            Some(upload) if upload.owner.as_ref() != Some(user) => {
+                Err(Rejection::forbidden("this is somebody else's upload\n"))
+            }
             _ => Ok(()),
         }
     }
 
-    async fn before_create(&self, upload: &mut NewUpload, request: &Parts) -> Result<(), Rejection> {
-        let User(user) = user(request)?;
-        // Whoever creates it owns it, whatever the client says.
-        let told = upload.metadata.iter().filter(|(key, _)| *key != "owner");
-        let told = told.map(|(key, value)| (key.to_owned(), value.clone()));
-        upload.metadata = Metadata::from_pairs(told.chain([("owner".to_owned(), user.clone().into())]))
-            .map_err(|error| Rejection::new(StatusCode::BAD_REQUEST, error.to_string()))?;
-        self.reserve(user, upload.length().unwrap_or(u64::MAX))
+    async fn before_create(&self, cx: context::BeforeCreate) -> Result<NewUpload, Rejection> {
+        let User(user) = user(&cx.request)?;
+        let mut upload = cx.upload;
+        upload.owner = Some(user.clone());
+        self.reserve(user, upload.length().unwrap_or(u64::MAX))?;
+        Ok(upload)
     }
 
-    async fn terminated(&self, upload: &Upload, _: Cause) {
+    async fn terminated(&self, cx: context::Terminated) {
+        let owner = cx.upload.owner.clone().unwrap_or_default();
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = used.entry(owner(upload).to_owned()).or_default();
-        used.bytes = used.bytes.saturating_sub(upload.length.unwrap_or(0));
+        let used = used.entry(owner).or_default();
+        used.bytes = used.bytes.saturating_sub(cx.upload.length.unwrap_or(0));
         used.uploads = used.uploads.saturating_sub(1);
     }
 }
@@ -129,21 +123,17 @@ async fn main() -> Result<(), Failed> {
 
     let policy = Policy { quota, used: Arc::default() };
     // A quota needs to know the length of an upload when it is created, and parts would count twice.
-    let config = settings.config.without(Extension::CreationDeferLength).without(Extension::Concatenation);
+    let config = settings.config.without(TusExtension::CreationDeferLength).without(TusExtension::Concatenation);
     let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
     let tus = Tus::builder(sqlite).config(config).hooks(policy.clone()).build();
 
     // What is there already counts.
-    let mut after = None;
-    loop {
-        let page = tus.list(Uploads::Any, after.as_ref(), 1000).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.id.clone());
+    let mut stored = tus.list(UploadFilter::default(), None);
+    while let Some(upload) = stored.try_next().await? {
         let mut used = policy.used.lock().unwrap_or_else(PoisonError::into_inner);
-        for upload in &page {
-            used.entry(owner(upload).to_owned()).or_default().add(upload.length.unwrap_or(0));
-        }
+        used.entry(upload.owner.unwrap_or_default()).or_default().add(upload.length.unwrap_or(0));
     }
+    drop(stored);
 
     let uploads = axum_tus::router("/files", tus.clone());
     let app = Router::new().merge(uploads).layer(middleware::from_fn_with_state(tokens, identify));

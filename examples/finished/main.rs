@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::Router;
-use axum_tus::{Sqlite, Tus, Upload};
+use axum_tus::{HookError, Sqlite, Tus, context::Finished};
 use example_shared::{Failed, Settings, stop_signal};
 use rusqlite::{Connection, params};
 
@@ -25,12 +25,8 @@ fn open(path: &Path) -> rusqlite::Result<Films> {
 
 /// It is called at least once for each upload: again when it failed, and when the process died before that was
 /// recorded. So each step of it may find itself done already.
-async fn keep(
-    upload: Upload,
-    sqlite: Sqlite,
-    films: Films,
-    directory: Arc<Path>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn keep(cx: Finished, sqlite: Sqlite, films: Films, directory: Arc<Path>) -> Result<(), HookError> {
+    let upload = cx.upload;
     // Named by the id: what the client calls it is text for people, and no path.
     sqlite.take(&upload.id, directory.join(upload.id.as_str())).await?;
     tokio::task::spawn_blocking(move || {
@@ -56,7 +52,7 @@ async fn main() -> Result<(), Failed> {
     let films = open(&settings.directory.join("films.db"))?;
 
     let taken = sqlite.clone();
-    let finished = move |upload| keep(upload, taken.clone(), films.clone(), directory.clone());
+    let finished = move |cx| keep(cx, taken.clone(), films.clone(), directory.clone());
     let tus = Tus::builder(sqlite).config(settings.config).finished(finished).build();
 
     let app = Router::new().merge(axum_tus::router("/files", tus.clone()));

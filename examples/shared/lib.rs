@@ -1,4 +1,4 @@
-//! What the three large examples have in common and nobody needs to copy: settings from the
+//! What the servers among the examples have in common and nobody needs to copy: settings from the
 //! environment, a log on standard error, the signal to stop, and a page to upload from.
 
 use std::{env, error::Error, fmt, io::IsTerminal, net::ToSocketAddrs, path::PathBuf, time::Duration};
@@ -18,12 +18,12 @@ pub const PAGE: &str = concat!(
     "</script></body></html>"
 );
 
-/// What the environment says.
+/// Settings from the environment.
 #[derive(Debug)]
 pub struct Settings {
     /// `TUS_ADDR`: where to listen; `127.0.0.1:8080` by default.
     pub address: String,
-    /// `TUS_DIR`: where uploads are kept; `./uploads-data` by default, made if missing.
+    /// `TUS_DIR`: where uploads are stored; `./uploads-data` by default, created if missing.
     pub directory: PathBuf,
     /// `TUS_DURABILITY`: `synced` (the default) or `buffered`.
     pub durability: Durability,

@@ -1,4 +1,4 @@
-//! What the command line says.
+//! The command line.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use tus_reqwest::{
 
 use crate::Urls;
 
-/// Uploads files to a tus server, and goes on with uploads that were interrupted.
+/// Uploads files to a tus server, and resumes interrupted uploads.
 #[derive(Debug, Parser)]
 #[command(name = "upload", group = ArgGroup::new("action").required(true).args(["to", "info", "terminate", "download"]))]
 pub(crate) struct Arguments {
@@ -22,45 +22,45 @@ pub(crate) struct Arguments {
     /// The URL of the endpoint
     #[arg(long, value_name = "URL", requires = "files")]
     to: Option<Url>,
-    /// Tell where an upload stands; fails while it is not whole
+    /// Show the state of an upload; fails while it is not complete
     #[arg(long, value_name = "URL")]
     info: Option<Url>,
     /// Delete an upload
     #[arg(long, value_name = "URL")]
     terminate: Option<Url>,
-    /// Fetch a finished upload
+    /// Download a finished upload
     #[arg(long, value_name = "URL", requires = "files")]
     download: Option<Url>,
-    /// Go on with what an earlier call left
+    /// Resume an upload that an earlier call left unfinished
     #[arg(long)]
     resume: bool,
-    /// Send so many parts of a file at the same time
+    /// Send this many parts of a file in parallel
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) parallel: u32,
-    /// Bytes of one request (1048576), or "all"
+    /// Bytes per request (default: 1048576), or "all"
     #[arg(long, value_name = "BYTES")]
     chunk_size: Option<String>,
-    /// How requests are verified: sha1, sha256, sha512, md5, crc32, or "off"
+    /// Checksum algorithm: sha1, sha256, sha512, md5, crc32, or "off"
     #[arg(long, value_name = "NAME")]
     checksum: Option<String>,
-    /// A header of every request, like "Authorization: Bearer secret"
+    /// A header for every request, such as "Authorization: Bearer secret"
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
     header: Vec<(HeaderName, HeaderValue)>,
-    /// Believe any certificate
+    /// Accept any certificate
     #[arg(long)]
     insecure: bool,
-    /// The certificate of this client, in PEM
+    /// Client certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
-    /// Its key, in PEM
+    /// Key of the client certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// A certificate authority to believe beside those of the system, in PEM
+    /// Certificate authority to trust in addition to the system's (PEM)
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 }
 
-/// What is to be done, and where.
+/// The action, and its URL.
 #[derive(Debug)]
 pub(crate) enum Action<'a> {
     Upload(&'a Url),
@@ -103,7 +103,7 @@ impl Arguments {
             Some("all") => options = options.chunk_size(None)?,
             Some(bytes) => {
                 let invalid =
-                    |_| Error::Invalid(format!("--chunk-size is a number of bytes or \"all\", and not {bytes:?}"));
+                    |_| Error::Invalid(format!("--chunk-size must be a number of bytes or \"all\", not {bytes:?}"));
                 options = options.chunk_size(Some(bytes.parse().map_err(invalid)?))?;
             }
         }
@@ -113,7 +113,7 @@ impl Arguments {
             Some(name) => {
                 let known = Algorithm::ALL.iter().find(|algorithm| algorithm.name() == name);
                 let invalid =
-                    || Error::Invalid(format!("--checksum is the name of an algorithm or \"off\", and not {name:?}"));
+                    || Error::Invalid(format!("--checksum must be the name of an algorithm or \"off\", not {name:?}"));
                 options = options.verification(Verification::Required(*known.ok_or_else(invalid)?));
             }
         }
@@ -143,8 +143,8 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once(':').ok_or("a header has a name, a colon and a value")?;
-    let name = name.trim().parse().map_err(|_| format!("{name:?} is no name of a header"))?;
-    let value = value.trim().parse().map_err(|_| format!("{value:?} is no value of a header"))?;
+    let (name, value) = text.split_once(':').ok_or("a header needs a name, a colon and a value")?;
+    let name = name.trim().parse().map_err(|_| format!("{name:?} is not a valid header name"))?;
+    let value = value.trim().parse().map_err(|_| format!("{value:?} is not a valid header value"))?;
     Ok((name, value))
 }

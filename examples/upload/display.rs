@@ -1,4 +1,4 @@
-//! What the user sees: a bar for each file and one for all of them, or plain lines where nobody watches.
+//! Progress output: a bar for each file and one for the total, or plain lines without a terminal.
 
 use std::{
     io::IsTerminal,
@@ -18,14 +18,14 @@ pub(crate) struct Display {
     plain: bool,
 }
 
-/// One file. A clone is the same file.
+/// One file. Clones share its state.
 #[derive(Clone)]
 pub(crate) struct FileBar {
     name: String,
     bar: ProgressBar,
     total: Option<ProgressBar>,
     plain: bool,
-    /// Bytes that were shown, and tenths of the file that were told in a line.
+    /// Bytes that were shown, and tenths of the file that were printed as a line.
     shown: Arc<(AtomicU64, AtomicU64)>,
 }
 

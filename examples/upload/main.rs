@@ -1,7 +1,7 @@
 //! cargo run --release --example upload -- FILE... --to URL
 //!
-//! Uploads files to any tus server. Ctrl-C stops it, and the same call with --resume goes on where it was. It exits with
-//! 0 when all is done, 1 when something failed, 2 when the call makes no sense, and 130 after Ctrl-C.
+//! Uploads files to any tus server. Ctrl-C stops it; the same command with --resume continues where it stopped. Exit
+//! codes: 0 for success, 1 if anything failed, 2 for invalid arguments, 130 after Ctrl-C.
 
 mod arguments;
 mod display;
@@ -14,7 +14,7 @@ use display::Display;
 use tokio::{fs::File, io::AsyncWriteExt, signal::ctrl_c};
 use tus_reqwest::{Client, Error, JsonFile, Source, UrlStore, reqwest};
 
-/// Keeps the URLs of uploads that are under way, and looks for one only where that is asked for.
+/// Stores the URLs of unfinished uploads, and looks one up only with --resume.
 struct Urls {
     file: JsonFile,
     resume: bool,
@@ -48,15 +48,15 @@ async fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        // What the server has acknowledged is kept, and its URL is in the file already.
+        // The server keeps what it has acknowledged, and the URL is already in the file.
         _ = ctrl_c() => {
-            eprintln!("stopped; the same call with --resume goes on from here");
+            eprintln!("stopped; run the same command with --resume to continue");
             ExitCode::from(INTERRUPTED)
         }
     }
 }
 
-/// Whether all went well. What went wrong with one file was told, and the others are tried all the same.
+/// Returns whether everything succeeded. Failures of single files have been reported; the other files are still tried.
 async fn run(arguments: &Arguments) -> Result<bool, Error> {
     let action = arguments.action();
     let client = arguments.client(action.url())?;
@@ -98,10 +98,10 @@ async fn upload(arguments: &Arguments, client: &Client) -> Result<bool, Error> {
     Ok(all)
 }
 
-/// Writes what a server has at a URL to the one file that is named, from where that file ends.
+/// Downloads a URL to the given file, starting at the end of that file.
 async fn download(arguments: &Arguments, url: &str) -> Result<bool, Error> {
     let [path] = &arguments.files[..] else {
-        return Err(Error::Invalid("--download writes to one file, and needs its name".into()));
+        return Err(Error::Invalid("--download needs the name of exactly one file".into()));
     };
     let mut file = File::options().create(true).append(true).open(path).await.map_err(Error::local)?;
     let have = file.metadata().await.map_err(Error::local)?.len();
@@ -109,7 +109,7 @@ async fn download(arguments: &Arguments, url: &str) -> Result<bool, Error> {
     let request = http.build().map_err(Error::local)?.get(url).header("range", format!("bytes={have}-"));
     let mut response = request.send().await.map_err(Error::connection)?;
     match response.status() {
-        // There is nothing more.
+        // The file is complete already.
         reqwest::StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => return Ok(true),
         reqwest::StatusCode::PARTIAL_CONTENT => {}
         reqwest::StatusCode::OK => file.set_len(0).await.map_err(Error::local)?,

@@ -1,5 +1,5 @@
-//! The page of the three large examples in a real browser: it is paused, its server is killed, it is loaded again, and
-//! every file arrives as it is.
+//! The page of the three large examples in a real browser: uploads are paused, the server is killed, the page is
+//! reloaded, and every file arrives unchanged.
 
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,11 @@ use crate::{
     harness::{id, skip},
 };
 
-/// The large file, which is on its way for some seconds at this pace.
+/// The large file, which takes some seconds at this rate.
 const FILM: (&str, u64) = ("film.mp4", 24 << 20);
 const PACE: u64 = 4 << 20;
 
-/// Those that arrive meanwhile.
+/// Files that arrive in the meantime.
 const OTHERS: [(&str, u64); 2] = [("nothing.txt", 0), ("größer 日本 & <b>.bin", (2 << 20) + 3)];
 
 const ROWS: &str = "return [...document.querySelectorAll('li.upload')].map((row) => ({ name: row.dataset.name, \
@@ -42,13 +42,13 @@ fn the_page_of(example: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         match Chromium::start().await {
-            Some(browser) => uploads_through_all_troubles(example, browser).await,
+            Some(browser) => uploads_despite_interruptions(example, browser).await,
             None => skip("chromium and chromedriver are not installed"),
         }
     });
 }
 
-async fn uploads_through_all_troubles(example: &str, browser: Chromium) {
+async fn uploads_despite_interruptions(example: &str, browser: Chromium) {
     let (chosen, directory) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let film = file(chosen.path(), FILM);
     let others = OTHERS.map(|other| file(chosen.path(), other));
@@ -60,14 +60,14 @@ async fn uploads_through_all_troubles(example: &str, browser: Chromium) {
     browser.throttle(PACE).await;
     browser.choose("#choose", &[&others[0], &others[1], &film]).await;
 
-    // The server is killed, and started again.
+    // The server is killed and restarted.
     let url = browser.wait_for(ROWS, |rows| reached(rows, 10)).await;
     server.kill();
     browser.wait_for(ROWS, |rows| row(rows, FILM.0).filter(|film| film["state"] == "retrying").map(drop)).await;
     let _server = Example::start_at(example, &address, directory.path(), &[]);
     browser.wait_for(ROWS, |rows| reached(rows, 30)).await;
 
-    // It is paused, and goes on.
+    // The upload is paused and resumed.
     browser.click(&button(FILM.0, "pause")).await;
     let paused = |rows: &Value| row(rows, FILM.0).filter(|film| film["state"] == "paused")?["percent"].as_u64();
     let percent = browser.wait_for(ROWS, paused).await;
@@ -78,7 +78,7 @@ async fn uploads_through_all_troubles(example: &str, browser: Chromium) {
         arrived(directory.path(), &url, length);
     }
 
-    // The page is loaded again. It knows the upload, and has the file.
+    // The page is reloaded. It knows the upload and still has the file.
     browser.wait_for(ROWS, |rows| reached(rows, 60)).await;
     assert_eq!(browser.errors().await, Value::Array(Vec::new()));
     browser.open(&page).await;
@@ -88,7 +88,7 @@ async fn uploads_through_all_troubles(example: &str, browser: Chromium) {
     arrived(directory.path(), &url, FILM.1);
     assert_eq!(browser.errors().await, Value::Array(Vec::new()));
     let uploads = std::fs::read_dir(directory.path().join("uploads")).unwrap();
-    assert_eq!(uploads.count(), 1 + OTHERS.len(), "nothing was begun anew");
+    assert_eq!(uploads.count(), 1 + OTHERS.len(), "no upload was started again");
     browser.close().await.unwrap();
 }
 
@@ -103,16 +103,16 @@ fn row<'a>(rows: &'a Value, name: &str) -> Option<&'a Value> {
     rows.as_array()?.iter().find(|row| row["name"] == name)
 }
 
-/// The URL of the film, when so much of it has arrived and not all.
+/// The URL of the film, once this percentage of it has arrived, but not all.
 fn reached(rows: &Value, percent: u64) -> Option<String> {
     let film = row(rows, FILM.0)?;
-    assert_ne!(film["state"], "done", "it went by too quickly");
+    assert_ne!(film["state"], "done", "the upload finished too early");
     assert_ne!(film["state"], "missing", "the page has not kept the file");
     let there = film["state"] == "uploading" && film["percent"].as_u64()? >= percent;
     film["url"].as_str().filter(|_| there).map(str::to_owned)
 }
 
-/// The URL of an upload that is whole.
+/// The URL of a complete upload.
 fn done(rows: &Value, name: &str) -> Option<String> {
     let row = row(rows, name)?;
     assert_ne!(row["state"], "failed", "{row}");

@@ -23,21 +23,21 @@ pub(crate) struct Chromium {
 /// How long a test waits for the page before it fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How often the page is looked at meanwhile.
+/// How often the page is polled.
 const LOOK: Duration = Duration::from_millis(20);
 
 impl Chromium {
-    /// `None` where there is none.
+    /// `None` if Chromium is not installed.
     pub(crate) async fn start() -> Option<Self> {
         let driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stdin(Stdio::null()).spawn();
         let mut driver = driver.ok()?;
         let mut lines = BufReader::new(driver.stdout.take()?).lines().map_while(Result::ok);
         let said = lines.find_map(|line| Some(line.split_once("started successfully on port ")?.1.to_owned()))?;
-        // What it says later is read, so that it never waits for a reader.
+        // Its later output is read, so that it never blocks on a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let profile = TempDir::new().unwrap();
         let data = format!("--user-data-dir={}", profile.path().display());
-        // Tests run as root in containers, where its own sandbox cannot be.
+        // Tests run as root in containers, where Chromium's sandbox does not work.
         let arguments = json!({ "goog:chromeOptions": { "args": [
             "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", data,
@@ -51,12 +51,12 @@ impl Chromium {
             Err(error) => {
                 let _ = driver.kill();
                 let _ = driver.wait();
-                panic!("chromedriver is there, and its browser does not start: {error}");
+                panic!("chromedriver is installed, but its browser does not start: {error}");
             }
         }
     }
 
-    /// Opens a page, or loads it again, and keeps the errors of its scripts.
+    /// Opens or reloads a page, and records the errors of its scripts.
     pub(crate) async fn open(&self, url: &str) {
         self.client.goto(url).await.unwrap();
         let keep = "window.errors = []; \
@@ -70,7 +70,7 @@ impl Chromium {
         self.client.execute("return window.errors", Vec::new()).await.unwrap()
     }
 
-    /// Lets no more than so many bytes a second leave the page.
+    /// Limits the page's upload rate.
     pub(crate) async fn throttle(&self, bytes_per_second: u64) {
         let conditions = json!({
             "offline": false, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_second,
@@ -85,12 +85,12 @@ impl Chromium {
         self.client.find(Locator::Css(css)).await.unwrap().send_keys(&paths.join("\n")).await.unwrap();
     }
 
-    /// Clicks on what a script finds.
+    /// Clicks the element that a script returns.
     pub(crate) async fn click(&self, found: &str) {
         self.client.execute(&format!("({found}).click()"), Vec::new()).await.unwrap();
     }
 
-    /// Waits until what a script returns is right.
+    /// Waits until a script returns the expected value.
     pub(crate) async fn wait_for<T>(&self, script: &str, right: impl Fn(&Value) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -98,12 +98,12 @@ impl Chromium {
             if let Some(found) = right(&value) {
                 return found;
             }
-            assert!(Instant::now() < deadline, "it did not come; at the end it was {value:#}");
+            assert!(Instant::now() < deadline, "the expected value did not appear; the last one was {value:#}");
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    /// Ends it in order.
+    /// Closes the browser cleanly.
     pub(crate) async fn close(self) -> Result<(), CmdError> {
         self.client.clone().close().await
     }

@@ -25,7 +25,7 @@ pub(crate) struct Response {
     pub(crate) body: Vec<u8>,
 }
 
-/// How long a test waits for an answer before it fails.
+/// How long a test waits for a response before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Connection {
@@ -42,19 +42,19 @@ impl Connection {
         Ok(Self { client: stream.local_addr()?, server: address, stream: BufReader::new(stream) })
     }
 
-    /// The port by which the server knows it.
+    /// The local port, by which the server knows the connection.
     pub(crate) fn port(&self) -> u16 {
         self.client.port()
     }
 
     /// Sends a request with its body and reads the response. `Host`, `Tus-Resumable` and
-    /// `Content-Length` are added where they are missing.
+    /// `Content-Length` are added if they are missing.
     #[track_caller]
     pub(crate) fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         self.try_request(method, path, headers, body).expect("a response")
     }
 
-    /// The same, where the server may be gone before it answers.
+    /// The same for a server that may be gone before it responds.
     pub(crate) fn try_request(
         &mut self,
         method: &str,
@@ -70,7 +70,7 @@ impl Connection {
         if !framed {
             headers.push(("Content-Length", &length));
         }
-        // Where it does not take all of it, it may have answered.
+        // If the server does not read everything, it may have responded.
         let _ = self.try_send(&head(method, path, &headers)).and_then(|()| self.try_send(body));
         self.try_response(method)
     }
@@ -80,23 +80,23 @@ impl Connection {
         self.send(&head(method, path, headers));
     }
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.try_send(bytes).unwrap();
     }
 
-    /// Sends bytes as they are, to a server that may not want them any more.
+    /// Sends raw bytes to a server that may no longer accept them.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.get_mut().write_all(bytes)
     }
 
-    /// Reads a response, interim ones left out.
+    /// Reads a response, skipping interim ones.
     #[track_caller]
     pub(crate) fn response(&mut self, method: &str) -> Response {
         self.try_response(method).expect("a response")
     }
 
-    /// Reads a response, interim ones left out; `None` where the connection is closed instead.
+    /// Reads a response, skipping interim ones; `None` if the connection is closed instead.
     pub(crate) fn try_response(&mut self, method: &str) -> Option<Response> {
         loop {
             let response = self.any_response(method)?;
@@ -106,7 +106,7 @@ impl Connection {
         }
     }
 
-    /// Reads a response, be it `100 Continue`; `None` where the connection is closed instead.
+    /// Reads a response, also `100 Continue`; `None` if the connection is closed instead.
     pub(crate) fn any_response(&mut self, method: &str) -> Option<Response> {
         let status_line = self.line()?;
         let status = status_line.strip_prefix("HTTP/1.1 ").expect("a status line")[..3].parse().unwrap();
@@ -131,25 +131,25 @@ impl Connection {
         unless_broken(self.stream.fill_buf()).is_none_or(<[u8]>::is_empty)
     }
 
-    /// Waits until the server's kernel has got all that was sent. `None` where that cannot be seen.
+    /// Waits until the server's kernel has received everything that was sent. `None` if that cannot be observed.
     pub(crate) fn wait_until_received(&self) -> Option<()> {
         self.queued()?;
         wait_until(|| self.queued().is_some_and(|(unacknowledged, _)| unacknowledged == 0));
         Some(())
     }
 
-    /// Waits until the server has read all that was sent. `None` where that cannot be seen.
+    /// Waits until the server has read everything that was sent. `None` if that cannot be observed.
     pub(crate) fn wait_until_read(&self) -> Option<()> {
         self.queued()?;
         wait_until(|| self.queued() == Some((0, 0)));
         Some(())
     }
 
-    /// Bytes that are on their way to the server, and bytes that wait there, by the kernel's table.
+    /// Bytes in transit to the server, and bytes waiting there, from the kernel's table.
     fn queued(&self) -> Option<(u64, u64)> {
         let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
         let rows: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-        // A socket that is gone has no row.
+        // A closed socket has no row.
         let queues = |local: SocketAddr, remote: SocketAddr| {
             let is = |field: &str, address: SocketAddr| field.ends_with(&format!(":{:04X}", address.port()));
             let row = rows.iter().find(|row| is(row[1], local) && is(row[2], remote))?;
@@ -160,7 +160,7 @@ impl Connection {
         Some((sending, queues(self.server, self.client).unwrap_or_default().1))
     }
 
-    /// Ends the connection in order: FIN.
+    /// Closes the connection cleanly: FIN.
     pub(crate) fn finish(&self) {
         self.stream.get_ref().shutdown(Shutdown::Both).unwrap();
     }
@@ -177,7 +177,7 @@ impl Connection {
         (read > 0).then(|| line.trim_end().to_owned())
     }
 
-    // What most tests want.
+    // Helpers for most tests.
 
     /// Creates an upload, and returns its path.
     pub(crate) fn create(&mut self, length: u64) -> String {
@@ -198,13 +198,13 @@ impl Connection {
         self.request("PATCH", path, &[("Upload-Offset", &offset), ("Content-Type", OCTETS)], body)
     }
 
-    /// Begins to add bytes to an upload, of which none is sent yet.
+    /// Starts a request that adds bytes to an upload, without sending any yet.
     pub(crate) fn begin_patch(&mut self, path: &str, offset: u64, length: u64) {
         let (offset, length) = (offset.to_string(), length.to_string());
         self.head("PATCH", path, &[("Upload-Offset", &offset), ("Content-Type", OCTETS), ("Content-Length", &length)]);
     }
 
-    /// Begins to add bytes to an upload in chunks, of which none is sent yet.
+    /// Starts a chunked request that adds bytes to an upload, without sending any yet.
     pub(crate) fn begin_chunked_patch(&mut self, path: &str, offset: u64, more: &[(&str, &str)]) {
         let offset = offset.to_string();
         let mut headers = vec![("Upload-Offset", &*offset), ("Content-Type", OCTETS), CHUNKED];
@@ -217,7 +217,7 @@ impl Connection {
         self.send(&chunk(bytes));
     }
 
-    /// The offset at which an upload stands.
+    /// The offset of an upload.
     #[track_caller]
     pub(crate) fn offset(&mut self, path: &str) -> u64 {
         let response = self.request("HEAD", path, &[], b"");
@@ -243,7 +243,7 @@ pub(crate) fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> Vec<u8
 /// The media type of bytes to append.
 pub(crate) const OCTETS: &str = "application/offset+octet-stream";
 
-/// The header of a body that comes in chunks.
+/// The header of a chunked body.
 pub(crate) const CHUNKED: (&str, &str) = ("Transfer-Encoding", "chunked");
 
 /// One chunk of a body. The last one has no bytes, and the lines of the trailer and an empty one come after it.
@@ -257,10 +257,10 @@ pub(crate) fn chunked(body: &[u8]) -> Vec<u8> {
     [&*chunk(body), b"0\r\n\r\n"].concat()
 }
 
-/// What was read; `None` where the connection is broken. That nothing came for too long is a failure.
+/// The result of a read; `None` if the connection is broken. A timeout fails the test.
 fn unless_broken<T>(read: std::io::Result<T>) -> Option<T> {
     match read {
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => panic!("no answer came"),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => panic!("no response came"),
         read => read.ok(),
     }
 }

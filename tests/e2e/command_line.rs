@@ -23,16 +23,16 @@ fn upload(directory: &Path, arguments: &[&str]) -> Command {
 }
 
 fn run(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
-    told(upload(directory, arguments).output().unwrap())
+    outcome(upload(directory, arguments).output().unwrap())
 }
 
-fn told(output: Output) -> (i32, String, String) {
+fn outcome(output: Output) -> (i32, String, String) {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
 #[test]
-fn files_are_sent_told_of_and_deleted() {
+fn files_are_uploaded_inspected_and_deleted() {
     let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let server = Example::start("axum", there.path(), &[]);
     let to = format!("http://{}/files", server.address);
@@ -48,7 +48,7 @@ fn files_are_sent_told_of_and_deleted() {
         let stored = std::fs::read(there.path().join("uploads").join(id(url).as_str())).unwrap();
         assert_same(&stored, &bytes(1, 0..length));
     }
-    assert!(err.contains("a: ") && err.contains('%'), "plain lines where nobody watches: {err}");
+    assert!(err.contains("a: ") && err.contains('%'), "plain lines without a terminal: {err}");
     let (code, out, _) = run(here.path(), &["--info", urls[2]]);
     assert_eq!((code, &*out), (0, "offset 5\nlength 5\nfilename c\n"));
     assert_eq!(run(here.path(), &["--terminate", urls[2]]).0, 0);
@@ -57,7 +57,7 @@ fn files_are_sent_told_of_and_deleted() {
 }
 
 #[test]
-fn what_was_uploaded_is_fetched_from_where_the_file_ends() {
+fn downloads_resume_at_the_end_of_the_file() {
     let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let server = Example::start("axum", there.path(), &[("TUS_DOWNLOAD", "on")]);
     std::fs::write(here.path().join("film"), bytes(1, 0..LENGTH)).unwrap();
@@ -74,7 +74,7 @@ fn what_was_uploaded_is_fetched_from_where_the_file_ends() {
 }
 
 #[test]
-fn what_was_stopped_goes_on() {
+fn a_stopped_upload_resumes() {
     let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let server = Example::start("axum", there.path(), &[]);
     std::fs::write(here.path().join("film"), bytes(1, 0..LENGTH)).unwrap();
@@ -86,9 +86,9 @@ fn what_was_stopped_goes_on() {
         std::fs::read_to_string(here.path().join(".tus_urls.json")).is_ok_and(|urls| urls.contains("/files/"))
     });
     Command::new("kill").args(["-INT", &stopped.id().to_string()]).status().unwrap();
-    let (code, out, err) = told(stopped.wait_with_output().unwrap());
+    let (code, out, err) = outcome(stopped.wait_with_output().unwrap());
     assert_eq!((code, &*out), (130, ""));
-    assert!(err.contains("--resume goes on"), "{err}");
+    assert!(err.contains("with --resume"), "{err}");
 
     line.mend();
     let (code, out, err) = run(here.path(), &[&arguments[..], &["--resume"]].concat());
@@ -99,7 +99,7 @@ fn what_was_stopped_goes_on() {
 }
 
 #[test]
-fn a_call_that_makes_no_sense_is_told_from_one_that_failed() {
+fn invalid_arguments_and_failures_have_different_exit_codes() {
     let here = TempDir::new().unwrap();
     std::fs::write(here.path().join("a"), "hello").unwrap();
     let nowhere = "http://127.0.0.1:1/files";

@@ -1,4 +1,4 @@
-//! Uploads that are made of parts (tus 1.0.0, "Concatenation").
+//! Uploads that are concatenated from parts (tus 1.0.0, "Concatenation").
 
 use crate::{
     client::Connection,
@@ -18,37 +18,37 @@ fn finished_part(connection: &mut Connection, content: &[u8]) -> String {
     path
 }
 
-pub(crate) fn finished_parts_make_a_whole(server: Server) {
+pub(crate) fn finished_parts_are_concatenated(server: Server) {
     let started = server.start();
     let mut connection = started.connect();
     let contents = [bytes(1, 0..LENGTH), bytes(2, 0..LENGTH)];
     let [a, b] = contents.each_ref().map(|content| finished_part(&mut connection, content));
-    // One may be there twice, and be named by a full URL.
+    // A part may be repeated, and named by a full URL.
     let concat = format!("final;{b} http://tus.example.org{a} {b}");
-    let whole = connection.create_with(&[("Upload-Concat", &concat)]);
-    let head = connection.request("HEAD", &whole, &[], b"");
+    let final_upload = connection.create_with(&[("Upload-Concat", &concat)]);
+    let head = connection.request("HEAD", &final_upload, &[], b"");
     assert_eq!((head.offset(), head.header("upload-concat")), (3 * LENGTH, &*concat));
     assert_eq!(head.header("upload-length"), (3 * LENGTH).to_string());
     let [a, b] = &contents;
-    assert_same(&started.content(&whole), &[&b[..], a, b].concat());
-    assert_eq!(connection.patch(&whole, 3 * LENGTH, b"").status, 403);
+    assert_same(&started.content(&final_upload), &[&b[..], a, b].concat());
+    assert_eq!(connection.patch(&final_upload, 3 * LENGTH, b"").status, 403);
 }
 
-pub(crate) fn a_whole_waits_for_its_parts(server: Server) {
+pub(crate) fn a_final_upload_waits_for_its_parts(server: Server) {
     let started = server.start();
     let mut connection = started.connect();
     let (a, b) = (create_part(&mut connection, LENGTH), create_part(&mut connection, LENGTH));
-    let whole = connection.create_with(&[("Upload-Concat", &format!("final;{a} {b}"))]);
-    // The later part comes first, the other one in two pieces.
+    let final_upload = connection.create_with(&[("Upload-Concat", &format!("final;{a} {b}"))]);
+    // The later part arrives first, the other one in two pieces.
     for (path, seed, range) in [(&b, 2, 0..LENGTH), (&a, 1, 0..5), (&a, 1, 5..LENGTH)] {
-        let head = connection.request("HEAD", &whole, &[], b"");
+        let head = connection.request("HEAD", &final_upload, &[], b"");
         assert_eq!((head.status, head.headers.get("upload-offset")), (200, None));
         assert_eq!(head.header("upload-length"), (2 * LENGTH).to_string());
         assert_eq!(connection.patch(path, range.start, &bytes(seed, range)).status, 204);
     }
-    wait_until(|| started.upload(&whole).unwrap().is_complete());
-    assert_eq!(connection.offset(&whole), 2 * LENGTH);
-    assert_same(&started.content(&whole), &[bytes(1, 0..LENGTH), bytes(2, 0..LENGTH)].concat());
+    wait_until(|| started.upload(&final_upload).unwrap().is_complete());
+    assert_eq!(connection.offset(&final_upload), 2 * LENGTH);
+    assert_same(&started.content(&final_upload), &[bytes(1, 0..LENGTH), bytes(2, 0..LENGTH)].concat());
 }
 
 pub(crate) fn parts_may_be_empty(server: Server) {
@@ -58,8 +58,8 @@ pub(crate) fn parts_may_be_empty(server: Server) {
     let five = finished_part(&mut connection, b"hello");
     for (parts, content) in [(vec![&empty, &five, &empty], "hello"), (vec![&empty, &empty], "")] {
         let concat: Vec<_> = parts.iter().map(|part| part.as_str()).collect();
-        let whole = connection.create_with(&[("Upload-Concat", &format!("final;{}", concat.join(" ")))]);
-        assert_eq!(connection.offset(&whole), content.len() as u64);
-        assert_eq!(started.content(&whole), content.as_bytes());
+        let final_upload = connection.create_with(&[("Upload-Concat", &format!("final;{}", concat.join(" ")))]);
+        assert_eq!(connection.offset(&final_upload), content.len() as u64);
+        assert_eq!(started.content(&final_upload), content.as_bytes());
     }
 }

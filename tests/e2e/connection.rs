@@ -1,4 +1,4 @@
-//! A connection after a refusal: usable or closed, and never out of step.
+//! A connection after a refusal: usable or closed, but never out of sync.
 
 use tests::Framework;
 
@@ -8,8 +8,8 @@ use crate::{
     harness::Server,
 };
 
-/// Whether the connection goes on: it answers rightly, or it is closed.
-fn goes_on(connection: &mut Connection, path: &str) -> bool {
+/// Whether the connection is still usable: it responds correctly, or it is closed.
+fn is_usable(connection: &mut Connection, path: &str) -> bool {
     let head = format!("HEAD {path} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\n\r\n");
     let _ = connection.try_send(head.as_bytes());
     let response = connection.try_response("HEAD");
@@ -19,7 +19,7 @@ fn goes_on(connection: &mut Connection, path: &str) -> bool {
     response.is_some()
 }
 
-pub(crate) fn a_refused_body_is_never_taken_for_a_request(server: Server) {
+pub(crate) fn a_refused_body_is_never_parsed_as_a_request(server: Server) {
     let started = server.start();
     let victim = started.connect().create(5);
     let smuggled = format!("DELETE {victim} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nContent-Length: 0\r\n\r\n");
@@ -34,13 +34,13 @@ pub(crate) fn a_refused_body_is_never_taken_for_a_request(server: Server) {
                 let mut connection = started.connect();
                 connection.head(method, path, &[("Upload-Offset", "0"), ("Content-Type", type_), framing]);
                 let sent = if framing == CHUNKED { chunked(body) } else { body.to_vec() };
-                // The server may have had enough before all is sent.
+                // The server may close before everything is sent.
                 let _ = connection.try_send(&sent);
                 if let Some(response) = connection.try_response(method) {
                     assert!((400..500).contains(&response.status), "{response:?}");
-                    goes_on(&mut connection, &victim);
+                    is_usable(&mut connection, &victim);
                 }
-                assert_eq!(started.connect().offset(&victim), 0, "{method} {framing:?}: it is still there");
+                assert_eq!(started.connect().offset(&victim), 0, "{method} {framing:?}: the upload still exists");
             }
         }
     }
@@ -55,7 +55,7 @@ pub(crate) fn a_small_refused_body_leaves_the_connection_usable(server: Server) 
         assert_eq!(connection.patch("/files/missing", 0, b"hello").status, 404);
         assert_eq!(connection.request("PATCH", &path, &[("Upload-Offset", "0")], b"hello").status, 415);
     }
-    assert!(goes_on(&mut connection, &path));
+    assert!(is_usable(&mut connection, &path));
 }
 
 pub(crate) fn requests_may_be_pipelined(server: Server) {
@@ -78,14 +78,14 @@ pub(crate) fn requests_may_be_pipelined(server: Server) {
             answered += 1;
         }
     }
-    // actix-web closes where it has only a part of a later request when it answers an earlier one.
+    // actix-web closes if it has only part of a later request when it responds to an earlier one.
     assert!(answered == 20 || server.framework == Framework::ActixWeb, "{answered}");
     let kept = started.content(&path);
     assert!(kept.len() >= answered / 2 * 100);
     assert_same(&kept, &content[..kept.len()]);
 }
 
-pub(crate) fn two_ways_to_tell_a_body_s_end_are_not_both_believed(server: Server) {
+pub(crate) fn conflicting_body_lengths_are_not_both_trusted(server: Server) {
     let started = server.start();
     let victim = started.connect().create(5);
     let smuggled = format!("DELETE {victim} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nContent-Length: 0\r\n\r\n");
@@ -127,7 +127,7 @@ pub(crate) fn a_status_without_a_name_arrives_and_head_has_no_body(server: Serve
     let patch = [("Upload-Offset", "0"), ("Content-Type", OCTETS), wrong];
     assert_eq!(connection.request("PATCH", &path, &patch, b"hello").status, 460);
     for path in [&path, "/files/missing", "/files"] {
-        // Were there a body, the next response would not be where it is read.
+        // With a body, the next response would be misread.
         connection.request("HEAD", path, &[], b"");
     }
     assert_eq!(connection.offset(&path), 0);

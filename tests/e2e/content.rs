@@ -1,12 +1,12 @@
-//! What is uploaded: bytes that differ by seed and by position, so that none can be at another's place.
+//! Test content: bytes that differ by seed and by position, so that misplaced bytes are noticed.
 
 use std::{ops::Range, sync::OnceLock};
 
-/// A piece of a content; where in the noise it begins is random.
+/// A piece of content; its start within the noise is random.
 const PIECE: u64 = 4096;
 const NOISE: u64 = 1 << 20;
 
-/// The bytes of one content from one position to another.
+/// The bytes of a content within a range.
 pub(crate) fn bytes(seed: u64, range: Range<u64>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
     let mut at = range.start;
@@ -20,7 +20,7 @@ pub(crate) fn bytes(seed: u64, range: Range<u64>) -> Vec<u8> {
     bytes
 }
 
-/// Fails where they differ, and says where.
+/// Fails if they differ, and reports where.
 #[track_caller]
 pub(crate) fn assert_same(actual: &[u8], expected: &[u8]) {
     if actual != expected {

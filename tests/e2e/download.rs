@@ -1,4 +1,4 @@
-//! Finished uploads are files to fetch, where the application says so.
+//! Downloads of finished uploads, if the application allows them.
 
 use tus_service::{Builder, Config, Download};
 
@@ -8,7 +8,7 @@ use crate::{
     harness::{Server, Started},
 };
 
-/// More than a storage reads at once, and than lies in sockets on the way.
+/// More than a storage reads at once, and more than socket buffers hold.
 const LENGTH: u64 = (32 << 20) + 3;
 
 fn downloads(builder: Builder) -> Builder {
@@ -24,14 +24,14 @@ fn uploaded(started: &Started) -> (String, Connection) {
     (path, connection)
 }
 
-pub(crate) fn a_finished_upload_can_be_fetched_whole_and_in_parts(server: Server) {
+pub(crate) fn a_finished_upload_downloads_completely_and_in_ranges(server: Server) {
     let started = server.start_with(downloads);
     let (path, mut connection) = uploaded(&started);
-    let whole = connection.request("GET", &path, &[], b"");
-    assert_eq!((whole.status, whole.header("content-length")), (200, &*LENGTH.to_string()));
-    assert_eq!(whole.header("content-disposition"), "attachment; filename=\"film.mp4\"");
-    assert_eq!(whole.header("x-content-type-options"), "nosniff");
-    assert_same(&whole.body, &bytes(1, 0..LENGTH));
+    let complete = connection.request("GET", &path, &[], b"");
+    assert_eq!((complete.status, complete.header("content-length")), (200, &*LENGTH.to_string()));
+    assert_eq!(complete.header("content-disposition"), "attachment; filename=\"film.mp4\"");
+    assert_eq!(complete.header("x-content-type-options"), "nosniff");
+    assert_same(&complete.body, &bytes(1, 0..LENGTH));
 
     for (from, to) in [(0, 1), (5, 3 << 20), (LENGTH - 7, LENGTH)] {
         let range = format!("bytes={from}-{}", to - 1);
@@ -39,7 +39,7 @@ pub(crate) fn a_finished_upload_can_be_fetched_whole_and_in_parts(server: Server
         assert_eq!((part.status, part.header("content-range")), (206, &*format!("bytes {from}-{}/{LENGTH}", to - 1)));
         assert_same(&part.body, &bytes(1, from..to));
     }
-    let tag = whole.header("etag");
+    let tag = complete.header("etag");
     assert_eq!(connection.request("GET", &path, &[("If-None-Match", tag)], b"").status, 304);
     let beyond = connection.request("GET", &path, &[("Range", &format!("bytes={LENGTH}-"))], b"");
     assert_eq!(beyond.status, 416);
@@ -51,7 +51,7 @@ pub(crate) fn a_finished_upload_can_be_fetched_whole_and_in_parts(server: Server
     assert_eq!(connection.request("GET", &unfinished, &[], b"").status, 404);
 }
 
-pub(crate) fn a_client_that_leaves_is_no_trouble(server: Server) {
+pub(crate) fn a_client_that_leaves_does_no_harm(server: Server) {
     let started = server.start_with(downloads);
     let (path, mut connection) = uploaded(&started);
     for _ in 0..20 {
@@ -62,9 +62,9 @@ pub(crate) fn a_client_that_leaves_is_no_trouble(server: Server) {
     let mut slow = started.connect();
     slow.head("GET", &path, &[]);
     slow.wait_until_received();
-    assert_eq!(connection.offset(&path), LENGTH, "a download holds nothing up");
+    assert_eq!(connection.offset(&path), LENGTH, "a download blocks nothing");
     assert_eq!(connection.request("DELETE", &path, &[], b"").status, 204);
-    // What is deleted under a download may still be read to its end; it is not cut short without a word.
+    // A download whose upload is deleted may still be read to its end; it is not cut short silently.
     if let Some(response) = slow.try_response("GET")
         && response.status == 200
     {
@@ -73,7 +73,7 @@ pub(crate) fn a_client_that_leaves_is_no_trouble(server: Server) {
     assert_eq!(connection.request("GET", &path, &[], b"").status, 404);
 }
 
-pub(crate) fn nothing_can_be_fetched_unless_the_application_says_so(server: Server) {
+pub(crate) fn download_is_off_by_default_and_requires_authorization(server: Server) {
     let started = server.start();
     let (path, mut connection) = uploaded(&started);
     let refused = connection.request("GET", &path, &[], b"");

@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{LazyLock, mpsc},
 };
 
@@ -16,7 +16,7 @@ pub(crate) struct Example {
     pub(crate) address: SocketAddr,
 }
 
-/// Where the examples are, built as the tests are.
+/// The directory of the examples, built like the tests.
 static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = Path::new(env!("CARGO_BIN_EXE_server")).parent().unwrap();
     let release = directory.ends_with("release").then_some("--release");
@@ -35,7 +35,7 @@ pub(crate) fn path(name: &str) -> PathBuf {
 }
 
 impl Example {
-    /// Starts an example over a directory, on a port of its own choice.
+    /// Starts an example on a directory and a free port.
     pub(crate) fn start(name: &str, directory: &Path, variables: &[(&str, &str)]) -> Self {
         Self::start_at(name, "127.0.0.1:0", directory, variables)
     }
@@ -51,7 +51,7 @@ impl Example {
             .unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let (sender, receiver) = mpsc::channel();
-        // All of the log is read, so that the example never waits for a reader.
+        // The complete log is read, so that the example never blocks on a full pipe.
         std::thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
                 if let Some(address) = line.strip_prefix("listening on http://") {
@@ -60,12 +60,18 @@ impl Example {
                 eprintln!("{line}");
             }
         });
-        let address = receiver.recv().expect("it says where it listens");
+        let address = receiver.recv().expect("the address that it listens on");
         Self { child, address }
     }
 
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(self.address)
+    }
+
+    /// SIGTERM: it ends in order.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+        self.child.wait().unwrap()
     }
 
     /// SIGKILL: it gets no chance to tidy up.

@@ -1,4 +1,4 @@
-//! `Expect: 100-continue` (RFC 9110, 10.1.1): a client that asks first pays nothing for a refusal.
+//! `Expect: 100-continue` (RFC 9110, 10.1.1): a client that asks first sends no body that will be refused.
 
 use tests::Framework;
 
@@ -9,7 +9,7 @@ use crate::{
 
 const EXPECT: (&str, &str) = ("Expect", "100-continue");
 
-pub(crate) fn a_body_that_is_wanted_is_asked_for(server: Server) {
+pub(crate) fn an_accepted_request_gets_100_continue(server: Server) {
     let started = server.start();
     let mut connection = started.connect();
     let path = connection.create(5);
@@ -26,7 +26,7 @@ pub(crate) fn a_body_that_is_wanted_is_asked_for(server: Server) {
     assert_eq!(connection.response("POST").offset(), 5);
 }
 
-pub(crate) fn a_body_that_is_refused_is_not_asked_for(server: Server) {
+pub(crate) fn a_refused_request_gets_no_100_continue(server: Server) {
     let started = server.start();
     let path = started.connect().create(100);
     let refused = |path: &str, offset: &str, length: &str, version: &str, status: u16| {
@@ -41,7 +41,7 @@ pub(crate) fn a_body_that_is_refused_is_not_asked_for(server: Server) {
         connection.head("PATCH", path, &headers);
         let mut response = connection.any_response("PATCH").unwrap();
         if server.framework == Framework::ActixWeb && response.status == 100 {
-            // It asks for every body, before anybody is asked.
+            // actix-web requests every body before the application is asked.
             response = connection.any_response("PATCH").unwrap();
         }
         assert_eq!(response.status, status);

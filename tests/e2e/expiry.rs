@@ -1,4 +1,4 @@
-//! Uploads that nobody goes on with.
+//! Abandoned uploads.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,8 +13,8 @@ fn expiring(builder: Builder) -> Builder {
     builder.config(Config::default().expire_after(Duration::from_secs(1))).sweep_interval(Duration::from_millis(20))
 }
 
-/// An upload of five bytes and the answer that acknowledged the first of them. On a busy machine it may expire before
-/// they come, and is created anew then.
+/// An upload of five bytes and the response that acknowledged the first of them. On a busy machine it may expire before
+/// they arrive, and is then created again.
 fn begun(connection: &mut Connection, first: &[u8]) -> (String, Response) {
     loop {
         let path = connection.create(5);
@@ -26,7 +26,7 @@ fn begun(connection: &mut Connection, first: &[u8]) -> (String, Response) {
     }
 }
 
-pub(crate) fn an_abandoned_upload_goes_and_a_finished_one_stays(server: Server) {
+pub(crate) fn abandoned_uploads_expire_and_finished_ones_stay(server: Server) {
     let started = server.start_with(expiring);
     let mut connection = started.connect();
     let (finished, _) = begun(&mut connection, b"hello");
@@ -43,7 +43,7 @@ pub(crate) fn an_abandoned_upload_goes_and_a_finished_one_stays(server: Server) 
     }
 }
 
-pub(crate) fn an_expired_upload_is_gone_before_it_is_swept(server: Server) {
+pub(crate) fn an_expired_upload_is_gone_before_it_is_removed(server: Server) {
     let started = server.start_with(|builder| expiring(builder).sweep_interval(Duration::from_secs(3600)));
     let mut connection = started.connect();
     let (path, _) = begun(&mut connection, b"hell");
@@ -59,8 +59,8 @@ pub(crate) fn an_expired_upload_is_gone_before_it_is_swept(server: Server) {
     assert_eq!(started.content(&path), b"hell");
 }
 
-pub(crate) fn an_upload_that_is_coming_in_is_not_swept(server: Server) {
-    // A checksum keeps the record as it is until the end of the body.
+pub(crate) fn an_upload_being_received_is_not_removed(server: Server) {
+    // With a checksum, the record does not change until the end of the body.
     let checksum = ("Upload-Checksum", "sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=");
     let patch = [("Upload-Offset", "0"), ("Content-Type", OCTETS), ("Content-Length", "11"), checksum];
     let (started, mut connection, path, doomed) = loop {
@@ -70,10 +70,10 @@ pub(crate) fn an_upload_that_is_coming_in_is_not_swept(server: Server) {
         let doomed = connection.create(11);
         connection.head("PATCH", &path, &patch);
         connection.send(b"hello ");
-        // On a busy machine it may expire before it comes in.
+        // On a busy machine it may expire before it is received.
         let is_over = || started.upload(&path).is_none_or(|upload| upload.is_expired(SystemTime::now()));
-        wait_until(|| storage.has_taken(6) || is_over());
-        if storage.has_taken(6) {
+        wait_until(|| storage.has_received(6) || is_over());
+        if storage.has_received(6) {
             break (started, connection, path, doomed);
         }
     };

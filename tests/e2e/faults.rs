@@ -1,4 +1,4 @@
-//! Each system call of a server fails once: what was acknowledged stays, and the upload goes on when the fault is over.
+//! Each system call of a server fails once: acknowledged bytes stay, and the upload resumes after the fault.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use crate::{
 
 const LENGTH: u64 = 3000;
 
-/// The calls that fail, how, and how often each thread makes them at most: when a server starts, and when it serves.
+/// The calls that fail, how they fail, and how often each thread makes them at most: during start, and while serving.
 const FAULTS: [(&str, &str, usize, usize); 9] = [
     ("fdatasync", "EIO", 1, 4),
     ("fsync", "EIO", 20, 12),
@@ -34,7 +34,7 @@ fn each_system_call_may_fail_once() {
     if !Command::new("strace").args(["-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success()) {
         return skip("strace is missing, or it may not be used");
     }
-    // Each call, or some of them where time is short.
+    // Each call, or a sample if time is short.
     let every = if std::env::var_os("TUS_TEST_EVERY_FAULT").is_some() { 1 } else { 7 };
     let mut answers: BTreeMap<u16, u32> = BTreeMap::new();
     let mut runs = 0;
@@ -51,12 +51,12 @@ fn each_system_call_may_fail_once() {
             (Some(process), Some(attached))
         } else {
             strace.args(["-qq", SERVER, "axum", "synced"]).arg(server.directory.path());
-            // One that does not start says why, and touches nothing.
+            // A server that fails to start says why and changes nothing.
             (Process::try_run(strace), None)
         };
         runs += 1;
         let path = process.as_ref().and_then(|process| upload(process, &mut answers));
-        assert!(path.is_some() || !is_started, "{call} {when}: a fault that is over is in the way");
+        assert!(path.is_some() || !is_started, "{call} {when}: a past fault still has effects");
         process.into_iter().for_each(Process::stop);
         attached.into_iter().for_each(|mut strace| drop(strace.wait()));
         let process = server.spawn().unwrap();
@@ -80,12 +80,12 @@ fn each_system_call_may_fail_once() {
     assert!(every > 1 || answers.keys().any(|status| *status >= 500), "no fault was met: {answers:?}");
 }
 
-/// Lets strace have its way with a process from now on. `None` where it may not.
+/// Attaches strace to a process. `None` if that is not allowed.
 fn attach(mut strace: Command, process: &Process) -> Option<Child> {
     let mut strace = strace.args(["-p", &process.number().to_string()]).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(strace.stderr.take().unwrap()).lines().map_while(Result::ok);
     if lines.any(|line| line.contains("attached")) {
-        // It tells of each new thread, and would end where nobody listens.
+        // It reports each new thread, and would exit if nothing read its output.
         std::thread::spawn(move || lines.for_each(drop));
         return Some(strace);
     }
@@ -93,7 +93,7 @@ fn attach(mut strace: Command, process: &Process) -> Option<Child> {
     None
 }
 
-/// Uploads in three pieces, and tries again where the server fails. `None` where the upload could not be created.
+/// Uploads in three pieces, and retries where the server fails. `None` if the upload could not be created.
 fn upload(process: &Process, answers: &mut BTreeMap<u16, u32>) -> Option<String> {
     let mut connection = process.try_connect()?;
     let length = LENGTH.to_string();
@@ -102,13 +102,13 @@ fn upload(process: &Process, answers: &mut BTreeMap<u16, u32>) -> Option<String>
                method: &str,
                path: &str,
                headers: &[(&str, &str)]| {
-        // The fault may meet each of the server's threads once.
+        // The fault may hit each of the server's threads once.
         for _ in 0..12 {
             let response: Option<Response> = connection.try_request(method, path, headers, b"");
             *answers.entry(response.as_ref().map_or(0, |response| response.status)).or_default() += 1;
             match response {
                 Some(response) if response.status < 500 => return Some(response),
-                // It may be asked again, on a connection that works.
+                // It can be asked again on a working connection.
                 _ => *connection = process.try_connect()?,
             }
         }
@@ -119,9 +119,13 @@ fn upload(process: &Process, answers: &mut BTreeMap<u16, u32>) -> Option<String>
     let path = created.header("location").to_owned();
     let mut acknowledged = 0;
     while acknowledged < LENGTH {
-        let stands = ask(answers, &mut connection, "HEAD", &path, &[]).expect("a fault that is over is in the way");
+        let stands = ask(answers, &mut connection, "HEAD", &path, &[]).expect("a past fault still has effects");
         assert_eq!(stands.status, 200, "{stands:?}");
-        assert!(stands.offset() >= acknowledged, "{acknowledged} were acknowledged, {} are there", stands.offset());
+        assert!(
+            stands.offset() >= acknowledged,
+            "{acknowledged} bytes were acknowledged, {} are stored",
+            stands.offset()
+        );
         let start = stands.offset();
         let end = LENGTH.min(start + 1000);
         if start == end {
@@ -158,7 +162,7 @@ fn descriptors_may_run_out() {
             connection
         }));
     }
-    // There is none left for a file; it may be refused, and what is there stays.
+    // No descriptor is left for a file; the request may be refused, but stored bytes stay.
     let refused = first.patch(&path, 1000, &bytes(8, 1000..2000));
     assert!([204, 500].contains(&refused.status), "{refused:?}");
     drop(crowd);

@@ -1,4 +1,4 @@
-//! A line between a client and a server that breaks and falls silent as its seed wants it.
+//! A proxy between a client and a server that breaks connections and stalls them, as determined by its seed.
 
 use std::{
     io::{Read, Write},
@@ -10,20 +10,20 @@ use std::{
     time::Duration,
 };
 
-/// What becomes of a connection when so many bytes of it have come from the client.
+/// What happens to a connection after a number of bytes from the client.
 #[derive(Clone, Copy)]
 pub(crate) enum Fault {
     /// It breaks.
     Breaks,
-    /// It is slow from its beginning, and breaks then.
+    /// It is slow from the start, and then breaks.
     Slows,
-    /// It stays and takes all that comes, and no byte comes through any more, in neither direction.
+    /// It stays open and accepts bytes, but forwards nothing more in either direction.
     FallsSilent,
-    /// Somebody on the way answers that the server is not there, and closes it.
+    /// An intermediary answers that the server is unavailable, and closes it.
     Refuses,
 }
 
-/// How long a slow line takes for 16 KiB at the most.
+/// The maximum time of a slow line for 16 KiB.
 const PACE: Duration = Duration::from_millis(2);
 
 /// A line to a server.
@@ -35,24 +35,24 @@ pub(crate) struct Line {
 struct Shared {
     server: SocketAddr,
     fault: Fault,
-    /// Connections that still go wrong; those after them do not.
+    /// The number of connections that will still fail; later ones work.
     faults: AtomicU64,
     /// Bytes from the client, in all connections.
     carried: AtomicU64,
     random: AtomicU64,
-    /// The most that one that goes wrong carries.
+    /// The maximum number of bytes that a failing connection carries.
     most: u64,
 }
 
 impl Line {
-    /// The first connections, so many, go wrong somewhere before `most` bytes have come from the client.
+    /// The first `faults` connections fail somewhere before `most` bytes have come from the client.
     pub(crate) fn to(server: SocketAddr, fault: Fault, faults: u64, most: u64, seed: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (faults, random) = (AtomicU64::new(faults), AtomicU64::new(seed));
         let shared = Arc::new(Shared { server, fault, faults, carried: AtomicU64::new(0), random, most });
         let accepting = shared.clone();
-        // It ends with the process: a test has few of them.
+        // It ends with the process: a test starts few of them.
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let shared = accepting.clone();
@@ -62,7 +62,7 @@ impl Line {
         Self { address, shared }
     }
 
-    /// From now on it is a good line for those who come.
+    /// New connections work from now on.
     pub(crate) fn mend(&self) {
         self.shared.faults.store(0, Ordering::Relaxed);
     }
@@ -101,11 +101,11 @@ impl Shared {
             });
             match self.fault {
                 Fault::FallsSilent if broke => {
-                    // The server may say what it likes.
+                    // The server's response is ignored.
                     silent.store(true, Ordering::Relaxed);
                     let _ = server.shutdown(Shutdown::Read);
-                    // Until the client has had enough of it. What it sends is taken, so that it makes no difference
-                    // how much the sockets on the way would hold.
+                    // Until the client gives up. What it sends is read, so that the size of socket buffers makes no
+                    // difference.
                     let mut ignored = [0; 4096];
                     while matches!((&*client).read(&mut ignored), Ok(1..)) {}
                 }
@@ -128,7 +128,7 @@ impl Shared {
     }
 }
 
-/// Whether it ended because so many bytes were copied.
+/// Returns whether it ended because that many bytes were copied.
 fn copy(mut from: &TcpStream, mut to: &TcpStream, until: u64, count: impl Fn(u64)) -> bool {
     let mut buffer = [0; 16 * 1024];
     let mut copied = 0;

@@ -1,4 +1,4 @@
-//! The disk is full: what is there is kept, and the upload goes on when there is room again.
+//! The disk is full: stored bytes are kept, and the upload resumes when there is room again.
 
 use std::{path::PathBuf, process::Command};
 
@@ -9,11 +9,11 @@ use crate::{
 
 const LENGTH: u64 = 8 << 20;
 
-/// A small file system in memory, there until this is dropped.
+/// A small file system in memory, unmounted on drop.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// Mounts one. `None` where that is not allowed, or not known.
+    /// Mounts one. `None` if that is not allowed or not supported.
     fn mount(at: PathBuf) -> Option<Self> {
         run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(&at)).then_some(Self(at))
     }
@@ -25,7 +25,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a test that failed may still have a server on it.
+        // Lazily: a failed test may still have a server using it.
         run(Command::new("umount").arg("--lazy").arg(&self.0));
     }
 }
@@ -34,7 +34,7 @@ fn run(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
-pub(crate) fn what_there_is_room_for_is_kept(server: Server) {
+pub(crate) fn a_full_disk_keeps_stored_bytes(server: Server) {
     if !server.outlives_its_process() {
         return;
     }

@@ -1,11 +1,10 @@
-//! The client is gone: what reached the server is kept, and the upload goes on from there (R39).
+//! The client is gone: what reached the server is kept, and the upload resumes from there (R39).
 
 use std::time::Duration;
 
-use http::request::Parts;
 use tests::Framework;
 use tokio::sync::watch;
-use tus_service::{Algorithm, Builder, Checksum, Hooks, NewUpload, Operation, Rejection, Upload, async_trait};
+use tus_service::{Algorithm, Builder, Checksum, Hooks, NewUpload, Operation, Rejection, context};
 
 use crate::{
     client::{CHUNKED, Connection, OCTETS, chunk},
@@ -17,42 +16,42 @@ use crate::{
 const LENGTH: u64 = 8 << 20;
 const SENT: u64 = 3 << 20;
 
-pub(crate) fn a_client_that_ends_its_connection_loses_nothing(server: Server) {
+pub(crate) fn a_closed_connection_loses_nothing(server: Server) {
     for sent in [0, SENT, LENGTH] {
         let (started, storage) = server.start_watched(without_checkpoints);
         let (path, connection) = begin(&started, sent, LENGTH);
         before_it_leaves(&server, &storage, sent);
         connection.finish();
-        goes_on(&started, &path, sent);
+        resumes(&started, &path, sent);
     }
 }
 
-pub(crate) fn a_client_that_breaks_its_connection_loses_nothing(server: Server) {
+pub(crate) fn a_reset_connection_loses_nothing(server: Server) {
     for sent in [0, SENT, LENGTH] {
         let (started, storage) = server.start_watched(without_checkpoints);
         let (path, connection) = begin(&started, sent, LENGTH);
         if connection.wait_until_received().is_none() {
-            return skip("/proc/net/tcp does not tell what the server has got");
+            return skip("/proc/net/tcp does not show what the server has received");
         }
         before_it_leaves(&server, &storage, sent);
         connection.reset();
-        goes_on(&started, &path, sent);
+        resumes(&started, &path, sent);
     }
 }
 
-pub(crate) fn a_client_that_leaves_a_slow_storage_behind_loses_nothing(server: Server) {
+pub(crate) fn leaving_during_a_slow_write_loses_nothing(server: Server) {
     if server.framework == Framework::ActixWeb {
         return;
     }
     let (started, storage) = server.start_watched(without_checkpoints);
     storage.hold();
-    // A little more than the server takes in while the storage does nothing.
+    // A little more than the server buffers while the storage is blocked.
     let length = |part: u64| (2 << 20) + part * (4 << 10);
     let begun: Vec<_> = (0..8).map(|part| begin(&started, length(part), length(part))).collect();
     for (_, connection) in &begun {
         connection.finish();
         if connection.wait_until_read().is_none() {
-            return skip("/proc/net/tcp does not tell what the server has read");
+            return skip("/proc/net/tcp does not show what the server has read");
         }
     }
     storage.release();
@@ -62,14 +61,13 @@ pub(crate) fn a_client_that_leaves_a_slow_storage_behind_loses_nothing(server: S
     }
 }
 
-pub(crate) fn a_client_that_does_not_wait_for_the_application_loses_nothing(server: Server) {
-    /// Makes its mind up when it is told to.
+pub(crate) fn leaving_during_authorization_loses_nothing(server: Server) {
+    /// Decides when the test allows it.
     struct Thinks(watch::Sender<&'static str>);
 
-    #[async_trait]
     impl Hooks for Thinks {
-        async fn authorize(&self, operation: Operation, _: Option<&Upload>, _: &Parts) -> Result<(), Rejection> {
-            if operation == Operation::Append {
+        async fn authorize(&self, cx: context::Authorize) -> Result<(), Rejection> {
+            if cx.operation == Operation::Append {
                 self.0.send_replace("asked");
                 let _ = self.0.subscribe().wait_for(|state| *state == "decided").await;
             }
@@ -84,22 +82,22 @@ pub(crate) fn a_client_that_does_not_wait_for_the_application_loses_nothing(serv
     let path = connection.create(1000);
     connection.begin_patch(&path, 0, 1000);
     wait_until(|| *state.borrow() == "asked");
-    // All of a small body is there before the server asks for any of it.
+    // A small body arrives completely before the server asks for any of it.
     connection.send(&bytes(1, 0..1000));
     connection.finish();
     if connection.wait_until_read().is_none() {
-        return skip("/proc/net/tcp does not tell what the server has read");
+        return skip("/proc/net/tcp does not show what the server has read");
     }
     state.send_replace("decided");
     started.wait_for_offset(&path, 1000);
     assert_same(&started.content(&path), &bytes(1, 0..1000));
 }
 
-pub(crate) fn a_silent_client_is_told_and_loses_nothing(server: Server) {
+pub(crate) fn a_silent_client_times_out_and_loses_nothing(server: Server) {
     const SOME: u64 = 64 << 10;
     let started = server.start_with(|builder| builder.body_timeout(Duration::from_millis(300)));
-    // On a busy machine the client may be taken for silent before it has sent all: then it is told of less, and another
-    // one tries.
+    // On a busy machine the client may time out before it has sent everything: then the response gives a smaller
+    // offset, and another client tries.
     for sent in [0, SOME] {
         wait_until(|| {
             let mut connection = started.connect();
@@ -109,9 +107,9 @@ pub(crate) fn a_silent_client_is_told_and_loses_nothing(server: Server) {
             let response = connection.response("PATCH");
             assert_eq!((response.status, response.header("connection")), (408, "close"));
             let stands = started.offset(&path);
-            assert!(response.text().contains(&format!("stands at {stands}\n")), "{response:?}");
+            assert!(response.text().contains(&format!("upload's offset is {stands}\n")), "{response:?}");
             assert!(connection.is_closed());
-            goes_on(&started, &path, stands);
+            resumes(&started, &path, stands);
             stands == sent
         });
     }
@@ -120,20 +118,20 @@ pub(crate) fn a_silent_client_is_told_and_loses_nothing(server: Server) {
         begin_creation(&mut connection, SOME);
         let created = connection.response("POST");
         assert_eq!(created.status, 201, "{created:?}");
-        goes_on(&started, created.header("location"), created.offset());
+        resumes(&started, created.header("location"), created.offset());
         created.offset() == SOME
     });
 }
 
-pub(crate) fn a_creation_that_is_cut_loses_nothing(server: Server) {
-    /// The client will not learn the id, and the test has to.
+pub(crate) fn an_interrupted_creation_loses_nothing(server: Server) {
+    /// The client will not learn the id, but the test needs it.
     struct Named;
 
-    #[async_trait]
     impl Hooks for Named {
-        async fn before_create(&self, upload: &mut NewUpload, _: &Parts) -> Result<(), Rejection> {
+        async fn before_create(&self, cx: context::BeforeCreate) -> Result<NewUpload, Rejection> {
+            let mut upload = cx.upload;
             upload.id = Some("known".parse().unwrap());
-            Ok(())
+            Ok(upload)
         }
     }
 
@@ -143,10 +141,10 @@ pub(crate) fn a_creation_that_is_cut_loses_nothing(server: Server) {
     before_it_leaves(&server, &storage, SENT);
     connection.finish();
     wait_until(|| started.upload("known").is_some());
-    goes_on(&started, &format!("{}/known", tests::MOUNT), SENT);
+    resumes(&started, &format!("{}/known", tests::MOUNT), SENT);
 }
 
-pub(crate) fn a_chunked_body_may_be_cut_within_a_chunk(server: Server) {
+pub(crate) fn a_chunked_body_may_be_interrupted_within_a_chunk(server: Server) {
     let (started, storage) = server.start_watched(without_checkpoints);
     let mut connection = started.connect();
     let path = connection.create(LENGTH);
@@ -156,11 +154,11 @@ pub(crate) fn a_chunked_body_may_be_cut_within_a_chunk(server: Server) {
     connection.send(&half[.."7d0\r\n".len() + 1000]);
     before_it_leaves(&server, &storage, SENT);
     connection.finish();
-    goes_on(&started, &path, SENT);
+    resumes(&started, &path, SENT);
 }
 
-pub(crate) fn a_body_without_its_checksum_is_forgotten(server: Server) {
-    // Were there checkpoints, one would come.
+pub(crate) fn a_body_without_its_checksum_is_discarded(server: Server) {
+    // With checkpoints, one would come now.
     let (started, storage) = server.start_watched(|builder| builder.checkpoint_interval(Duration::ZERO));
     let checksum = Checksum::of(Algorithm::Sha1, &bytes(1, 0..LENGTH)).to_header();
     let checksum = ("Upload-Checksum", checksum.to_str().unwrap());
@@ -179,20 +177,20 @@ pub(crate) fn a_body_without_its_checksum_is_forgotten(server: Server) {
     assert_same(&started.content(&path), &bytes(1, 0..LENGTH));
 }
 
-/// It is the end of the body that makes the bytes count.
+/// Only the end of the body commits the bytes.
 fn without_checkpoints(builder: Builder) -> Builder {
     builder.checkpoint_interval(Duration::from_secs(3600))
 }
 
-/// What actix-web has read, and its handler has not taken yet, goes with the client: there it has to wait
-/// until the storage has all of it.
+/// What actix-web has read, but its handler has not polled yet, is lost with the client: there the client must wait
+/// until the storage has everything.
 fn before_it_leaves(server: &Server, storage: &Watch, sent: u64) {
     if server.framework == Framework::ActixWeb {
         storage.wait_for_bytes(sent);
     }
 }
 
-/// Creates an upload and sends so many bytes of a body that has them all.
+/// Creates an upload and sends the first `sent` bytes of a body of `length` bytes.
 fn begin(started: &Started, sent: u64, length: u64) -> (String, Connection) {
     let mut connection = started.connect();
     let path = connection.create(length);
@@ -208,9 +206,9 @@ fn begin_creation(connection: &mut Connection, sent: u64) {
     let _ = connection.try_send(&bytes(1, 0..sent));
 }
 
-/// HEAD tells of every byte that was sent, and the upload goes on from there to its end.
+/// HEAD reports every byte that was sent, and the upload resumes from there to its end.
 #[track_caller]
-fn goes_on(started: &Started, path: &str, sent: u64) {
+fn resumes(started: &Started, path: &str, sent: u64) {
     started.wait_for_offset(path, sent);
     let mut connection = started.connect();
     assert_eq!(connection.offset(path), sent);

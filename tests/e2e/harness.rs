@@ -10,9 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt, TryStreamExt};
 use tempfile::TempDir;
 use tests::{Framework, Running, Store};
-use tus_service::{Builder, State, Storage, Upload, UploadId};
+use tus_service::{Builder, Phase, Storage, Upload, UploadFilter, UploadId};
 
 use crate::{client::Connection, watched::Watch};
 
@@ -23,7 +24,7 @@ pub(crate) struct Server {
     pub(crate) directory: TempDir,
 }
 
-/// One test a server: `module::function` becomes `axum_memory::function` and so on.
+/// One test per server: `module::function` becomes `axum_memory::function` and so on.
 macro_rules! on_every_server {
     ($($module:ident :: $test:ident),* $(,)?) => {
         $crate::harness::on_every_server!(@ axum_memory, Axum, Memory, $($module::$test),*);
@@ -62,7 +63,7 @@ impl Server {
         self.start_over(self.open(), configure)
     }
 
-    /// Starts it in this process over a storage that is watched.
+    /// Starts it in this process over a watched storage.
     pub(crate) fn start_watched(
         &self,
         configure: impl FnOnce(Builder) -> Builder + Send + 'static,
@@ -71,23 +72,23 @@ impl Server {
         (self.start_over(storage, configure), watch)
     }
 
-    /// Starts it in a process of its own, to be killed. `None` for a storage that goes with its process.
+    /// Starts it in a process of its own that can be killed. `None` for a storage that does not survive its process.
     pub(crate) fn spawn(&self) -> Option<Process> {
         self.spawn_with(&[])
     }
 
-    /// The same, with variables in its environment.
+    /// The same with environment variables.
     pub(crate) fn spawn_with(&self, variables: &[(&str, &str)]) -> Option<Process> {
         let start = || Process::start(self.framework, self.store, self.directory.path(), variables);
         self.outlives_its_process().then(start)
     }
 
-    /// What is in its directory, to look at beside the process that serves it.
+    /// The uploads in its directory, read independently of the process that serves it.
     pub(crate) fn uploads(&self) -> Uploads {
         Uploads(self.open())
     }
 
-    /// The names of the files that hold bytes of uploads, where there is one an upload.
+    /// The names of the files with bytes of uploads, if each upload has its own.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let Ok(files) = std::fs::read_dir(self.directory.path().join("uploads")) else {
             return Vec::new();
@@ -95,7 +96,7 @@ impl Server {
         files.map(|file| file.unwrap().path()).collect()
     }
 
-    /// Whether what it stores can be found by another process.
+    /// Whether its uploads survive the process.
     pub(crate) fn outlives_its_process(&self) -> bool {
         self.store != Store::Memory
     }
@@ -114,7 +115,7 @@ impl Server {
     }
 }
 
-/// A server in this process, and its uploads behind the scenes.
+/// A server in this process, and direct access to its uploads.
 pub(crate) struct Started {
     pub(crate) running: Running,
     uploads: Uploads,
@@ -134,18 +135,23 @@ impl Deref for Started {
     }
 }
 
-/// What is in a storage.
+/// The uploads in a storage.
 pub(crate) struct Uploads(Arc<dyn Storage>);
 
 impl Uploads {
     /// The record of an upload.
     pub(crate) fn upload(&self, path: &str) -> Option<Upload> {
-        block_on(self.0.load(&id(path))).unwrap()
+        block_on(self.0.load(&id(path))).unwrap().map(|stored| stored.upload)
+    }
+
+    /// Whether an upload is complete and the application has been notified, if it wants to be.
+    pub(crate) fn is_finished(&self, path: &str) -> bool {
+        self.upload(path).unwrap().phase == Phase::Notified
     }
 
     /// How many uploads there are.
     pub(crate) fn count(&self) -> usize {
-        block_on(self.0.list(State::Any, None, usize::MAX)).unwrap().len()
+        block_on(self.0.list(UploadFilter::default(), None).count())
     }
 
     /// The committed bytes of an upload.
@@ -153,7 +159,7 @@ impl Uploads {
         self.read(path, 0..u64::MAX)
     }
 
-    /// The committed bytes of an upload from one position to another.
+    /// The committed bytes of an upload within a range.
     pub(crate) fn read(&self, path: &str, range: Range<u64>) -> Vec<u8> {
         block_on(self.read_range(path, range))
     }
@@ -164,26 +170,25 @@ impl Uploads {
     }
 
     async fn read_range(&self, path: &str, range: Range<u64>) -> Vec<u8> {
-        let upload = self.0.load(&id(path)).await.unwrap().unwrap();
-        let (mut at, end) = (range.start, range.end.min(upload.offset));
-        let mut content = Vec::new();
-        while at < end {
-            content.extend_from_slice(&self.0.read(&upload, at..end).await.unwrap());
-            at = range.start + content.len() as u64;
-        }
-        content
+        let stored = self.0.load(&id(path)).await.unwrap().unwrap();
+        let bytes = self.0.read(&stored, range).await.unwrap();
+        bytes.try_fold(Vec::new(), async |content, piece| Ok([&content[..], &piece].concat())).await.unwrap()
     }
 
-    /// The offset at which an upload stands.
+    /// The offset of an upload.
     pub(crate) fn offset(&self, path: &str) -> u64 {
         self.upload(path).unwrap().offset
     }
 
-    /// Waits until an upload stands at an offset.
+    /// Waits until an upload has reached an offset.
     #[track_caller]
     pub(crate) fn wait_for_offset(&self, path: &str, offset: u64) {
         let reached = comes(|| self.upload(path).is_some_and(|upload| upload.offset == offset));
-        assert!(reached, "{offset} did not come, it stands at {:?}", self.upload(path).map(|upload| upload.offset));
+        assert!(
+            reached,
+            "offset {offset} was not reached, it is at {:?}",
+            self.upload(path).map(|upload| upload.offset)
+        );
     }
 }
 
@@ -192,13 +197,13 @@ pub(crate) fn id(path: &str) -> UploadId {
     path.rsplit('/').next().unwrap().parse().unwrap()
 }
 
-/// The program that is a server in a process of its own.
+/// The program of the server process.
 pub(crate) const SERVER: &str = env!("CARGO_BIN_EXE_server");
 
 /// A server in a process of its own.
 pub(crate) struct Process {
     child: Child,
-    /// What it prints, but for its address.
+    /// The lines that it prints, except its address.
     lines: mpsc::Receiver<String>,
     pub(crate) address: SocketAddr,
 }
@@ -215,14 +220,14 @@ impl Process {
         Self::try_run(command).expect("a server")
     }
 
-    /// The same; `None` where it ends at once.
+    /// The same; `None` if it exits at once.
     pub(crate) fn try_run(mut command: Command) -> Option<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (address_to, address) = mpsc::channel();
         let (line_to, lines) = mpsc::channel();
-        // What an earlier process left may be told of before the address. All is read, so that the server never waits
-        // for a reader.
+        // Hooks for what an earlier process left may print lines before the address. All output is read, so that the
+        // server never blocks on a full pipe.
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
                 let _ = match line.strip_prefix("listening on ") {
@@ -238,7 +243,7 @@ impl Process {
         Some(Self { child, lines, address })
     }
 
-    /// Waits for the next line that it prints, but for its address.
+    /// Waits for the next line that it prints, except its address.
     pub(crate) fn line(&self) -> String {
         self.lines.recv().expect("a line")
     }
@@ -252,7 +257,7 @@ impl Process {
         Connection::try_open(self.address).ok()
     }
 
-    /// Ends it in order, and waits until it has.
+    /// Stops it cleanly, and waits until it has exited.
     pub(crate) fn stop(mut self) {
         drop(self.child.stdin.take());
         self.child.wait().unwrap();
@@ -262,13 +267,13 @@ impl Process {
         self.child.id()
     }
 
-    /// SIGKILL: it gets no chance to tidy up.
+    /// SIGKILL: it gets no chance to clean up.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// A line of `/proc/PID/status` in KiB, where there is one: `VmRSS`, `VmHWM`.
+    /// A line of `/proc/PID/status` in KiB, if there is one: `VmRSS`, `VmHWM`.
     pub(crate) fn memory(&self, field: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
@@ -283,13 +288,13 @@ impl Drop for Process {
     }
 }
 
-/// Waits for something that will come, and fails where it does not.
+/// Waits until a condition holds, and fails if it does not.
 #[track_caller]
 pub(crate) fn wait_until(come: impl FnMut() -> bool) {
-    assert!(comes(come), "it did not come");
+    assert!(comes(come), "the condition did not become true");
 }
 
-/// Whether something comes within a minute.
+/// Whether a condition becomes true within a minute.
 fn comes(mut come: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !come() {
@@ -301,7 +306,7 @@ fn comes(mut come: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Says why a test cannot run here. Where all of them are meant to, that is a failure.
+/// Reports why a test cannot run here. If all tests must run, that is a failure.
 #[track_caller]
 pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("TUS_TEST_NO_SKIP").is_none(), "{why}");

@@ -1,5 +1,5 @@
-//! Many clients at one upload: what each of them saw fits an append-only register, on which every operation takes
-//! place at one moment between its beginning and its end (it is linearizable).
+//! Many clients use one upload: what each of them saw fits an append-only register on which every operation happens at
+//! one moment between its start and its end (it is linearizable).
 
 use std::{
     collections::HashSet,
@@ -15,7 +15,7 @@ use crate::{
     harness::{Server, Started},
 };
 
-/// Histories that are recorded and checked, unless `TUS_TEST_HISTORIES` says how many.
+/// The number of histories to record and check, unless `TUS_TEST_HISTORIES` gives another.
 const HISTORIES: u64 = 2;
 
 const CLIENTS: u8 = 5;
@@ -23,7 +23,7 @@ const CLIENTS: u8 = 5;
 /// Operations of each client.
 const OPERATIONS: u8 = 12;
 
-/// More than all of them could add.
+/// More than all of them can add.
 const LENGTH: u64 = 1 << 30;
 
 pub(crate) fn an_upload_is_an_append_only_register(server: Server) {
@@ -35,35 +35,35 @@ pub(crate) fn an_upload_is_an_append_only_register(server: Server) {
     }
 }
 
-/// An operation, and when it began and ended, by a clock that counts.
+/// An operation, and when it began and ended by a logical clock.
 #[derive(Debug, Clone)]
 struct Operation {
     began: u64,
-    /// `None` where the client did not wait for an answer.
+    /// `None` if the client did not wait for a response.
     ended: Option<u64>,
     what: What,
 }
 
 #[derive(Debug, Clone)]
 enum What {
-    /// It was said to stand there.
+    /// The reported offset.
     Inspect(u64),
     /// Bytes were added at an offset, as the content shows.
     Append(u64, u64),
-    /// It was said not to stand there.
+    /// The offset that was refused as wrong.
     Refused(u64),
 }
 
-/// Whether there is an order in which each operation takes place between its beginning and its end, and which gives
-/// each of them the answer that it got.
+/// Whether there is an order in which each operation happens between its start and its end and gets the response that
+/// it got.
 fn fits(history: &[Operation]) -> bool {
     assert!(history.len() <= 128);
     let all = (0..history.len()).fold(0u128, |all, operation| all | 1 << operation);
     let mut seen = HashSet::new();
-    // What has taken place, and where the register then stands.
+    // The operations that have happened, and the register's offset after them.
     let mut open = vec![(0u128, 0u64)];
     while let Some((done, offset)) = open.pop() {
-        // What has no answer need not have taken place: it added nothing, or the content would show it.
+        // An operation without a response may not have happened: if it had added bytes, the content would show it.
         if done == all {
             return true;
         }
@@ -71,7 +71,7 @@ fn fits(history: &[Operation]) -> bool {
         let first_end = left().filter_map(|operation| history[operation].ended).min().unwrap_or(u64::MAX);
         for next in left().filter(|operation| history[*operation].began <= first_end) {
             let after = match history[next].what {
-                What::Inspect(told) if told == offset => offset,
+                What::Inspect(offset_seen) if offset_seen == offset => offset,
                 What::Append(at, bytes) if at == offset => offset + bytes,
                 What::Refused(at) if at != offset => offset,
                 _ => continue,
@@ -94,7 +94,7 @@ struct Seen {
 
 enum Request {
     Inspect,
-    /// So many bytes of a value that no other request has.
+    /// A number of bytes whose value no other request has.
     Append {
         at: u64,
         bytes: u64,
@@ -122,7 +122,7 @@ fn record(started: &Started, seed: u64) -> Vec<Operation> {
     });
     let (began, offset) = (tick(&clock), started.connect().offset(&path));
     let last = Operation { began, ended: Some(tick(&clock)), what: What::Inspect(offset) };
-    // A request that was left behind may be read only now.
+    // An abandoned request may be read only now.
     let content = started.content(&path);
     assert!(content.len() as u64 >= offset);
     let content = &content[..offset as usize];
@@ -139,9 +139,9 @@ struct Client<'a> {
     path: &'a str,
     clock: &'a AtomicU64,
     random: fastrand::Rng,
-    /// Where it believes the upload to stand.
+    /// The offset that the client assumes.
     offset: u64,
-    /// Connections on which a body does not go on.
+    /// Connections with a stalled body.
     stalled: Vec<Connection>,
 }
 
@@ -179,7 +179,7 @@ impl Client<'_> {
     }
 }
 
-/// What an operation did, as the content shows. `None` where it did nothing that could be out of order.
+/// What an operation did, according to the content. `None` if it did nothing that could be out of order.
 fn resolve(seen: Seen, content: &[u8]) -> Option<Operation> {
     let Seen { began, ended, request, response } = seen;
     let status = response.as_ref().map(|response| response.status);
@@ -188,7 +188,7 @@ fn resolve(seen: Seen, content: &[u8]) -> Option<Operation> {
         Request::Append { at, bytes, value } => {
             let added = content.iter().filter(|byte| **byte == value).count() as u64;
             if added == 0 {
-                assert_ne!(status, Some(204), "{bytes} bytes were acknowledged at {at} and are not there");
+                assert_ne!(status, Some(204), "{bytes} bytes were acknowledged at {at} but are missing");
                 (status == Some(409)).then_some(What::Refused(at))?
             } else {
                 let range = at as usize..(at + added) as usize;
@@ -205,17 +205,17 @@ fn resolve(seen: Seen, content: &[u8]) -> Option<Operation> {
 }
 
 #[test]
-fn histories_of_other_things_do_not_fit() {
+fn histories_of_other_objects_do_not_fit() {
     let operation = |began, ended, what| Operation { began, ended: Some(ended), what };
     let append = |began, ended, at, bytes| operation(began, ended, What::Append(at, bytes));
-    let inspect = |began, ended, told| operation(began, ended, What::Inspect(told));
-    // While an operation goes on, both what was before it and what is after it may be seen.
+    let inspect = |began, ended, offset_seen| operation(began, ended, What::Inspect(offset_seen));
+    // During an operation, both the state before it and the state after it may be seen.
     assert!(fits(&[append(0, 5, 0, 10), inspect(1, 2, 0), inspect(3, 4, 10)]));
-    assert!(!fits(&[append(0, 5, 0, 10), inspect(1, 2, 10), inspect(3, 4, 0)]), "it goes back");
+    assert!(!fits(&[append(0, 5, 0, 10), inspect(1, 2, 10), inspect(3, 4, 0)]), "the offset decreases");
     assert!(!fits(&[append(0, 1, 0, 10), inspect(2, 3, 0)]), "what was acknowledged is missing");
     assert!(!fits(&[append(0, 3, 0, 10), append(1, 2, 0, 10)]), "two at one offset");
-    assert!(!fits(&[append(0, 1, 0, 10), operation(2, 3, What::Refused(10))]), "a refusal of where it stands");
-    // A body that nobody waits for may be added later, or before.
+    assert!(!fits(&[append(0, 1, 0, 10), operation(2, 3, What::Refused(10))]), "the current offset is refused");
+    // A body whose client does not wait may be added later, or earlier.
     let left = Operation { began: 0, ended: None, what: What::Append(0, 5) };
     assert!(fits(&[left.clone(), inspect(1, 2, 0), inspect(3, 4, 5)]));
     assert!(!fits(&[left, inspect(1, 2, 5), inspect(3, 4, 0)]));

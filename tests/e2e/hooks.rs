@@ -1,7 +1,6 @@
-//! The application's say, in every framework.
+//! The application's hooks, in every framework.
 
 use std::{
-    error::Error,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -9,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, StatusCode, request::Parts};
+use http::{HeaderValue, StatusCode};
 use tests::User;
-use tus_service::{Cause, Hooks, Metadata, NewUpload, Operation, Rejection, Reply, Upload, async_trait};
+use tus_service::{FinishReply, HookError, Hooks, NewUpload, Rejection, context};
 
 use crate::{
     client::OCTETS,
@@ -25,47 +24,48 @@ fn called(calls: &Calls) -> Vec<String> {
     calls.lock().unwrap().clone()
 }
 
-/// Writes down what it is told.
+/// Records how it is called.
 struct Recorder(Calls);
 
-#[async_trait]
 impl Hooks for Recorder {
-    async fn authorize(&self, operation: Operation, upload: Option<&Upload>, _: &Parts) -> Result<(), Rejection> {
-        self.record(format!("authorize {operation:?} {}", upload.map_or("-", |upload| upload.id.as_str())));
+    async fn authorize(&self, cx: context::Authorize) -> Result<(), Rejection> {
+        let id = cx.upload.map_or("-".to_owned(), |upload| upload.id.to_string());
+        self.record(format!("authorize {:?} {id}", cx.operation));
         Ok(())
     }
 
-    async fn before_create(&self, upload: &mut NewUpload, _: &Parts) -> Result<(), Rejection> {
+    async fn before_create(&self, cx: context::BeforeCreate) -> Result<NewUpload, Rejection> {
+        let mut upload = cx.upload;
         upload.id = Some("chosen".parse().unwrap());
         self.record("before_create".into());
+        Ok(upload)
+    }
+
+    async fn created(&self, cx: context::Created) {
+        self.record(format!("created {}", cx.upload.id));
+    }
+
+    async fn progress(&self, cx: context::Progress) {
+        self.record(format!("progress {}", cx.upload.offset));
+    }
+
+    async fn before_finish(&self, cx: context::BeforeFinish) -> Result<FinishReply, Rejection> {
+        self.record(format!("before_finish {}", cx.upload.offset));
+        Ok(FinishReply::default())
+    }
+
+    async fn finished(&self, cx: context::Finished) -> Result<(), HookError> {
+        self.record(format!("finished {}", cx.upload.id));
         Ok(())
     }
 
-    async fn created(&self, upload: &Upload) {
-        self.record(format!("created {}", upload.id));
-    }
-
-    async fn progress(&self, upload: &Upload) {
-        self.record(format!("progress {}", upload.offset));
-    }
-
-    async fn before_finish(&self, upload: &Upload) -> Result<Reply, Rejection> {
-        self.record(format!("before_finish {}", upload.offset));
-        Ok(Reply::default())
-    }
-
-    async fn finished(&self, upload: &Upload) -> Result<(), Box<dyn Error + Send + Sync>> {
-        self.record(format!("finished {}", upload.id));
+    async fn before_terminate(&self, cx: context::BeforeTerminate) -> Result<(), Rejection> {
+        self.record(format!("before_terminate {}", cx.upload.id));
         Ok(())
     }
 
-    async fn before_terminate(&self, upload: &Upload, _: &Parts) -> Result<(), Rejection> {
-        self.record(format!("before_terminate {}", upload.id));
-        Ok(())
-    }
-
-    async fn terminated(&self, upload: &Upload, cause: Cause) {
-        self.record(format!("terminated {} {cause:?}", upload.id));
+    async fn terminated(&self, cx: context::Terminated) {
+        self.record(format!("terminated {} {:?}", cx.upload.id, cx.cause));
     }
 }
 
@@ -75,7 +75,7 @@ impl Recorder {
     }
 }
 
-pub(crate) fn come_in_order(server: Server) {
+pub(crate) fn hooks_run_in_order(server: Server) {
     let calls = Calls::default();
     let recorder = Recorder(calls.clone());
     let started = server.start_with(|builder| builder.hooks(recorder).checkpoint_interval(Duration::from_millis(10)));
@@ -106,32 +106,34 @@ pub(crate) fn come_in_order(server: Server) {
     assert_eq!(calls, expected);
 }
 
-/// Lets a user do to an upload what its owner may do.
+/// Lets only the owner of an upload use it.
 struct Owners;
 
-#[async_trait]
 impl Hooks for Owners {
-    async fn authorize(&self, _: Operation, upload: Option<&Upload>, request: &Parts) -> Result<(), Rejection> {
-        let user = request.extensions.get::<User>().ok_or_else(|| Rejection::unauthorized("Bearer"))?;
-        match upload.and_then(|upload| upload.metadata.text("owner")) {
+    async fn authorize(&self, cx: context::Authorize) -> Result<(), Rejection> {
+        let user = cx.request.extensions.get::<User>().ok_or_else(|| Rejection::unauthorized("Bearer"))?;
+        match cx.upload.and_then(|upload| upload.owner.clone()) {
             Some(owner) if owner != user.0 => Err(Rejection::forbidden("this is not yours\n")),
             _ => Ok(()),
         }
     }
 
-    async fn before_create(&self, upload: &mut NewUpload, request: &Parts) -> Result<(), Rejection> {
-        if request.headers.contains_key("x-full") {
+    async fn before_create(&self, cx: context::BeforeCreate) -> Result<NewUpload, Rejection> {
+        if cx.request.headers.contains_key("x-full") {
             let quota = Rejection::new(StatusCode::TOO_MANY_REQUESTS, "your quota is used up\n");
             return Err(quota.header("x-quota".parse().unwrap(), HeaderValue::from_static("0")));
         }
-        let user = request.extensions.get::<User>().expect("authorized");
-        upload.metadata = Metadata::from_pairs([("owner", user.0.clone())]).unwrap();
+        let user = cx.request.extensions.get::<User>().expect("authorized");
+        let mut upload = cx.upload;
+        upload.owner = Some(user.0.clone());
+        upload.private = "secret".into();
+        upload.metadata.set("kind", "film").unwrap();
         upload.max_size = Some(100);
-        Ok(())
+        Ok(upload)
     }
 }
 
-pub(crate) fn decide_by_the_application_s_user(server: Server) {
+pub(crate) fn hooks_know_the_applications_user(server: Server) {
     let started = server.start_with(|builder| builder.hooks(Owners));
     let mut connection = started.connect();
     let (ann, bob) = (("X-User", "ann"), ("X-User", "bob"));
@@ -145,11 +147,15 @@ pub(crate) fn decide_by_the_application_s_user(server: Server) {
 
     let path = connection.create_with(&[length, ann]);
     let head = connection.request("HEAD", &path, &[ann], b"");
-    assert_eq!((head.status, head.header("upload-metadata")), (200, "owner YW5u"));
+    assert_eq!((head.status, head.header("upload-metadata")), (200, "kind ZmlsbQ=="));
+    // The application's own data is stored, but shown to no client.
+    let stored = started.upload(&path).unwrap();
+    assert_eq!((stored.owner.as_deref(), &*stored.private), (Some("ann"), &b"secret"[..]));
+    assert!(!format!("{head:?}").contains("secret"));
     assert_eq!(connection.request("HEAD", &path, &[bob], b"").status, 403);
     assert_eq!(connection.request("DELETE", &path, &[bob], b"").text(), "this is not yours\n");
 
-    // Who may not touch an upload cannot stop the request of one who may.
+    // A client that may not use an upload cannot interrupt the request of one that may.
     let mut owner = started.connect();
     let patch = [("Upload-Offset", "0"), ("Content-Type", OCTETS), ("Content-Length", "10"), ann];
     owner.head("PATCH", &path, &patch);
@@ -160,29 +166,30 @@ pub(crate) fn decide_by_the_application_s_user(server: Server) {
     owner.send(b"world");
     assert_eq!(owner.response("PATCH").status, 204);
 
-    // The parts of a final upload are asked about one by one.
+    // The parts of a final upload are authorized one by one.
     let part = connection.create_with(&[length, ann, ("Upload-Concat", "partial")]);
     let concat = format!("final;{part}");
     assert_eq!(connection.request("POST", "/files", &[bob, ("Upload-Concat", &concat)], b"").status, 403);
 }
 
-/// Counts calls, and does with each what the first letters of its plan say.
+/// Counts calls, and behaves in each as its plan says.
 struct Planned {
     plan: &'static str,
     calls: Arc<AtomicUsize>,
 }
 
-#[async_trait]
 impl Hooks for Planned {
-    async fn before_finish(&self, upload: &Upload) -> Result<Reply, Rejection> {
+    async fn before_finish(&self, cx: context::BeforeFinish) -> Result<FinishReply, Rejection> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         match self.plan.as_bytes().get(call) {
-            Some(b'r') => Err(Rejection::new(StatusCode::UNPROCESSABLE_ENTITY, "not like this\n")),
+            Some(b'r') => Err(StatusCode::UNPROCESSABLE_ENTITY.into()),
             Some(b'p') => panic!("as planned"),
             Some(b'h') => std::future::pending().await,
             _ => {
-                let told = HeaderValue::from_str(upload.id.as_str()).unwrap();
-                Ok(Reply { headers: [("x-told".parse().unwrap(), told)].into_iter().collect(), body: "done".into() })
+                let mut reply = FinishReply::default();
+                reply.headers.insert("x-upload", HeaderValue::from_str(cx.upload.id.as_str()).unwrap());
+                reply.body = "done".into();
+                Ok(reply)
             }
         }
     }
@@ -194,29 +201,29 @@ pub(crate) fn before_finish_refuses_and_shapes_the_response(server: Server) {
     let mut connection = started.connect();
     let path = connection.create(5);
     let refused = connection.patch(&path, 0, b"hello");
-    assert_eq!((refused.status, &*refused.text()), (422, "not like this\n"));
+    assert_eq!((refused.status, &*refused.text()), (422, "Unprocessable Entity\n"));
     for why in ["panics", "hangs"] {
         assert_eq!(connection.patch(&path, 5, b"").status, 500, "the hook {why}");
-        assert_eq!(connection.offset(&path), 5, "the upload is as it was");
+        assert_eq!(connection.offset(&path), 5, "the upload is unchanged");
     }
-    assert!(!started.upload(&path).unwrap().finished);
-    let told = connection.patch(&path, 5, b"");
-    assert_eq!((told.status, told.header("x-told"), &*told.text()), (200, id(&path).as_str(), "done"));
-    assert!(started.upload(&path).unwrap().finished);
-    assert_eq!(connection.patch(&path, 5, b"").status, 204, "it is told once");
+    assert!(!started.is_finished(&path));
+    let shaped = connection.patch(&path, 5, b"");
+    assert_eq!((shaped.status, shaped.header("x-upload"), &*shaped.text()), (200, id(&path).as_str(), "done"));
+    assert!(started.is_finished(&path));
+    assert_eq!(connection.patch(&path, 5, b"").status, 204, "the hook is called once");
 }
 
 pub(crate) fn finished_is_called_again_until_it_succeeds(server: Server) {
     let calls = Calls::default();
-    let told = calls.clone();
+    let called_by_hook = calls.clone();
     let started = server.start_with(|builder| {
-        builder.sweep_interval(Duration::from_millis(10)).finished(move |upload| {
-            let mut calls = told.lock().unwrap();
-            calls.push(upload.id.to_string());
+        builder.sweep_interval(Duration::from_millis(10)).finished(move |cx| {
+            let mut calls = called_by_hook.lock().unwrap();
+            calls.push(cx.upload.id.to_string());
             let call = calls.len();
             async move {
                 match call {
-                    1 => Err(std::io::Error::other("the application's database is away")),
+                    1 => Err(std::io::Error::other("the application's database is unavailable")),
                     2 => panic!("as planned"),
                     _ => Ok(()),
                 }
@@ -226,7 +233,7 @@ pub(crate) fn finished_is_called_again_until_it_succeeds(server: Server) {
     let mut connection = started.connect();
     let path = connection.create(5);
     assert_eq!(connection.patch(&path, 0, b"hello").status, 204, "the client has done its part");
-    wait_until(|| started.upload(&path).unwrap().finished);
+    wait_until(|| started.is_finished(&path));
     assert_eq!(called(&calls), [id(&path).as_str(); 3]);
 }
 
@@ -244,25 +251,24 @@ pub(crate) fn finished_is_called_again_after_a_kill(server: Server) {
     assert_eq!(process.line(), first, "the same key");
     assert_eq!(first, format!("finished {}", id(&path)));
     let uploads = server.uploads();
-    wait_until(|| uploads.upload(&path).unwrap().finished);
-    assert_eq!(process.connect().patch(&path, 5, b"").status, 204, "the lost reply");
+    wait_until(|| uploads.is_finished(&path));
+    assert_eq!(process.connect().patch(&path, 5, b"").status, 204, "the lost response");
 }
 
 /// Vetoes the first deletion.
 struct Veto(AtomicUsize);
 
-#[async_trait]
 impl Hooks for Veto {
-    async fn before_terminate(&self, _: &Upload, request: &Parts) -> Result<(), Rejection> {
-        assert_eq!(request.method, "DELETE");
+    async fn before_terminate(&self, cx: context::BeforeTerminate) -> Result<(), Rejection> {
+        assert_eq!(cx.request.method, "DELETE");
         match self.0.fetch_add(1, Ordering::SeqCst) {
             0 => Err(Rejection::forbidden("it is being looked at\n")),
             _ => Ok(()),
         }
     }
 
-    async fn created(&self, _: &Upload) {
-        panic!("a hook that only hears cannot break what it hears of");
+    async fn created(&self, _: context::Created) {
+        panic!("a hook that cannot refuse cannot fail its request");
     }
 }
 

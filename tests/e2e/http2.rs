@@ -1,4 +1,4 @@
-//! HTTP/2 over cleartext, by a client that knows it beforehand: a stream may end, and its connection goes on.
+//! HTTP/2 over cleartext with prior knowledge: a stream may end while its connection continues.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,14 +20,14 @@ use crate::{
 const LENGTH: u64 = 4 << 20;
 const SENT: u64 = 3 << 20;
 
-/// A connection. A clone is the same one.
+/// A connection. Clones share it.
 #[derive(Clone)]
 struct Session {
     requests: SendRequest<Bytes>,
     connection: Arc<JoinHandle<()>>,
 }
 
-/// A request whose body is on its way.
+/// A request whose body is being sent.
 struct Stream {
     response: ResponseFuture,
     body: SendStream<Bytes>,
@@ -78,7 +78,7 @@ impl Session {
 }
 
 impl Stream {
-    /// Sends bytes as the server takes them. One that refuses them may end the stream meanwhile.
+    /// Sends bytes as fast as the server reads them. A server that refuses them may end the stream.
     async fn send(&mut self, content: Vec<u8>, ends: bool) {
         let mut content = Bytes::from(content);
         if content.is_empty() && ends {
@@ -102,27 +102,27 @@ impl Stream {
     }
 }
 
-/// With threads of its own, so that the connection goes on while a test waits for a storage.
+/// With its own threads, so that the connection makes progress while a test waits for a storage.
 fn run<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(test)
 }
 
-/// It is the end of a stream that makes its bytes count.
+/// Only the end of a stream commits its bytes.
 fn start(server: &Server) -> (Started, Watch) {
     server.start_watched(|builder| builder.checkpoint_interval(Duration::from_secs(3600)))
 }
 
-/// An upload of which a stream has brought a part, and then stalls.
+/// An upload with a stream that has sent a part of it and then stalls.
 async fn stalled(session: &Session, storage: &Watch) -> (String, Stream) {
     let path = session.create(LENGTH).await;
     let mut stream = session.begin_patch(&path, 0).await;
     stream.send(bytes(1, 0..SENT), false).await;
-    // What is in the client's own buffers goes with its stream.
+    // What is in the client's own buffers is lost with its stream.
     storage.wait_for_bytes(SENT);
     (path, stream)
 }
 
-async fn goes_on(session: &Session, started: &Started, path: &str) {
+async fn resumes(session: &Session, started: &Started, path: &str) {
     let (status, headers) = session.patch(path, SENT, bytes(1, SENT..LENGTH)).await;
     assert_eq!((status, headers["upload-offset"].to_str().unwrap()), (204, &*LENGTH.to_string()));
     let content = started.read_in_task(path).await;
@@ -137,7 +137,7 @@ pub(crate) fn a_stream_that_is_reset_loses_nothing(server: Server) {
         stream.body.send_reset(Reason::CANCEL);
         drop(stream);
         assert_eq!(session.offset(&path).await, SENT, "on the same connection");
-        goes_on(&session, &started, &path).await;
+        resumes(&session, &started, &path).await;
     });
 }
 
@@ -150,17 +150,17 @@ pub(crate) fn a_connection_that_breaks_loses_nothing_of_its_streams(server: Serv
         drop((session, stream));
         let session = Session::open(started.running.address).await;
         assert_eq!(session.offset(&path).await, SENT);
-        goes_on(&session, &started, &path).await;
+        resumes(&session, &started, &path).await;
     });
 }
 
-pub(crate) fn a_stalled_stream_gives_way_to_another_of_its_connection(server: Server) {
+pub(crate) fn a_stalled_stream_is_superseded_by_another_of_its_connection(server: Server) {
     let (started, storage) = start(&server);
     run(async {
         let session = Session::open(started.running.address).await;
         let (path, stream) = stalled(&session, &storage).await;
-        goes_on(&session, &started, &path).await;
-        // Its client is told so, or its stream is ended.
+        resumes(&session, &started, &path).await;
+        // Its client gets a response, or its stream is ended.
         if let Ok(response) = stream.response.await {
             assert_eq!(response.status(), 423);
         }
@@ -180,7 +180,7 @@ pub(crate) fn a_refused_body_leaves_other_streams_alone(server: Server) {
             }
         }
         assert_eq!(session.offset(&other).await, 0);
-        goes_on(&session, &started, &path).await;
+        resumes(&session, &started, &path).await;
     });
 }
 

@@ -1,4 +1,4 @@
-//! The server's process is killed: what it acknowledged is there, and of a body what a checkpoint saved (R39).
+//! The server's process is killed: acknowledged bytes survive, and so do those of a body that a checkpoint saved (R39).
 
 use crate::{
     content::{assert_same, bytes},
@@ -7,7 +7,7 @@ use crate::{
 
 const LENGTH: u64 = 3 << 20;
 
-pub(crate) fn what_was_acknowledged_outlives_a_kill(server: Server) {
+pub(crate) fn acknowledged_bytes_survive_a_kill(server: Server) {
     let Some(mut process) = server.spawn() else {
         return;
     };
@@ -19,10 +19,10 @@ pub(crate) fn what_was_acknowledged_outlives_a_kill(server: Server) {
         process = server.spawn().unwrap();
         assert_eq!(process.connect().offset(&path), offset[1]);
     }
-    goes_on_to_its_end(&server, &process, &path);
+    resumes_to_its_end(&server, &process, &path);
 }
 
-pub(crate) fn a_body_goes_on_after_each_of_many_kills(server: Server) {
+pub(crate) fn a_body_resumes_after_each_of_many_kills(server: Server) {
     let Some(mut process) = server.spawn() else {
         return;
     };
@@ -39,29 +39,29 @@ pub(crate) fn a_body_goes_on_after_each_of_many_kills(server: Server) {
         process.kill();
         process = server.spawn().unwrap();
         let kept = process.connect().offset(&path);
-        assert!(saved <= kept && kept <= sent, "{saved} were saved, {sent} were sent, {kept} are kept");
+        assert!(saved <= kept && kept <= sent, "{saved} bytes were saved, {sent} were sent, {kept} are kept");
     }
-    goes_on_to_its_end(&server, &process, &path);
+    resumes_to_its_end(&server, &process, &path);
 }
 
-pub(crate) fn a_final_upload_is_joined_after_a_kill(server: Server) {
+pub(crate) fn a_final_upload_is_concatenated_after_a_kill(server: Server) {
     let Some(process) = server.spawn() else {
         return;
     };
     let mut connection = process.connect();
     let length = LENGTH.to_string();
     let part = connection.create_with(&[("Upload-Concat", "partial"), ("Upload-Length", &length)]);
-    let whole = connection.create_with(&[("Upload-Concat", &format!("final;{part} {part}"))]);
+    let final_upload = connection.create_with(&[("Upload-Concat", &format!("final;{part} {part}"))]);
     assert_eq!(connection.patch(&part, 0, &bytes(2, 0..LENGTH)).status, 204);
     process.kill();
     let _process = server.spawn();
     let uploads = server.uploads();
-    wait_until(|| uploads.upload(&whole).unwrap().is_complete());
-    assert_same(&uploads.content(&whole), &[bytes(2, 0..LENGTH), bytes(2, 0..LENGTH)].concat());
+    wait_until(|| uploads.upload(&final_upload).unwrap().is_complete());
+    assert_same(&uploads.content(&final_upload), &[bytes(2, 0..LENGTH), bytes(2, 0..LENGTH)].concat());
 }
 
 #[track_caller]
-fn goes_on_to_its_end(server: &Server, process: &Process, path: &str) {
+fn resumes_to_its_end(server: &Server, process: &Process, path: &str) {
     let mut connection = process.connect();
     let offset = connection.offset(path);
     let patched = connection.patch(path, offset, &bytes(2, offset..LENGTH));

@@ -1,5 +1,5 @@
-//! SIGKILL at random moments, again and again: no acknowledged byte is missing, none is another's, and every upload
-//! goes on from where it is. One server on a store, and several.
+//! SIGKILL at random moments, again and again: no acknowledged byte is missing or misplaced, and every upload can be
+//! resumed. One server on a store, and several.
 
 use std::{
     net::SocketAddr,
@@ -17,13 +17,13 @@ use crate::{
     harness::{Process, Server, Uploads},
 };
 
-/// Times at which all servers on a store are killed, unless `TUS_TEST_KILLS` says how many.
+/// How often all servers on a store are killed, unless `TUS_TEST_KILLS` gives another number.
 const KILLS: u64 = 12;
 
-/// Clients at the same time, each with uploads of its own.
+/// Concurrent clients, each with uploads of its own.
 const CLIENTS: u64 = 4;
 
-/// The longest that servers are left alone.
+/// The longest time between kills.
 const LIFE: Duration = Duration::from_millis(60);
 
 #[test]
@@ -83,16 +83,16 @@ struct Known {
     content: Content,
     length: u64,
     acknowledged: u64,
-    /// The most that a server can have got.
+    /// The maximum that a server can have received.
     sent: u64,
-    /// It was asked to delete it, and whether it said that it has.
+    /// Whether a deletion was requested, and whether it was confirmed.
     deleted: Option<bool>,
 }
 
 #[derive(Debug, Clone)]
 enum Content {
     Seed(u64),
-    /// Parts that are whole: their seeds and lengths.
+    /// Complete parts: their seeds and lengths.
     Parts(Vec<(u64, u64)>),
 }
 
@@ -101,8 +101,8 @@ impl Content {
         match self {
             Self::Seed(seed) => bytes(*seed, range),
             Self::Parts(parts) => {
-                let whole: Vec<u8> = parts.iter().flat_map(|(seed, length)| bytes(*seed, 0..*length)).collect();
-                whole[range.start as usize..range.end as usize].to_vec()
+                let concatenated: Vec<u8> = parts.iter().flat_map(|(seed, length)| bytes(*seed, 0..*length)).collect();
+                concatenated[range.start as usize..range.end as usize].to_vec()
             }
         }
     }
@@ -113,14 +113,14 @@ impl Client {
         Self { number, made: 0, uploads: Vec::new() }
     }
 
-    /// Does one thing. `None` where the server is gone.
+    /// Performs one operation. `None` if the server is gone.
     fn act(&mut self, servers: &[SocketAddr], acknowledged: &AtomicU64) -> Option<()> {
         // An upload may change servers.
         let mut connection = Connection::try_open(servers[fastrand::usize(0..servers.len())]).ok()?;
         if self.uploads.len() < 3 {
             self.create(&mut connection, "", None)?;
         } else if fastrand::u32(0..8) == 0 {
-            self.join(&mut connection)?;
+            self.concatenate(&mut connection)?;
         } else {
             let at = fastrand::usize(0..self.uploads.len());
             let upload = &mut self.uploads[at];
@@ -135,7 +135,7 @@ impl Client {
             }
         }
         acknowledged.fetch_add(1, Ordering::Relaxed);
-        // Some of those that are deleted are looked for after the kill.
+        // Some deleted uploads are checked after the kill.
         self.uploads.retain(|upload| upload.deleted != Some(true) || fastrand::bool());
         Some(())
     }
@@ -171,8 +171,8 @@ impl Client {
         Some(self.uploads.len() - 1)
     }
 
-    /// Two parts, and an upload that is made of them.
-    fn join(&mut self, connection: &mut Connection) -> Option<()> {
+    /// Two parts, and an upload that concatenates them.
+    fn concatenate(&mut self, connection: &mut Connection) -> Option<()> {
         let mut parts = Vec::new();
         for _ in 0..2 {
             let at = self.create(connection, "partial", None)?;
@@ -188,7 +188,7 @@ impl Client {
         self.create(connection, &concat, Some(content)).map(drop)
     }
 
-    /// What was acknowledged must be there, and nothing else.
+    /// Acknowledged bytes must exist, and nothing that was not sent.
     fn check(&mut self, uploads: &Uploads, kill: u64) {
         self.uploads.retain_mut(|known| {
             let upload = uploads.upload(&known.path);
@@ -219,7 +219,7 @@ fn append(upload: &mut Known, connection: &mut Connection) -> Option<()> {
         let headers = [&headers[..], &[crate::client::CHUNKED]].concat();
         connection.try_request("PATCH", &upload.path, &headers, &crate::client::chunked(&body))?
     };
-    // What the killed server left is in use, or further, for a moment in another one.
+    // Uploads of the killed server may for a moment be in use in another one, or be further than known.
     if response.status == 204 {
         assert_eq!(response.offset(), end);
         upload.acknowledged = end;

@@ -8,10 +8,10 @@ use crate::{
 const MIB: u64 = 1 << 20;
 const LENGTH: u64 = 1024 * MIB;
 
-/// What the server's peak may grow by over what it needs while it idles, in KiB.
+/// How much the server's peak memory may exceed that when idle, in KiB.
 const GROWTH: u64 = 24 * 1024;
 
-pub(crate) fn a_gibibyte_passes_through_little_memory(server: Server) {
+pub(crate) fn a_gibibyte_needs_little_memory(server: Server) {
     let Some(process) = server.spawn() else {
         return;
     };
@@ -19,7 +19,7 @@ pub(crate) fn a_gibibyte_passes_through_little_memory(server: Server) {
     let path = connection.create(LENGTH);
     let idle = process.memory("VmHWM");
 
-    // One block for all, with its position at its beginning.
+    // One block for everything, which starts with its position.
     let mut block = bytes(1, 0..MIB);
     connection.begin_patch(&path, 0, LENGTH);
     for at in (0..LENGTH).step_by(MIB as usize) {
@@ -39,7 +39,7 @@ pub(crate) fn a_gibibyte_passes_through_little_memory(server: Server) {
     wait_until(|| server.files().is_empty());
 
     match idle.zip(peak) {
-        Some((idle, peak)) => assert!(peak <= idle + GROWTH, "{idle} KiB while it idles, {peak} KiB at its peak"),
-        None => skip("/proc does not tell how much memory a process needs"),
+        Some((idle, peak)) => assert!(peak <= idle + GROWTH, "{idle} KiB when idle, {peak} KiB at its peak"),
+        None => skip("/proc does not show how much memory a process uses"),
     }
 }

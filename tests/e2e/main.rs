@@ -1,5 +1,5 @@
 //! Every framework over every storage, over real sockets.
-#![allow(clippy::unwrap_used)] // where a test cannot go on, it fails
+#![allow(clippy::unwrap_used)] // a test that cannot continue fails
 
 mod browser;
 mod chromium;
@@ -28,6 +28,7 @@ mod mount;
 mod network;
 mod others;
 mod power;
+mod processes;
 mod shutdown;
 mod specification;
 mod takeover;
@@ -38,96 +39,103 @@ mod uploads;
 mod watched;
 
 harness::on_every_server! {
-    specification::the_printed_exchanges,
+    specification::the_examples_of_the_specification,
 
-    gone::a_client_that_ends_its_connection_loses_nothing,
-    gone::a_client_that_breaks_its_connection_loses_nothing,
-    gone::a_client_that_leaves_a_slow_storage_behind_loses_nothing,
-    gone::a_client_that_does_not_wait_for_the_application_loses_nothing,
-    gone::a_silent_client_is_told_and_loses_nothing,
-    gone::a_creation_that_is_cut_loses_nothing,
-    gone::a_chunked_body_may_be_cut_within_a_chunk,
-    gone::a_body_without_its_checksum_is_forgotten,
+    gone::a_closed_connection_loses_nothing,
+    gone::a_reset_connection_loses_nothing,
+    gone::leaving_during_a_slow_write_loses_nothing,
+    gone::leaving_during_authorization_loses_nothing,
+    gone::a_silent_client_times_out_and_loses_nothing,
+    gone::an_interrupted_creation_loses_nothing,
+    gone::a_chunked_body_may_be_interrupted_within_a_chunk,
+    gone::a_body_without_its_checksum_is_discarded,
 
-    killed::what_was_acknowledged_outlives_a_kill,
-    killed::a_body_goes_on_after_each_of_many_kills,
-    killed::a_final_upload_is_joined_after_a_kill,
+    killed::acknowledged_bytes_survive_a_kill,
+    killed::a_body_resumes_after_each_of_many_kills,
+    killed::a_final_upload_is_concatenated_after_a_kill,
 
-    takeover::head_tells_all_that_a_stalled_request_has_sent,
-    takeover::head_tells_what_was_committed_while_it_asked,
-    takeover::another_request_goes_on_from_where_a_stalled_one_is,
+    takeover::head_reports_everything_a_stalled_request_has_sent,
+    takeover::head_reports_what_was_committed_during_authorization,
+    takeover::another_request_resumes_where_a_stalled_one_is,
     takeover::a_deletion_does_not_wait_for_a_stalled_request,
-    takeover::a_request_that_never_stalls_gives_way_as_well,
-    takeover::of_two_that_race_from_one_offset_one_wins,
-    takeover::a_storm_of_clients_brings_an_upload_to_its_end,
+    takeover::a_request_that_never_stalls_is_superseded_as_well,
+    takeover::one_of_two_racing_requests_wins,
+    takeover::many_competing_clients_complete_an_upload,
+
+    processes::head_in_another_process_shows_all_that_a_stalled_request_has_sent,
+    processes::patch_in_another_process_takes_over_from_a_stalled_one,
+    processes::delete_in_another_process_stops_a_stalled_request,
+    processes::an_upload_goes_back_and_forth_between_processes,
+    processes::a_killed_process_holds_nobody_up,
+    processes::one_process_at_a_time_notifies_the_application,
 
     many::uploads_at_once_do_not_mix,
 
     history::an_upload_is_an_append_only_register,
 
-    large::a_gibibyte_passes_through_little_memory,
+    large::a_gibibyte_needs_little_memory,
 
-    full::what_there_is_room_for_is_kept,
+    full::a_full_disk_keeps_stored_bytes,
 
-    concatenation::finished_parts_make_a_whole,
-    concatenation::a_whole_waits_for_its_parts,
+    concatenation::finished_parts_are_concatenated,
+    concatenation::a_final_upload_waits_for_its_parts,
     concatenation::parts_may_be_empty,
 
-    expect::a_body_that_is_wanted_is_asked_for,
-    expect::a_body_that_is_refused_is_not_asked_for,
+    expect::an_accepted_request_gets_100_continue,
+    expect::a_refused_request_gets_no_100_continue,
 
-    connection::a_refused_body_is_never_taken_for_a_request,
+    connection::a_refused_body_is_never_parsed_as_a_request,
     connection::a_small_refused_body_leaves_the_connection_usable,
     connection::requests_may_be_pipelined,
-    connection::two_ways_to_tell_a_body_s_end_are_not_both_believed,
+    connection::conflicting_body_lengths_are_not_both_trusted,
     connection::a_status_without_a_name_arrives_and_head_has_no_body,
 
-    download::a_finished_upload_can_be_fetched_whole_and_in_parts,
-    download::a_client_that_leaves_is_no_trouble,
-    download::nothing_can_be_fetched_unless_the_application_says_so,
+    download::a_finished_upload_downloads_completely_and_in_ranges,
+    download::a_client_that_leaves_does_no_harm,
+    download::download_is_off_by_default_and_requires_authorization,
 
     http2::a_stream_that_is_reset_loses_nothing,
     http2::a_connection_that_breaks_loses_nothing_of_its_streams,
-    http2::a_stalled_stream_gives_way_to_another_of_its_connection,
+    http2::a_stalled_stream_is_superseded_by_another_of_its_connection,
     http2::a_refused_body_leaves_other_streams_alone,
     http2::streams_of_one_connection_do_not_mix,
 
     network::a_connection_may_break_at_any_byte,
-    network::a_request_that_comes_late_or_twice_does_nothing,
-    network::a_crowd_that_stalls_leaves_others_served,
+    network::a_late_or_repeated_request_does_nothing,
+    network::many_stalled_clients_do_not_block_others,
     network::an_upload_may_change_servers,
 
-    mount::an_endpoint_is_found_at_any_depth,
+    mount::an_endpoint_works_at_any_depth,
     mount::an_id_may_be_percent_encoded,
-    mount::a_path_that_no_upload_can_have_is_not_found,
+    mount::an_impossible_path_is_not_found,
     mount::headers_arrive_as_they_were_sent,
-    mount::a_browser_of_another_origin_sees_refusals_too,
+    mount::cross_origin_pages_see_refusals_too,
 
-    shutdown::what_came_is_committed,
-    shutdown::a_connection_without_a_request_does_not_hold_it_up,
+    shutdown::received_bytes_are_committed,
+    shutdown::an_idle_connection_does_not_delay_shutdown,
 
-    expiry::an_abandoned_upload_goes_and_a_finished_one_stays,
-    expiry::an_expired_upload_is_gone_before_it_is_swept,
-    expiry::an_upload_that_is_coming_in_is_not_swept,
+    expiry::abandoned_uploads_expire_and_finished_ones_stay,
+    expiry::an_expired_upload_is_gone_before_it_is_removed,
+    expiry::an_upload_being_received_is_not_removed,
 
     trailer::a_checksum_may_follow_the_body,
 
-    uploads::a_file_arrives_whole,
-    uploads::an_upload_ends_over_a_line_that_always_breaks,
-    uploads::a_silent_line_is_given_up_and_the_upload_goes_on,
-    uploads::another_process_goes_on,
-    uploads::an_upload_that_is_gone_begins_anew,
-    uploads::parts_are_joined,
-    uploads::a_stream_of_unknown_length_arrives_whole,
-    uploads::a_file_that_changes_is_an_error,
-    uploads::a_refusal_is_told_with_its_words,
+    uploads::a_file_arrives_completely,
+    uploads::an_upload_completes_over_connections_that_always_break,
+    uploads::an_upload_resumes_after_a_connection_stalls,
+    uploads::another_process_resumes_an_upload,
+    uploads::a_missing_upload_is_started_again,
+    uploads::parts_are_concatenated,
+    uploads::a_stream_of_unknown_length_arrives_completely,
+    uploads::a_changed_file_is_an_error,
+    uploads::a_refusal_is_reported_with_its_text,
     uploads::an_upload_can_be_sent_request_by_request,
-    uploads::parts_go_on_in_another_process,
-    uploads::credentials_are_asked_for_and_renewed,
-    uploads::credentials_stay_at_home,
+    uploads::parts_resume_in_another_process,
+    uploads::credentials_are_requested_and_renewed,
+    uploads::credentials_are_not_sent_to_other_origins,
 
-    hooks::come_in_order,
-    hooks::decide_by_the_application_s_user,
+    hooks::hooks_run_in_order,
+    hooks::hooks_know_the_applications_user,
     hooks::before_finish_refuses_and_shapes_the_response,
     hooks::finished_is_called_again_until_it_succeeds,
     hooks::finished_is_called_again_after_a_kill,

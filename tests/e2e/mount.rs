@@ -1,11 +1,11 @@
-//! What a router, or a client's way of writing a URL, could break.
+//! What a router, or the way a client writes a URL, can break.
 
 use crate::{
     client::OCTETS,
     harness::{Server, id},
 };
 
-pub(crate) fn an_endpoint_is_found_at_any_depth(server: Server) {
+pub(crate) fn an_endpoint_works_at_any_depth(server: Server) {
     let started = server.start();
     let mut connection = started.connect();
     for endpoint in ["/files", "/files/", "/api/ann/up", "/api/ann/up/", "/api/b%2Fc/up", "/files?a=b"] {
@@ -34,7 +34,7 @@ pub(crate) fn an_id_may_be_percent_encoded(server: Server) {
     }
 }
 
-pub(crate) fn a_path_that_no_upload_can_have_is_not_found(server: Server) {
+pub(crate) fn an_impossible_path_is_not_found(server: Server) {
     let started = server.start();
     let mut connection = started.connect();
     let path = connection.create(5);
@@ -52,7 +52,7 @@ pub(crate) fn headers_arrive_as_they_were_sent(server: Server) {
     let repeated = [("Upload-Offset", "0"), ("Upload-Offset", "0"), ("Content-Type", OCTETS)];
     let refused = connection.request("PATCH", &path, &repeated, b"hello");
     assert_eq!(refused.status, 400);
-    assert!(refused.text().contains("upload-offset is there more than once"), "{}", refused.text());
+    assert!(refused.text().contains("upload-offset is repeated"), "{}", refused.text());
 
     let head = |name: &str, value: &[u8]| {
         let mut request = b"POST /files HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nUpload-Length: 5\r\n".to_vec();
@@ -75,7 +75,7 @@ pub(crate) fn headers_arrive_as_they_were_sent(server: Server) {
     assert_eq!(head.header("upload-metadata"), metadata.trim_end());
 }
 
-pub(crate) fn a_browser_of_another_origin_sees_refusals_too(server: Server) {
+pub(crate) fn cross_origin_pages_see_refusals_too(server: Server) {
     let started =
         server.start_with(|builder| builder.config(tus_service::Config::default().cors(tus_service::Cors::Any)));
     let mut connection = started.connect();

@@ -1,5 +1,4 @@
-//! What a network and those who abuse it do: connections break at any byte, stall by the hundred, and requests come
-//! late or twice.
+//! Network faults and abuse: connections break at any byte, stall by the hundred, and requests arrive late or twice.
 
 use crate::{
     client::{Connection, OCTETS, head},
@@ -16,9 +15,9 @@ pub(crate) fn a_connection_may_break_at_any_byte(server: Server) {
     let head_of = |path: &str| {
         head("PATCH", path, &[("Upload-Offset", "0"), ("Content-Type", OCTETS), ("Content-Length", &length)])
     };
-    // All of them are as long.
+    // All of them have the same length.
     let head_length = head_of(&other.create(LENGTH)).len();
-    // Each byte of the body, and some of the head.
+    // At each byte of the body, and at some of the head.
     let cuts = (0..head_length).step_by(11).chain(head_length..=head_length + body.len());
     for cut in cuts {
         let path = other.create(LENGTH);
@@ -27,8 +26,8 @@ pub(crate) fn a_connection_may_break_at_any_byte(server: Server) {
         connection.reset();
         let sent = cut.saturating_sub(head_length) as u64;
         let mut offset = other.offset(&path);
-        assert!(offset <= sent, "{sent} bytes were sent, {offset} are there");
-        // The broken one may be read only now.
+        assert!(offset <= sent, "{sent} bytes were sent, {offset} are stored");
+        // The broken request may be read only now.
         while offset < LENGTH {
             let response = other.patch(&path, offset, &body[offset as usize..]);
             assert!([204, 409, 423].contains(&response.status), "{response:?}");
@@ -38,7 +37,7 @@ pub(crate) fn a_connection_may_break_at_any_byte(server: Server) {
     }
 }
 
-pub(crate) fn a_request_that_comes_late_or_twice_does_nothing(server: Server) {
+pub(crate) fn a_late_or_repeated_request_does_nothing(server: Server) {
     const LENGTH: u64 = 1000;
     let started = server.start();
     let mut connection = started.connect();
@@ -46,7 +45,7 @@ pub(crate) fn a_request_that_comes_late_or_twice_does_nothing(server: Server) {
     for (start, end) in [(0, 400), (400, 700), (700, LENGTH)] {
         assert_eq!(connection.patch(&path, start, &bytes(5, start..end)).status, 204);
         for late in [0, start] {
-            // Of a wrong content, so that it would be seen.
+            // With wrong content, so that it would be noticed.
             let response = connection.patch(&path, late, &bytes(6, late..LENGTH));
             assert_eq!(response.status, 409, "{response:?}");
         }
@@ -56,10 +55,10 @@ pub(crate) fn a_request_that_comes_late_or_twice_does_nothing(server: Server) {
     assert_eq!(connection.request("DELETE", &path, &[], b"").status, 204);
     assert_eq!(connection.request("DELETE", &path, &[], b"").status, 404);
     assert_eq!(connection.patch(&path, 0, &bytes(5, 0..LENGTH)).status, 404);
-    assert!(started.upload(&path).is_none(), "it did not come back");
+    assert!(started.upload(&path).is_none(), "the upload did not reappear");
 }
 
-pub(crate) fn a_crowd_that_stalls_leaves_others_served(server: Server) {
+pub(crate) fn many_stalled_clients_do_not_block_others(server: Server) {
     const CROWD: usize = 300;
     /// Memory for a connection with half a head, one with a stalled body, and the upload itself.
     const KIB_EACH: u64 = 150;
@@ -103,7 +102,7 @@ pub(crate) fn an_upload_may_change_servers(server: Server) {
         }
         let end = LENGTH.min(offset + 70_000);
         if turn % 3 == 0 {
-            // The line to this server breaks, and the next request goes to the other one.
+            // The connection to this server breaks, and the next request goes to the other one.
             connection.begin_patch(&path, offset, LENGTH - offset);
             connection.send(&bytes(3, offset..end));
             connection.finish();

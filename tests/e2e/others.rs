@@ -1,7 +1,8 @@
-//! The clients of others against these servers, and this client against the server of others, over a line that breaks.
+//! Other projects' clients with these servers, and this client with another project's server, over connections that
+//! break.
 //!
-//! They are where `TUS_TEST_OTHERS` says: a directory with what `others/package.json` names and a Python environment
-//! `venv` with `others/requirements.txt`. `.ci/run` makes one.
+//! They are in the directory `TUS_TEST_OTHERS`: the packages of `others/package.json` and a Python environment `venv`
+//! with `others/requirements.txt`. `.ci/run` creates it.
 
 use std::{
     io::{BufRead, BufReader},
@@ -25,23 +26,23 @@ const LENGTH: u64 = (4 << 20) + 3;
 const FAULTS: u64 = 8;
 const MOST: u64 = 700_000;
 
-/// Where the others are.
+/// The directory of the other projects.
 fn installed() -> Option<PathBuf> {
     let directory = std::env::var_os("TUS_TEST_OTHERS").map(PathBuf::from);
     if directory.is_none() {
-        skip("TUS_TEST_OTHERS does not say where tus-js-client, tuspy and @tus/server are");
+        skip("TUS_TEST_OTHERS does not name the directory of tus-js-client, tuspy and @tus/server");
     }
     directory
 }
 
-/// Node with a script that finds what is installed.
+/// Node with a script that finds the installed packages.
 fn node(others: &Path, script: &str) -> Command {
     let mut node = Command::new("node");
     node.args(["--input-type=module", "--eval", script, "--"]).current_dir(others);
     node
 }
 
-/// Has a client upload a file to each framework.
+/// Lets a client upload a file to each framework.
 fn uploads(client: impl Fn(&str, &Path) -> Command) {
     let directory = TempDir::new().unwrap();
     let film = directory.path().join("film");
@@ -57,7 +58,7 @@ fn uploads(client: impl Fn(&str, &Path) -> Command) {
         assert_same(&started.content(url.trim()), &bytes(1, 0..LENGTH));
         let upload = started.upload(url.trim()).unwrap();
         assert_eq!(upload.metadata.text("filename"), Some("größer.film"), "{framework}");
-        assert!(line.faults_left() < FAULTS, "the line was never any trouble");
+        assert!(line.faults_left() < FAULTS, "no connection failed");
     }
 }
 
@@ -96,9 +97,9 @@ fn this_client_uploads_to_tus_server_of_node() {
     let mut server = node(&others, include_str!("others/tus_server.mjs"));
     let mut server =
         server.arg(directory.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node runs");
-    // Open until the end, so that the server may print more.
+    // Kept open until the end, so that the server may print more.
     let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let port = lines.find_map(|line| line.trim().parse::<u16>().ok()).expect("it says where it listens");
+    let port = lines.find_map(|line| line.trim().parse::<u16>().ok()).expect("the port that it listens on");
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let retry = Retry::default().retries(50).delay(Duration::from_millis(20), Duration::from_millis(100));
     for chunk_size in [None, Some(1 << 20)] {

@@ -1,4 +1,4 @@
-//! A server that is to stop, with uploads in flight.
+//! Shutdown with uploads in flight.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::{
     harness::Server,
 };
 
-pub(crate) fn what_came_is_committed(server: Server) {
+pub(crate) fn received_bytes_are_committed(server: Server) {
     const LENGTH: u64 = 3 << 20;
     const SENT: u64 = 2 << 20;
     let content = bytes(5, 0..LENGTH);
@@ -35,7 +35,7 @@ pub(crate) fn what_came_is_committed(server: Server) {
     }
 }
 
-pub(crate) fn a_connection_without_a_request_does_not_hold_it_up(server: Server) {
+pub(crate) fn an_idle_connection_does_not_delay_shutdown(server: Server) {
     let mut started = server.start();
     let _idle = started.connect();
     let mut used = started.connect();

@@ -1,11 +1,11 @@
-//! The requests and responses that the specification prints.
+//! The examples of requests and responses in the specification.
 
 use crate::{
     client::{Connection, OCTETS, Response},
     harness::Server,
 };
 
-pub(crate) fn the_printed_exchanges(server: Server) {
+pub(crate) fn the_examples_of_the_specification(server: Server) {
     let started = server.start_with(|builder| {
         let config = tus_service::Config::default().max_size(1 << 30);
         builder.config(config.expire_after(std::time::Duration::from_secs(60)))
@@ -26,7 +26,7 @@ pub(crate) fn the_printed_exchanges(server: Server) {
     assert_eq!(created.status, 201);
     let path = created.header("location").to_owned();
 
-    // "Core Protocol", "Example": 70 bytes are there.
+    // "Core Protocol", "Example": 70 bytes are stored.
     let bytes = [b'x'; 100];
     assert_eq!(connection.patch(&path, 0, &bytes[..70]).status, 204);
     let head = connection.request("HEAD", &path, &[], b"");

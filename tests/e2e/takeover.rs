@@ -1,4 +1,4 @@
-//! A newer request gets through at once although an older one is stalled, and bytes never interleave (R40).
+//! A newer request succeeds at once although an older one is stalled, and bytes never interleave (R40).
 
 use std::{sync::Barrier, thread, time::Duration};
 
@@ -29,7 +29,7 @@ fn stalled_and_watched(server: &Server, sent: u64) -> (Started, String, Connecti
     (started, path, connection, storage)
 }
 
-/// The stalled request has to go. What it still sends comes to nothing.
+/// The stalled request must end. What it still sends is discarded.
 fn is_over(mut stalled: Connection, sent: u64) {
     let _ = stalled.try_send(&bytes(9, sent..LENGTH));
     if let Some(response) = stalled.try_response("PATCH") {
@@ -37,7 +37,7 @@ fn is_over(mut stalled: Connection, sent: u64) {
     }
 }
 
-pub(crate) fn head_tells_all_that_a_stalled_request_has_sent(server: Server) {
+pub(crate) fn head_reports_everything_a_stalled_request_has_sent(server: Server) {
     let (started, path, stalled) = stalled(&server, SENT);
     let mut connection = started.connect();
     assert_eq!(connection.offset(&path), SENT);
@@ -46,19 +46,19 @@ pub(crate) fn head_tells_all_that_a_stalled_request_has_sent(server: Server) {
     assert_same(&started.content(&path), &bytes(1, 0..LENGTH));
 }
 
-pub(crate) fn head_tells_what_was_committed_while_it_asked(server: Server) {
+pub(crate) fn head_reports_what_was_committed_during_authorization(server: Server) {
     let (started, path, stalled, storage) = stalled_and_watched(&server, SENT);
-    storage.keep_back();
+    storage.delay_records();
     let mut asking = started.connect();
     asking.head("HEAD", &path, &[]);
     storage.wait_for_a_record();
     stalled.finish();
     storage.wait_for_a_commit();
-    storage.tell_late();
+    storage.release_records();
     assert_eq!(asking.response("HEAD").offset(), SENT);
 }
 
-pub(crate) fn another_request_goes_on_from_where_a_stalled_one_is(server: Server) {
+pub(crate) fn another_request_resumes_where_a_stalled_one_is(server: Server) {
     for sent in [1, SENT] {
         let (started, path, stalled) = stalled(&server, sent);
         let patched = started.connect().patch(&path, sent, &bytes(1, sent..LENGTH));
@@ -78,8 +78,8 @@ pub(crate) fn a_deletion_does_not_wait_for_a_stalled_request(server: Server) {
     assert!(server.files().is_empty());
 }
 
-pub(crate) fn a_request_that_never_stalls_gives_way_as_well(server: Server) {
-    // The storage takes longer for all of it than a test waits for an answer.
+pub(crate) fn a_request_that_never_stalls_is_superseded_as_well(server: Server) {
+    // The storage needs longer for everything than a test waits for a response.
     const LENGTH: u64 = 4 << 30;
     let (started, storage) = server.start_watched(|builder| builder);
     // Slower than the client, so that there is always something to write.
@@ -92,12 +92,12 @@ pub(crate) fn a_request_that_never_stalls_gives_way_as_well(server: Server) {
         storage.wait_for_bytes(1);
         let mut connection = started.connect();
         let offset = connection.offset(&path);
-        assert!(offset < LENGTH, "it was not waited for");
-        assert_eq!(connection.patch(&path, offset, &bytes(1, 0..5)).status, 204, "it has left");
+        assert!(offset < LENGTH, "the older request was not awaited");
+        assert_eq!(connection.patch(&path, offset, &bytes(1, 0..5)).status, 204, "the older request has left");
     });
 }
 
-pub(crate) fn of_two_that_race_from_one_offset_one_wins(server: Server) {
+pub(crate) fn one_of_two_racing_requests_wins(server: Server) {
     const STEP: u64 = 200_000;
     let started = server.start();
     let path = started.connect().create(LENGTH);
@@ -125,7 +125,7 @@ pub(crate) fn of_two_that_race_from_one_offset_one_wins(server: Server) {
         });
         let stands = started.connect().offset(&path);
         let added = started.content(&path).split_off(offset as usize);
-        // One that was told to leave may have left some bytes of its own.
+        // A superseded request may have committed some of its bytes.
         match won {
             [true, true] => panic!("both won"),
             [true, false] => assert_same(&added, &bodies[0]),
@@ -138,7 +138,7 @@ pub(crate) fn of_two_that_race_from_one_offset_one_wins(server: Server) {
     assert_same(&started.content(&path), &content);
 }
 
-pub(crate) fn a_storm_of_clients_brings_an_upload_to_its_end(server: Server) {
+pub(crate) fn many_competing_clients_complete_an_upload(server: Server) {
     let started = server.start();
     let path = started.connect().create(LENGTH);
     let client = || loop {
@@ -148,7 +148,7 @@ pub(crate) fn a_storm_of_clients_brings_an_upload_to_its_end(server: Server) {
             return;
         }
         connection.begin_patch(&path, offset, LENGTH - offset);
-        // Another one may take over at any moment.
+        // Another client may take over at any moment.
         let _ = connection.try_send(&bytes(1, offset..LENGTH));
         if let Some(response) = connection.try_response("PATCH") {
             assert!([204, 409, 423].contains(&response.status), "{response:?}");

@@ -1,4 +1,4 @@
-//! The client over https: whom it believes, and how it shows who it is.
+//! The client over https: which servers it trusts, and how it authenticates.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -24,7 +24,7 @@ use crate::{
 
 const LENGTH: u64 = (3 << 20) + 3;
 
-/// Whom the two sides believe.
+/// The certificate authority that both sides trust.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -50,8 +50,8 @@ impl Authority {
     }
 }
 
-/// Speaks TLS with clients before a server that does not. Only those with a certificate of `clients` get through,
-/// where there is one.
+/// Terminates TLS before a server without it. If `clients` is given, only clients with a certificate of it are
+/// accepted.
 fn tls_before(server: SocketAddr, authority: &Authority, clients: Option<&Authority>) -> SocketAddr {
     let (certificate, key) = authority.sign("localhost");
     let config = ServerConfig::builder();
@@ -112,7 +112,7 @@ fn started() -> Started {
 }
 
 #[test]
-fn a_server_is_believed_for_its_authority_or_not_at_all() {
+fn a_server_is_trusted_only_by_its_authority() {
     let (started, authority) = (started(), Authority::new());
     let address = tls_before(started.running.address, &authority, None);
     let http = reqwest::Client::builder;
@@ -123,7 +123,7 @@ fn a_server_is_believed_for_its_authority_or_not_at_all() {
 }
 
 #[test]
-fn a_client_shows_its_certificate() {
+fn a_client_presents_its_certificate() {
     let (started, authority, clients) = (started(), Authority::new(), Authority::new());
     let address = tls_before(started.running.address, &authority, Some(&clients));
     let http = || reqwest::Client::builder().tls_certs_merge([authority.pem()]);

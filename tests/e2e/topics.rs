@@ -1,4 +1,4 @@
-//! The examples that show one thing each do what they show.
+//! The examples for single topics work as documented.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -23,15 +23,15 @@ const USERS: (&str, &str) = ("TUS_TOKENS", "secret=anna,hidden=bert");
 const QUOTA: (&str, &str) = ("TUS_QUOTA", "1000");
 
 fn create(connection: &mut Connection, who: (&str, &str), length: u64) -> (u16, String) {
-    // "owner bWFsbG9yeQ==": she says that it is Mallory's.
-    let told = ("Upload-Metadata", "owner bWFsbG9yeQ==,filename ZmlsbQ==");
-    let created = connection.request("POST", "/files", &[who, told, ("Upload-Length", &length.to_string())], b"");
+    // "owner bWFsbG9yeQ==": a client that claims to be Mallory is not trusted.
+    let claimed = ("Upload-Metadata", "owner bWFsbG9yeQ==,filename ZmlsbQ==");
+    let created = connection.request("POST", "/files", &[who, claimed, ("Upload-Length", &length.to_string())], b"");
     let path = created.headers.get("location").map(|path| path.to_str().unwrap().to_owned());
     (created.status, path.unwrap_or_default())
 }
 
 #[test]
-fn auth_lets_a_user_do_what_is_theirs() {
+fn auth_lets_users_access_only_their_uploads() {
     let directory = TempDir::new().unwrap();
     let example = Example::start("auth", directory.path(), &[USERS, QUOTA]);
     let mut connection = example.connect();
@@ -68,15 +68,15 @@ fn auth_keeps_a_quota() {
     assert_eq!(there.len(), 10, "{created:?}");
     assert!(created.iter().all(|(status, _)| [201, 413].contains(status)));
     let mut connection = example.connect();
-    assert_eq!(create(&mut connection, BERT, 1000).0, 201, "it is hers alone");
+    assert_eq!(create(&mut connection, BERT, 1000).0, 201, "the quota is per user");
     assert_eq!(connection.request("DELETE", &there[0], &[ANNA], b"").status, 204);
     assert_eq!(create(&mut connection, ANNA, 101).0, 413);
-    assert_eq!(create(&mut connection, ANNA, 100).0, 201, "what is deleted is given back");
+    assert_eq!(create(&mut connection, ANNA, 100).0, 201, "deleted bytes are released");
 
     example.kill();
     let example = Example::start("auth", directory.path(), &[USERS, QUOTA, ("TUS_UPLOADS", "11")]);
     let mut connection = example.connect();
-    assert_eq!(create(&mut connection, ANNA, 1).0, 413, "what is there counts after a start, too");
+    assert_eq!(create(&mut connection, ANNA, 1).0, 413, "stored uploads count after a restart, too");
     assert_eq!(create(&mut connection, ANNA, 0).0, 201, "the eleventh, which is empty");
     assert_eq!(create(&mut connection, ANNA, 0).0, 403);
 }
@@ -100,17 +100,57 @@ fn finished_moves_the_file_and_writes_a_row() {
     let film = directory.path().join("films").join(&id);
     assert_same(&std::fs::read(&film).unwrap(), &bytes(1, 0..500));
     assert_eq!(rows(directory.path()), [(id.clone(), "../../film".to_owned(), 500)]);
-    assert_eq!(connection.offset(&path), 500, "its client still learns that it is whole");
+    assert_eq!(connection.offset(&path), 500, "its client still learns that it is complete");
 
-    // As if the process had died before it was recorded that the hook was called.
+    // As if the process had died before the notification was recorded.
     example.kill();
     let uploads = rusqlite::Connection::open(directory.path().join("uploads.db")).unwrap();
-    assert_eq!(uploads.execute("UPDATE uploads SET finished = 0, due = 1", ()).unwrap(), 1);
-    let told = || uploads.query_row("SELECT finished FROM uploads", (), |row| row.get::<_, bool>(0)).unwrap();
+    let phase = || uploads.query_row("SELECT phase FROM uploads", (), |row| row.get::<_, i64>(0)).unwrap();
+    let notified = phase();
+    assert_eq!(uploads.execute("UPDATE uploads SET phase = phase - 1", ()).unwrap(), 1);
     let _example = Example::start("finished", directory.path(), &[]);
-    wait_until(told);
+    wait_until(|| phase() == notified);
     assert_same(&std::fs::read(&film).unwrap(), &bytes(1, 0..500));
     assert_eq!(rows(directory.path()), [(id, "../../film".to_owned(), 500)]);
+}
+
+#[test]
+fn hyper_serves_uploads_and_a_page() {
+    let directory = TempDir::new().unwrap();
+    let mut example = Example::start("hyper", directory.path(), &[]);
+    let mut connection = example.connect();
+    let page = connection.request("GET", "/", &[], b"");
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    let path = connection.create(500);
+    assert_eq!(path, format!("/files/{}", id(&path)));
+    let patched = connection.patch(&path, 0, &bytes(1, 0..200));
+    assert_eq!((patched.status, patched.offset()), (204, 200));
+    assert_eq!(connection.offset(&path), 200);
+    assert_eq!(connection.request("HEAD", "/elsewhere", &[], b"").status, 404);
+
+    let announced = connection.create(11);
+    connection.begin_chunked_patch(&announced, 0, &[("Trailer", "Upload-Checksum")]);
+    connection.chunk(b"hello world");
+    connection.send(b"0\r\nUpload-Checksum: sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=\r\n\r\n");
+    assert_eq!(connection.response("PATCH").status, 204, "trailers arrive");
+    let refused =
+        [("Upload-Offset", "5"), ("Content-Type", OCTETS), ("Content-Length", "5"), ("Expect", "100-continue")];
+    let mut asking = example.connect();
+    asking.head("PATCH", &path, &refused);
+    assert_eq!(asking.any_response("PATCH").unwrap().status, 409, "the body is not asked for");
+
+    // A body is on its way, and another connection is idle.
+    connection.begin_patch(&path, 200, 300);
+    connection.send(&bytes(1, 200..400));
+    let file = directory.path().join("uploads").join(id(&path).as_str());
+    wait_until(|| std::fs::metadata(&file).is_ok_and(|file| file.len() >= 400));
+    let _idle = example.connect();
+    assert!(example.stop().success());
+    let example = Example::start("hyper", directory.path(), &[]);
+    let mut connection = example.connect();
+    assert_eq!(connection.offset(&path), 400, "what came was committed");
+    assert_eq!(connection.patch(&path, 400, &bytes(1, 400..500)).status, 204);
+    assert_same(&std::fs::read(&file).unwrap(), &bytes(1, 0..500));
 }
 
 /// nginx with the example's own configuration. It is killed when this is dropped.
@@ -124,7 +164,7 @@ impl Nginx {
     /// `None` where there is no nginx.
     fn before(server: SocketAddr) -> Option<Self> {
         let directory = TempDir::new().unwrap();
-        // The port is free again, and nobody else takes it so soon.
+        // The port is free again, and unlikely to be reused so soon.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let configuration = include_str!("../../examples/proxy/nginx.conf");
         assert!(configuration.contains("listen 127.0.0.1:8081;") && configuration.contains("http://127.0.0.1:8080/;"));
@@ -149,7 +189,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Its master ends its workers, which a kill would leave behind.
+        // Its master stops its workers, which a kill would leave behind.
         let stopped = Command::new("kill").arg(self.child.id().to_string()).status();
         if stopped.is_ok() {
             let _ = self.child.wait();
@@ -183,7 +223,7 @@ fn proxy_works_behind_nginx() {
     wait_until(|| std::fs::metadata(&file).is_ok_and(|file| file.len() >= SENT));
     connection.finish();
     let mut connection = Connection::open(nginx.address);
-    assert_eq!(connection.offset(path), SENT, "nginx has passed on what came");
+    assert_eq!(connection.offset(path), SENT, "nginx has passed on what it received");
     let patched = connection.patch(path, SENT, &bytes(1, SENT..LENGTH));
     assert_eq!((patched.status, patched.offset()), (204, LENGTH));
     assert_same(&std::fs::read(&file).unwrap(), &bytes(1, 0..LENGTH));

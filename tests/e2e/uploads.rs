@@ -29,7 +29,7 @@ fn client(address: SocketAddr) -> Builder {
     Client::builder(&format!("http://{address}/files"))
 }
 
-/// Tries again quickly, more often than a busy machine could need, and everything in one request.
+/// Retries quickly, more often than a busy machine needs, and sends everything in one request.
 fn eager() -> Options {
     let retry = Retry::default().retries(1000).delay(Duration::from_millis(1), Duration::from_millis(20));
     Options::default().retry(retry).chunk_size(None).unwrap().verification(Verification::Off)
@@ -47,7 +47,7 @@ fn arrived(started: &Started, uploaded: &Uploaded, length: u64) {
     assert_same(&started.content(uploaded.url.path()), &bytes(1, 0..length));
 }
 
-pub(crate) fn a_file_arrives_whole(server: Server) {
+pub(crate) fn a_file_arrives_completely(server: Server) {
     let started = server.start();
     let path = film(&server, LENGTH);
     let client = client(started.running.address).build().unwrap();
@@ -82,7 +82,7 @@ pub(crate) fn a_file_arrives_whole(server: Server) {
     }
 }
 
-pub(crate) fn an_upload_ends_over_a_line_that_always_breaks(server: Server) {
+pub(crate) fn an_upload_completes_over_connections_that_always_break(server: Server) {
     let started = server.start();
     let path = film(&server, LENGTH);
     for (fault, seed) in [(Fault::Breaks, 1), (Fault::Refuses, 6), (Fault::Slows, 11)] {
@@ -90,12 +90,12 @@ pub(crate) fn an_upload_ends_over_a_line_that_always_breaks(server: Server) {
         let client = client(line.address).options(eager()).build().unwrap();
         let uploaded = block_on(async { client.upload(Source::path(&path).await?).send().await }).unwrap();
         arrived(&started, &uploaded, LENGTH);
-        assert!(line.faults_left() < 30, "the line was never any trouble");
+        assert!(line.faults_left() < 30, "no connection failed");
         assert!(line.carried() < LENGTH * 2, "{} bytes for {LENGTH}", line.carried());
     }
 }
 
-pub(crate) fn a_silent_line_is_given_up_and_the_upload_goes_on(server: Server) {
+pub(crate) fn an_upload_resumes_after_a_connection_stalls(server: Server) {
     let started = server.start();
     let path = film(&server, LENGTH);
     let line = Line::to(started.running.address, Fault::FallsSilent, 3, 1 << 20, 2);
@@ -105,7 +105,7 @@ pub(crate) fn a_silent_line_is_given_up_and_the_upload_goes_on(server: Server) {
     assert_eq!(line.faults_left(), 0);
 }
 
-pub(crate) fn another_process_goes_on(server: Server) {
+pub(crate) fn another_process_resumes_an_upload(server: Server) {
     let started = server.start();
     let path = film(&server, LENGTH);
     let urls = server.directory.path().join("urls.json");
@@ -113,7 +113,7 @@ pub(crate) fn another_process_goes_on(server: Server) {
         let store = JsonFile::new(&urls);
         client(address).options(eager()).url_store(store, Fingerprint::Fast).build().unwrap()
     };
-    // Its line falls silent within the one request, and the process ends while it waits for the answer.
+    // Its connection stalls within the one request, and the process ends while it waits for the response.
     let line = Line::to(started.running.address, Fault::FallsSilent, u64::MAX, 1 << 20, 3);
     let left = block_on(async {
         let upload = client(line.address).upload(Source::path(&path).await?);
@@ -124,8 +124,8 @@ pub(crate) fn another_process_goes_on(server: Server) {
         }
     });
     let left = left.unwrap();
-    assert_eq!((left.uploaded, left.completed), (0, 0), "only an answer says what is there");
-    // The keys name the endpoint, which is that of the line.
+    assert_eq!((left.uploaded, left.completed), (0, 0), "only a response reports what was stored");
+    // The keys contain the endpoint, which is the proxy's.
     line.mend();
     assert!(std::fs::read_to_string(&urls).unwrap().contains("/files/"));
     let uploaded = block_on(async { client(line.address).upload(Source::path(&path).await?).send().await }).unwrap();
@@ -134,7 +134,7 @@ pub(crate) fn another_process_goes_on(server: Server) {
     assert_eq!(std::fs::read_to_string(&urls).unwrap(), "{}");
 }
 
-pub(crate) fn an_upload_that_is_gone_begins_anew(server: Server) {
+pub(crate) fn a_missing_upload_is_started_again(server: Server) {
     let started = server.start();
     let path = film(&server, LENGTH);
     let urls = server.directory.path().join("urls.json");
@@ -143,14 +143,14 @@ pub(crate) fn an_upload_that_is_gone_begins_anew(server: Server) {
     let upload = async || client.upload(Source::path(&path).await?).stop_at(1000).send().await;
     let first = block_on(upload()).unwrap();
     assert_eq!(first.offset, Some(1000));
-    assert_eq!(block_on(upload()).unwrap().url, first.url, "it is found again");
+    assert_eq!(block_on(upload()).unwrap().url, first.url, "the upload is found again");
     block_on(client.terminate(first.url.clone())).unwrap();
     let second = block_on(async { client.upload(Source::path(&path).await?).send().await }).unwrap();
     assert_ne!(second.url, first.url);
     arrived(&started, &second, LENGTH);
 }
 
-pub(crate) fn parts_are_joined(server: Server) {
+pub(crate) fn parts_are_concatenated(server: Server) {
     let started = server.start();
     let path = film(&server, LENGTH);
     let line = Line::to(started.running.address, Fault::Breaks, 10, 300_000, 4);
@@ -168,7 +168,7 @@ pub(crate) fn parts_are_joined(server: Server) {
     assert_eq!(started.count(), 5);
 }
 
-pub(crate) fn a_stream_of_unknown_length_arrives_whole(server: Server) {
+pub(crate) fn a_stream_of_unknown_length_arrives_completely(server: Server) {
     let started = server.start();
     let line = Line::to(started.running.address, Fault::Breaks, 10, 300_000, 5);
     for length in [0, 1, 1 << 20, LENGTH] {
@@ -178,7 +178,7 @@ pub(crate) fn a_stream_of_unknown_length_arrives_whole(server: Server) {
         let uploaded = block_on(client.upload(Source::stream(stream)).send()).unwrap();
         arrived(&started, &uploaded, length);
     }
-    // It goes on with an upload whose length the server knows.
+    // It resumes an upload whose length the server knows.
     let mut connection = started.connect();
     let path = connection.create(LENGTH);
     assert_eq!(connection.patch(&path, 0, &bytes(1, 0..1000)).status, 204);
@@ -187,7 +187,7 @@ pub(crate) fn a_stream_of_unknown_length_arrives_whole(server: Server) {
     let stream = std::io::Cursor::new(bytes(1, 0..LENGTH));
     let uploaded = block_on(client.resume(url, Source::stream(stream)).send()).unwrap();
     arrived(&started, &uploaded, LENGTH);
-    // A stream that is shorter than what is there is another one.
+    // A stream that is shorter than the stored bytes is a different one.
     let path = connection.create_with(&[("Upload-Defer-Length", "1")]);
     assert_eq!(connection.patch(&path, 0, &bytes(1, 0..1000)).status, 204);
     let url = format!("http://{}{path}", line.address).parse().unwrap();
@@ -197,7 +197,7 @@ pub(crate) fn a_stream_of_unknown_length_arrives_whole(server: Server) {
     assert!(!started.upload(&path).unwrap().is_complete());
 }
 
-pub(crate) fn a_file_that_changes_is_an_error(server: Server) {
+pub(crate) fn a_changed_file_is_an_error(server: Server) {
     let started = server.start();
     let path = film(&server, LENGTH);
     let client = client(started.running.address).options(eager()).build().unwrap();
@@ -212,11 +212,9 @@ pub(crate) fn a_file_that_changes_is_an_error(server: Server) {
     assert!(matches!(&missing, Error::Source(why) if why.contains("cannot be read")), "{missing}");
 }
 
-pub(crate) fn a_refusal_is_told_with_its_words(server: Server) {
-    let started = server.start_with(|builder| {
-        let rejects = |_, _: Option<&_>, _: &_| Err(tus_service::Rejection::forbidden("not on Mondays\n"));
-        builder.authorize(rejects)
-    });
+pub(crate) fn a_refusal_is_reported_with_its_text(server: Server) {
+    let started = server
+        .start_with(|builder| builder.authorize(async |_| Err(tus_service::Rejection::forbidden("not on Mondays\n"))));
     let client = client(started.running.address).build().unwrap();
     let error = block_on(client.upload(Source::bytes("hello")).send()).unwrap_err();
     assert_eq!(error.to_string(), "the server answered POST with 403 Forbidden: not on Mondays");
@@ -247,9 +245,9 @@ pub(crate) fn an_upload_can_be_sent_request_by_request(server: Server) {
         }
         uploader.upload_chunk().await
     });
-    arrived(&started, &uploaded.unwrap().expect("it is whole"), LENGTH);
+    arrived(&started, &uploaded.unwrap().expect("a complete upload"), LENGTH);
 
-    // A request is given up in the middle, and the next one goes on.
+    // A request is abandoned in the middle, and the next one resumes.
     let line = Line::to(started.running.address, Fault::FallsSilent, u64::MAX, 1 << 20, 10);
     let client = client(line.address).options(eager()).build().unwrap();
     let uploaded = block_on(async {
@@ -263,11 +261,11 @@ pub(crate) fn an_upload_can_be_sent_request_by_request(server: Server) {
         line.mend();
         uploader.upload_chunk().await
     });
-    arrived(&started, &uploaded.unwrap().expect("it is whole"), LENGTH);
+    arrived(&started, &uploaded.unwrap().expect("a complete upload"), LENGTH);
     assert_eq!(started.count(), 2, "it is the same upload");
 }
 
-pub(crate) fn parts_go_on_in_another_process(server: Server) {
+pub(crate) fn parts_resume_in_another_process(server: Server) {
     let started = server.start();
     let path = film(&server, LENGTH);
     let urls = server.directory.path().join("urls.json");
@@ -299,16 +297,18 @@ pub(crate) fn parts_go_on_in_another_process(server: Server) {
     assert_eq!(std::fs::read_to_string(&urls).unwrap(), "{}");
 }
 
-pub(crate) fn credentials_are_asked_for_and_renewed(server: Server) {
+pub(crate) fn credentials_are_requested_and_renewed(server: Server) {
     let valid = Arc::new(AtomicU64::new(0));
     let checked = valid.clone();
-    // Each token is good for two requests.
+    // Each token is valid for two requests.
     let started = server.start_with(move |builder| {
-        builder.authorize(move |_, _: Option<&_>, request: &http::request::Parts| {
-            let token = request.headers.get("authorization").and_then(|value| value.to_str().ok()?.parse().ok());
+        builder.authorize(move |cx| {
+            let headers = &cx.request.headers;
+            let token = headers.get("authorization").and_then(|value| value.to_str().ok()?.parse().ok());
             let uses = checked.fetch_add(1, Ordering::Relaxed);
-            assert!(request.headers.contains_key("x-extra") && request.headers["x-request-id"].len() == 32);
-            if token == Some(uses / 2) { Ok(()) } else { Err(tus_service::Rejection::unauthorized("Token")) }
+            assert!(headers.contains_key("x-extra") && headers["x-request-id"].len() == 32);
+            let valid = token == Some(uses / 2);
+            async move { if valid { Ok(()) } else { Err(tus_service::Rejection::unauthorized("Token")) } }
         })
     });
     let asked = Arc::new(AtomicU64::new(0));
@@ -319,7 +319,7 @@ pub(crate) fn credentials_are_asked_for_and_renewed(server: Server) {
         .request_ids(true)
         .credentials(move || {
             asking.fetch_add(1, Ordering::Relaxed);
-            // One that has just run out, every third time.
+            // Every third token has just expired.
             let uses = valid.load(Ordering::Relaxed);
             let token = if uses % 3 == 2 { u64::MAX } else { uses / 2 };
             async move { Ok(HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from(token))])) }
@@ -337,15 +337,14 @@ pub(crate) fn credentials_are_asked_for_and_renewed(server: Server) {
     assert_eq!(asked.load(Ordering::Relaxed), seen.len() as u64, "for each request");
 }
 
-pub(crate) fn credentials_stay_at_home(server: Server) {
+pub(crate) fn credentials_are_not_sent_to_other_origins(server: Server) {
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}/files", elsewhere.local_addr().unwrap());
     let started = server.start_with(move |builder| {
-        let authorized = |_, _: Option<&_>, request: &http::request::Parts| {
-            let there = request.headers.get("authorization").is_some_and(|value| value == "Bearer secret");
+        builder.config(Config::default().location(Location::base(&base).unwrap())).authorize(async |cx| {
+            let there = cx.request.headers.get("authorization").is_some_and(|value| value == "Bearer secret");
             if there { Ok(()) } else { Err(tus_service::Rejection::unauthorized("Bearer")) }
-        };
-        builder.config(Config::default().location(Location::base(&base).unwrap())).authorize(authorized)
+        })
     });
     let head = std::thread::spawn(move || {
         let (mut stream, _) = elsewhere.accept().unwrap();

@@ -1,4 +1,4 @@
-//! A storage that tells how far it is, and can be held up.
+//! A storage that reports its progress and can be blocked.
 
 use std::{
     ops::Range,
@@ -9,64 +9,69 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tus_service::{State, Storage, StorageError, Upload, UploadId, Writer, async_trait};
+use tus_service::{
+    ByteStream, Change, Checkpoint, Chunks, Hint, Storage, StorageError, Stored, StoredStream, Upload, UploadFilter,
+    UploadId, Version, Writer, async_trait,
+};
 
 use crate::harness::wait_until;
 
-/// The test's hand on a storage. A clone is the same hand.
+/// The test's control of a storage. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Watch {
-    taken: Arc<AtomicU64>,
+    received: Arc<AtomicU64>,
     held: watch::Sender<bool>,
     pace: watch::Sender<Duration>,
-    /// Whether records that were read are kept back.
+    /// Whether loaded records are delayed.
     late: watch::Sender<bool>,
     kept_back: Arc<AtomicU64>,
     commits: Arc<AtomicU64>,
+    refused_claims: Arc<AtomicU64>,
 }
 
 impl Watch {
-    /// Puts a hand on a storage.
+    /// Takes control of a storage.
     pub(crate) fn over(storage: Arc<dyn Storage>) -> (Self, Arc<dyn Storage>) {
         let watch = Self {
-            taken: Arc::default(),
+            received: Arc::default(),
             held: watch::Sender::new(false),
             pace: watch::Sender::default(),
             late: watch::Sender::new(false),
             kept_back: Arc::default(),
             commits: Arc::default(),
+            refused_claims: Arc::default(),
         };
         (watch.clone(), Arc::new(Watched { storage, watch }))
     }
 
-    /// Holds every write up from now on.
+    /// Blocks every write from now on.
     pub(crate) fn hold(&self) {
         self.held.send_replace(true);
     }
 
-    /// Makes every write take that long from now on.
+    /// Delays every write by this time from now on.
     pub(crate) fn slow_down(&self, pace: Duration) {
         self.pace.send_replace(pace);
     }
 
-    /// Lets the writes go on.
+    /// Lets the writes continue.
     pub(crate) fn release(&self) {
         self.held.send_replace(false);
     }
 
-    /// Keeps each record back that is read from now on, until `tell_late`.
-    pub(crate) fn keep_back(&self) {
+    /// Delays each record that is loaded from now on, until `release_records`.
+    pub(crate) fn delay_records(&self) {
         self.late.send_replace(true);
     }
 
-    /// Hands out what was kept back.
-    pub(crate) fn tell_late(&self) {
+    /// Returns the delayed records.
+    pub(crate) fn release_records(&self) {
         self.late.send_replace(false);
     }
 
-    /// Waits until a record is kept back.
+    /// Waits until a record is delayed.
     pub(crate) fn wait_for_a_record(&self) {
         wait_until(|| self.kept_back.load(Ordering::Relaxed) > 0);
     }
@@ -76,14 +81,19 @@ impl Watch {
         wait_until(|| self.commits.load(Ordering::Relaxed) > 0);
     }
 
-    /// Waits until the storage was handed so many bytes, be they committed or not.
-    pub(crate) fn wait_for_bytes(&self, bytes: u64) {
-        wait_until(|| self.has_taken(bytes));
+    /// Waits until so many claims of background work were refused.
+    pub(crate) fn wait_for_refused_claims(&self, claims: u64) {
+        wait_until(|| self.refused_claims.load(Ordering::Relaxed) >= claims);
     }
 
-    /// Whether the storage was handed so many bytes, be they committed or not.
-    pub(crate) fn has_taken(&self, bytes: u64) -> bool {
-        self.taken.load(Ordering::Relaxed) >= bytes
+    /// Waits until the storage was handed so many bytes, be they committed or not.
+    pub(crate) fn wait_for_bytes(&self, bytes: u64) {
+        wait_until(|| self.has_received(bytes));
+    }
+
+    /// Whether the storage has received this many bytes, committed or not.
+    pub(crate) fn has_received(&self, bytes: u64) -> bool {
+        self.received.load(Ordering::Relaxed) >= bytes
     }
 }
 
@@ -99,14 +109,14 @@ struct WatchedWriter {
 
 #[async_trait]
 impl Writer for WatchedWriter {
-    async fn write(&mut self, chunks: Vec<Bytes>) -> Result<(), StorageError> {
-        // The sender is ours, so that this ends only when it is let go on.
+    async fn write(&mut self, chunks: Chunks) -> Result<(), StorageError> {
+        // The sender is ours, so this ends only when writes may continue.
         let _ = self.watch.held.subscribe().wait_for(|held| !held).await;
         let pace = *self.watch.pace.borrow();
         tokio::time::sleep(pace).await;
-        let bytes: usize = chunks.iter().map(Bytes::len).sum();
+        let bytes = chunks.bytes();
         self.writer.write(chunks).await?;
-        self.watch.taken.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.watch.received.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -114,29 +124,29 @@ impl Writer for WatchedWriter {
         self.writer.stored()
     }
 
-    async fn checkpoint(&mut self, upload: &Upload) -> Result<bool, StorageError> {
-        self.writer.checkpoint(upload).await
+    async fn checkpoint(&mut self, change: &Change, hint: Hint) -> Result<Checkpoint, StorageError> {
+        self.writer.checkpoint(change, hint).await
     }
 
-    async fn commit(&mut self, upload: &Upload) -> Result<(), StorageError> {
-        self.writer.commit(upload).await?;
+    async fn commit(&mut self, change: &Change) -> Result<Version, StorageError> {
+        let version = self.writer.commit(change).await?;
         self.watch.commits.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(version)
+    }
+
+    fn asked_to_leave(&self) -> BoxFuture<'static, ()> {
+        self.writer.asked_to_leave()
     }
 }
 
 #[async_trait]
 impl Storage for Watched {
-    async fn append(&self, upload: &Upload) -> Result<Box<dyn Writer>, StorageError> {
-        let writer = self.storage.append(upload).await?;
+    async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError> {
+        let writer = self.storage.open(stored).await?;
         Ok(Box::new(WatchedWriter { writer, watch: self.watch.clone() }))
     }
 
-    async fn create(&self, upload: &Upload) -> Result<(), StorageError> {
-        self.storage.create(upload).await
-    }
-
-    async fn load(&self, id: &UploadId) -> Result<Option<Upload>, StorageError> {
+    async fn load(&self, id: &UploadId) -> Result<Option<Stored>, StorageError> {
         let loaded = self.storage.load(id).await;
         if *self.watch.late.borrow() {
             self.watch.kept_back.fetch_add(1, Ordering::Relaxed);
@@ -145,31 +155,53 @@ impl Storage for Watched {
         loaded
     }
 
-    async fn join(&self, upload: &Upload, partials: &[Upload]) -> Result<(), StorageError> {
-        self.storage.join(upload, partials).await
+    async fn create(&self, upload: &Upload) -> Result<Version, StorageError> {
+        self.storage.create(upload).await
     }
 
-    async fn finish(&self, id: &UploadId) -> Result<(), StorageError> {
-        self.storage.finish(id).await
+    async fn load_all(&self, ids: &[UploadId]) -> Result<Vec<Option<Stored>>, StorageError> {
+        self.storage.load_all(ids).await
     }
 
-    async fn remove(&self, id: &UploadId, expired_at: Option<SystemTime>) -> Result<(), StorageError> {
-        self.storage.remove(id, expired_at).await
+    async fn settle(&self, stored: &Stored, patience: Duration) -> Result<Option<Stored>, StorageError> {
+        self.storage.settle(stored, patience).await
     }
 
-    async fn read(&self, upload: &Upload, range: Range<u64>) -> Result<Bytes, StorageError> {
-        self.storage.read(upload, range).await
+    async fn update(&self, stored: &Stored, change: &Change) -> Result<Version, StorageError> {
+        self.storage.update(stored, change).await
     }
 
-    async fn list(&self, state: State, after: Option<&UploadId>, limit: usize) -> Result<Vec<Upload>, StorageError> {
-        self.storage.list(state, after, limit).await
+    async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError> {
+        self.storage.assemble(stored, parts, change).await
+    }
+
+    async fn remove(&self, stored: &Stored) -> Result<(), StorageError> {
+        self.storage.remove(stored).await
+    }
+
+    async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
+        self.storage.read(stored, range).await
+    }
+
+    fn list(&self, filter: UploadFilter, after: Option<&UploadId>) -> StoredStream<'_> {
+        self.storage.list(filter, after)
+    }
+
+    fn pending(&self, now: SystemTime) -> StoredStream<'_> {
+        self.storage.pending(now)
+    }
+
+    async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
+        self.storage.waiting_for(part).await
+    }
+
+    async fn claim(&self, id: &UploadId, duration: Duration) -> Result<bool, StorageError> {
+        let claimed = self.storage.claim(id, duration).await?;
+        self.watch.refused_claims.fetch_add(u64::from(!claimed), Ordering::Relaxed);
+        Ok(claimed)
     }
 
     async fn tidy(&self) -> Result<(), StorageError> {
         self.storage.tidy().await
-    }
-
-    async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<UploadId>, StorageError> {
-        self.storage.expired(now, limit).await
     }
 }

@@ -1,4 +1,4 @@
-//! Servers to test against: each framework over each storage.
+//! Servers to test against: each framework on each storage.
 
 use std::{
     error::Error,
@@ -45,7 +45,7 @@ pub enum Store {
     Buffered,
 }
 
-/// How long a server waits for a client that a busy machine holds up.
+/// How long a server waits for a client that a busy machine delays.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The path of the endpoint.
@@ -62,7 +62,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// When that cannot be done.
+    /// When it cannot be opened.
     pub fn open(self, directory: &Path) -> Result<Arc<dyn Storage>, Box<dyn Error>> {
         let sqlite = |durability| Sqlite::options().durability(durability).open(directory);
         Ok(match self {
@@ -78,7 +78,7 @@ impl FromStr for Framework {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let named = Self::ALL.into_iter().find(|framework| framework.to_string() == text);
-        named.ok_or_else(|| format!("{text:?} is no framework: axum, actix-web or warp"))
+        named.ok_or_else(|| format!("{text:?} is not a framework: axum, actix-web or warp"))
     }
 }
 
@@ -90,7 +90,7 @@ impl FromStr for Store {
             "memory" => Ok(Self::Memory),
             "synced" => Ok(Self::Synced),
             "buffered" => Ok(Self::Buffered),
-            _ => Err(format!("{text:?} is no storage: memory, synced or buffered")),
+            _ => Err(format!("{text:?} is not a storage: memory, synced or buffered")),
         }
     }
 }
@@ -115,7 +115,7 @@ impl fmt::Display for Store {
     }
 }
 
-/// Serves until `stop`, and then ends in order.
+/// Serves until `stop`, and then shuts down cleanly.
 ///
 /// # Errors
 ///
@@ -130,7 +130,7 @@ pub async fn serve(
     let stopped = {
         let tus = tus.clone();
         async move {
-            // A sender that is gone is a stop, too.
+            // A dropped sender means stop, too.
             let _ = stop.await;
             tus.shutdown(Duration::from_secs(10)).await;
         }
@@ -147,7 +147,7 @@ async fn serve_axum(
     tus: Tus,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    // Nested two deep as well, and with the path in a parameter.
+    // Also nested two levels deep, and with the path in a parameter.
     use axum::{Router, extract::Request, middleware};
     let know_user = middleware::from_fn(async |mut request: Request, next: middleware::Next| {
         let user = request.headers().get(USER).and_then(|user| user.to_str().ok());
@@ -190,7 +190,7 @@ async fn serve_actix_web(
         .disable_signals()
         .keep_alive(PATIENCE)
         .client_request_timeout(PATIENCE)
-        // It waits for idle connections, too; what came of uploads was committed before.
+        // It waits for idle connections, too; received bytes have been committed before.
         .shutdown_timeout(1)
         .listen_auto_h2c(listener)?
         .run();
@@ -222,21 +222,21 @@ async fn serve_warp(
     Ok(())
 }
 
-/// A server in this process, on a runtime and a port of its own. It stops when this is dropped.
+/// A server in this process, on a runtime and a port of its own. It stops on drop.
 #[derive(Debug)]
 pub struct Running {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Running {
-    /// Starts a server over a storage; `configure` sets what differs from the defaults.
+    /// Starts a server on a storage; `configure` changes the defaults.
     ///
     /// # Errors
     ///
-    /// When there is no port or no thread to be had.
+    /// When no port or no thread is available.
     pub fn start(
         framework: Framework,
         storage: Arc<dyn Storage>,
@@ -260,7 +260,7 @@ impl Running {
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Stops the server in order, and waits until it has.
+    /// Stops the server cleanly, and waits until it has stopped.
     pub fn stop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {

@@ -14,33 +14,26 @@
 //!
 //! # Features
 //!
-//! `client`: the client's side. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms beside `sha1`.
+//! `client`: the client's side. `serde`: records as documents. `testing`: a model of a server, for
+//! the tests of drivers. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms beside `sha1`.
 
 mod checksum;
 #[cfg(feature = "client")]
 pub mod client;
-mod concat;
-mod config;
-mod cors;
-mod download;
+mod failure;
 pub mod header;
-mod id;
-mod location;
-mod metadata;
-mod range;
-mod refusal;
+mod record;
 pub mod server;
-mod upload;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use checksum::{Algorithm, Checksum, Hasher};
-pub use config::{Config, Extension};
-pub use cors::Cors;
-pub use download::Download;
-pub use id::{InvalidUploadId, UploadId};
-pub use location::{InvalidBaseUrl, Location};
-pub use metadata::{InvalidMetadata, Metadata};
-pub use refusal::{Failure, Refusal, Rejection};
-pub use upload::{Final, Kind, NewUpload, Upload};
+pub use failure::Failure;
+pub use record::{
+    Change, Dialect, Incarnation, InvalidMetadata, InvalidUploadId, Kind, Metadata, NewUpload, Phase, Stored, Upload,
+    UploadId, Verbatim, Version,
+};
+pub use server::{BaseUrl, Config, Cors, Download, InvalidBaseUrl, Location, Rejection, TusExtension};
 
 /// The version of the tus protocol that is spoken here (tus 1.0.0, "Tus-Resumable").
 pub const TUS_VERSION: &str = "1.0.0";

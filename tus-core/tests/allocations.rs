@@ -17,7 +17,7 @@ fn an_exchange_asks_for_memory_a_few_times() {
         drop(exchange.run());
         counted.push((exchange.name, blocks() - before));
     }
-    let at_most = [12, 13, 12, 15];
+    let at_most = [12, 12, 10, 13];
     for ((name, count), most) in counted.iter().zip(at_most) {
         assert!(*count <= most, "{name} asks for memory {count} times, and {most} was enough");
     }

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! The scope goes below other scopes, as deep as you like; `Location` follows. The application's middleware
-//! is in force. A request's extensions are of a kind of their own in actix-web: [`scope_with`] hands what
-//! the [`Hooks`] need (the user, say) on to them.
+//! applies. actix-web has extensions of a type of its own: [`scope_with`] hands on what the [`Hooks`] need
+//! (the user, say).
 //!
 //! actix-web does not pass on the trailers of a request, so that the extension `checksum-trailer` is off here.
 //! It answers `100 Continue` by itself, so that a client which asks first (`Expect: 100-continue`) sends a body
@@ -25,11 +25,20 @@
 //!
 //! `sqlite` (on by default): the storage [`Sqlite`]. `bundled` (on by default): SQLite is compiled and comes with the
 //! program; without it the system's library is linked. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms beside
-//! `sha1`. `metrics`: counters and histograms through the facade of that name.
+//! `sha1`, on offer where [`Config::checksums`] names them. `metrics`: counters and histograms through the facade of
+//! that name.
 
 use actix_web::{HttpRequest, HttpResponse, Scope, body::SizedStream, http::StatusCode, web};
+use tus_service::{Mount, ResponseBody, StreamBody, mount_path};
 
-pub use tus_service::*;
+/// What the hooks' request heads and responses are made of; actix-web's own types are older ones.
+pub use http;
+pub use tus_service::{
+    Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
+    Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, NewUpload,
+    Operation, Phase, Rejection, Storage, StorageError, Tus, TusExtension, Upload, UploadFilter, UploadId,
+    UploadStream, context,
+};
 #[cfg(feature = "sqlite")]
 pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};
 
@@ -39,21 +48,44 @@ pub fn scope(path: &str, tus: Tus) -> Scope {
 }
 
 /// The endpoint at `path`; `extend` puts into the extensions that the [`Hooks`] see what they need.
+///
+/// ```
+/// use actix_web::{HttpMessage, Scope};
+/// use actix_web_tus::{Memory, Rejection, Tus, scope_with};
+///
+/// /// Put into the request's extensions by the application's own middleware.
+/// #[derive(Clone)]
+/// struct User(String);
+///
+/// fn endpoint() -> Tus {
+///     let tus = Tus::builder(Memory::new()).authorize(|cx| async move {
+///         let user = cx.request.extensions.get::<User>();
+///         user.map(|_| ()).ok_or_else(|| Rejection::unauthorized("Bearer"))
+///     });
+///     tus.build()
+/// }
+///
+/// fn uploads(tus: Tus) -> Scope {
+///     scope_with("/files", tus, |request, extensions| {
+///         request.extensions().get::<User>().and_then(|user| extensions.insert(user.clone()));
+///     })
+/// }
+/// ```
 pub fn scope_with<F>(path: &str, tus: Tus, extend: F) -> Scope
 where
     F: Fn(&HttpRequest, &mut http::Extensions) + Clone + 'static,
 {
-    let tus = tus.without(Extension::ChecksumTrailer);
     let handler = move |request: HttpRequest, payload: web::Payload| {
         let (tus, extend) = (tus.clone(), extend.clone());
         async move {
-            let mount = mount(request.uri().path(), request.match_info().unprocessed()).to_owned();
+            let mount = mount_path(request.uri().path(), request.match_info().unprocessed()).to_owned();
+            let mount = Mount::at(mount).without_trailers();
             match translated(&request, payload) {
                 Ok(mut translated) => {
                     extend(&request, translated.extensions_mut());
                     respond(tus.handle(translated, &mount).await)
                 }
-                Err(error) => HttpResponse::BadRequest().body(error.to_string()),
+                Err(error) => respond(tus.unreadable(error)),
             }
         }
     };

@@ -14,15 +14,57 @@
 //! }
 //! ```
 //!
-//! What it is merged into nests under any path, as deep as you like; `Location` follows. The application's middleware
-//! is in force, and what it puts into a request's extensions (the user, say) reaches the [`Hooks`]. A
-//! layer that limits bodies or the time of a request limits uploads, too: put the router beside it.
+//! What it is merged into nests under any path, as deep as you like; `Location` follows. [`service`] is the endpoint for
+//! [`Router::nest_service`] and [`Router::fallback_service`]. A layer that limits bodies or the time of a request limits
+//! uploads, too: put the router beside it.
+//!
+//! # Hooks
+//!
+//! The application's middleware applies, and what it puts into a request's extensions (the user, say) reaches the
+//! [`Hooks`]:
+//!
+//! ```
+//! use axum_tus::{Hooks, NewUpload, Rejection, Sqlite, Tus, context, http::request::Parts};
+//!
+//! /// Put into the request's extensions by the application's own middleware.
+//! #[derive(Clone)]
+//! struct User(String);
+//!
+//! fn user(request: &Parts) -> Result<&String, Rejection> {
+//!     request.extensions.get().map(|User(name)| name).ok_or_else(|| Rejection::unauthorized("Bearer"))
+//! }
+//!
+//! struct Policy;
+//!
+//! impl Hooks for Policy {
+//!     async fn authorize(&self, cx: context::Authorize) -> Result<(), Rejection> {
+//!         let user = user(&cx.request)?;
+//!         match &cx.upload {
+//!             Some(upload) if upload.owner.as_ref() != Some(user) => Err(Rejection::forbidden("it is not yours\n")),
+//!             _ => Ok(()),
+//!         }
+//!     }
+//!
+//!     async fn before_create(&self, cx: context::BeforeCreate) -> Result<NewUpload, Rejection> {
+//!         let mut upload = cx.upload;
+//!         upload.owner = Some(user(&cx.request)?.clone());
+//!         Ok(upload)
+//!     }
+//! }
+//!
+//! fn endpoint(sqlite: Sqlite) -> Tus {
+//!     Tus::builder(sqlite).hooks(Policy).build()
+//! }
+//! ```
 //!
 //! # Features
 //!
 //! `sqlite` (on by default): the storage [`Sqlite`]. `bundled` (on by default): SQLite is compiled and comes with the
 //! program; without it the system's library is linked. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms beside
-//! `sha1`. `metrics`: counters and histograms through the facade of that name.
+//! `sha1`, on offer where [`Config::checksums`] names them. `metrics`: counters and histograms through the facade of
+//! that name.
+
+use std::convert::Infallible;
 
 use axum::{
     Router,
@@ -31,29 +73,57 @@ use axum::{
     handler::HandlerWithoutStateExt,
     response::Response,
 };
+use tower_service::Service;
+use tus_service::{Mount, mount_path};
 
-pub use tus_service::*;
+/// What requests and responses are made of.
+pub use axum::http;
+pub use tus_service::{
+    Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
+    Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, NewUpload,
+    Operation, Phase, Rejection, Storage, StorageError, Tus, TusExtension, Upload, UploadFilter, UploadId,
+    UploadStream, context,
+};
 #[cfg(feature = "sqlite")]
 pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};
 
-/// The endpoint at `path`, with and without a slash at its end: merge it into the application's router.
+/// The endpoint at `path`, with and without a slash at its end: merge it into the application's router. At `/` it takes
+/// what no other route of the router takes.
 ///
 /// # Panics
 ///
-/// Where axum cannot nest at `path`: it begins with a slash and is more than that, and no route of the
-/// application is below it.
+/// Where axum cannot nest at `path`: it begins with a slash, and no route of the application is below it.
 pub fn router<S>(path: &str, tus: Tus) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
+    match path {
+        "" | "/" => Router::new().fallback_service(service(tus)),
+        path => Router::new().nest_service(path, service(tus)),
+    }
+}
+
+/// The endpoint as a service, for [`Router::nest_service`] and [`Router::fallback_service`].
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use axum_tus::Tus;
+///
+/// fn app(tus: Tus) -> Router {
+///     Router::new().route("/health", get(|| async { "ok" })).fallback_service(axum_tus::service(tus))
+/// }
+/// ```
+pub fn service(
+    tus: Tus,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static {
     let handler = move |OriginalUri(full): OriginalUri, mut request: Request| {
         let tus = tus.clone();
         async move {
             // The router took the path at which it is nested away; hooks and `Location` need all of it.
-            let mount = mount(full.path(), request.uri().path()).to_owned();
+            let mount = Mount::at(mount_path(full.path(), request.uri().path()).to_owned());
             *request.uri_mut() = full;
             Response::from(tus.handle(request, &mount).await.map(Body::new))
         }
     };
-    Router::new().nest_service(path, handler.into_service())
+    handler.into_service()
 }

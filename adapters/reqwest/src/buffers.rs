@@ -1,17 +1,17 @@
-//! Memory that is read into again once what was in it is sent.
+//! Read buffers that are reused once their bytes have been sent.
 
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-/// Bytes of a buffer.
+/// The size of a buffer in bytes.
 const SIZE: usize = 64 * 1024;
 
-/// The buffers of one reader. A new one is made where all are in use.
+/// The buffers of one reader. A new one is allocated if all are in use.
 #[derive(Default)]
 pub(crate) struct Buffers(Vec<Arc<Vec<u8>>>);
 
-/// A buffer that is in use, and how much of it.
+/// A buffer in use, and the length of its content.
 struct Filled {
     buffer: Arc<Vec<u8>>,
     length: usize,
@@ -24,7 +24,7 @@ impl AsRef<[u8]> for Filled {
 }
 
 impl Buffers {
-    /// The next `left` bytes, or the first of them.
+    /// The next `left` bytes, or as many as one buffer holds.
     pub(crate) fn fill<E>(&mut self, left: u64, read: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Bytes, E> {
         let length = usize::try_from(left).map_or(SIZE, |left| left.min(SIZE));
         let free = self.0.iter_mut().position(|buffer| Arc::get_mut(buffer).is_some_and(|bytes| bytes.len() >= length));
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_is_used_again_when_nobody_has_it_any_more() {
+    fn a_released_buffer_is_reused() {
         let mut buffers = Buffers::default();
         let fill = |buffers: &mut Buffers, byte| {
             let read = |bytes: &mut [u8]| {

@@ -1,4 +1,4 @@
-//! The client: what an application builds once, for one endpoint.
+//! The client, which an application builds once per endpoint.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::{Fingerprint, Source, Upload, UrlStore, exchange::moment};
 
-/// A client for one endpoint. A clone is the same client.
+/// A client for one endpoint. Clones share the same client.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) inner: Arc<Inner>,
@@ -40,7 +40,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When `url` is none of http or https.
+    /// When `url` is not an http or https URL.
     pub fn new(url: &str) -> Result<Self, Error> {
         Self::builder(url).build()
     }
@@ -66,21 +66,21 @@ impl Client {
         Upload::new(self.clone(), source, None)
     }
 
-    /// An upload that is at `url`, to go on with.
+    /// The existing upload at `url`; [`Upload::send`] resumes it.
     pub fn resume(&self, url: Url, source: Source) -> Upload {
         Upload::new(self.clone(), source, Some(url))
     }
 
-    /// Where an upload stands, and what was told of it.
+    /// The state of an upload: its offset, length and metadata.
     ///
     /// # Errors
     ///
-    /// When there is none ([`Error::is_gone`]), or the server cannot be asked.
+    /// When it does not exist ([`Error::is_gone`]), or the server cannot be asked.
     pub async fn info(&self, url: Url) -> Result<Info, Error> {
         self.run(inspect(url, self.inner.options.clone())).await
     }
 
-    /// Deletes an upload. That there is none is no error.
+    /// Deletes an upload. A missing upload is not an error.
     ///
     /// # Errors
     ///
@@ -89,27 +89,27 @@ impl Client {
         self.run(terminate(url, self.inner.options.clone())).await
     }
 
-    /// What the server can do. It is asked anew each time.
+    /// The capabilities of the server, requested anew by each call.
     ///
     /// # Errors
     ///
-    /// When the server does not say.
+    /// When the server does not announce them.
     pub async fn capabilities(&self) -> Result<Capabilities, Error> {
         self.run(discover(self.inner.endpoint.clone(), self.inner.options.clone())).await
     }
 
-    /// What the server can do, as it said at first; `None` for one that does not say.
+    /// The capabilities from the first request; `None` for a server that does not announce them.
     pub(crate) async fn known_capabilities(&self) -> Result<Option<&Capabilities>, Error> {
         let ask = async || match self.capabilities().await {
             Ok(capabilities) => Ok(Some(capabilities)),
-            // The extension of tus that a server need not have.
+            // Termination is an optional extension.
             Err(Error::Refused(refused)) if [404, 405, 501].contains(&refused.status.as_u16()) => Ok(None),
             Err(error) => Err(error),
         };
         self.inner.capabilities.get_or_try_init(ask).await.map(Option::as_ref)
     }
 
-    /// Runs a task of requests without bytes.
+    /// Runs a task whose requests carry no bytes of the source.
     async fn run<T: Task>(&self, mut step: Step<T>) -> Result<T::Output, Error> {
         loop {
             step = match step {
@@ -149,8 +149,8 @@ impl Builder {
         self
     }
 
-    /// How connections are made: own certificates and those of the client, proxies, DNS. Redirects and timeouts are
-    /// this crate's.
+    /// How connections are made: certificate authorities, client certificates, proxies, DNS. This crate sets redirects
+    /// and timeouts itself.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -168,14 +168,14 @@ impl Builder {
         self
     }
 
-    /// A header of every request to the endpoint's own origin; it goes to no other one.
+    /// Adds a header to every request to the endpoint's own origin; other origins do not get it.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// Asks for headers before each request to the endpoint's own origin: a token that expires meanwhile is renewed.
-    /// A request that is answered by `401` is sent once more with new ones.
+    /// Asks for headers before each request to the endpoint's own origin, so that expiring tokens can be renewed. A
+    /// request answered by `401` is sent once more with new headers.
     pub fn credentials<F, R>(mut self, credentials: F) -> Self
     where
         F: Fn() -> R + Send + Sync + 'static,
@@ -185,13 +185,13 @@ impl Builder {
         self
     }
 
-    /// Is shown each request before it is sent, and may change its headers.
+    /// Calls a function with each request before it is sent; it may change the headers.
     pub fn before_request(mut self, before: impl Fn(&mut Request<()>) + Send + Sync + 'static) -> Self {
         self.before = Some(Box::new(before));
         self
     }
 
-    /// Is shown each response.
+    /// Calls a function with each response.
     pub fn after_response(mut self, after: impl Fn(&Response<Bytes>) + Send + Sync + 'static) -> Self {
         self.after = Some(Box::new(after));
         self
@@ -209,7 +209,7 @@ impl Builder {
         self
     }
 
-    /// Keeps the URLs of unfinished uploads, so that another process goes on with them. Off by default.
+    /// Stores the URLs of unfinished uploads, so that another process can resume them. Off by default.
     pub fn url_store(mut self, store: impl UrlStore, fingerprint: Fingerprint) -> Self {
         self.store = Some((Arc::new(store), fingerprint));
         self
@@ -219,12 +219,12 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When the endpoint's URL is none of http or https, or connections cannot be made as they are to be.
+    /// When the endpoint's URL is not an http or https URL, or the connection settings are invalid.
     pub fn build(self) -> Result<Client, Error> {
-        let invalid = |why: &str| Error::Invalid(format!("{:?} is no URL of an endpoint: {why}", self.endpoint));
+        let invalid = |why: &str| Error::Invalid(format!("{:?} is not the URL of an endpoint: {why}", self.endpoint));
         let endpoint: Url = self.endpoint.parse().map_err(|error: url::ParseError| invalid(&error.to_string()))?;
         if !matches!(endpoint.scheme(), "http" | "https") {
-            return Err(invalid("it begins with http:// or https://"));
+            return Err(invalid("it must start with http:// or https://"));
         }
         let http = self.http.redirect(reqwest::redirect::Policy::none()).build();
         let inner = Inner {

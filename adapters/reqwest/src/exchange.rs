@@ -15,25 +15,25 @@ use tus_core::client::{Error, Moment};
 
 use crate::{client::Inner, source::Pieces};
 
-/// Bytes of a response's content that are looked at: an error may have some words, and nothing else is of use.
+/// Bytes of a response's body that are read: only the text of an error is of use.
 const CONTENT: usize = 64 * 1024;
 
-/// The bytes of a request, and who is told when they are on their way.
+/// The bytes of a request, and the channel that reports how many have been sent.
 pub(crate) struct Outgoing {
     pub(crate) pieces: Pieces,
-    /// Is told how many are.
+    /// Receives the number of bytes sent.
     pub(crate) sent: tokio::sync::watch::Sender<u64>,
 }
 
 impl Inner {
-    /// Sends a request. It goes with the caller's headers where it goes to the endpoint's own origin (`home`).
+    /// Sends a request, with the caller's headers if it goes to the endpoint's own origin (`home`).
     pub(crate) async fn exchange(
         &self,
         mut request: Request<()>,
         home: bool,
         outgoing: Option<Outgoing>,
     ) -> Result<Response<Bytes>, Error> {
-        // reqwest does not wait for the answer to it, and sends the body at once.
+        // reqwest does not wait for `100 Continue`, but sends the body at once.
         request.headers_mut().remove(EXPECT);
         if home {
             self.add_headers(&mut request).await?;
@@ -58,11 +58,11 @@ impl Inner {
         let response = tokio::select! {
             response = self.receive(request, &activity) => response,
             () = activity.silence(self.timeout) => {
-                Err(Error::connection(format!("no byte came or went for {} s", self.timeout.as_secs_f64())))
+                Err(Error::connection(format!("no bytes were sent or received for {} s", self.timeout.as_secs_f64())))
             }
         };
         match source_failed.get() {
-            // The request failed of it.
+            // The request failed because of the source.
             Some(why) => Err(Error::Source(String::clone(why))),
             None => response.inspect(|response| self.after.iter().for_each(|after| after(response))),
         }
@@ -75,7 +75,7 @@ impl Inner {
         *response.status_mut() = received.status();
         *response.headers_mut() = std::mem::take(received.headers_mut());
         let mut content = BytesMut::new();
-        // What is missing of an error's words is no matter.
+        // A truncated error text does not matter.
         while let Ok(Some(piece)) = received.chunk().await {
             activity.note();
             content.extend_from_slice(&piece[..piece.len().min(CONTENT - content.len())]);
@@ -96,7 +96,7 @@ impl Inner {
     }
 }
 
-/// An error of reqwest says little, and its sources say why.
+/// reqwest's errors say little; their sources give the reason.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -123,7 +123,7 @@ impl Activity {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Waits until there was none for so long.
+    /// Waits until there has been no activity for this long.
     async fn silence(&self, longest: Duration) {
         loop {
             let end = *self.0.lock().unwrap_or_else(PoisonError::into_inner) + longest;
@@ -135,7 +135,7 @@ impl Activity {
     }
 }
 
-/// The bytes of a request, counted as the connection takes them.
+/// The bytes of a request, counted as the connection reads them.
 struct Counted {
     pieces: Pieces,
     sent: tokio::sync::watch::Sender<u64>,
@@ -169,7 +169,7 @@ impl Body for Counted {
     }
 }
 
-/// The time, and a random number.
+/// The time and a random number.
 pub(crate) fn moment() -> Moment {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let random = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));

@@ -1,4 +1,4 @@
-//! Reads a file: at once where the system has it in memory, and on a thread that may wait where it has not.
+//! Reads a file: directly if the system has it in memory, otherwise on a blocking thread.
 
 use std::{
     fmt,
@@ -21,9 +21,9 @@ pub(crate) struct FileReader(State);
 type Piece = Result<Bytes, String>;
 
 enum State {
-    /// It can be read here.
+    /// Reads happen on this thread.
     Here(Open),
-    /// A thread reads.
+    /// A blocking thread reads.
     Away(JoinHandle<(Option<Open>, Piece)>),
     Failed,
 }
@@ -33,14 +33,14 @@ struct Open {
     file: std::fs::File,
     left: u64,
     buffers: Buffers,
-    /// Reads in a row that did not wait.
+    /// Consecutive fast reads.
     quick: u32,
 }
 
-/// What a read takes that did not wait, at most.
+/// The maximum duration of a fast read.
 const QUICK: Duration = Duration::from_millis(5);
 
-/// So many in a row say that the next one will not wait.
+/// After this many fast reads in a row, the next one is expected to be fast, too.
 const ENOUGH: u32 = 16;
 
 impl FileReader {
@@ -55,7 +55,7 @@ impl FileReader {
         })))
     }
 
-    /// The next piece. Not to be asked at the end.
+    /// The next piece. Must not be called at the end.
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Piece> {
         loop {
             match std::mem::replace(&mut self.0, State::Failed) {

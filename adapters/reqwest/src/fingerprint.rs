@@ -1,4 +1,4 @@
-//! What tells one source from another, so that an upload of the same one can be gone on with.
+//! What distinguishes sources, so that an upload of the same source can be resumed.
 
 use std::{fmt::Write, sync::Arc};
 
@@ -7,15 +7,16 @@ use tus_core::{Algorithm, client::Error};
 
 use crate::Source;
 
-/// How a source is recognised by another process. Those of an unknown length never are.
+/// How another process recognises a source. Sources of unknown length are never recognised.
 #[derive(Clone)]
+#[non_exhaustive]
 pub enum Fingerprint {
-    /// By all of its content: `size:{bytes}--sha256:{hex}`. It is read once more for that.
+    /// By all of its content: `size:{bytes}--sha256:{hex}`. This reads the source once more.
     Content,
-    /// By its size and its first 64 KiB: `size:{bytes}--md5:{hex}`, as tuspy has it. Two that differ only after that
-    /// are taken for the same.
+    /// By its size and its first 64 KiB: `size:{bytes}--md5:{hex}`, as in tuspy. Sources that differ only after that
+    /// are considered equal.
     Fast,
-    /// By a function of the caller's, which gets the source.
+    /// By the caller's function, which gets the source.
     Custom(Arc<Custom>),
 }
 
@@ -25,7 +26,7 @@ type Custom = dyn Fn(Source) -> BoxFuture<'static, Result<String, Error>> + Send
 const BEGINNING: u64 = 64 * 1024;
 
 impl Fingerprint {
-    /// The fingerprint; `None` where there is none.
+    /// The fingerprint; `None` if the source has none.
     pub(crate) async fn of(&self, source: &Source) -> Result<Option<String>, Error> {
         let Some(length) = source.length() else {
             return Ok(None);
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn they_are_as_others_write_them() {
+    async fn fingerprints_equal_those_of_other_clients() {
         let source = Source::bytes("hello world");
         assert_eq!(
             Fingerprint::Content.of(&source).await.unwrap().unwrap(),

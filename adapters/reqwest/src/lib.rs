@@ -12,20 +12,20 @@
 //! # }
 //! ```
 //!
-//! Whatever happens to the connection, the upload goes on from the last byte that arrived: it is tried again with
-//! growing waits, and only after several failures without any progress the error is told. Bodies are streamed from the
-//! file; the memory that an upload takes does not depend on its size.
+//! Uploads interrupted by a lost connection resume at the last byte that arrived. Requests are retried with growing
+//! delays, and only several failures without any progress end in an error. Bodies are streamed from the file; the
+//! memory that an upload needs does not depend on its size.
 //!
-//! - **Later, or in another process:** [`Client::resume`] goes on with an upload of which you have the URL;
-//!   [`Builder::url_store`] keeps the URLs of unfinished uploads by the [`Fingerprint`] of what is uploaded.
-//! - **Faster, where one connection is slow:** [`Upload::parts`] sends parts of a file at the same time.
+//! - **Later, or in another process:** [`Client::resume`] continues an upload whose URL you have;
+//!   [`Builder::url_store`] stores the URLs of unfinished uploads by the [`Fingerprint`] of their source.
+//! - **Faster, where one connection is slow:** [`Upload::parts`] sends parts of a file in parallel.
 //! - **From anything:** a file ([`Source::path`]), a reader that can seek ([`Source::seekable`]), or a stream of
 //!   unknown length ([`Source::stream`]).
 //! - **Request by request:** [`Upload::begin`].
-//! - **Stop:** drop the future, or let it lose a `select!`. What was acknowledged stays on the server.
+//! - **Stop:** drop the future, or let it lose a `select!`. The server keeps what it has acknowledged.
 //! - **Without a runtime:** [`block_on`].
 //!
-//! The rules are those of the machine in `tus_core::client`; this crate does what it asks for, by
+//! The protocol logic is the machine in `tus_core::client`; this crate performs its steps with
 //! [reqwest](https://docs.rs/reqwest).
 //!
 //! # Features
@@ -57,7 +57,7 @@ pub use source::Source;
 pub use sqlite::SqliteStore;
 pub use store::{JsonFile, MemoryStore, UrlStore};
 pub use tus_core::{
-    Algorithm, Extension, InvalidMetadata, Metadata,
+    Algorithm, InvalidMetadata, Metadata, TusExtension,
     client::{Capabilities, Error, Info, Options, Refused, Retry, Uploaded, Verification},
 };
 pub use upload::Upload;
@@ -66,11 +66,11 @@ pub use uploader::Uploader;
 /// The crate that sends the requests: for [`Builder::http`].
 pub use reqwest;
 
-/// Runs a future to its end: for programs without a runtime.
+/// Runs a future to completion, for programs without a runtime.
 ///
 /// # Errors
 ///
-/// Those of the future, and when no runtime can be made.
+/// Those of the future, and when no runtime can be created.
 ///
 /// # Panics
 ///

@@ -1,4 +1,4 @@
-//! An upload in parts, which are sent at the same time and joined by the server (tus 1.0.0, "Concatenation").
+//! An upload in parts, which are sent in parallel and concatenated by the server (tus 1.0.0, "Concatenation").
 
 use std::ops::Range;
 
@@ -22,21 +22,21 @@ pub(crate) async fn send(upload: &Upload, metadata: Metadata) -> Result<Uploaded
     let ranges = split(length, u64::from(upload.parts));
     let count = ranges.len();
     let parts = ranges.into_iter().enumerate().map(|(at, range)| {
-        // Another number of parts has other parts.
+        // A different number of parts means different parts.
         let key = key.as_ref().map(|key| format!("{key}#{at}/{count}"));
         part(upload, range, key, options.clone(), capabilities)
     });
     let (urls, keys): (Vec<_>, Vec<_>) = try_join_all(parts).await?.into_iter().unzip();
-    let whole = NewUpload::concatenation(urls).metadata(metadata);
-    let step = create(upload.client.inner.endpoint.clone(), whole, options, capabilities)?;
+    let concatenation = NewUpload::concatenation(urls).metadata(metadata);
+    let step = create(upload.client.inner.endpoint.clone(), concatenation, options, capabilities)?;
     let mut uploaded = run(upload, step, |_| Ok(())).await?;
-    upload.tell(&uploaded.url);
+    upload.report_url(&uploaded.url);
     (uploaded.offset, uploaded.length) = (Some(length), Some(length));
     keys.iter().try_for_each(|key| upload.forget(key.as_deref()))?;
     Ok(uploaded)
 }
 
-/// Sends a part; its URL is kept until the whole is there.
+/// Sends a part; its URL is stored until the complete upload exists.
 async fn part(
     upload: &Upload,
     range: Range<u64>,
@@ -67,13 +67,13 @@ async fn run(
     run.finish(upload, known).await
 }
 
-/// Ranges of about the same size, at most so many, and none of them empty.
+/// At most this many ranges of about the same size, none of them empty.
 fn split(length: u64, parts: u64) -> Vec<Range<u64>> {
     let parts = parts.clamp(1, length.max(1));
     (0..parts).map(|at| at_share(length, at, parts)..at_share(length, at + 1, parts)).collect()
 }
 
-/// Where a part begins. The product may be larger than a number here.
+/// The start of a part. The product may overflow 64 bits.
 fn at_share(length: u64, at: u64, parts: u64) -> u64 {
     u64::try_from(u128::from(length) * u128::from(at) / u128::from(parts)).unwrap_or(length)
 }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_cover_all_and_none_is_empty() {
+    fn parts_cover_everything_and_none_is_empty() {
         assert_eq!(split(10, 3), [0..3, 3..6, 6..10]);
         assert_eq!(split(2, 5), [0..1, 1..2]);
         assert_eq!(split(1, 1), vec![Range { start: 0, end: 1 }]);

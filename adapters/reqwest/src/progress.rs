@@ -1,4 +1,4 @@
-//! How far an upload is, to the byte.
+//! The progress of an upload, to the byte.
 
 use std::{
     fmt,
@@ -11,27 +11,27 @@ use std::{
 
 use tokio::sync::watch;
 
-/// How far an upload is. It never goes back.
+/// The progress of an upload. It never decreases.
 ///
-/// What was sent is not there yet: it may lie in the system's buffers, or be lost on the way. Only the server's answers
-/// say what it has.
+/// Bytes that were sent may not have arrived: they may be in the system's buffers, or get lost on the way. Only the
+/// server's responses say what it has.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes of the whole upload; `None` while that is not known.
+    /// Bytes of the complete upload; `None` while unknown.
     pub total: Option<u64>,
-    /// Bytes that the server has acknowledged. They grow with each request that is answered.
+    /// Bytes that the server has acknowledged. Increases with each response.
     pub uploaded: u64,
-    /// Bytes that were given to the connection, beside those that were on the server before. They grow within a
-    /// request; what is sent once more is not counted again.
+    /// Bytes passed to the connection, plus those that were on the server before. Increases within a request; bytes
+    /// that are sent again are not counted again.
     pub sent: u64,
     /// Bytes that were on the server before.
     pub resumed: u64,
-    /// Requests with bytes that were answered well.
+    /// Successful requests with bytes.
     pub completed: u64,
     /// Requests that failed.
     pub failed: u64,
-    /// Requests that were tried again.
+    /// Requests that were retried.
     pub retried: u64,
     /// When it began.
     pub started: Instant,
@@ -43,17 +43,17 @@ impl Progress {
         self.started.elapsed()
     }
 
-    /// Bytes a second that were sent since it began.
+    /// Bytes sent per second since it began.
     pub fn speed(&self) -> f64 {
         (self.sent - self.resumed) as f64 / self.elapsed().as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// How much was sent, from 0 to 100; `None` while the total is not known. Nothing is whole from the beginning.
+    /// The percentage sent, from 0 to 100; `None` while the total is unknown. An empty upload is at 100 from the start.
     pub fn percent(&self) -> Option<f64> {
         self.total.map(|total| if total == 0 { 100.0 } else { self.sent as f64 * 100.0 / total as f64 })
     }
 
-    /// How long it will take to send the rest at this speed; `None` while that cannot be said.
+    /// The time left at this speed; `None` while unknown.
     pub fn remaining(&self) -> Option<Duration> {
         let left = self.total?.saturating_sub(self.sent) as f64;
         Duration::try_from_secs_f64(left / self.speed()).ok()
@@ -71,13 +71,13 @@ impl fmt::Display for Progress {
 
 type Callback = dyn Fn(&Progress) + Send + Sync;
 
-/// Where progress is told.
+/// Where progress is reported.
 pub(crate) struct Reporter {
     sender: watch::Sender<Progress>,
     callback: OnceLock<Box<Callback>>,
 }
 
-/// The part of the progress that one request after another makes.
+/// The progress of one sequence of requests.
 #[derive(Debug)]
 pub(crate) struct Lane {
     reporter: Arc<Reporter>,
@@ -100,7 +100,7 @@ impl Reporter {
         Self { sender: watch::Sender::new(progress), callback: OnceLock::new() }
     }
 
-    /// The first one that is set is called.
+    /// Only the first callback is used.
     pub(crate) fn call(&self, callback: Box<Callback>) {
         let _ = self.callback.set(callback);
     }
@@ -123,7 +123,7 @@ impl Reporter {
 }
 
 impl Lane {
-    /// So many bytes of this lane are on their way. What is sent once more was told before.
+    /// This many bytes of the lane have been sent. Bytes that are sent again were reported before.
     pub(crate) fn sent(&self, bytes: u64) {
         let before = self.sent.fetch_max(bytes, Ordering::Relaxed);
         if bytes > before {
@@ -131,20 +131,20 @@ impl Lane {
         }
     }
 
-    /// The server has so many bytes of this lane.
+    /// The server has this many bytes of the lane.
     pub(crate) fn acknowledged(&self, bytes: u64) {
         let sent = self.sent.fetch_max(bytes, Ordering::Relaxed);
         let before = self.acknowledged.fetch_max(bytes, Ordering::Relaxed);
         if bytes > before {
             self.reporter.update(|progress| {
-                // The last of them may not have been told of when the answer came.
+                // The last of them may not have been reported when the response arrived.
                 progress.sent += bytes.saturating_sub(sent);
                 progress.uploaded += bytes - before;
             });
         }
     }
 
-    /// So many bytes of this lane were on the server before.
+    /// This many bytes of the lane were on the server before.
     pub(crate) fn resumed(&self, bytes: u64) {
         self.reporter.update(|progress| progress.resumed += bytes);
         self.acknowledged(bytes);

@@ -1,4 +1,4 @@
-//! What the machine of an upload asks for is done: the loop that all uploads share.
+//! The loop that performs the machine's steps for every upload.
 
 use std::{ops::Range, pin::pin};
 
@@ -19,17 +19,17 @@ use crate::{
     source::{Looked, Pieces},
 };
 
-/// An upload, or a part of one, on its way.
+/// An upload in progress, or a part of one.
 #[derive(Debug)]
 pub(crate) struct Run {
     lane: Lane,
-    /// `None` where the last request was given up in the middle, or has failed.
+    /// `None` if the last request was abandoned or has failed.
     step: Option<Step<Uploading>>,
     url: Option<Url>,
     begun: bool,
-    /// Bytes that were looked at last, where they are few.
+    /// The bytes read last, if they are few.
     kept: Option<(Range<u64>, Vec<Bytes>)>,
-    /// What will be looked at next, most likely, and the look at it that is under way.
+    /// What will probably be digested next, and its digest in progress.
     next: Option<(Range<u64>, Algorithm)>,
     ahead: Option<Ahead>,
 }
@@ -46,12 +46,12 @@ impl Run {
         Self { lane, step: None, url: None, begun: false, kept: None, next: None, ahead: None }
     }
 
-    /// Where the upload is, as soon as that is known.
+    /// The upload's URL, as soon as it is known.
     pub(crate) fn url(&self) -> Option<&Url> {
         self.url.as_ref()
     }
 
-    /// Whether it needs a step to begin with.
+    /// Whether it needs a first step.
     pub(crate) fn is_idle(&self) -> bool {
         self.step.is_none()
     }
@@ -60,7 +60,7 @@ impl Run {
         self.step = Some(step);
     }
 
-    /// Sends requests until all is there.
+    /// Sends requests until the upload is complete.
     pub(crate) async fn finish(
         &mut self,
         upload: &Upload,
@@ -73,14 +73,14 @@ impl Run {
         }
     }
 
-    /// Goes on until one request with bytes has done well, or all is there. `known` is told the URL before a byte is
-    /// sent to it.
+    /// Continues until one request with bytes has succeeded, or the upload is complete. `known` is called with the URL
+    /// before any byte is sent to it.
     pub(crate) async fn chunk(
         &mut self,
         upload: &Upload,
         known: impl Fn(&Url) -> Result<(), Error>,
     ) -> Result<Option<Uploaded>, Error> {
-        let idle = || Error::Invalid("the upload was not begun".into());
+        let idle = || Error::Invalid("the upload was not started".into());
         let mut step = self.step.take().ok_or_else(idle)?;
         loop {
             step = match step {
@@ -96,7 +96,7 @@ impl Run {
                     let result = self.transmit(upload, &transmit).await;
                     let success = result.as_ref().is_ok_and(|response| response.status().is_success());
                     let next = transmit.done(result, moment());
-                    // What is there before the first byte is sent, is told then.
+                    // Reports what the server has before the first byte is sent.
                     if let Some(task) = next.task().filter(|_| self.begun) {
                         self.lane.acknowledged(task.acknowledged());
                     }
@@ -121,7 +121,7 @@ impl Run {
         }
     }
 
-    /// Looks at bytes of the source, if that was not done already while the ones before were sent.
+    /// Reads bytes of the source, unless that was done while the previous ones were sent.
     async fn look(
         &mut self,
         upload: &Upload,
@@ -136,7 +136,7 @@ impl Run {
         looked.unwrap_or_else(|error| Err(Error::Source(format!("could not be read: {error}"))))
     }
 
-    /// The digest of the next request's bytes is made while those of this one are sent.
+    /// Digests the next request's bytes while those of this one are sent.
     fn look_ahead(&mut self, upload: &Upload) {
         let Some((range, algorithm)) = self.next.take().filter(|_| upload.source.is_file()) else {
             return;
@@ -172,7 +172,7 @@ impl Run {
         Ok(uploaded)
     }
 
-    /// Performs a request, and tells of its bytes as they leave.
+    /// Performs a request and reports its bytes as they are sent.
     async fn transmit(&self, upload: &Upload, transmit: &Transmit<Uploading>) -> Result<Response<Bytes>, Error> {
         let (inner, request, home) = (&upload.client.inner, transmit.request(), transmit.is_home());
         let Some(range) = transmit.body() else {

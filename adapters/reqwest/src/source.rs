@@ -1,4 +1,4 @@
-//! What is uploaded: bytes that can be read again from where the server is, as long as they may be asked for.
+//! Sources of uploads: bytes that can be read again from the server's offset, for as long as the server may need them.
 
 use std::{
     collections::VecDeque,
@@ -33,7 +33,7 @@ enum Kind {
     Stream(Arc<Mutex<Stream>>),
 }
 
-/// A file as it was when it was named.
+/// A file, as it was when the source was created.
 #[derive(Debug)]
 pub(crate) struct File {
     path: PathBuf,
@@ -41,11 +41,11 @@ pub(crate) struct File {
     modified: Option<SystemTime>,
 }
 
-/// A stream, and what was read of it and may be needed again.
+/// A stream, and the bytes read from it that may be needed again.
 struct Stream {
     reader: Box<dyn AsyncRead + Send + Unpin>,
     kept: BytesMut,
-    /// Where `kept` begins.
+    /// The position of the first byte of `kept`.
     start: u64,
 }
 
@@ -56,7 +56,7 @@ impl<T: AsyncRead + AsyncSeek + Send + Unpin> Reader for T {}
 /// Bytes of a stream that are read at once.
 const PIECE: u64 = 256 * 1024;
 
-/// Bytes of a request, at most, that are kept from the digest until they are sent.
+/// The maximum number of bytes of a request that are kept in memory between digest and sending.
 const KEPT: u64 = 4 * 1024 * 1024;
 
 impl Source {
@@ -64,7 +64,7 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// When it cannot be looked at, or is a directory.
+    /// When its metadata cannot be read, or it is a directory.
     pub async fn path(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_owned();
         let named = |error: io::Error| Error::Source(format!("{} cannot be read: {error}", path.display()));
@@ -76,18 +76,18 @@ impl Source {
         Ok(Self(Kind::File(Arc::new(File { path, length, modified }))))
     }
 
-    /// A reader that can seek, from its beginning to its end. While it is uploaded nobody else may read it.
+    /// A reader that can seek, from start to end. Nothing else may read it during the upload.
     ///
     /// # Errors
     ///
-    /// When its end cannot be found.
+    /// When seeking to its end fails.
     pub async fn seekable(mut reader: impl AsyncRead + AsyncSeek + Send + Unpin + 'static) -> Result<Self, Error> {
         let length = reader.seek(io::SeekFrom::End(0)).await.map_err(unreadable)?;
         Ok(Self(Kind::Seekable(Arc::new(Mutex::new(reader)), length)))
     }
 
-    /// A stream whose length is not known before its end. What was read and not acknowledged yet is kept in memory:
-    /// a chunk ([`Options::chunk_size`](crate::Options::chunk_size)). Another process cannot go on with it.
+    /// A stream of unknown length. Bytes that were read but not acknowledged are kept in memory: at most a chunk
+    /// ([`Options::chunk_size`](crate::Options::chunk_size)). Another process cannot resume it.
     pub fn stream(reader: impl AsyncRead + Send + Unpin + 'static) -> Self {
         Self(Kind::Stream(Arc::new(Mutex::new(Stream { reader: Box::new(reader), kept: BytesMut::new(), start: 0 }))))
     }
@@ -99,7 +99,7 @@ impl Source {
         Self(Kind::Seekable(Arc::new(Mutex::new(io::Cursor::new(bytes))), length))
     }
 
-    /// Its bytes; `None` for a stream.
+    /// Its length in bytes; `None` for a stream.
     pub fn length(&self) -> Option<u64> {
         match &self.0 {
             Kind::File(file) => Some(file.length),
@@ -121,14 +121,14 @@ impl Source {
         matches!(self.0, Kind::File(_))
     }
 
-    /// How many bytes of the range are there, their digest, and they themselves if they are few.
+    /// The number of bytes that exist in the range, their digest, and the bytes themselves if they are few.
     pub(crate) async fn look(&self, range: Range<u64>, algorithm: Option<Algorithm>) -> Result<Looked, Error> {
         let end = match &self.0 {
             Kind::Stream(stream) => range.end.min(stream.lock().await.fill(&range).await?),
             _ => range.end.min(self.length().unwrap_or(range.end)),
         };
         if end < range.start {
-            return Err(Error::Source(format!("ends at byte {end}, and the upload has {} already", range.start)));
+            return Err(Error::Source(format!("ends at byte {end}, but the upload already has {}", range.start)));
         }
         let there = range.start..end;
         let bytes = there.end - there.start;
@@ -146,7 +146,7 @@ impl Source {
         Ok(Looked { bytes, checksum: Some(hasher.finish()), kept: kept.map(|kept| (there, kept)) })
     }
 
-    /// The bytes of the range, one after another.
+    /// The bytes of the range, piece by piece.
     pub(crate) fn pieces(&self, range: Range<u64>) -> Pieces {
         let left = range.end - range.start;
         let from = match self.0.clone() {
@@ -166,13 +166,13 @@ impl Source {
     }
 }
 
-/// What was found of a range.
+/// The result of reading a range.
 #[derive(Debug)]
 pub(crate) struct Looked {
-    /// How many of its bytes are there.
+    /// The number of bytes that exist.
     pub(crate) bytes: u64,
     pub(crate) checksum: Option<Checksum>,
-    /// Those bytes, which need not be read again then.
+    /// Those bytes, if kept so that they need not be read again.
     pub(crate) kept: Option<(Range<u64>, Vec<Bytes>)>,
 }
 
@@ -181,7 +181,7 @@ impl File {
         format!("{} cannot be read: {error}", self.path.display())
     }
 
-    /// The file at a position, if it is still the one of the beginning.
+    /// The file at a position, if it has not changed since the upload began.
     pub(crate) fn open_at(&self, start: u64) -> Result<std::fs::File, String> {
         use std::io::Seek;
         let failed = |error| self.failed(error);
@@ -215,10 +215,11 @@ async fn read(
 }
 
 impl Stream {
-    /// Reads until the range is there, or the end; forgets what is before it. The position after what is there.
+    /// Reads until the range or the stream ends; discards what is before it. Returns the position after the bytes in
+    /// memory.
     async fn fill(&mut self, range: &Range<u64>) -> Result<u64, Error> {
         if range.start < self.start {
-            return Err(Error::Source(format!("is past byte {}, and the server asks for it again", range.start)));
+            return Err(Error::Source(format!("is past byte {}, but the server needs it again", range.start)));
         }
         loop {
             let before = usize::try_from(range.start - self.start).map_or(self.kept.len(), |n| n.min(self.kept.len()));
@@ -240,7 +241,7 @@ impl Stream {
     fn slice(&self, range: Range<u64>) -> Result<Bytes, String> {
         let kept = self.start..self.start + self.kept.len() as u64;
         if range.start < kept.start || range.end > kept.end {
-            return Err(format!("is past byte {}, and the server asks for it again", range.start));
+            return Err(format!("is past byte {}, but the server needs it again", range.start));
         }
         let (from, to) = ((range.start - kept.start) as usize, (range.end - kept.start) as usize);
         Ok(Bytes::copy_from_slice(&self.kept[from..to]))
@@ -251,7 +252,7 @@ fn unreadable(error: io::Error) -> Error {
     Error::Source(format!("cannot be read: {error}"))
 }
 
-/// Bytes of a source on their way.
+/// Bytes of a source in transit.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     from: From,
@@ -260,10 +261,10 @@ pub(crate) struct Pieces {
 
 #[derive(Debug)]
 enum From {
-    /// They were read before.
+    /// They have been read already.
     Kept(VecDeque<Bytes>),
     File(FileReader),
-    /// A task reads them while the ones before are used.
+    /// A task reads ahead.
     Task(Receiver<Result<Bytes, String>>),
 }
 
@@ -279,13 +280,13 @@ impl From {
 }
 
 impl Pieces {
-    /// Bytes that were read before.
+    /// Bytes that have been read already.
     pub(crate) fn kept(pieces: Vec<Bytes>) -> Self {
         let left = pieces.iter().map(|piece| piece.len() as u64).sum();
         Self { from: From::Kept(pieces.into()), left }
     }
 
-    /// Bytes that are still to come.
+    /// The remaining bytes.
     pub(crate) fn left(&self) -> u64 {
         self.left
     }
@@ -304,7 +305,7 @@ impl Pieces {
             From::Task(receiver) => ready!(receiver.poll_recv(context)),
         };
         let next = next.unwrap_or_else(|| Err("could not be read".to_owned()));
-        // After an error there is nothing more.
+        // Nothing follows an error.
         self.left = next.as_ref().map_or(0, |piece| self.left - piece.len() as u64);
         Poll::Ready(Some(next))
     }

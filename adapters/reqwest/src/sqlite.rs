@@ -11,15 +11,15 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use crate::UrlStore;
 
-/// Keeps URLs in a table of a SQLite database, which several threads and processes may share.
+/// Stores URLs in a table of a SQLite database, which several threads and processes may share.
 #[derive(Debug)]
 pub struct SqliteStore(Mutex<Connection>);
 
-/// How long one process waits for another.
+/// How long a process waits for another.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl SqliteStore {
-    /// The database of this name, which is made where it is missing. The application may have tables of its own in it.
+    /// Opens the database of this name, and creates it if it is missing. It may contain tables of the application.
     ///
     /// # Errors
     ///

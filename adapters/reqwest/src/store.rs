@@ -1,4 +1,4 @@
-//! Where the URLs of unfinished uploads are kept, so that another process can go on with them.
+//! Stores of URLs of unfinished uploads, so that another process can resume them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,23 +8,23 @@ use std::{
     sync::Mutex,
 };
 
-/// Keeps a URL for a key: the fingerprint of what is uploaded, and where to. The calls may block for a moment.
+/// Stores a URL per key: the fingerprint of the source, and the endpoint. The calls may block for a moment.
 pub trait UrlStore: Send + Sync + 'static {
-    /// The URL that is kept for the key.
+    /// The URL stored for the key.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
     fn get(&self, key: &str) -> io::Result<Option<String>>;
 
-    /// Keeps a URL for the key, instead of the one that was there.
+    /// Stores a URL for the key, replacing any earlier one.
     ///
     /// # Errors
     ///
     /// When the store cannot be written.
     fn set(&self, key: &str, url: &str) -> io::Result<()>;
 
-    /// Forgets the URL of the key.
+    /// Removes the URL of the key.
     ///
     /// # Errors
     ///
@@ -32,13 +32,13 @@ pub trait UrlStore: Send + Sync + 'static {
     fn remove(&self, key: &str) -> io::Result<()>;
 }
 
-/// Keeps URLs as long as the process lives.
+/// Stores URLs in memory, for the lifetime of the process.
 #[derive(Debug, Default)]
 pub struct MemoryStore(Mutex<HashMap<String, String>>);
 
 impl MemoryStore {
     fn with<T>(&self, use_it: impl FnOnce(&mut HashMap<String, String>) -> T) -> T {
-        // A map is whole whatever a thread that panicked was about to do.
+        // The map is consistent even after a thread has panicked.
         use_it(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }
@@ -59,15 +59,15 @@ impl UrlStore for MemoryStore {
     }
 }
 
-/// Keeps URLs in a JSON file, which several threads and processes may share: each change is made under a lock, and
-/// the file is replaced as a whole.
+/// Stores URLs in a JSON file, which several threads and processes may share: each change is made under a lock and
+/// replaces the file atomically.
 #[derive(Debug)]
 pub struct JsonFile {
     path: PathBuf,
 }
 
 impl JsonFile {
-    /// The file of this name; `.tus_urls.json` is usual. It is made when there is something to keep.
+    /// Uses the file of this name; `.tus_urls.json` is common. It is created by the first stored URL.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self { path: path.as_ref().to_owned() }
     }
@@ -81,7 +81,7 @@ impl JsonFile {
     fn read(&self) -> io::Result<BTreeMap<String, String>> {
         match fs::read(&self.path) {
             Ok(text) => serde_json::from_slice(&text).map_err(|error| {
-                let problem = format!("{} is no JSON object of texts: {error}", self.path.display());
+                let problem = format!("{} is not a JSON object of strings: {error}", self.path.display());
                 io::Error::new(io::ErrorKind::InvalidData, problem)
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
@@ -90,7 +90,7 @@ impl JsonFile {
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<String, String>) -> bool) -> io::Result<()> {
-        // A file of its own, since the other one is replaced. It stays, so that all lock the same one.
+        // A separate file, since the JSON file is replaced. It is kept, so that all processes lock the same file.
         let lock = File::options().create(true).write(true).truncate(false).open(self.beside(".lock"))?;
         lock.lock()?;
         let mut urls = self.read()?;
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn all_keep_what_they_are_told() {
+    fn every_store_keeps_urls() {
         let directory = tempfile::tempdir().unwrap();
         keeps(&MemoryStore::default());
         keeps(&JsonFile::new(directory.path().join("urls.json")));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn no_change_is_lost_among_threads() {
+    fn no_change_is_lost_between_threads() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("urls.json");
         std::thread::scope(|scope| {
@@ -167,7 +167,7 @@ mod tests {
         let path = directory.path().join("urls.json");
         fs::write(&path, "my diary").unwrap();
         let error = JsonFile::new(&path).set("a", "http://x").unwrap_err();
-        assert!(error.to_string().contains("no JSON object"), "{error}");
+        assert!(error.to_string().contains("not a JSON object"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"my diary");
     }
 }

@@ -1,4 +1,4 @@
-//! One upload, from its beginning to its end.
+//! One upload, from start to end.
 
 use std::{fmt, sync::Arc};
 
@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::{Client, Progress, Source, Uploader, progress::Reporter};
 
-/// An upload that is to be sent.
+/// An upload to send.
 #[derive(Debug)]
 #[must_use = "nothing is sent before `send`"]
 pub struct Upload {
@@ -34,48 +34,48 @@ impl Upload {
         Self { client, source, url, metadata: Vec::new(), parts: 1, stop_at: None, reporter, on_url: None }
     }
 
-    /// Tells the server something of the upload: a key of visible ASCII without a comma, and bytes, which are mostly
-    /// text.
+    /// Adds metadata for the server: a key of visible ASCII without a comma, and a value of bytes, usually text.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Bytes>) -> Self {
         self.metadata.push((key.into(), value.into()));
         self
     }
 
-    /// Sends so many parts at the same time, and has the server make them one; 1 by default. For a file, and a
+    /// Sends this many parts in parallel, and has the server concatenate them; 1 by default. Requires a file, and a
     /// server with the extension `concatenation`.
     pub fn parts(mut self, parts: u32) -> Self {
         self.parts = parts;
         self
     }
 
-    /// Sends no byte past this one, and leaves the upload unfinished there.
+    /// Stops at this offset and leaves the upload unfinished there.
     pub fn stop_at(mut self, offset: u64) -> Self {
         self.stop_at = Some(offset);
         self
     }
 
-    /// Is told of each step of the progress, to the byte. It is called often, and should be quick.
+    /// Calls a function with each change of the progress, to the byte. It is called often and should be quick.
     pub fn on_progress(self, callback: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
         self.reporter.call(Box::new(callback));
         self
     }
 
-    /// Is told the upload's URL as soon as it is known. (Of one in parts, that is at its end.)
+    /// Calls a function with the upload's URL as soon as it is known. (For an upload in parts, that is at the end.)
     pub fn on_url(mut self, callback: impl Fn(&Url) + Send + Sync + 'static) -> Self {
         self.on_url = Some(OnUrl(Box::new(callback)));
         self
     }
 
-    /// The progress, to look at at any time.
+    /// The progress, for reading at any time.
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.reporter.watch()
     }
 
-    /// Sends it. To stop, drop the future: what was acknowledged stays, and can be gone on with.
+    /// Sends the upload. To stop, drop the future: the server keeps what it has acknowledged, and the upload can be
+    /// resumed.
     ///
     /// # Errors
     ///
-    /// When it failed for good: [`Error`] says by whose fault.
+    /// When it failed permanently: [`Error`] says who caused it.
     pub async fn send(mut self) -> Result<Uploaded, Error> {
         if self.parts > 1 && self.url.is_none() && self.source.length() != Some(0) {
             let metadata = self.describe()?;
@@ -89,24 +89,24 @@ impl Upload {
         }
     }
 
-    /// Prepares it, to be sent request by request.
+    /// Prepares the upload to be sent request by request.
     ///
     /// # Errors
     ///
-    /// When what it needs of this side is not there: its source, or the store of URLs.
+    /// When the source or the store of URLs cannot be read.
     pub async fn begin(mut self) -> Result<Uploader, Error> {
         let metadata = self.describe()?;
         Uploader::new(self, metadata).await
     }
 
-    /// What the machine is told, and what the server can do.
+    /// The machine's input: the new upload, the options, and the server's capabilities.
     pub(crate) async fn terms(&self) -> Result<(Options, Option<&Capabilities>), Error> {
         let capabilities = self.client.known_capabilities().await?;
         Ok((self.client.inner.options.clone().stop_at(self.stop_at), capabilities))
     }
 
-    pub(crate) fn tell(&self, url: &Url) {
-        self.on_url.iter().for_each(|OnUrl(tell)| tell(url));
+    pub(crate) fn report_url(&self, url: &Url) {
+        self.on_url.iter().for_each(|OnUrl(report)| report(url));
     }
 
     fn describe(&mut self) -> Result<Metadata, Error> {
@@ -119,17 +119,17 @@ impl Upload {
         Metadata::from_pairs(pairs).map_err(|error| Error::Invalid(format!("the metadata: {error}")))
     }
 
-    /// Under which its URL is kept.
+    /// The key under which its URL is stored.
     pub(crate) async fn key(&self) -> Result<Option<String>, Error> {
         let Some((_, fingerprint)) = &self.client.inner.store else {
             return Ok(None);
         };
         let fingerprint = fingerprint.of(&self.source).await?;
-        // The same file may be on its way to several servers.
+        // The same file may be uploaded to several servers.
         Ok(fingerprint.map(|fingerprint| format!("{fingerprint}@{}", self.client.inner.endpoint)))
     }
 
-    /// The URL that is kept; one that cannot be read is none.
+    /// The stored URL; an invalid one counts as missing.
     pub(crate) fn kept(&self, key: Option<&str>) -> Result<Option<Url>, Error> {
         let (Some(key), Some((store, _))) = (key, &self.client.inner.store) else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! An upload, request by request: for programs that want to be asked in between.
+//! An upload, request by request, for programs that need control in between.
 
 use tus_core::{
     Metadata,
@@ -10,16 +10,16 @@ use crate::{Progress, Upload, run::Run};
 
 /// An upload that is sent request by request; see [`Upload::begin`].
 ///
-/// A future of [`Uploader::upload_chunk`] may be dropped, also while it waits: the next one goes on from where the server
-/// is. So it does after an error. To give the upload up, drop this, and
-/// [terminate](crate::Client::terminate) the upload at its URL if it is not to stay.
+/// A future of [`Uploader::upload_chunk`] may be dropped at any time: the next one resumes at the server's offset, as
+/// it does after an error. To abandon the upload, drop this, and [terminate](crate::Client::terminate) the upload at
+/// its URL to delete it.
 #[derive(Debug)]
 pub struct Uploader {
     upload: Upload,
     metadata: Metadata,
-    /// Under which the URL is kept.
+    /// The key under which the URL is stored.
     key: Option<String>,
-    /// Where an earlier process left it.
+    /// The URL left by an earlier process.
     kept: Option<Url>,
     run: Run,
 }
@@ -27,21 +27,21 @@ pub struct Uploader {
 impl Uploader {
     pub(crate) async fn new(upload: Upload, metadata: Metadata) -> Result<Self, Error> {
         if upload.parts > 1 && upload.source.length() != Some(0) {
-            return Err(Error::Invalid("an upload in parts is sent as a whole".into()));
+            return Err(Error::Invalid("an upload in parts cannot be sent request by request".into()));
         }
-        // An upload whose URL the caller has is the caller's to find again.
+        // If the caller has the URL, it need not be stored.
         let key = if upload.url.is_some() { None } else { upload.key().await? };
         let kept = upload.kept(key.as_deref())?;
         let run = Run::new(upload.reporter.lane());
         Ok(Self { upload, metadata, key, kept, run })
     }
 
-    /// Sends the next request with bytes, and tries it again where it fails. The upload, when it is whole (or at the
-    /// byte where it is to stop); `None` while there is more to send.
+    /// Sends the next request with bytes, and retries it if it fails. Returns the upload when it is complete (or at the
+    /// offset where it is to stop); `None` while there is more to send.
     ///
     /// # Errors
     ///
-    /// When it failed for good.
+    /// When it failed permanently.
     pub async fn upload_chunk(&mut self) -> Result<Option<Uploaded>, Error> {
         if self.run.is_idle() {
             let step = self.first_step().await?;
@@ -58,7 +58,7 @@ impl Uploader {
             }
             result => result?,
         };
-        // What is whole need not be found again.
+        // A complete upload need not be found again.
         if uploaded.as_ref().is_some_and(|uploaded| uploaded.offset == uploaded.length) {
             self.upload.forget(self.key.as_deref())?;
         }
@@ -70,7 +70,7 @@ impl Uploader {
         self.run.url().or(self.upload.url.as_ref()).or(self.kept.as_ref())
     }
 
-    /// How far it is.
+    /// The progress.
     pub fn progress(&self) -> Progress {
         self.upload.progress().borrow().clone()
     }
@@ -89,7 +89,7 @@ impl Uploader {
         let (upload, key) = (&self.upload, self.key.as_deref());
         let known = |url: &Url| {
             upload.keep(key, url)?;
-            upload.tell(url);
+            upload.report_url(url);
             Ok(())
         };
         self.run.chunk(upload, known).await

@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
+use futures_util::StreamExt;
 use tus_core::{Failure, Upload, UploadId};
 
-use crate::{Cause, State, StorageError, Tus, driver::PATIENCE};
+use crate::{
+    ByteStream, Cause, StorageError, Tus, UploadFilter, UploadStream,
+    engine::{PATIENCE, READER_PATIENCE},
+};
 
 impl Tus {
     /// An upload's record, as it was last committed; `None` where there is none.
@@ -14,36 +17,27 @@ impl Tus {
     ///
     /// When the storage fails.
     pub async fn find(&self, id: &UploadId) -> Result<Option<Upload>, StorageError> {
-        self.inner.storage.load(id).await
+        Ok(self.engine.storage.load(id).await?.map(|stored| stored.upload))
     }
 
-    /// Up to `limit` uploads in a state, in the order of their ids: the first page with `after: None`, the
-    /// next one after the last id of the page before.
+    /// The uploads that pass a filter, in the order of their ids, beginning after `after`.
+    pub fn list(&self, filter: UploadFilter, after: Option<&UploadId>) -> UploadStream<'_> {
+        self.engine.storage.list(filter, after).map(|found| found.map(|stored| stored.upload)).boxed()
+    }
+
+    /// Committed bytes of an upload: all of `range` (from its start) that there are.
     ///
     /// # Errors
     ///
-    /// When the storage fails.
-    pub async fn list(
-        &self,
-        state: State,
-        after: Option<&UploadId>,
-        limit: usize,
-    ) -> Result<Vec<Upload>, StorageError> {
-        self.inner.storage.list(state, after, limit).await
-    }
-
-    /// Committed bytes of an upload: those of `range`, or only the first of them; none at all only where
-    /// there are none. Call it again from where it ended.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such upload, or the storage fails.
-    pub async fn read(&self, upload: &Upload, range: Range<u64>) -> Result<Bytes, StorageError> {
-        self.inner.storage.read(upload, range).await
+    /// [`Failure::NotFound`] where there is no such upload, or when the storage fails. The stream ends with an error
+    /// where bytes cannot be read.
+    pub async fn read(&self, id: &UploadId, range: Range<u64>) -> Result<ByteStream, StorageError> {
+        let stored = self.engine.storage.load(id).await?.ok_or(Failure::NotFound)?;
+        self.engine.storage.read(&stored, range).await
     }
 
     /// Deletes an upload, finished or not. A request that is adding to it is stopped first, and
-    /// [`Hooks::terminated`](crate::Hooks::terminated) is told.
+    /// [`Hooks::terminated`](crate::Hooks::terminated) is called.
     ///
     /// Not from within a hook of the same upload: its request would have to stop first.
     ///
@@ -52,8 +46,12 @@ impl Tus {
     /// [`Failure::NotFound`] where there is none, [`Failure::Busy`] where its request does not stop, or when
     /// the storage fails.
     pub async fn terminate(&self, id: &UploadId) -> Result<(), StorageError> {
-        let _held = self.inner.locks.hold(id, PATIENCE).await.map_err(|_| Failure::Busy)?;
-        let upload = self.inner.storage.load(id).await?.ok_or(Failure::NotFound)?;
-        self.inner.remove(&upload, None, Cause::Application).await
+        let storage = &self.engine.storage;
+        let _lease = self.engine.leases.hold(id, PATIENCE).await.map_err(|_| Failure::Busy)?;
+        let mut stored = storage.load(id).await?.ok_or(Failure::NotFound)?;
+        if stored.held_elsewhere {
+            stored = storage.settle(&stored, READER_PATIENCE).await?.ok_or(Failure::NotFound)?;
+        }
+        self.engine.remove_incarnation(&stored, Cause::Application).await
     }
 }

@@ -1,27 +1,70 @@
 //! Uploads in memory: for tests, and as the plainest storage there is.
 
+mod index;
+mod reading;
+mod takeover;
+mod writer;
+
 use std::{
-    collections::BTreeMap,
-    ops::Range,
+    collections::{BTreeMap, HashMap},
+    fmt,
+    ops::{Bound, Range},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tus_core::{Failure, Kind, Upload, UploadId};
+use futures_util::{StreamExt, future, stream};
+use tokio::sync::watch;
+use tus_core::{Change, Failure, Kind, Phase, Stored, Upload, UploadId, Version};
 
-use crate::{State, Storage, StorageError, Writer};
+use self::{
+    index::{Expiry, Index, Place, beyond},
+    reading::Reading,
+    takeover::Holders,
+    writer::MemoryWriter,
+};
+use crate::{ByteStream, Storage, StorageError, StoredStream, UploadFilter, Writer};
 
 /// A storage in memory. Its uploads go with the process. A clone is the same storage.
-#[derive(Debug, Clone, Default)]
-pub struct Memory(Arc<Mutex<BTreeMap<UploadId, Entry>>>);
+///
+/// [`Memory::another_process`] is what a storage in another process would be: it shows, without a second process, how
+/// a service takes an upload over.
+#[derive(Clone, Default)]
+pub struct Memory {
+    store: Arc<Store>,
+    process: u64,
+}
 
-#[derive(Debug)]
+#[derive(Default)]
+struct Store {
+    state: Mutex<State>,
+    /// Somebody left an upload, or asks for one.
+    moves: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct State {
+    entries: BTreeMap<UploadId, Entry>,
+    index: Index,
+    holders: Holders,
+    claims: HashMap<UploadId, Claim>,
+    /// The last number that was given: each is given once, to a version, a process, a writer or a request.
+    numbers: u64,
+}
+
 struct Entry {
     upload: Upload,
-    /// Exactly the committed bytes.
-    bytes: Vec<u8>,
+    version: Version,
+    /// Exactly the committed bytes. Who reads keeps a clone, and with it the bytes as they were.
+    bytes: Arc<Vec<Bytes>>,
+}
+
+struct Claim {
+    process: u64,
+    /// `None` for so long that the clock cannot tell.
+    until: Option<Instant>,
 }
 
 impl Memory {
@@ -30,132 +73,226 @@ impl Memory {
         Self::default()
     }
 
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<UploadId, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A storage on the same store that behaves as if it were another process: it makes claims of its own, and has to
+    /// ask for an upload that this one is adding bytes to ([`Storage::settle`]).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use std::time::Duration;
+    /// use tus_service::{Memory, Storage, UploadId};
+    ///
+    /// let (one, id) = (Memory::new(), UploadId::from_random(1));
+    /// let two = one.another_process();
+    /// assert!(one.claim(&id, Duration::from_secs(60)).await?);
+    /// assert!(!two.claim(&id, Duration::from_secs(60)).await?);
+    /// # Ok::<(), tus_service::StorageError>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn another_process(&self) -> Self {
+        Self { store: self.store.clone(), process: self.state().number() }
     }
+
+    /// A stream that finds its next record when it is polled, after the place of the last one.
+    fn one_by_one<'a, P: Place + 'a>(
+        &'a self,
+        after: Option<P>,
+        next: impl for<'s> Fn(&'s State, Option<&P>) -> Option<&'s Entry> + Send + 'a,
+    ) -> StoredStream<'a> {
+        let find = move |after: Option<P>| {
+            let state = self.state();
+            let stored = state.stored(next(&state, after.as_ref())?, self.process);
+            let place = P::of(&stored.upload);
+            Some((Ok(stored), place))
+        };
+        stream::unfold(after, move |after| future::ready(find(after))).boxed()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.store.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// The record as `process` sees it.
+    fn stored(&self, entry: &Entry, process: u64) -> Stored {
+        let mut stored = Stored::new(entry.upload.clone(), entry.version.clone());
+        stored.held_elsewhere = self.holders.is_held_elsewhere(&entry.upload, process);
+        stored
+    }
+
+    fn load(&self, id: &UploadId, process: u64) -> Option<Stored> {
+        self.entries.get(id).map(|entry| self.stored(entry, process))
+    }
+
+    /// The upload that was seen, in whatever state.
+    fn same(&self, seen: &Stored) -> Result<&Entry, StorageError> {
+        let entry = self.entries.get(&seen.upload.id).filter(|entry| seen.is_same_upload(&entry.upload));
+        entry.ok_or_else(|| Failure::NotFound.into())
+    }
+
+    /// The upload that was seen, in the state that was seen.
+    fn unchanged(&self, seen: &Stored) -> Result<&Entry, StorageError> {
+        let entry = self.entries.get(&seen.upload.id).ok_or(Failure::NotFound)?;
+        let unchanged = seen.is_same_upload(&entry.upload) && seen.version == entry.version;
+        if unchanged { Ok(entry) } else { Err(Failure::Conflict.into()) }
+    }
+
+    /// Makes a change to the upload that was seen. `add` makes its bytes what the change says they are.
+    fn change(
+        &mut self,
+        seen: &Stored,
+        change: &Change,
+        add: impl FnOnce(&mut Arc<Vec<Bytes>>),
+    ) -> Result<Version, StorageError> {
+        self.unchanged(seen)?;
+        let version = Version::from(self.number());
+        let entry = self.entries.get_mut(&seen.upload.id).ok_or(Failure::NotFound)?;
+        self.index.forget(&entry.upload);
+        change.apply(&mut entry.upload);
+        self.index.add(&entry.upload);
+        entry.version = version.clone();
+        add(&mut entry.bytes);
+        Ok(version)
+    }
+}
+
+/// An error of whoever made the change: it claims other bytes than there are.
+fn claims_other_bytes(change: &Change, there: u64) -> StorageError {
+    StorageError::new(Failure::Internal, format!("a change claims {} bytes, and there are {there}", change.offset))
 }
 
 #[async_trait]
 impl Storage for Memory {
-    async fn create(&self, upload: &Upload) -> Result<(), StorageError> {
-        let mut entries = self.entries();
-        if entries.contains_key(&upload.id) {
+    async fn create(&self, upload: &Upload) -> Result<Version, StorageError> {
+        let mut state = self.state();
+        if state.entries.contains_key(&upload.id) {
             return Err(Failure::Exists.into());
         }
-        entries.insert(upload.id.clone(), Entry { upload: upload.clone(), bytes: Vec::new() });
-        Ok(())
+        let version = Version::from(state.number());
+        state.index.add(upload);
+        let entry = Entry { upload: upload.clone(), version: version.clone(), bytes: Arc::default() };
+        state.entries.insert(upload.id.clone(), entry);
+        Ok(version)
     }
 
-    async fn load(&self, id: &UploadId) -> Result<Option<Upload>, StorageError> {
-        Ok(self.entries().get(id).map(|entry| entry.upload.clone()))
+    async fn load(&self, id: &UploadId) -> Result<Option<Stored>, StorageError> {
+        Ok(self.state().load(id, self.process))
     }
 
-    async fn append(&self, upload: &Upload) -> Result<Box<dyn Writer>, StorageError> {
-        Ok(Box::new(MemoryWriter {
-            storage: self.clone(),
-            opened_at: upload.offset,
-            seen: upload.clone(),
-            tail: Vec::new(),
-        }))
+    async fn load_all(&self, ids: &[UploadId]) -> Result<Vec<Option<Stored>>, StorageError> {
+        let state = self.state();
+        Ok(ids.iter().map(|id| state.load(id, self.process)).collect())
     }
 
-    async fn join(&self, upload: &Upload, partials: &[Upload]) -> Result<(), StorageError> {
-        let mut entries = self.entries();
-        let mut bytes = Vec::new();
-        for partial in partials {
-            bytes.extend_from_slice(&entries.get(&partial.id).ok_or(Failure::NotFound)?.bytes);
+    async fn settle(&self, stored: &Stored, patience: Duration) -> Result<Option<Stored>, StorageError> {
+        Ok(takeover::settle(self, &stored.upload, patience).await)
+    }
+
+    async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError> {
+        self.state().unchanged(stored)?;
+        Ok(Box::new(MemoryWriter::new(self.clone(), stored.clone())))
+    }
+
+    async fn update(&self, stored: &Stored, change: &Change) -> Result<Version, StorageError> {
+        let mut state = self.state();
+        let there = state.unchanged(stored)?.upload.offset;
+        if change.offset != there {
+            return Err(claims_other_bytes(change, there));
         }
-        let entry = entries.get_mut(&upload.id).ok_or(Failure::NotFound)?;
-        if !matches!(entry.upload.kind, Kind::Final(_)) || entry.upload.is_complete() {
+        state.change(stored, change, |_| {})
+    }
+
+    async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError> {
+        let mut state = self.state();
+        let entry = state.unchanged(stored)?;
+        if entry.upload.phase != Phase::Assembling {
             return Err(Failure::Conflict.into());
         }
-        *entry = Entry { upload: upload.clone(), bytes };
-        Ok(())
-    }
-
-    async fn finish(&self, id: &UploadId) -> Result<(), StorageError> {
-        self.entries().get_mut(id).ok_or(Failure::NotFound)?.upload.finished = true;
-        Ok(())
-    }
-
-    async fn remove(&self, id: &UploadId, expired_at: Option<SystemTime>) -> Result<(), StorageError> {
-        let mut entries = self.entries();
-        let entry = entries.get(id).ok_or(Failure::NotFound)?;
-        if expired_at.is_some_and(|now| !entry.upload.is_expired(now)) {
-            return Err(Failure::Conflict.into());
+        let bytes = match entry.upload.kind {
+            Kind::Final(_) => {
+                let parts = parts.iter().map(|part| state.same(part)).collect::<Result<Vec<_>, _>>()?;
+                Arc::new(parts.iter().flat_map(|part| part.bytes.iter().cloned()).collect())
+            }
+            _ => entry.bytes.clone(),
+        };
+        let there = bytes.iter().map(|piece| piece.len() as u64).sum();
+        if change.offset != there {
+            return Err(claims_other_bytes(change, there));
         }
-        entries.remove(id);
+        state.change(stored, change, |old| *old = bytes)
+    }
+
+    async fn remove(&self, stored: &Stored) -> Result<(), StorageError> {
+        let mut state = self.state();
+        state.unchanged(stored)?;
+        if let Some(entry) = state.entries.remove(&stored.upload.id) {
+            state.index.forget(&entry.upload);
+        }
+        state.claims.remove(&stored.upload.id);
         Ok(())
     }
 
-    async fn read(&self, upload: &Upload, range: Range<u64>) -> Result<Bytes, StorageError> {
-        let entries = self.entries();
-        let entry = entries.get(&upload.id).ok_or(Failure::NotFound)?;
-        let end = range.end.min(entry.bytes.len() as u64);
-        let start = range.start.min(end);
-        Ok(Bytes::copy_from_slice(&entry.bytes[start as usize..end as usize]))
+    async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
+        let bytes = self.state().same(stored)?.bytes.clone();
+        Ok(stream::iter(Reading::new(bytes, range).map(Ok)).boxed())
     }
 
-    async fn list(&self, state: State, after: Option<&UploadId>, limit: usize) -> Result<Vec<Upload>, StorageError> {
-        let entries = self.entries();
-        let uploads = entries.values().map(|entry| &entry.upload);
-        let listed = uploads.filter(|upload| state.includes(upload) && after.is_none_or(|after| upload.id > *after));
-        Ok(listed.take(limit).cloned().collect())
+    fn list(&self, filter: UploadFilter, after: Option<&UploadId>) -> StoredStream<'_> {
+        self.one_by_one(after.cloned(), move |state, after: Option<&UploadId>| {
+            let mut entries = state.entries.range((beyond(after), Bound::Unbounded)).map(|(_, entry)| entry);
+            entries.find(|entry| filter.passes(&entry.upload))
+        })
     }
 
-    async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<UploadId>, StorageError> {
-        let entries = self.entries();
-        let mut expired: Vec<_> =
-            entries.values().map(|entry| &entry.upload).filter(|upload| upload.is_expired(now)).collect();
-        expired.sort_by_key(|upload| upload.expires);
-        Ok(expired.into_iter().take(limit).map(|upload| upload.id.clone()).collect())
+    fn pending(&self, now: SystemTime) -> StoredStream<'_> {
+        let expired = self.one_by_one(None, move |state, after: Option<&Expiry>| {
+            state.entries.get(state.index.next_expired(after, now)?)
+        });
+        let due = self.one_by_one(None, move |state, after: Option<&UploadId>| {
+            let mut due = state.index.due_after(after).filter_map(|id| state.entries.get(id));
+            due.find(|entry| !entry.upload.is_expired(now))
+        });
+        expired.chain(due).boxed()
+    }
+
+    async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
+        Ok(self.state().index.waiting_for(part))
+    }
+
+    async fn claim(&self, id: &UploadId, duration: Duration) -> Result<bool, StorageError> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let theirs = state.claims.get(id).is_some_and(|claim| claim.process != self.process && !claim.has_run_out(now));
+        if theirs {
+            return Ok(false);
+        }
+        match duration {
+            Duration::ZERO => state.claims.remove(id),
+            _ => state.claims.insert(id.clone(), Claim { process: self.process, until: now.checked_add(duration) }),
+        };
+        Ok(true)
+    }
+
+    async fn tidy(&self) -> Result<(), StorageError> {
+        let now = Instant::now();
+        self.state().claims.retain(|_, claim| !claim.has_run_out(now));
+        Ok(())
     }
 }
 
-struct MemoryWriter {
-    storage: Memory,
-    opened_at: u64,
-    /// The record as this writer saw or set it last.
-    seen: Upload,
-    /// Bytes after `seen.offset`.
-    tail: Vec<u8>,
-}
-
-#[async_trait]
-impl Writer for MemoryWriter {
-    async fn write(&mut self, chunks: Vec<Bytes>) -> Result<(), StorageError> {
-        chunks.iter().for_each(|chunk| self.tail.extend_from_slice(chunk));
-        Ok(())
-    }
-
-    fn stored(&self) -> u64 {
-        self.seen.offset - self.opened_at + self.tail.len() as u64
-    }
-
-    async fn checkpoint(&mut self, upload: &Upload) -> Result<bool, StorageError> {
-        self.commit(upload).await.map(|()| true)
-    }
-
-    async fn commit(&mut self, upload: &Upload) -> Result<(), StorageError> {
-        let mut entries = self.storage.entries();
-        let entry = entries.get_mut(&upload.id).ok_or(Failure::NotFound)?;
-        if (entry.upload.offset, entry.upload.length) != (self.seen.offset, self.seen.length) {
-            return Err(Failure::Conflict.into());
-        }
-        let added = (upload.offset - self.seen.offset) as usize;
-        entry.bytes.extend(self.tail.drain(..added));
-        entry.upload = upload.clone();
-        self.seen = upload.clone();
-        Ok(())
+impl Claim {
+    fn has_run_out(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn keeps_what_a_storage_promises() {
-        crate::conformance::check(Arc::new(Memory::new())).await;
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Memory of process {} with {} uploads", self.process, self.state().entries.len())
     }
 }

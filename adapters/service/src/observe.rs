@@ -1,16 +1,16 @@
-//! What an operator sees: a span around each exchange and an event at each turn of an upload (`tracing`), and
-//! numbers (`metrics`, by feature).
+//! Observability: a span around each exchange and an event for each change of an upload (`tracing`), and metrics
+//! (`metrics`, by feature).
 
 use std::time::Duration;
 
 use http::{Method, StatusCode, request::Parts};
 use tracing::{Span, field::Empty};
-use tus_core::{Rejection, Upload, UploadId};
+use tus_core::{Change, Phase, Rejection, Upload, UploadId};
 
 use crate::Cause;
 
-/// Counts, where the feature is on; where it is off, the values are looked at all the same, so that neither
-/// side rots.
+/// Records metrics if the feature is on. If it is off, the values are still type-checked, so that neither configuration
+/// rots.
 macro_rules! count {
     ($name:literal, $value:expr $(, $label:literal => $text:expr)*) => {{
         let value: u64 = $value;
@@ -31,12 +31,12 @@ macro_rules! time {
     }};
 }
 
-/// The span of an exchange. Everything that is told of it, the application's hooks included, is within.
+/// The span of an exchange. It contains everything that the exchange logs, the application's hooks included.
 pub(crate) fn exchange(head: &Parts) -> Span {
     tracing::info_span!("tus", method = %head.method, upload = Empty)
 }
 
-/// The exchange that is under way is on this upload.
+/// Records the upload of the current exchange.
 pub(crate) fn concerns(id: &UploadId) {
     Span::current().record("upload", tracing::field::display(id));
 }
@@ -50,6 +50,9 @@ pub(crate) fn responded(method: &Method, status: StatusCode, took: Duration) {
 pub(crate) fn created(upload: &Upload) {
     tracing::info!(upload = %upload.id, length = upload.length, "created");
     count!("tus_uploads_created_total", 1);
+    if upload.phase == Phase::Notified {
+        finished(upload, upload.offset);
+    }
 }
 
 pub(crate) fn received(bytes: u64) {
@@ -60,13 +63,20 @@ pub(crate) fn committed(took: Duration) {
     time!("tus_commit_seconds", took);
 }
 
-pub(crate) fn finished(upload: &Upload) {
-    tracing::info!(upload = %upload.id, length = upload.offset, "finished");
+/// A record was durably changed.
+pub(crate) fn changed(before: &Upload, change: &Change) {
+    if change.phase == Phase::Notified && before.phase != Phase::Notified {
+        finished(before, change.offset);
+    }
+}
+
+fn finished(upload: &Upload, length: u64) {
+    tracing::info!(upload = %upload.id, length, "finished");
     count!("tus_uploads_finished_total", 1);
 }
 
-pub(crate) fn not_taken(upload: &Upload, rejection: &Rejection) {
-    tracing::warn!(upload = %upload.id, status = %rejection.status(), "the application does not take it");
+pub(crate) fn refused_by_hook(upload: &Upload, rejection: &Rejection) {
+    tracing::warn!(upload = %upload.id, status = %rejection.status(), "the hook before_finish refused the upload");
 }
 
 pub(crate) fn removed(upload: &Upload, cause: Cause) {
@@ -84,7 +94,7 @@ pub(crate) fn sent(bytes: u64) {
     count!("tus_sent_bytes_total", bytes);
 }
 
-/// A client may make methods up, and each label is kept for ever.
+/// A client may invent methods, and each label is kept forever.
 fn label(method: &Method) -> &'static str {
     let known = ["OPTIONS", "POST", "HEAD", "PATCH", "DELETE", "GET"];
     known.into_iter().find(|name| method == name).unwrap_or("other")
@@ -100,9 +110,9 @@ mod tests {
     use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
     use tus_core::{Config, Download};
 
-    use crate::{Memory, Tus};
+    use crate::{Memory, Mount, Tus};
 
-    /// An upload of five bytes, fetched once and deleted.
+    /// An upload of five bytes, downloaded once and deleted.
     async fn one_upload() {
         let config = Config::default().download(Download::attachment());
         let tus = Tus::builder(Memory::new()).config(config).build();
@@ -112,18 +122,19 @@ mod tests {
         };
         let created =
             request("POST", "/files").header("upload-length", "5").body(Full::<Bytes>::from("hello")).unwrap();
-        let created = tus.handle(created, "/files").await;
+        let created = tus.handle(created, &Mount::at("/files")).await;
         let path = created.headers()["location"].to_str().unwrap().to_owned();
-        let body = tus.handle(request("GET", &path).body(Full::<Bytes>::default()).unwrap(), "/files").await;
+        let body =
+            tus.handle(request("GET", &path).body(Full::<Bytes>::default()).unwrap(), &Mount::at("/files")).await;
         let body = pin!(body.into_body().map_err(|_| unreachable!() as Infallible)).collect().await.unwrap();
         assert_eq!(body.to_bytes(), "hello");
         for method in ["DELETE", "BREW"] {
-            tus.handle(request(method, &path).body(Full::<Bytes>::default()).unwrap(), "/files").await;
+            tus.handle(request(method, &path).body(Full::<Bytes>::default()).unwrap(), &Mount::at("/files")).await;
         }
     }
 
     #[test]
-    fn what_happens_is_counted() {
+    fn metrics_count_every_event() {
         let recorder = DebuggingRecorder::new();
         let snapshotter: Snapshotter = recorder.snapshotter();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -6,7 +6,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError},
     time::Duration,
 };
 
@@ -14,10 +14,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tus_service::{Failure, StorageError};
 
-use crate::{
-    database::{Opened, sql_error},
-    pace::Pace,
-};
+use crate::{error::sql_error, opened::Opened, pace::Pace};
 
 /// The most operations that share a transaction.
 const GROUP: usize = 256;
@@ -33,7 +30,7 @@ pub(crate) struct Changes {
     /// Rings when the thread is wanted.
     bell: Condvar,
     writing: Mutex<Writing>,
-    opened: Opened,
+    opened: Arc<Opened>,
     busy_timeout: Duration,
     /// Whether a commit waits for the disk.
     synced: bool,
@@ -63,7 +60,7 @@ impl Changes {
     pub(crate) fn new(
         connection: Connection,
         busy_timeout: Duration,
-        opened: Opened,
+        opened: Arc<Opened>,
         synced: bool,
     ) -> rusqlite::Result<Self> {
         // Whoever comes by must not be held up by it.

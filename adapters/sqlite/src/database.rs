@@ -1,26 +1,22 @@
 //! The database: one connection that writes, with a queue before it, and others beside it that read.
 
 use std::{
-    fmt, fs, io,
-    os::unix::fs::MetadataExt,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
-use tus_service::{Failure, StorageError, UploadId};
+use rusqlite::{Connection, OpenFlags};
+use tus_service::{StorageError, UploadId};
 
 use crate::{
-    OpenError,
     changes::{Changes, gone},
-    open::Failed,
-    row::{self, MIGRATIONS},
+    error::{Failed, OpenError, sql_error},
+    opened::Opened,
+    schema,
 };
-
-/// Marks the file as ours ("tus1").
-const APPLICATION_ID: i32 = 0x7475_7331;
 
 /// Connections for reading that are kept open, at most: to open one costs more than many reads.
 const READERS: usize = 32;
@@ -30,10 +26,11 @@ const READER_CACHE: i32 = 2048;
 
 pub(crate) struct Database {
     path: PathBuf,
-    opened: Opened,
+    opened: Arc<Opened>,
     busy_timeout: Duration,
     changes: Arc<Changes>,
     readers: Mutex<Vec<Connection>>,
+    name: [u8; 16],
 }
 
 impl Database {
@@ -47,19 +44,24 @@ impl Database {
     ) -> Result<Arc<Self>, Failed> {
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(busy_timeout)?;
-        migrate(&mut connection, path, strangers)?;
+        schema::migrate(&mut connection, path, strangers)?;
         let journal: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if journal != "wal" {
             return Err(OpenError::NoWal(path.to_owned()).into());
         }
         connection.pragma_update(None, "synchronous", if synced { "FULL" } else { "NORMAL" })?;
         // Reading opens the log, too.
-        connection.query_row("SELECT count(*) FROM removed", [], |_| Ok(()))?;
-        let opened = Opened::now(path)?;
+        let name = connection.query_row("SELECT randomblob(16), count(*) FROM removed", [], |row| row.get(0))?;
+        let opened = Arc::new(Opened::now(path)?);
         let changes = Arc::new(Changes::new(connection, busy_timeout, opened.clone(), synced)?);
         let on_thread = changes.clone();
         thread::Builder::new().name("tus-sqlite".into()).spawn(move || on_thread.run()).map_err(OpenError::Thread)?;
-        Ok(Arc::new(Self { path: path.to_owned(), opened, busy_timeout, changes, readers: Mutex::default() }))
+        Ok(Arc::new(Self { path: path.to_owned(), opened, busy_timeout, changes, readers: Mutex::default(), name }))
+    }
+
+    /// What this database is called by the others that have opened the same file: random bytes.
+    pub(crate) fn name(&self) -> &[u8; 16] {
+        &self.name
     }
 
     /// Runs `operation` on the connection that writes. It is durable when this returns.
@@ -126,87 +128,4 @@ impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Database").field(&self.path).finish()
     }
-}
-
-/// The files that a database consists of, as they were opened. A commit to one that has lost its name would
-/// be gone with the process.
-#[derive(Clone)]
-pub(crate) struct Opened(Vec<(PathBuf, Identity)>);
-
-/// Device and inode.
-type Identity = (u64, u64);
-
-impl Opened {
-    fn now(path: &Path) -> Result<Self, OpenError> {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        let files = [path.to_owned(), log.into()];
-        let identities = files.into_iter().map(|file| match identity(&file) {
-            Ok(identity) => Ok((file, identity)),
-            Err(error) => Err(OpenError::Directory(file, error)),
-        });
-        Ok(Self(identities.collect::<Result<_, _>>()?))
-    }
-
-    pub(crate) fn check(&self) -> Result<(), StorageError> {
-        match self.0.iter().find(|(file, opened)| identity(file).ok() != Some(*opened)) {
-            None => Ok(()),
-            Some((file, _)) => {
-                let reason = format!(
-                    "{} was moved, deleted or replaced under the running server: put it back, or start again",
-                    file.display()
-                );
-                Err(StorageError::new(Failure::Internal, reason))
-            }
-        }
-    }
-}
-
-fn identity(file: &Path) -> io::Result<Identity> {
-    fs::symlink_metadata(file).map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-/// Brings the schema up to date. Migrations only add, and run under the write lock, so that processes
-/// that start together don't run them twice.
-fn migrate<I: Iterator<Item = UploadId>>(
-    connection: &mut Connection,
-    path: &Path,
-    strangers: impl FnOnce() -> io::Result<I>,
-) -> Result<(), Failed> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let application: i32 = transaction.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let tables: u32 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if tables > 0 && application != APPLICATION_ID {
-        return Err(OpenError::Foreign(path.to_owned()).into());
-    }
-    let version = version as usize;
-    let pending = MIGRATIONS.get(version..).ok_or_else(|| OpenError::Newer {
-        path: path.to_owned(),
-        found: version,
-        known: MIGRATIONS.len(),
-    })?;
-    if pending.is_empty() {
-        return Ok(());
-    }
-    for migration in pending {
-        transaction.execute_batch(migration)?;
-    }
-    if version == 0 {
-        for id in strangers().map_err(|error| OpenError::Directory(path.to_owned(), error))? {
-            row::note_stray(&transaction, &id, None).map_err(OpenError::Storage)?;
-        }
-    }
-    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
-    Ok(transaction.commit()?)
-}
-
-pub(crate) fn sql_error(error: rusqlite::Error) -> StorageError {
-    let failure = match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Failure::Busy,
-        Some(ErrorCode::DiskFull) => Failure::Full,
-        _ => Failure::Internal,
-    };
-    StorageError::new(failure, error)
 }

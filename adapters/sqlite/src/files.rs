@@ -4,12 +4,16 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
-    os::{fd::OwnedFd, unix::fs::FileExt},
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
-use bytes::{Bytes, BytesMut};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, unlinkat};
+use bytes::Bytes;
+use rustix::{
+    buffer::spare_capacity,
+    fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, unlinkat},
+    io::pread,
+};
 use tokio::task::spawn_blocking;
 use tus_service::{StorageError, UploadId};
 
@@ -65,6 +69,21 @@ impl Files {
         self.at(id, OFlags::RDONLY)
     }
 
+    /// Bytes in a file, and whether somebody has [locked](lock) it; `None` where there is none.
+    ///
+    /// It is locked for the blink of an eye, in a way that does not keep others from looking, too.
+    pub(crate) fn look(&self, id: &UploadId) -> io::Result<Option<(u64, bool)>> {
+        match self.at(id, OFlags::RDONLY | OFlags::NONBLOCK) {
+            Ok(file) => {
+                let held = !try_lock(&file, FlockOperation::NonBlockingLockShared)?;
+                Ok(Some((file.metadata()?.len(), held)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // What cannot be opened (a link, say) has no writer.
+            Err(_) => Ok(self.length(id)?.map(|length| (length, false))),
+        }
+    }
+
     /// Bytes in a file; `None` where there is none.
     pub(crate) fn length(&self, id: &UploadId) -> io::Result<Option<u64>> {
         match rustix::fs::statat(&self.directory, id.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
@@ -111,11 +130,29 @@ fn make_directory(path: &Path) -> io::Result<()> {
 
 /// Keeps others from writing to a file until it is closed. Whether nobody else does.
 pub(crate) fn lock(file: &File) -> io::Result<bool> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+    try_lock(file, FlockOperation::NonBlockingLockExclusive)
+}
+
+/// Whether nobody keeps others from writing to a file.
+pub(crate) fn is_free(file: &File) -> io::Result<bool> {
+    let is_free = try_lock(file, FlockOperation::NonBlockingLockShared)?;
+    if is_free {
+        flock(file, FlockOperation::Unlock)?;
+    }
+    Ok(is_free)
+}
+
+fn try_lock(file: &File, how: FlockOperation) -> io::Result<bool> {
+    match flock(file, how) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether a file still has a name: to write to one that has none is to lose what is written.
+pub(crate) fn is_named(file: &File) -> io::Result<bool> {
+    Ok(file.metadata()?.nlink() > 0)
 }
 
 /// Runs what blocks where it may.
@@ -150,11 +187,16 @@ pub(crate) fn write_all(mut file: &File, chunks: &[Bytes]) -> (u64, io::Result<(
 }
 
 /// Cuts a file after `length` bytes, and sets its cursor there.
-pub(crate) fn cut(mut file: &File, length: u64) -> io::Result<()> {
+pub(crate) fn cut(file: &File, length: u64) -> io::Result<()> {
     if file.metadata()?.len() > length {
         file.set_len(length)?;
     }
-    file.seek(SeekFrom::Start(length)).map(drop)
+    go_to(file, length)
+}
+
+/// Sets the cursor of a file.
+pub(crate) fn go_to(mut file: &File, position: u64) -> io::Result<()> {
+    file.seek(SeekFrom::Start(position)).map(drop)
 }
 
 /// Adds `length` bytes of another file. The kernel copies or clones them where the file system can.
@@ -163,17 +205,17 @@ pub(crate) fn append_from(mut file: &File, source: &File, length: u64) -> io::Re
     if copied == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// Up to `most` bytes from `start`.
+/// `most` bytes from `start`.
 pub(crate) fn read_at(file: &File, start: u64, most: usize) -> io::Result<Bytes> {
-    let mut bytes = BytesMut::zeroed(most);
-    let mut filled = 0;
-    while filled < most {
-        match file.read_at(&mut bytes[filled..], start + filled as u64) {
+    let mut bytes = Vec::with_capacity(most);
+    while bytes.len() < most {
+        let next = start + bytes.len() as u64;
+        match pread(file, spare_capacity(&mut bytes), next) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(more) => filled += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(bytes.freeze())
+    bytes.truncate(most);
+    Ok(bytes.into())
 }

@@ -1,10 +1,17 @@
 //! Keeps resumable uploads in one directory: records in `uploads.db` (SQLite), bytes in `uploads/`, one
 //! file an upload, named by its id.
 //!
-//! Several processes may use the directory at once, on one machine and a local file system. Unix only: Linux is tested.
+//! Several processes may use the directory at once, on one machine and a local file system. A newer request wins
+//! among all of them: whoever adds bytes to the upload in another process learns within a quarter of a second that it
+//! is to commit what it has and to leave. A process that adds bytes to no upload does nothing for that, and one
+//! that does makes one small query each 250 ms, whatever the number of uploads.
 //!
 //! SQLite comes with this crate; nothing has to be installed. Without the feature `bundled`, which is on by default, the
 //! system's library is linked: 3.45.3 or newer, or 3.37 where the application has cargo take `rusqlite` 0.40 or older.
+//! Unix only: Linux is tested.
+//!
+//! A directory of an older version of this crate is brought up to date when it is opened. Older versions cannot open
+//! it any more then, and one that is still running makes no more changes.
 //!
 //! A file in `uploads/` that belongs to no upload is deleted a day after it was seen first, unless it was there
 //! before the database. Names that no upload can have are left alone.
@@ -19,19 +26,31 @@
 #[cfg(not(unix))]
 compile_error!("tus-sqlite needs a Unix: it opens files relative to a directory, without following links");
 
+mod asks;
 mod changes;
 mod database;
+mod error;
 mod files;
+mod inner;
+mod join;
+mod leftovers;
 mod open;
+mod opened;
 mod pace;
+mod queries;
+mod reading;
 mod row;
+mod schema;
 mod shared_sync;
-mod size;
 mod storage;
 mod strays;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod writer;
+mod writers;
 
-pub use open::{Durability, OpenError, Options};
+pub use error::OpenError;
+pub use inner::Durability;
+pub use open::Options;
 pub use storage::Sqlite;

@@ -1,26 +1,25 @@
 //! The storage: which rows and which files make an upload.
 
 use std::{
+    collections::HashMap,
     fs::File,
     io,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
-    time::{Instant, SystemTime},
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
-use tokio::sync::{Semaphore, oneshot};
-use tus_service::{Failure, Kind, State, Storage, StorageError, Upload, UploadId, Writer, async_trait};
+use tus_service::{
+    ByteStream, Change, Failure, Kind, Storage, StorageError, Stored, StoredStream, Upload, UploadFilter, UploadId,
+    Version, Writer, async_trait,
+};
 
 use crate::{
-    Durability, OpenError, Options,
-    database::Database,
-    files::{self, Files, blocking},
-    pace::Pace,
-    row,
-    shared_sync::SharedSync,
-    strays,
+    asks,
+    files::blocking,
+    inner::{Found, Inner},
+    join, queries, reading, row, strays, takeover,
     writer::FileWriter,
 };
 
@@ -28,43 +27,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Sqlite(Arc<Inner>);
 
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) database: Arc<Database>,
-    pub(crate) files: Files,
-    pub(crate) durability: Durability,
-    /// How records and bytes are read, and how bytes are written.
-    pub(crate) reading: Pace,
-    pub(crate) writing: Pace,
-    /// How the names of new files are made durable.
-    pub(crate) naming: SharedSync,
-    /// Turns for checkpoints: commits, for which clients wait, must not queue behind thousands of them.
-    pub(crate) checkpoints: Arc<Semaphore>,
-    /// When files that belong to no upload were looked for.
-    pub(crate) tidied: Mutex<Option<Instant>>,
-}
-
-/// Checkpoints that are under way at once, at most.
-pub(crate) const CHECKPOINTS: usize = 8;
-
-/// The most bytes that are read at once.
-const READ: u64 = 1024 * 1024;
-
 impl Sqlite {
-    /// Opens a directory, which is made if it is missing, with the default [`Options`].
-    ///
-    /// # Errors
-    ///
-    /// See [`OpenError`].
-    pub fn open(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
-        Self::options().open(directory)
-    }
-
-    /// How to open a directory otherwise.
-    pub fn options() -> Options {
-        Options::default()
-    }
-
     pub(crate) fn over(inner: Inner) -> Self {
         Self(Arc::new(inner))
     }
@@ -90,14 +53,14 @@ impl Sqlite {
     pub async fn take(&self, id: &UploadId, target: impl AsRef<Path>) -> Result<(), StorageError> {
         let (inner, id, target) = (self.0.clone(), id.clone(), target.as_ref().to_owned());
         blocking(move || {
-            if !inner.current(&id)?.is_complete() {
+            if !inner.current(&id)?.upload.is_complete() {
                 return Err(Failure::Conflict.into());
             }
             match std::fs::rename(inner.files.path(&id), &target) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && target.exists() => {}
                 renamed => renamed?,
             }
-            if inner.durability == Durability::Synced {
+            if inner.is_synced() {
                 let directory = target.parent().filter(|path| !path.as_os_str().is_empty());
                 File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
                 inner.files.sync()?;
@@ -113,14 +76,14 @@ impl Sqlite {
     }
 
     #[cfg(test)]
-    pub(crate) fn database(&self) -> &Database {
-        &self.0.database
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.0
     }
 }
 
 #[async_trait]
 impl Storage for Sqlite {
-    async fn create(&self, upload: &Upload) -> Result<(), StorageError> {
+    async fn create(&self, upload: &Upload) -> Result<Version, StorageError> {
         // Bytes that belong to no row (the database was lost, say) are not ours to overwrite.
         let empty = upload.is_complete();
         if empty {
@@ -138,51 +101,71 @@ impl Storage for Sqlite {
         };
         let inserted = self.0.database.write(insert).await;
         if inserted.is_err() && empty {
-            let (inner, id) = (self.0.clone(), upload.id.clone());
-            blocking(move || Ok(inner.files.remove(&id)?)).await?;
+            self.0.give_up(upload.id.clone());
         }
         inserted
     }
 
-    async fn load(&self, id: &UploadId) -> Result<Option<Upload>, StorageError> {
-        loop {
-            let (inner, id) = (self.0.clone(), id.clone());
-            let (upload, there) = match self.0.reading.run(move || inner.load(&id)).await? {
-                Some((upload, there)) if there < upload.offset => (upload, there),
-                loaded => return Ok(loaded.map(|(upload, _)| upload)),
-            };
-            match self.step_back(upload, there).await {
-                // It was changed or removed between the look at its row and the look at its file.
-                Err(error) if matches!(error.failure(), Failure::Conflict | Failure::NotFound) => {}
-                stepped_back => return stepped_back.map(Some),
-            }
+    async fn load(&self, id: &UploadId) -> Result<Option<Stored>, StorageError> {
+        let (inner, id_too) = (self.0.clone(), id.clone());
+        let found = self.0.reading.run(move || inner.load(&id_too)).await?;
+        self.repaired(id, found).await
+    }
+
+    async fn load_all(&self, ids: &[UploadId]) -> Result<Vec<Option<Stored>>, StorageError> {
+        let (inner, distinct) = (self.0.clone(), ids.iter().cloned().collect());
+        let found = self.0.reading.run(move || inner.load_all(distinct)).await?;
+        let mut loaded = HashMap::new();
+        for (id, found) in found {
+            let stored = self.repaired(&id, Some(found)).await?;
+            loaded.insert(id, stored);
+        }
+        Ok(ids.iter().map(|id| loaded.get(id).cloned().flatten()).collect())
+    }
+
+    async fn settle(&self, stored: &Stored, patience: Duration) -> Result<Option<Stored>, StorageError> {
+        let found = takeover::settle(&self.0, stored, patience).await?;
+        self.repaired(&stored.upload.id, found).await
+    }
+
+    async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError> {
+        Ok(Box::new(FileWriter::open(self.0.clone(), stored.clone()).await?))
+    }
+
+    async fn update(&self, stored: &Stored, change: &Change) -> Result<Version, StorageError> {
+        let mut new = stored.upload.clone();
+        change.apply(&mut new);
+        // An upload that is complete has a file, also where no byte was ever added to it.
+        let made = new.is_complete() && new.offset == 0 && !stored.upload.is_complete();
+        if made {
+            let (inner, id) = (self.0.clone(), new.id.clone());
+            blocking(move || {
+                inner.files.create(&id)?;
+                inner.sync_names()
+            })
+            .await?;
+        }
+        let (seen, change) = (stored.clone(), change.clone());
+        let updated = self.0.database.write(move |connection| row::change(connection, &seen, &change)).await;
+        if made && updated.is_err() {
+            self.0.give_up(new.id);
+        }
+        updated
+    }
+
+    async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError> {
+        match stored.upload.kind {
+            Kind::Final(_) => join::join(&self.0, stored, parts, change).await,
+            // The bytes of any other are in one file from the start.
+            _ => self.update(stored, change).await,
         }
     }
 
-    async fn append(&self, upload: &Upload) -> Result<Box<dyn Writer>, StorageError> {
-        Ok(Box::new(FileWriter::open(self.0.clone(), upload.clone()).await?))
-    }
-
-    async fn join(&self, upload: &Upload, partials: &[Upload]) -> Result<(), StorageError> {
-        let (inner, new, partials) = (self.0.clone(), upload.clone(), partials.to_vec());
-        let (_locked, old, new) = blocking(move || {
-            let (file, old) = inner.join(&new, &partials)?;
-            Ok((file, old, new))
-        })
-        .await?;
-        self.0.database.write(move |connection| row::replace(connection, &old, &new)).await
-    }
-
-    async fn finish(&self, id: &UploadId) -> Result<(), StorageError> {
-        let id = id.clone();
-        self.0.database.write(move |connection| row::set_finished(connection, &id)).await
-    }
-
-    async fn remove(&self, id: &UploadId, expired_at: Option<SystemTime>) -> Result<(), StorageError> {
-        let removed = id.clone();
-        self.0.database.write(move |connection| row::remove(connection, &removed, expired_at)).await?;
+    async fn remove(&self, stored: &Stored) -> Result<(), StorageError> {
+        let seen = stored.clone();
+        self.0.database.write(move |connection| row::remove(connection, &seen)).await?;
         // From here on the upload is gone; a file that stays behind is deleted at the next start.
-        if let Ok(Some(file)) = self.0.clean(id.clone()).await {
+        if let Ok(Some(file)) = self.0.clean(stored.upload.id.clone()).await {
             blocking(move || {
                 drop(file);
                 Ok(())
@@ -192,168 +175,63 @@ impl Storage for Sqlite {
         Ok(())
     }
 
-    async fn read(&self, upload: &Upload, range: Range<u64>) -> Result<Bytes, StorageError> {
-        let (inner, id) = (self.0.clone(), upload.id.clone());
-        blocking(move || {
-            let end = range.end.min(inner.current(&id)?.offset);
-            let most = end.saturating_sub(range.start).min(READ);
-            if most == 0 {
-                return Ok(Bytes::new());
-            }
-            let file = inner.files.read(&id).map_err(|error| missing(&inner, &id, error))?;
-            files::read_at(&file, range.start, most as usize).map_err(|error| missing(&inner, &id, error))
-        })
-        .await
+    async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
+        reading::bytes(&self.0, stored, range).await
     }
 
-    async fn list(&self, state: State, after: Option<&UploadId>, limit: usize) -> Result<Vec<Upload>, StorageError> {
-        let (inner, after) = (self.0.clone(), after.cloned());
-        blocking(move || inner.database.read(|connection| row::list(connection, state, after.as_ref(), limit))).await
+    fn list(&self, filter: UploadFilter, after: Option<&UploadId>) -> StoredStream<'_> {
+        reading::list(self.0.clone(), filter, after.cloned())
+    }
+
+    fn pending(&self, now: SystemTime) -> StoredStream<'_> {
+        reading::pending(self.0.clone(), now)
+    }
+
+    async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
+        let (inner, part) = (self.0.clone(), part.clone());
+        let waiting = move || inner.database.read(|connection| queries::waiting_for(connection, &part));
+        self.0.reading.run(waiting).await
+    }
+
+    async fn claim(&self, id: &UploadId, duration: Duration) -> Result<bool, StorageError> {
+        let (id, claimant) = (id.clone(), *self.0.database.name());
+        self.0.database.write(move |connection| asks::claim(connection, &id, &claimant, duration)).await
     }
 
     async fn tidy(&self) -> Result<(), StorageError> {
         strays::tidy(&self.0).await
     }
-
-    async fn expired(&self, now: SystemTime, limit: usize) -> Result<Vec<UploadId>, StorageError> {
-        let inner = self.0.clone();
-        blocking(move || inner.database.read(|connection| row::expired(connection, now, limit))).await
-    }
 }
 
 impl Sqlite {
+    /// The record, after it was made true: it may claim more than its file has.
+    async fn repaired(&self, id: &UploadId, mut found: Option<Found>) -> Result<Option<Stored>, StorageError> {
+        loop {
+            let (stored, there) = match found {
+                Some((stored, there)) if there < stored.upload.offset => (stored, there),
+                found => return Ok(found.map(|(stored, _)| stored)),
+            };
+            match self.step_back(stored, there).await {
+                // It was changed or removed between the look at its row and the look at its file.
+                Err(error) if matches!(error.failure(), Failure::Conflict | Failure::NotFound) => {}
+                stepped_back => return stepped_back.map(Some),
+            }
+            let (inner, id) = (self.0.clone(), id.clone());
+            found = self.0.reading.run(move || inner.load(&id)).await?;
+        }
+    }
+
     /// The row claims more than the file has: after a power cut in the buffered mode, or because somebody
     /// cut or deleted the file. What is there is the truth, and the client goes on from it.
-    async fn step_back(&self, upload: Upload, there: u64) -> Result<Upload, StorageError> {
-        let mut back = upload.clone();
-        // A final upload is joined again from the start.
-        let is_final = matches!(upload.kind, Kind::Final(_));
-        back.offset = if is_final { 0 } else { there };
-        back.length = upload.length.filter(|_| !is_final);
-        let (old, new) = (upload.clone(), back.clone());
-        self.0.database.write(move |connection| row::replace(connection, &old, &new)).await?;
+    async fn step_back(&self, stored: Stored, there: u64) -> Result<Stored, StorageError> {
+        let change = stored.upload.after_loss(there);
+        let (seen, wanted) = (stored.clone(), change.clone());
+        let version = self.0.database.write(move |connection| row::change(connection, &seen, &wanted)).await?;
         tracing::error!(
-            upload = %upload.id, offset = upload.offset, there,
+            upload = %stored.upload.id, offset = stored.upload.offset, there, phase = ?change.phase,
             "the file had fewer bytes than its row claimed; the upload goes back to what is there"
         );
-        Ok(back)
-    }
-}
-
-impl Inner {
-    /// The record, and up to where its bytes are there.
-    fn load(&self, id: &UploadId) -> Result<Option<(Upload, u64)>, StorageError> {
-        let Some(upload) = self.database.read(|connection| row::select(connection, id))? else {
-            return Ok(None);
-        };
-        let there = match upload.offset {
-            0 => 0,
-            // The file of an upload that is whole is the application's: it may have taken it away.
-            offset if upload.finished => offset,
-            offset => match self.files.length(id)? {
-                None if upload.is_complete() && upload.kind != Kind::Partial => offset,
-                length => length.unwrap_or(0),
-            },
-        };
-        Ok(Some((upload, there)))
-    }
-
-    /// Makes the name of a file durable that is there already, and with it those of all others that wait.
-    pub(crate) async fn sync_name(self: &Arc<Self>) -> Result<(), StorageError> {
-        let inner = self.clone();
-        self.naming.run(async move || blocking(move || Ok(inner.files.sync()?)).await).await
-    }
-
-    /// Makes the names of files durable, where that is wanted.
-    fn sync_names(&self) -> Result<(), StorageError> {
-        if self.durability == Durability::Synced { Ok(self.files.sync()?) } else { Ok(()) }
-    }
-
-    /// Deletes the files of uploads that are removed. It goes on although nobody waits for it.
-    pub(crate) fn clean_all(self: &Arc<Self>) -> Result<(), StorageError> {
-        for id in self.database.read(row::removed)? {
-            self.clean(id);
-        }
-        Ok(())
-    }
-
-    /// Deletes a file that belongs to no upload, if that is still so. It goes on although nobody waits for it.
-    pub(crate) fn give_up(self: &Arc<Self>, id: UploadId) {
-        let inner = self.clone();
-        // Within a change of the database, so that no upload of the same id is created meanwhile.
-        self.database.write_later(move |connection| match row::select(connection, &id)? {
-            Some(_) => Ok(()),
-            None => Ok(inner.files.remove(&id)?),
-        });
-    }
-
-    /// Deletes the file of an upload that is removed. It goes on although nobody waits for it.
-    ///
-    /// The open file is handed back: closing it is what gives the space back, and may take long.
-    pub(crate) fn clean(self: &Arc<Self>, id: UploadId) -> oneshot::Receiver<Option<File>> {
-        let (done, cleaned) = oneshot::channel();
-        let inner = self.clone();
-        // Within a change of the database, so that no upload of the same id is created meanwhile.
-        self.database.write_later(move |connection| {
-            if !row::is_removed(connection, &id)? {
-                return Ok(());
-            }
-            let file = inner.files.read(&id).ok();
-            match inner.files.remove(&id) {
-                Ok(()) => row::forget_removed(connection, &id)?,
-                Err(error) => {
-                    tracing::warn!(upload = %id, %error, "the file of a removed upload could not be deleted");
-                }
-            }
-            let _ = done.send(file);
-            Ok(())
-        });
-        cleaned
-    }
-
-    /// The row as it is now.
-    pub(crate) fn current(&self, id: &UploadId) -> Result<Upload, StorageError> {
-        let row = self.database.read(|connection| row::select(connection, id))?;
-        row.ok_or_else(|| Failure::NotFound.into())
-    }
-
-    /// Makes the file of a final upload, locked until it is dropped. With it the row as it was before.
-    fn join(&self, upload: &Upload, partials: &[Upload]) -> Result<(File, Upload), StorageError> {
-        let id = &upload.id;
-        self.current(id)?;
-        let file = self.files.create(id)?;
-        if !files::lock(&file)? {
-            return Err(Failure::Busy.into());
-        }
-        // Only now nobody else joins it: the file of an upload that is whole must not be touched.
-        let old = self.current(id)?;
-        if !matches!(old.kind, Kind::Final(_)) || old.is_complete() {
-            return Err(Failure::Conflict.into());
-        }
-        match self.copy(&file, partials) {
-            Ok(()) => Ok((file, old)),
-            Err(error) => {
-                self.files.remove(id)?;
-                Err(error)
-            }
-        }
-    }
-
-    fn copy(&self, file: &File, partials: &[Upload]) -> Result<(), StorageError> {
-        files::cut(file, 0)?;
-        for partial in partials.iter().filter(|partial| partial.offset > 0) {
-            let source = self.files.read(&partial.id).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => {
-                    StorageError::new(Failure::NotFound, format!("the part {} is gone", partial.id))
-                }
-                _ => error.into(),
-            })?;
-            files::append_from(file, &source, partial.offset)?;
-        }
-        if self.durability == Durability::Synced {
-            file.sync_data()?;
-        }
-        self.sync_names()
+        Ok(stored.changed(&change, version))
     }
 }
 
@@ -362,12 +240,4 @@ fn taken(error: io::Error) -> StorageError {
         io::ErrorKind::AlreadyExists => Failure::Exists.into(),
         _ => error.into(),
     }
-}
-
-fn missing(inner: &Inner, id: &UploadId, error: io::Error) -> StorageError {
-    let path = inner.files.path(id);
-    StorageError::new(
-        Failure::Internal,
-        format!("{} does not have the bytes that its row claims: {error}", path.display()),
-    )
 }

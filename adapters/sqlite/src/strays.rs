@@ -11,7 +11,7 @@ use std::{
 
 use tus_service::{StorageError, UploadId};
 
-use crate::{files::blocking, row, storage::Inner};
+use crate::{asks, files::blocking, inner::Inner, leftovers};
 
 /// How often files are looked for.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -40,7 +40,11 @@ pub(crate) async fn tidy(storage: &Arc<Inner>) -> Result<(), StorageError> {
     })
     .await?;
     let seen_by = now.checked_sub(GRACE).unwrap_or(SystemTime::UNIX_EPOCH);
-    storage.database.write(move |connection| row::give_up_strays(connection, seen_by)).await?;
+    let tidy_up = move |connection: &_| {
+        leftovers::give_up_strays(connection, seen_by)?;
+        asks::forget_old(connection)
+    };
+    storage.database.write(tidy_up).await?;
     let inner = storage.clone();
     blocking(move || inner.clean_all()).await
 }
@@ -58,7 +62,7 @@ fn note_strays(storage: &Arc<Inner>, mut page: Vec<UploadId>, now: SystemTime) -
     storage.database.read(|connection| {
         let mut known = Vec::new();
         for id in &page {
-            known.push(row::is_known(connection, id)?);
+            known.push(leftovers::is_known(connection, id)?);
         }
         let mut known = known.into_iter();
         page.retain(|_| known.next() == Some(false));
@@ -69,8 +73,8 @@ fn note_strays(storage: &Arc<Inner>, mut page: Vec<UploadId>, now: SystemTime) -
         storage.database.write_later(move |connection| {
             for id in &page {
                 // An upload may have come or gone meanwhile.
-                let is_stray = !row::is_known(connection, id)? && inner.files.length(id)?.is_some();
-                if is_stray && row::note_stray(connection, id, Some(now))? {
+                let is_stray = !leftovers::is_known(connection, id)? && inner.files.length(id)?.is_some();
+                if is_stray && leftovers::note_stray(connection, id, Some(now))? {
                     tracing::warn!(file = %id, "a file belongs to no upload; it is deleted in a day");
                 }
             }

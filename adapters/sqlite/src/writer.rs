@@ -1,30 +1,44 @@
 //! Adding bytes to one file: data first, and then the row that claims it.
 
-use std::{fs::File, os::unix::fs::MetadataExt, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    os::unix::fs::MetadataExt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use bytes::Bytes;
-use rusqlite::Connection;
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{task::JoinHandle, time::sleep};
-use tus_service::{Failure, StorageError, Upload, Writer, async_trait};
+use tus_service::{
+    Change, Checkpoint, Chunks, Failure, Hint, Phase, StorageError, Stored, Version, Writer, async_trait,
+};
 
 use crate::{
-    Durability,
+    asks::Tick,
     files::{self, blocking},
-    row,
-    storage::Inner,
+    inner::Inner,
+    row, takeover,
+    writers::Entered,
 };
 
 pub(crate) struct FileWriter {
-    storage: Arc<Inner>,
-    file: Arc<File>,
+    inner: Arc<Inner>,
+    held: Arc<Held>,
     opened_at: u64,
     stored: u64,
     /// The record as this writer saw or set it last.
-    seen: Upload,
+    seen: Stored,
     /// A checkpoint that is under way beside the stream, and the record that it sets.
-    saving: Option<JoinHandle<Result<Upload, NotSaved>>>,
+    saving: Option<JoinHandle<Result<Stored, NotSaved>>>,
     /// Whether a sync failed.
     lost: bool,
+}
+
+/// A file that others are kept from writing to. It is closed before its writer counts as gone, so that this storage
+/// does not take itself for another process.
+struct Held {
+    file: File,
+    entered: Entered,
 }
 
 /// What of a save failed.
@@ -45,25 +59,39 @@ fn lost() -> StorageError {
 /// Bytes that a commit to the database may need.
 const HEADROOM: u64 = 256 * 1024;
 
-/// How often, and with which pause, an open waits for a writer in another process, or for a checkpoint of
-/// a writer that was dropped.
-const LOCK_TRIES: u32 = 100;
+/// How long an open waits for a writer in another process that was not asked to leave, or for a checkpoint of a
+/// writer that was dropped; and the longest pause between two looks.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 impl FileWriter {
-    pub(crate) async fn open(storage: Arc<Inner>, upload: Upload) -> Result<Self, StorageError> {
-        let file = Arc::new(open(&storage, &upload).await?);
-        Ok(Self { storage, file, opened_at: upload.offset, stored: 0, seen: upload, saving: None, lost: false })
+    pub(crate) async fn open(inner: Arc<Inner>, stored: Stored) -> Result<Self, StorageError> {
+        if stored.upload.phase != Phase::Receiving {
+            return Err(Failure::Conflict.into());
+        }
+        let held = Arc::new(open(&inner, &stored).await?);
+        takeover::watch(&inner);
+        let opened_at = stored.upload.offset;
+        Ok(Self { inner, held, opened_at, stored: 0, seen: stored, saving: None, lost: false })
     }
 
     /// The disk is full to the last block. The row that claims what is there needs a little of it, too,
     /// so the last bytes that nothing claims yet are given back.
     async fn make_headroom(&mut self) -> Result<(), StorageError> {
         self.saved().await?;
-        let claimed = self.seen.offset - self.opened_at;
-        self.stored = self.stored.saturating_sub(HEADROOM).max(claimed);
-        let (file, length) = (self.file.clone(), self.opened_at + self.stored);
-        blocking(move || Ok(files::cut(&file, length)?)).await
+        let claimed = self.claimed();
+        self.cut(self.opened_at + self.stored.saturating_sub(HEADROOM).max(claimed)).await
+    }
+
+    /// Bytes since the opening that the row claims.
+    fn claimed(&self) -> u64 {
+        self.seen.upload.offset - self.opened_at
+    }
+
+    async fn cut(&mut self, length: u64) -> Result<(), StorageError> {
+        self.stored = length - self.opened_at;
+        let held = self.held.clone();
+        blocking(move || Ok(files::cut(&held.file, length)?)).await
     }
 
     /// Waits for the checkpoint that is under way.
@@ -76,23 +104,32 @@ impl FileWriter {
         };
         match saving.await.map_err(std::io::Error::other)? {
             Ok(saved) => self.seen = saved,
-            Err(NotSaved::Row(error)) if is_final(error.failure()) => return Err(error),
-            Err(NotSaved::Row(error)) => tracing::warn!(upload = %self.seen.id, %error, "a checkpoint failed"),
+            Err(NotSaved::Row(error)) if is_final(error.failure()) => return Err(self.outdone(error).await),
+            Err(NotSaved::Row(error)) => tracing::warn!(upload = %self.seen.upload.id, %error, "a checkpoint failed"),
             Err(NotSaved::Sync(error)) => {
                 self.lost = true;
-                self.stored = self.seen.offset - self.opened_at;
+                self.stored = self.claimed();
                 return Err(error);
             }
         }
         Ok(())
     }
+
+    /// The upload is not the one any more that this writer saw. Where another one has its name by now, the file is
+    /// that one's: nothing of ours is left in it.
+    async fn outdone(&mut self, error: StorageError) -> StorageError {
+        if let Err(error) = self.cut(self.seen.upload.offset).await {
+            tracing::warn!(upload = %self.seen.upload.id, %error, "bytes of a writer that came too late stay in the file");
+        }
+        error
+    }
 }
 
 #[async_trait]
 impl Writer for FileWriter {
-    async fn write(&mut self, chunks: Vec<Bytes>) -> Result<(), StorageError> {
-        let file = self.file.clone();
-        let (written, result) = self.storage.writing.run(move || Ok(files::write_all(&file, &chunks))).await?;
+    async fn write(&mut self, chunks: Chunks) -> Result<(), StorageError> {
+        let held = self.held.clone();
+        let (written, result) = self.inner.writing.run(move || Ok(files::write_all(&held.file, &chunks))).await?;
         self.stored += written;
         match result.map_err(StorageError::from) {
             Err(error) if error.failure() == Failure::Full => {
@@ -107,110 +144,129 @@ impl Writer for FileWriter {
         self.stored
     }
 
-    async fn checkpoint(&mut self, upload: &Upload) -> Result<bool, StorageError> {
+    async fn checkpoint(&mut self, change: &Change, _: Hint) -> Result<Checkpoint, StorageError> {
         if self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
-            return Ok(false);
+            return Ok(Checkpoint::Declined);
         }
         self.saved().await?;
-        let Ok(turn) = self.storage.checkpoints.clone().try_acquire_owned() else {
-            return Ok(false);
+        let Ok(turn) = self.inner.checkpoints.clone().try_acquire_owned() else {
+            return Ok(Checkpoint::Declined);
         };
-        let save = save(self.storage.clone(), self.file.clone(), self.seen.clone(), upload.clone());
+        let save = save(self.inner.clone(), self.held.clone(), self.seen.clone(), change.clone());
         self.saving = Some(tokio::spawn(async move {
             let _turn = turn;
             save.await
         }));
-        Ok(true)
+        Ok(Checkpoint::Taken)
     }
 
-    async fn commit(&mut self, upload: &Upload) -> Result<(), StorageError> {
-        // Up to what an earlier commit made durable it is as good as ever.
+    async fn commit(&mut self, change: &Change) -> Result<Version, StorageError> {
         match self.saved().await {
-            Err(_) if self.lost && upload.offset == self.seen.offset && upload.length == self.seen.length => {
-                return Ok(());
-            }
+            // Up to what an earlier commit made durable it is as good as ever.
+            Err(_) if self.lost && change.offset == self.seen.upload.offset => {}
             result => result?,
         }
-        if upload.offset < self.opened_at + self.stored {
-            let (file, length) = (self.file.clone(), upload.offset);
-            blocking(move || Ok(files::cut(&file, length)?)).await?;
-            self.stored = upload.offset - self.opened_at;
+        if change.offset < self.opened_at + self.stored {
+            self.cut(change.offset).await?;
         }
-        let saved = save(self.storage.clone(), self.file.clone(), self.seen.clone(), upload.clone()).await;
+        let saved = match self.lost {
+            false => save(self.inner.clone(), self.held.clone(), self.seen.clone(), change.clone()).await,
+            true => save_row(self.inner.clone(), self.seen.clone(), change.clone()).await,
+        };
         match saved {
             Ok(saved) => self.seen = saved,
+            Err(NotSaved::Row(error)) if is_final(error.failure()) => return Err(self.outdone(error).await),
             Err(NotSaved::Row(error)) => return Err(error),
             Err(NotSaved::Sync(error)) => {
                 self.lost = true;
                 return Err(error);
             }
         }
-        Ok(())
+        Ok(self.seen.version.clone())
+    }
+
+    fn asked_to_leave(&self) -> BoxFuture<'static, ()> {
+        self.held.entered.asked().boxed()
     }
 }
 
-/// Makes the bytes durable, and then `new` the record.
-async fn save(storage: Arc<Inner>, file: Arc<File>, old: Upload, new: Upload) -> Result<Upload, NotSaved> {
-    if storage.durability == Durability::Synced {
-        let data = file.clone();
-        let data = blocking(move || Ok(data.sync_data()?));
+/// Makes the bytes durable, and then the change.
+async fn save(inner: Arc<Inner>, held: Arc<Held>, seen: Stored, change: Change) -> Result<Stored, NotSaved> {
+    if inner.is_synced() {
+        let data = blocking(move || Ok(held.file.sync_data()?));
         // The name of a new file, too, must outlive a power cut.
-        let is_new = old.offset == 0;
-        let name = async { if is_new { storage.sync_name().await } else { Ok(()) } };
+        let is_new = seen.upload.offset == 0;
+        let name = async { if is_new { inner.sync_name().await } else { Ok(()) } };
         let synced = async { tokio::try_join!(data, name) };
         synced.await.map_err(NotSaved::Sync)?;
     }
-    let (id, is_first, record) = (old.id.clone(), old.offset == 0, new.clone());
-    let replace = move |connection: &Connection| {
-        // One of the same name may have come after this one was removed, and its file with it.
-        if is_first && file.metadata()?.nlink() == 0 {
-            return Err(Failure::NotFound.into());
-        }
-        row::replace(connection, &old, &new)
+    save_row(inner, seen, change).await
+}
+
+async fn save_row(inner: Arc<Inner>, seen: Stored, change: Change) -> Result<Stored, NotSaved> {
+    let old = seen.clone();
+    let (changed, change) = {
+        let wanted = change.clone();
+        (inner.database.write(move |connection| row::change(connection, &old, &wanted)).await, change)
     };
-    let replaced = storage.database.write(replace).await;
-    if is_first && replaced.as_ref().is_err_and(|error| error.failure() == Failure::NotFound) {
+    if seen.upload.offset == 0 && changed.as_ref().is_err_and(|error| error.failure() == Failure::NotFound) {
         // The upload may have been removed before the file was made.
-        storage.give_up(id);
+        inner.give_up(seen.upload.id.clone());
     }
-    replaced.map(|()| record).map_err(NotSaved::Row)
+    changed.map(|version| seen.changed(&change, version)).map_err(NotSaved::Row)
 }
 
-/// Opens the upload's file at the offset, with nothing beyond it, and keeps other processes out.
-async fn open(storage: &Arc<Inner>, upload: &Upload) -> Result<File, StorageError> {
-    for _ in 0..LOCK_TRIES {
-        let (inner, upload) = (storage.clone(), upload.clone());
-        if let Some(file) = storage.writing.run(move || try_open(&inner, &upload)).await? {
-            return Ok(file);
+/// Opens the upload's file at the offset, with nothing beyond it, and keeps others out.
+async fn open(inner: &Arc<Inner>, stored: &Stored) -> Result<Held, StorageError> {
+    let since = inner.writers.right_since(&stored.upload.id);
+    let (began, mut pause) = (Instant::now(), Duration::from_millis(1));
+    loop {
+        let (again, stored) = (inner.clone(), stored.clone());
+        if let Some(held) = inner.writing.run(move || try_open(&again, &stored, since)).await? {
+            return Ok(held);
         }
-        sleep(LOCK_PAUSE).await;
+        if began.elapsed() >= LOCK_PATIENCE {
+            return Err(StorageError::new(Failure::Busy, "another process adds bytes to the upload"));
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LOCK_PAUSE);
     }
-    Err(StorageError::new(Failure::Busy, "another process adds bytes to the upload"))
 }
 
-fn try_open(storage: &Inner, upload: &Upload) -> Result<Option<File>, StorageError> {
+fn try_open(inner: &Inner, stored: &Stored, since: Tick) -> Result<Option<Held>, StorageError> {
+    let upload = &stored.upload;
     let file = match upload.offset {
-        0 => Some(storage.files.create(&upload.id)?),
-        _ => storage.files.write(&upload.id)?,
+        0 => Some(inner.files.create(&upload.id)?),
+        _ => inner.files.write(&upload.id)?,
     };
     let Some(file) = file else {
-        return storage.current(&upload.id).and(Err(Failure::Conflict.into()));
+        return inner.unchanged(stored).and(Err(Failure::Conflict.into()));
     };
+    // First: whoever finds the file locked must know that it is by us.
+    let entered = inner.writers.enter(&upload.id, since);
     if !files::lock(&file)? {
         return Ok(None);
     }
-    // From here on nobody else writes. Where the file ends at the offset and its length was set before, its row can
-    // only be what it was, or gone, as the first commit finds out.
-    let length = file.metadata()?.len();
+    let held = Held { file, entered };
+    let metadata = held.file.metadata()?;
+    if metadata.nlink() == 0 {
+        // It was deleted between opening and locking it: what is written to it is lost.
+        inner.unchanged(stored)?;
+        return Ok(None);
+    }
+    // From here on nobody else writes. Where the file ends at the offset and more is to come, its row can only be what
+    // it was, or gone, or another upload's, as the first commit finds out.
+    let length = metadata.len();
     if length < upload.offset {
         return Err(Failure::Conflict.into());
     }
-    if length > upload.offset || upload.length.is_none() {
-        let row = storage.current(&upload.id)?;
-        if (row.offset, row.length) != (upload.offset, upload.length) {
-            return Err(Failure::Conflict.into());
-        }
+    if length > upload.offset || upload.length.is_none_or(|length| length == upload.offset) {
+        inner.unchanged(stored)?;
     }
-    files::cut(&file, upload.offset)?;
-    Ok(Some(file))
+    if length > upload.offset {
+        files::cut(&held.file, upload.offset)?;
+    } else if length > 0 {
+        files::go_to(&held.file, length)?;
+    }
+    Ok(Some(held))
 }

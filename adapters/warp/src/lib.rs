@@ -16,7 +16,7 @@
 //! The filter takes what is left of the path, below as many segments as you like; `Location` follows. It
 //! answers every request that reaches it, refusals included, and never rejects: put it behind the path
 //! that is its own, and combine it by `or`. warp hands no extensions to filters: [`filter_with`] takes a filter
-//! that makes those that the [`Hooks`] see (the user, say).
+//! that makes those that the [`Hooks`] see (with the user, say).
 //!
 //! warp does not pass on the trailers of a request, so that the extension `checksum-trailer` is off here.
 //!
@@ -24,10 +24,12 @@
 //!
 //! `sqlite` (on by default): the storage [`Sqlite`]. `bundled` (on by default): SQLite is compiled and comes with the
 //! program; without it the system's library is linked. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms beside
-//! `sha1`. `metrics`: counters and histograms through the facade of that name.
+//! `sha1`, on offer where [`Config::checksums`] names them. `metrics`: counters and histograms through the facade of
+//! that name.
 
 use futures_core::Stream;
 use http::{Extensions, HeaderMap, Method, Request, Response};
+use tus_service::{Mount, ResponseBody, StreamBody, mount_path};
 use warp::{
     Filter, Reply as _,
     filters::BoxedFilter,
@@ -35,7 +37,14 @@ use warp::{
     reply,
 };
 
-pub use tus_service::*;
+/// What requests and responses are made of.
+pub use http;
+pub use tus_service::{
+    Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
+    Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, NewUpload,
+    Operation, Phase, Rejection, Storage, StorageError, Tus, TusExtension, Upload, UploadFilter, UploadId,
+    UploadStream, context,
+};
 #[cfg(feature = "sqlite")]
 pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};
 
@@ -45,8 +54,33 @@ pub fn filter(tus: Tus) -> BoxedFilter<(reply::Response,)> {
 }
 
 /// The endpoint; `extensions` makes those that the [`Hooks`] see. Where it rejects, the endpoint does.
+///
+/// ```
+/// use warp::{Filter, filters::BoxedFilter, http::Extensions, reply::Response};
+/// use warp_tus::{Memory, Rejection, Tus, filter_with};
+///
+/// /// By a header that the proxy before the application sets.
+/// #[derive(Clone)]
+/// struct User(String);
+///
+/// fn endpoint() -> Tus {
+///     let tus = Tus::builder(Memory::new()).authorize(|cx| async move {
+///         let user = cx.request.extensions.get::<User>();
+///         user.map(|_| ()).ok_or_else(|| Rejection::unauthorized("Bearer"))
+///     });
+///     tus.build()
+/// }
+///
+/// fn uploads(tus: Tus) -> BoxedFilter<(Response,)> {
+///     let known = warp::header::optional("x-user").map(|user: Option<String>| {
+///         let mut extensions = Extensions::new();
+///         user.and_then(|user| extensions.insert(User(user)));
+///         extensions
+///     });
+///     warp::path("files").and(filter_with(tus, known.boxed())).boxed()
+/// }
+/// ```
 pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFilter<(reply::Response,)> {
-    let tus = tus.without(Extension::ChecksumTrailer);
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::method()
         .and(warp::path::full())
@@ -58,10 +92,10 @@ pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFil
         .then(move |method, path: FullPath, rest: Tail, query: String, headers, extensions, stream| {
             let tus = tus.clone();
             async move {
-                let mount = mount(path.as_str(), rest.as_str()).to_owned();
+                let mount = Mount::at(mount_path(path.as_str(), rest.as_str()).to_owned()).without_trailers();
                 match translated(method, &path, &query, headers, extensions, stream) {
                     Ok(request) => respond(tus.handle(request, &mount).await),
-                    Err(error) => bad_request(&error),
+                    Err(error) => respond(tus.unreadable(error)),
                 }
             }
         })
@@ -92,11 +126,5 @@ fn respond(response: Response<ResponseBody>) -> reply::Response {
     };
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
-    response
-}
-
-fn bad_request(error: &http::Error) -> reply::Response {
-    let mut response = Response::new(error.to_string().into());
-    *response.status_mut() = http::StatusCode::BAD_REQUEST;
     response
 }

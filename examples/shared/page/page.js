@@ -126,7 +126,7 @@
     remove: (upload) => (upload.state === "done" ? removeRow(upload) : cancel(upload)),
   };
 
-  // The wish is saved first: if the page goes away now, the next visit tells the server.
+  // The wish is saved first: if the page is closed now, the next visit deletes the upload on the server.
   async function cancel(upload) {
     upload.stopper?.abort();
     upload.state = "cancelled";
@@ -286,7 +286,7 @@
   // Hotel networks and proxies may answer in the server's place, with success even.
   function header(answer, name) {
     const value = answer.getResponseHeader(name);
-    if (value === null) throw new Problem("The answer did not come from the upload server", { retry: true });
+    if (value === null) throw new Problem("The response did not come from the upload server", { retry: true });
     return value;
   }
 
@@ -341,7 +341,7 @@
     if (status === 401 || status === 403) return `The server does not allow this upload: ${said}`;
     if (status === 413) return `The file is larger than the server accepts${await sizeLimit()}`;
     if (status === 429) return "The server has too much to do";
-    if (status === 507) return `The server’s disk is full, this goes on when there is room: ${said}`;
+    if (status === 507) return `The server’s disk is full, the upload resumes when there is room: ${said}`;
     if (status >= 500) return `The server has a problem (status ${status})`;
     return isWorthRetrying(status) ? "The server is not ready for this upload" : `The server refused this upload: ${said}`;
   }
@@ -492,7 +492,7 @@
       case "uploading": return !url ? "Starting" : offset < size ? "Uploading" : "Finishing";
       case "retrying": return `${message}, trying again ${retryAt ? `in ${duration(retryAt - Date.now())}` : "now"}`;
       case "paused": return "Paused";
-      case "missing": return `${message}Choose the file again to go on`;
+      case "missing": return `${message}Choose the file again to resume`;
       case "failed": return message;
       case "done": return "Done";
       case "elsewhere": return "Open in another tab";
@@ -509,7 +509,7 @@
 
   const pace = (speed, left) => (speed ? [`${bytes(speed)}/s`, `${duration((left / speed) * 1000)} left`] : []);
 
-  // After a reload only a part was sent on this page: its speed is known, the whole time is not.
+  // After a reload only a part was sent by this page: its speed is known, the total time is not.
   function taken({ size, sessionStart, spentMs }) {
     if (spentMs < 500) return [];
     const speed = `${bytes(((size - sessionStart) / spentMs) * 1000)}/s on average`;
@@ -545,7 +545,7 @@
   }
 
   // 100 % is only said of what is done.
-  const percentOf = (part, whole, done) => (done ? 100 : Math.min(99, Math.floor((part / whole) * 100 || 0)));
+  const percentOf = (part, total, done) => (done ? 100 : Math.min(99, Math.floor((part / total) * 100 || 0)));
 
   function bytes(count) {
     const units = ["B", "kB", "MB", "GB", "TB"];

@@ -1,5 +1,5 @@
-//! A disk that keeps only what it was told to: what a file or a directory held when it was last synced, and of the
-//! changes since then any of them, whole or torn, in any order.
+//! A disk that keeps only what was synced: the content of a file or a directory at its last sync, and any of the
+//! changes since then, complete or torn, in any order.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,20 +8,20 @@ use std::{
 
 use super::trace::{Call, Event};
 
-/// What of a write is on the disk or not: the unit of which a disk says that it is written at once.
+/// The unit that a disk writes atomically: part of a write is on the disk, or not, in multiples of it.
 const SECTOR: u64 = 512;
 
 /// A file system.
 #[derive(Debug, Default)]
 pub(super) struct Disk {
     nodes: Vec<Node>,
-    /// Names as the process sees them, and as they are after the worst of all power cuts.
+    /// Names as the process sees them, and as they are after the worst power cut.
     names: Names,
     durable: Names,
     /// Changes of names that are not durable yet.
     renamings: Vec<Pending<Naming>>,
     opened: HashMap<u32, Opened>,
-    /// Calls that have begun, and where a sync has, the changes that it makes durable.
+    /// Calls that have begun, and for a sync, the changes that it makes durable.
     running: HashMap<usize, Running>,
     changes: usize,
 }
@@ -45,7 +45,7 @@ struct Opened {
     cursor: u64,
 }
 
-/// A change that is not durable. They are numbered as they come.
+/// A change that is not durable. Changes are numbered in their order.
 #[derive(Debug)]
 struct Pending<T> {
     number: usize,
@@ -63,7 +63,7 @@ enum Change {
 #[derive(Debug)]
 struct Naming {
     path: PathBuf,
-    /// The node that has this name from now on, or none.
+    /// The node that has this name from now on, if any.
     node: Option<usize>,
 }
 
@@ -71,7 +71,7 @@ struct Naming {
 enum Running {
     Change,
     Open(Call),
-    /// Of a file or a directory; changes up to this number whose calls had ended.
+    /// The sync of a file or a directory; it covers changes up to this number whose calls had ended.
     Sync {
         node: usize,
         path: PathBuf,
@@ -79,14 +79,14 @@ enum Running {
     },
 }
 
-/// What a power cut spares of what was not synced.
+/// Which unsynced changes survive a power cut.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Spared {
     Nothing,
     Everything,
-    /// Any of it, whole or torn.
+    /// Any of them, complete or torn.
     Some,
-    /// What was written first, and the last of it torn.
+    /// The earliest ones, the last of them torn.
     First,
 }
 
@@ -94,7 +94,7 @@ impl Spared {
     pub(super) const ALL: [Self; 4] = [Self::Nothing, Self::Everything, Self::Some, Self::First];
 }
 
-/// What is found after a power cut: directories without bytes, and files.
+/// The state after a power cut: directories without bytes, and files.
 pub(super) type Found = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
 impl Disk {
@@ -156,7 +156,7 @@ impl Disk {
                     Some(node) => *node,
                     None => {
                         let node = self.new_node(false);
-                        // One that was there from the beginning, as the directory above all, is not made.
+                        // A directory that existed from the start, such as the root, is not created.
                         if create {
                             self.name(number, &path, Some(node));
                         }
@@ -215,7 +215,7 @@ impl Disk {
         self.nodes.len() - 1
     }
 
-    /// What is found when the power goes now.
+    /// The state if the power fails now.
     pub(super) fn cut(&self, spared: Spared, random: &mut fastrand::Rng) -> Found {
         let last = random.usize(0..=self.changes);
         let mut spares = |number: usize| match spared {
@@ -249,7 +249,7 @@ impl Disk {
 }
 
 impl Change {
-    /// Applies what of it `spares` spares, by sectors.
+    /// Applies the sectors that `spares` lets survive.
     fn apply(&self, bytes: &mut Vec<u8>, mut spares: impl FnMut(u64) -> bool) {
         match self {
             Self::Cut(length) => {

@@ -1,8 +1,8 @@
-//! The power goes: what was acknowledged is there (synced mode).
+//! The power fails: acknowledged bytes survive (synced mode).
 //!
-//! A real server works for real clients while strace(1) writes down what it does to the disk and what it tells
-//! them. That is done again on a disk that keeps what was synced and may lose the rest, and the power goes at
-//! any point of it. That the check would see a sync that is missing is checked, too.
+//! A real server works for real clients while strace(1) records what it does to the disk and what it sends to the
+//! clients. The recording is replayed on a disk that keeps what was synced and may lose the rest, with power cuts at
+//! any point. The test also checks that a missing sync would be detected.
 
 mod disk;
 mod trace;
@@ -30,14 +30,14 @@ use crate::{
     harness::{Process, SERVER, skip, wait_until},
 };
 
-/// Power cuts, unless `TUS_TEST_POWER_CUTS` says how many.
+/// The number of power cuts, unless `TUS_TEST_POWER_CUTS` gives another.
 const CUTS: usize = 600;
 
-/// Clients at the same time.
+/// Concurrent clients.
 const CLIENTS: u64 = 4;
 
 #[test]
-fn what_was_acknowledged_outlives_a_power_cut() {
+fn acknowledged_bytes_survive_a_power_cut() {
     let Some(recording) = record() else {
         return skip("strace is missing, or it may not be used");
     };
@@ -47,7 +47,7 @@ fn what_was_acknowledged_outlives_a_power_cut() {
     assert!(failed.is_none(), "seed {seed}: {}", failed.unwrap());
     eprintln!("{cuts} power cuts within {} events", recording.events.len());
 
-    // Each kind of sync is missed where it is left out.
+    // Leaving out any kind of sync is detected.
     let uploads = recording.store.join("uploads");
     let is_log = |path: &Path| path.ends_with("uploads.db-wal");
     let above = [recording.store.clone(), recording.store.parent().unwrap().to_owned()];
@@ -57,7 +57,7 @@ fn what_was_acknowledged_outlives_a_power_cut() {
     missed(&recording, "of new directories", |path| above.iter().any(|above| above == path));
 }
 
-/// What servers did, one after the other, and what they promised by it.
+/// What servers did in order, and what they promised by it.
 struct Recording {
     _directory: TempDir,
     store: PathBuf,
@@ -65,7 +65,7 @@ struct Recording {
     acknowledged: Vec<Acknowledged>,
 }
 
-/// The power goes at points of `events` until something that was promised is not there.
+/// Cuts the power at points of `events` until a promise is broken.
 fn replay(recording: &Recording, events: &[Event], cuts: usize, seed: u64) -> Option<String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut points: Vec<usize> = (0..cuts).map(|_| random.usize(0..=events.len())).collect();
@@ -80,16 +80,13 @@ fn replay(recording: &Recording, events: &[Event], cuts: usize, seed: u64) -> Op
         at = point;
         let spared = Spared::ALL[random.usize(0..Spared::ALL.len())];
         if let Err(broken) = verdict.check(&disk.cut(spared, &mut random)) {
-            return Some(format!(
-                "the power goes before event {point} of {}, {spared:?} is spared: {broken}",
-                events.len()
-            ));
+            return Some(format!("power cut before event {point} of {}, {spared:?} survives: {broken}", events.len()));
         }
     }
     None
 }
 
-/// Leaves out the syncs of some files or directories, which must be seen.
+/// Leaves out the syncs of some files or directories, which must be detected.
 fn missed(recording: &Recording, what: &str, left_out: impl Fn(&Path) -> bool) {
     let mut opened = HashMap::new();
     let mut removed = 0;
@@ -106,7 +103,10 @@ fn missed(recording: &Recording, what: &str, left_out: impl Fn(&Path) -> bool) {
     });
     let events: Vec<_> = left.cloned().collect();
     assert!(removed > 0, "there was no sync {what}");
-    assert!(replay(recording, &events, CUTS, 1).is_some(), "{removed} syncs {what} were left out and not missed");
+    assert!(
+        replay(recording, &events, CUTS, 1).is_some(),
+        "{removed} syncs {what} were left out without being detected"
+    );
 }
 
 /// Records the work of a server that is killed, and of one that takes over from it.
@@ -135,14 +135,14 @@ fn record() -> Option<Recording> {
     Some(Recording { _directory: directory, store, events, acknowledged })
 }
 
-/// SIGKILL for the server, so that strace has the time to write down all of it.
+/// Sends SIGKILL to the server alone, so that strace has time to record everything.
 fn kill_the_traced(process: &Process) {
     let strace = process.number();
     let children = std::fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).unwrap();
     assert!(Command::new("kill").arg("-9").arg(children.trim()).status().unwrap().success());
 }
 
-/// Clients, and what they were told.
+/// Clients, and the promises that they received.
 #[derive(Default)]
 struct Client {
     acknowledged: Mutex<Vec<Acknowledged>>,
@@ -177,7 +177,7 @@ impl Client {
         self.stream(process, store, session * 1000 + 990);
     }
 
-    /// A body that comes slowly, of which checkpoints are stored, and whose connection breaks.
+    /// A slow body with checkpoints, whose connection breaks.
     fn stream(&self, process: &Process, store: &Path, seed: u64) {
         let mut talk = Talk { client: self, connection: process.connect(), responses: 0 };
         let path = talk.create(300_000, &[], seed);
@@ -198,7 +198,7 @@ impl Client {
 }
 
 impl Talk<'_> {
-    /// One upload, by one of the ways there are.
+    /// One upload, by one of the possible methods.
     fn upload(&mut self, seed: u64) {
         let length = 1 + seed * 7919 % 60_000;
         match seed % 6 {
@@ -215,14 +215,14 @@ impl Talk<'_> {
                 let response =
                     self.connection.request("POST", tests::MOUNT, &[("Upload-Length", &length), octets], &half);
                 let path = response.header("location").to_owned();
-                self.told(&response, &path, Promise::Bytes(vec![(seed, response.offset())]));
+                self.promised(&response, &path, Promise::Bytes(vec![(seed, response.offset())]));
                 self.client.left.lock().unwrap().push((path, seed));
             }
             3 => {
                 let path = self.create(length, &[], seed);
                 self.patch(&path, 0..length, seed);
                 let response = self.connection.request("DELETE", &path, &[], b"");
-                self.told(&response, &path, Promise::Gone);
+                self.promised(&response, &path, Promise::Gone);
             }
             4 => {
                 let path = self.create(length, &[], seed);
@@ -232,7 +232,7 @@ impl Talk<'_> {
                 }
                 self.connection.send(b"0\r\n\r\n");
                 let response = self.connection.response("PATCH");
-                self.told(&response, &path, Promise::Bytes(vec![(seed, length)]));
+                self.promised(&response, &path, Promise::Bytes(vec![(seed, length)]));
             }
             _ => {
                 let path = self.create(length, &[], seed);
@@ -242,7 +242,7 @@ impl Talk<'_> {
         }
     }
 
-    /// Parts that are joined, one whole before they are and one after.
+    /// Parts that are concatenated: one is complete before the final upload is created, one after.
     fn parts(&mut self, seed: u64) {
         let partial = ("Upload-Concat", "partial");
         let (one, two) = (self.create(40_000, &[partial], seed), self.create(30_000, &[partial], seed + 1));
@@ -250,19 +250,19 @@ impl Talk<'_> {
         let concat = [("Upload-Concat", &*names)];
         let early = self.connection.request("POST", tests::MOUNT, &concat, b"");
         let early_path = early.header("location").to_owned();
-        self.told(&early, &early_path, Promise::Bytes(Vec::new()));
+        self.promised(&early, &early_path, Promise::Bytes(Vec::new()));
         self.patch(&one, 0..40_000, seed);
         self.patch(&two, 0..30_000, seed + 1);
         let late = self.connection.request("POST", tests::MOUNT, &concat, b"");
         let late_path = late.header("location").to_owned();
-        let whole = || Promise::Bytes(vec![(seed, 40_000), (seed + 1, 30_000)]);
-        self.told(&late, &late_path, whole());
+        let complete = || Promise::Bytes(vec![(seed, 40_000), (seed + 1, 30_000)]);
+        self.promised(&late, &late_path, complete());
         wait_until(|| {
             let response = self.connection.request("HEAD", &early_path, &[], b"");
-            let joined = response.headers.get("upload-offset").is_some_and(|offset| offset == "70000");
-            let promise = if joined { whole() } else { Promise::Bytes(Vec::new()) };
-            self.told(&response, &early_path, promise);
-            joined
+            let concatenated = response.headers.get("upload-offset").is_some_and(|offset| offset == "70000");
+            let promise = if concatenated { complete() } else { Promise::Bytes(Vec::new()) };
+            self.promised(&response, &early_path, promise);
+            concatenated
         });
     }
 
@@ -277,23 +277,23 @@ impl Talk<'_> {
         let headers = [&[("Upload-Length", &*length)], headers].concat();
         let response = self.connection.request("POST", tests::MOUNT, &headers, b"");
         let path = response.header("location").to_owned();
-        self.told(&response, &path, Promise::Bytes(vec![(seed, 0)]));
+        self.promised(&response, &path, Promise::Bytes(vec![(seed, 0)]));
         path
     }
 
     fn patch(&mut self, path: &str, range: std::ops::Range<u64>, seed: u64) {
         let response = self.connection.patch(path, range.start, &bytes(seed, range.clone()));
-        self.told(&response, path, Promise::Bytes(vec![(seed, range.end)]));
+        self.promised(&response, path, Promise::Bytes(vec![(seed, range.end)]));
     }
 
     fn head(&mut self, path: &str, seed: u64) -> Response {
         let response = self.connection.request("HEAD", path, &[], b"");
-        self.told(&response, path, Promise::Bytes(vec![(seed, response.offset())]));
+        self.promised(&response, path, Promise::Bytes(vec![(seed, response.offset())]));
         response
     }
 
     /// Keeps what a response promised.
-    fn told(&mut self, response: &Response, path: &str, promise: Promise) {
+    fn promised(&mut self, response: &Response, path: &str, promise: Promise) {
         assert!(response.status < 300, "{response:?}");
         let acknowledged =
             Acknowledged { port: self.connection.port(), response: self.responses, path: path.to_owned(), promise };

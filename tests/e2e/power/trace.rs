@@ -1,4 +1,4 @@
-//! What a process did to the disk and told its clients, as strace(1) saw it.
+//! What a process did to the disk and sent to its clients, as recorded by strace(1).
 
 use std::{
     collections::HashMap,
@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-/// The calls that change what is on the disk, and those by which the process tells somebody of it.
+/// The calls that change the disk, and those by which the process reports it.
 const CALLS: &str = "open,openat,creat,close,dup,dup2,dup3,write,writev,pwrite64,pwritev,pwritev2,lseek,ftruncate,truncate,\
     fallocate,copy_file_range,sendfile,splice,fsync,fdatasync,sync_file_range,sync,syncfs,msync,unlink,unlinkat,rename,\
     renameat,renameat2,link,linkat,symlink,symlinkat,mkdir,mkdirat,rmdir,sendto,sendmsg";
@@ -14,7 +14,7 @@ const CALLS: &str = "open,openat,creat,close,dup,dup2,dup3,write,writev,pwrite64
 /// A system call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Call {
-    /// A file or directory is open from now on, and was made, or emptied, where that was wanted.
+    /// A file or directory is open from now on, created or truncated if requested.
     Open {
         fd: u32,
         path: PathBuf,
@@ -62,16 +62,16 @@ pub(super) enum Call {
     },
 }
 
-/// What happened one after the other. Calls of several threads overlap.
+/// What happened, in order. Calls of several threads overlap.
 #[derive(Debug, Clone)]
 pub(super) enum Event {
     Begin(usize, Call),
     End(usize),
-    /// The process is gone, and with it what it had open.
+    /// The process is gone, together with its open files.
     Gone,
 }
 
-/// The command that runs another one and writes down what it does.
+/// The command that runs another one and records what it does.
 pub(super) fn recorded(program: &str, into: &Path) -> Command {
     let mut command = Command::new("strace");
     command.args(["-f", "-yy", "-qq", "-xx", "-s", "16777216", "-e"]).arg(format!("trace={CALLS}"));
@@ -79,10 +79,10 @@ pub(super) fn recorded(program: &str, into: &Path) -> Command {
     command
 }
 
-/// Reads what was written down about files within `root`, standard output and connections.
+/// Parses the recording about files within `root`, standard output and connections.
 pub(super) fn parse(text: &str, root: &Path) -> Vec<Event> {
     let mut events = Vec::new();
-    // Calls that have begun and not ended, by thread: their number, their text, and whether they are told of.
+    // Unfinished calls by thread: their number, their text, and whether they were reported as an event.
     let mut unfinished: HashMap<&str, (usize, String, bool)> = HashMap::new();
     let mut calls = 0;
     for line in text.lines() {
@@ -91,30 +91,30 @@ pub(super) fn parse(text: &str, root: &Path) -> Vec<Event> {
         if rest.starts_with("+++") || rest.starts_with("---") {
             continue;
         }
-        let (number, whole, told) = if let Some(begun) = rest.strip_suffix("<unfinished ...>") {
+        let (number, complete, reported) = if let Some(begun) = rest.strip_suffix("<unfinished ...>") {
             calls += 1;
-            let whole = begun.trim_end().to_owned();
-            // What it opens is known only at its end.
-            let call = call(&whole, None, root);
-            unfinished.insert(thread, (calls, whole, call.is_some()));
+            let complete = begun.trim_end().to_owned();
+            // The opened file is known only at the call's end.
+            let call = call(&complete, None, root);
+            unfinished.insert(thread, (calls, complete, call.is_some()));
             events.extend(call.map(|call| Event::Begin(calls, call)));
             continue;
         } else if rest.starts_with("<... ") {
-            let (number, begun, told) = unfinished.remove(thread).unwrap();
-            (number, begun + rest.split_once("resumed>").unwrap().1, told)
+            let (number, begun, reported) = unfinished.remove(thread).unwrap();
+            (number, begun + rest.split_once("resumed>").unwrap().1, reported)
         } else {
             calls += 1;
             (calls, rest.to_owned(), false)
         };
-        let Some((before, result)) = whole.rsplit_once(" = ") else {
+        let Some((before, result)) = complete.rsplit_once(" = ") else {
             continue;
         };
         let result = result.split([' ', '<']).next().unwrap().parse::<i64>().unwrap_or(-1);
         if result < 0 {
-            // A call that failed has done nothing; one that was begun stays one that may have.
+            // A failed call has done nothing; an unfinished one may have.
             continue;
         }
-        if !told {
+        if !reported {
             let Some(call) = call(before, Some(result as u64), root) else {
                 continue;
             };
@@ -126,7 +126,7 @@ pub(super) fn parse(text: &str, root: &Path) -> Vec<Event> {
     events
 }
 
-/// `result` is what the call returned, where it has ended.
+/// `result` is the call's return value, if it has ended.
 fn call(text: &str, result: Option<u64>, root: &Path) -> Option<Call> {
     let (name, arguments) = text.split_once('(')?;
     let arguments: Vec<&str> = arguments.trim_end().trim_end_matches(')').split(", ").collect();
@@ -175,7 +175,7 @@ fn call(text: &str, result: Option<u64>, root: &Path) -> Option<Call> {
     })
 }
 
-/// The number in `7</path>`, where the path is of interest.
+/// The number in `7</path>`, if the path is relevant.
 fn opened(argument: &str, root: &Path) -> Option<u32> {
     let path = path_of(argument)?;
     let of_interest = path.starts_with(root) && !path.to_str().is_some_and(|path| path.ends_with("-shm"));

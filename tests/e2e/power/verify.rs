@@ -1,4 +1,4 @@
-//! Whether what was promised is there.
+//! Verifies that promises were kept.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -6,7 +6,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use tus_service::{Kind, State, Storage, Upload};
+use futures_util::TryStreamExt;
+use tus_service::{Change, Kind, Phase, Storage, Stored, Upload, UploadFilter};
 use tus_sqlite::Sqlite;
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{content::bytes, harness::id};
 
-/// What a response promised: that of this number on the connection from this port.
+/// What a response promised, identified by its number on the connection from this port.
 pub(super) struct Acknowledged {
     pub(super) port: u16,
     pub(super) response: usize,
@@ -25,21 +26,21 @@ pub(super) struct Acknowledged {
 
 #[derive(Debug, Clone)]
 pub(super) enum Promise {
-    /// It is there, and begins with these contents one after the other, each up to a length.
+    /// The upload exists and starts with these contents in order, each up to a length.
     Bytes(Vec<(u64, u64)>),
     Gone,
 }
 
-/// What was promised so far.
+/// The promises so far.
 pub(super) struct Verdict<'a> {
     store: &'a Path,
     by_response: HashMap<(u16, usize), &'a Acknowledged>,
-    /// What the bytes of each upload will be.
+    /// The expected bytes of each upload.
     contents: HashMap<&'a str, Vec<u64>>,
     to_be_removed: HashSet<&'a str>,
     responses: HashMap<u16, usize>,
     promised: BTreeMap<&'a str, &'a Promise>,
-    /// Ids of the uploads that the application was told to be finished.
+    /// Ids of the uploads that the application was notified of.
     finished: HashSet<String>,
 }
 
@@ -59,7 +60,7 @@ impl<'a> Verdict<'a> {
                 }
             }
         }
-        let by_response = acknowledged.iter().map(|told| ((told.port, told.response), told)).collect();
+        let by_response = acknowledged.iter().map(|promise| ((promise.port, promise.response), promise)).collect();
         Self {
             store,
             by_response,
@@ -75,8 +76,8 @@ impl<'a> Verdict<'a> {
         match event {
             Event::Begin(_, Call::Send { port, bytes }) if bytes.starts_with(b"HTTP/1.1 2") => {
                 let response = self.responses.entry(*port).or_default();
-                if let Some(told) = self.by_response.get(&(*port, *response)) {
-                    self.promised.insert(&told.path, &told.promise);
+                if let Some(promise) = self.by_response.get(&(*port, *response)) {
+                    self.promised.insert(&promise.path, &promise.promise);
                 }
                 *response += 1;
             }
@@ -88,9 +89,9 @@ impl<'a> Verdict<'a> {
         }
     }
 
-    /// Opens what was found in a directory, and compares.
+    /// Opens the surviving state in a directory and compares it.
     pub(super) fn check(&self, found: &Found) -> Result<(), String> {
-        // In memory where there is a place for it: nothing has to outlive this.
+        // In memory if possible: nothing has to survive this.
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let above = self.store.parent().and_then(Path::parent).unwrap();
         let here = |path: &Path| -> PathBuf { directory.path().join(path.strip_prefix(above).unwrap()) };
@@ -106,36 +107,39 @@ impl<'a> Verdict<'a> {
 
     async fn compare(&self, store: &Path) -> Result<(), String> {
         let sqlite = Sqlite::open(store).map_err(|error| error.to_string())?;
-        let rows = sqlite.list(State::Any, None, usize::MAX).await.map_err(|error| error.to_string())?;
+        let rows = sqlite.list(UploadFilter::default(), None).try_collect::<Vec<_>>();
+        let rows = rows.await.map_err(|error| error.to_string())?;
         let mut checked: HashMap<&str, &Upload> = HashMap::new();
-        for row in &rows {
-            let path = self.contents.keys().find(|path| id(path) == row.id).ok_or("an upload that nobody made")?;
+        for stored in &rows {
+            let row = &stored.upload;
+            let path =
+                self.contents.keys().find(|path| id(path) == row.id).ok_or("an upload that was never created")?;
             checked.insert(path, row);
             let loaded = sqlite.load(&row.id).await.map_err(|error| error.to_string())?;
-            if loaded.as_ref() != Some(row) {
-                return Err(format!("{path}: the row says {row:?}, and the file {loaded:?}"));
+            if loaded.as_ref() != Some(stored) {
+                return Err(format!("{path}: the row has {row:?}, but the file {loaded:?}"));
             }
-            let there = read(&sqlite, row).await?;
+            let there = read(&sqlite, stored).await?;
             if there != self.content(path, row) {
                 return Err(format!("{path}: other bytes before {}", row.offset));
             }
-            if row.finished && !self.finished.contains(row.id.as_str()) {
-                return Err(format!("{path}: the application was not told that it is finished"));
+            if row.phase == Phase::Notified && !self.finished.contains(row.id.as_str()) {
+                return Err(format!("{path}: the application was not notified that it is finished"));
             }
         }
         for (path, promise) in &self.promised {
             match (promise, checked.get(path)) {
                 (Promise::Gone, None) => {}
-                (Promise::Gone, Some(_)) => return Err(format!("{path}: it was removed, and is back")),
+                (Promise::Gone, Some(_)) => return Err(format!("{path}: it was removed, but has reappeared")),
                 (Promise::Bytes(_), None) if self.to_be_removed.contains(path) => {}
                 (Promise::Bytes(parts), Some(row)) if row.offset >= parts.iter().map(|(_, length)| length).sum() => {}
-                (promise, row) => return Err(format!("{path}: {promise:?} was promised, {row:?} is there")),
+                (promise, row) => return Err(format!("{path}: {promise:?} was promised, but {row:?} was found")),
             }
         }
-        go_on(&sqlite, &rows).await
+        resume(&sqlite, &rows).await
     }
 
-    /// What the bytes of an upload must be, up to its offset.
+    /// The expected bytes of an upload, up to its offset.
     fn content(&self, path: &str, row: &Upload) -> Vec<u8> {
         let seeds = &self.contents[path];
         match &row.kind {
@@ -148,27 +152,23 @@ impl<'a> Verdict<'a> {
     }
 }
 
-/// An upload that is not whole takes more bytes.
-async fn go_on(sqlite: &Sqlite, rows: &[Upload]) -> Result<(), String> {
-    let unfinished =
-        rows.iter().find(|row| !matches!(row.kind, Kind::Final(_)) && row.offset < row.length.unwrap_or(0));
-    if let Some(row) = unfinished {
-        let next = Upload { offset: row.offset + 1, ..row.clone() };
-        let mut writer = sqlite.append(row).await.map_err(|error| error.to_string())?;
-        writer.write(vec![Bytes::from_static(b"!")]).await.map_err(|error| error.to_string())?;
-        writer.commit(&next).await.map_err(|error| error.to_string())?;
-        if read(sqlite, &next).await?.last() != Some(&b'!') {
-            return Err("an upload does not go on".into());
+/// An incomplete upload accepts more bytes.
+async fn resume(sqlite: &Sqlite, rows: &[Stored]) -> Result<(), String> {
+    if let Some(row) = rows.iter().find(|row| row.upload.phase == Phase::Receiving) {
+        let mut next = Change::of(&row.upload);
+        next.offset += 1;
+        let mut writer = sqlite.open(row).await.map_err(|error| error.to_string())?;
+        writer.write(Bytes::from_static(b"!").into()).await.map_err(|error| error.to_string())?;
+        let version = writer.commit(&next).await.map_err(|error| error.to_string())?;
+        if read(sqlite, &row.clone().changed(&next, version)).await?.last() != Some(&b'!') {
+            return Err("an upload cannot be resumed".into());
         }
     }
     Ok(())
 }
 
-async fn read(sqlite: &Sqlite, upload: &Upload) -> Result<Vec<u8>, String> {
-    let mut there = Vec::new();
-    while (there.len() as u64) < upload.offset {
-        let read = sqlite.read(upload, there.len() as u64..upload.offset).await.map_err(|error| error.to_string())?;
-        there.extend_from_slice(&read);
-    }
-    Ok(there)
+async fn read(sqlite: &Sqlite, stored: &Stored) -> Result<Vec<u8>, String> {
+    let bytes = sqlite.read(stored, 0..stored.upload.offset).await.map_err(|error| error.to_string())?;
+    let pieces: Vec<Bytes> = bytes.try_collect().await.map_err(|error| error.to_string())?;
+    Ok(pieces.concat())
 }

@@ -1,17 +1,18 @@
 //! Whatever clients do one after the other, whatever fails meanwhile: an upload is an append-only register, and what
-//! was acknowledged stays. (The crate's own documentation has the list; it is checked at each step.)
+//! was acknowledged stays. (The documentation of the model has the list; it is checked at each step.)
 
 #![no_main]
 
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use fuzz::{MOUNT, Sent, World};
+use fuzz::{MOUNT, Trouble};
 use http::{HeaderMap, HeaderValue, Request, Response, header::HeaderName};
 use libfuzzer_sys::fuzz_target;
 use tus_core::{
-    Algorithm, Checksum, Config, Download, Extension, Failure, UploadId,
+    Algorithm, Checksum, Config, Download, Failure, TusExtension, UploadId,
     server::{End, Interruption},
+    testing::{Body, Model},
 };
 
 #[derive(Debug, Arbitrary)]
@@ -19,7 +20,8 @@ struct Run<'a> {
     without: Option<u8>,
     max_size: Option<u8>,
     expires: bool,
-    acts: Vec<(Act<'a>, Trouble)>,
+    unnotified: bool,
+    acts: Vec<(Act<'a>, Odds)>,
 }
 
 #[derive(Debug, Arbitrary)]
@@ -28,7 +30,7 @@ enum Act<'a> {
         length: Option<u8>,
         deferred: bool,
         partial: bool,
-        body: Option<Body<'a>>,
+        body: Option<Bytes<'a>>,
     },
     Join {
         parts: Vec<u8>,
@@ -37,7 +39,7 @@ enum Act<'a> {
         upload: u8,
         offset: Option<i8>,
         length: Option<u8>,
-        body: Body<'a>,
+        body: Bytes<'a>,
     },
     Inspect {
         upload: u8,
@@ -51,12 +53,17 @@ enum Act<'a> {
     },
     /// Seconds, backwards as well.
     Wait(i16),
+    /// Somebody in another process takes hold of an upload, or lets go.
+    Hold {
+        upload: u8,
+        held: bool,
+    },
     /// Another server starts.
     Restart,
 }
 
 #[derive(Debug, Arbitrary)]
-struct Body<'a> {
+struct Bytes<'a> {
     bytes: &'a [u8],
     piece: u8,
     sized: bool,
@@ -82,7 +89,7 @@ enum Ending {
 }
 
 #[derive(Debug, Arbitrary)]
-struct Trouble {
+struct Odds {
     failure: Option<(u8, u8)>,
     rejects: Option<u8>,
     checkpoints: bool,
@@ -95,9 +102,9 @@ const ALGORITHMS: [Algorithm; 5] =
     [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512, Algorithm::Md5, Algorithm::Crc32];
 
 fuzz_target!(|run: Run| {
-    let mut config = Config::default().download(Download::attachment());
+    let mut config = Config::default().download(Download::attachment()).checksums(ALGORITHMS).notify(!run.unnotified);
     if let Some(without) = run.without {
-        config = config.without(Extension::ALL[usize::from(without) % Extension::ALL.len()]);
+        config = config.without(TusExtension::ALL[usize::from(without) % TusExtension::ALL.len()]);
     }
     if let Some(bytes) = run.max_size {
         config = config.max_size(bytes.into());
@@ -105,20 +112,19 @@ fuzz_target!(|run: Run| {
     if run.expires {
         config = config.expire_after(Duration::from_secs(600));
     }
-    let mut world = World::new(config);
+    let mut model = Model::new(config);
     let mut ids: Vec<UploadId> = Vec::new();
-    for (act, trouble) in run.acts.into_iter().take(40) {
-        perform(&mut world, &ids, act, trouble);
-        ids.extend(world.uploads.keys().filter(|id| !ids.contains(id)).cloned().collect::<Vec<_>>());
+    for (act, odds) in run.acts.into_iter().take(40) {
+        perform(&mut model, &ids, act, &odds);
+        ids.extend(model.uploads.ids().filter(|id| !ids.contains(id)).cloned().collect::<Vec<_>>());
     }
 });
 
-fn perform(world: &mut World, ids: &[UploadId], act: Act<'_>, trouble: Trouble) {
-    let mut sent = Sent {
-        checkpoints: trouble.checkpoints,
-        rejects: trouble.rejects.map(|question| question % 4),
-        failure: trouble.failure.map(|(step, which)| (step % 12, FAILURES[usize::from(which) % FAILURES.len()])),
-        ..Sent::default()
+fn perform(model: &mut Model, ids: &[UploadId], act: Act<'_>, odds: &Odds) {
+    let trouble = Trouble {
+        checkpoints: odds.checkpoints,
+        rejects: odds.rejects.map(|question| question % 4),
+        failure: odds.failure.map(|(step, which)| (step % 16, FAILURES[usize::from(which) % FAILURES.len()])),
     };
     let pick = |number: u8| ids.get(usize::from(number) % ids.len().max(1)).cloned();
     let url = |number: u8| pick(number).map_or(format!("{MOUNT}/none"), |id| format!("{MOUNT}/{id}"));
@@ -135,65 +141,71 @@ fn perform(world: &mut World, ids: &[UploadId], act: Act<'_>, trouble: Trouble) 
             if partial {
                 request = request.header("upload-concat", "partial");
             }
-            send(world, request, body, sent);
+            send(model, request, body, trouble);
         }
         Act::Join { parts } => {
             let parts: Vec<_> = parts.into_iter().take(6).map(url).collect();
             let request =
                 request.method("POST").uri(MOUNT).header("upload-concat", format!("final;{}", parts.join(" ")));
-            send(world, request, None, sent);
+            send(model, request, None, trouble);
         }
         Act::Append { upload, offset, length, body } => {
-            let stands_at = pick(upload).and_then(|id| Some(world.uploads.get(&id)?.0.offset)).unwrap_or(0);
+            let stands_at = pick(upload).and_then(|id| Some(model.uploads.get(&id)?.upload.offset)).unwrap_or(0);
             let at = stands_at.saturating_add_signed(offset.unwrap_or(0).into());
             let mut request = request.method("PATCH").uri(url(upload)).header("upload-offset", at);
             if let Some(length) = length {
                 request = request.header("upload-length", u64::from(length));
             }
-            let response = send(world, request, Some(body), sent);
+            let response = send(model, request, Some(body), trouble);
             assert!(at == stands_at || !response.status().is_success(), "bytes were taken at a wrong offset");
         }
-        Act::Inspect { upload } => drop(send(world, request.method("HEAD").uri(url(upload)), None, sent)),
+        Act::Inspect { upload } => drop(send(model, request.method("HEAD").uri(url(upload)), None, trouble)),
         Act::Fetch { upload, range } => {
             let mut request = request.method("GET").uri(url(upload));
             if let Some((first, last)) = range {
                 request = request.header("range", format!("bytes={first}-{last}"));
             }
-            send(world, request, None, sent);
+            send(model, request, None, trouble);
         }
         Act::Delete { upload } => {
-            let response = send(world, request.method("DELETE").uri(url(upload)), None, sent);
-            let is_there = pick(upload).is_some_and(|id| world.uploads.contains_key(&id));
+            let response = send(model, request.method("DELETE").uri(url(upload)), None, trouble);
+            let is_there = pick(upload).is_some_and(|id| model.uploads.contains(&id));
             assert!(!(response.status() == 204 && is_there), "it was said to be deleted");
         }
         Act::Wait(seconds) => {
             let by = Duration::from_secs(seconds.unsigned_abs().into());
-            world.now = if seconds < 0 { world.now - by } else { world.now + by };
+            model.now = if seconds < 0 { model.now - by } else { model.now + by };
+        }
+        Act::Hold { upload, held } => {
+            if let Some(id) = pick(upload) {
+                model.uploads.hold_elsewhere(&id, held);
+            }
         }
         Act::Restart => {
+            trouble.befalls(model);
             for id in ids {
-                world.resume(id, Sent { failure: sent.failure.take(), ..Sent::default() });
+                model.recover(id);
             }
         }
     }
 }
 
 fn send(
-    world: &mut World,
+    model: &mut Model,
     request: http::request::Builder,
-    body: Option<Body<'_>>,
-    mut sent: Sent,
+    bytes: Option<Bytes<'_>>,
+    trouble: Trouble,
 ) -> Response<bytes::Bytes> {
     let mut head = request.body(()).unwrap().into_parts().0;
-    if let Some(body) = body {
-        let bytes = &body.bytes[..body.bytes.len().min(400)];
-        sent.pieces = bytes.chunks(usize::from(body.piece).max(1)).map(<[u8]>::to_vec).collect();
+    let mut body = Body::default();
+    if let Some(sent) = bytes {
+        let bytes = &sent.bytes[..sent.bytes.len().min(400)];
         head.headers.insert("content-type", HeaderValue::from_static("application/offset+octet-stream"));
-        if body.sized {
+        if sent.sized {
             head.headers.insert("content-length", bytes.len().into());
         }
         let mut trailers = None;
-        if let Some(sum) = body.checksum {
+        if let Some(sum) = sent.checksum {
             let algorithm = ALGORITHMS[usize::from(sum.algorithm) % ALGORITHMS.len()];
             let of: &[u8] = if sum.right { bytes } else { b"something else" };
             let (name, value) = (HeaderName::from_static("upload-checksum"), Checksum::of(algorithm, of).to_header());
@@ -204,7 +216,7 @@ fn send(
                 head.headers.insert(name, value);
             }
         }
-        sent.end = Some(match body.end {
+        let end = match sent.end {
             Ending::Complete => End::Complete(trailers),
             Ending::Disconnected => End::Interrupted(Interruption::Disconnected),
             Ending::TimedOut => End::Interrupted(Interruption::TimedOut),
@@ -214,7 +226,8 @@ fn send(
                 failure: Failure::Full,
                 stored: u64::from(stored).min(bytes.len() as u64),
             }),
-        });
+        };
+        body = Body::in_pieces(bytes, usize::from(sent.piece).max(1)).ending(end);
     }
-    world.exchange(&head, sent)
+    trouble.exchange(model, &head, body)
 }

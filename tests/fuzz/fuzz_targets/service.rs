@@ -6,11 +6,12 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use arbitrary::Arbitrary;
+use futures_util::TryStreamExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tus_service::{Config, Download, Memory, State, Storage, Tus};
+use tus_service::{Config, Download, Memory, Mount, Storage, Stored, Tus, Upload, UploadFilter};
 
 #[derive(Debug, Arbitrary)]
 struct Run<'a> {
@@ -78,9 +79,10 @@ fuzz_target!(|run: Run| {
             }
         }
         tokio::time::sleep(Duration::from_secs(120)).await;
-        for upload in storage.list(State::Any, None, usize::MAX).await.unwrap() {
+        for stored in all(&storage).await {
+            let upload = &stored.upload;
             assert!(upload.length.is_none_or(|length| upload.offset <= length), "{upload:?}");
-            assert_eq!(storage.read(&upload, 0..u64::MAX).await.unwrap().len() as u64, upload.offset, "{upload:?}");
+            assert_eq!(content(&storage, &stored).await.len() as u64, upload.offset, "{upload:?}");
         }
         upload_whole(&tus, &storage).await;
     });
@@ -92,7 +94,7 @@ fn connect(tus: &Tus) -> DuplexStream {
     tokio::spawn(async move {
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let tus = tus.clone();
-            async move { Ok::<_, Infallible>(tus.handle(request, "/files").await) }
+            async move { Ok::<_, Infallible>(tus.handle(request, &Mount::at("/files")).await) }
         });
         let _ = http1::Builder::new().serve_connection(TokioIo::new(server), service).await;
     });
@@ -100,7 +102,7 @@ fn connect(tus: &Tus) -> DuplexStream {
 }
 
 async fn written(storage: &Memory, piece: Piece<'_>) -> Vec<u8> {
-    let uploads = storage.list(State::Any, None, 64).await.unwrap();
+    let uploads: Vec<Upload> = all(storage).await.into_iter().map(|stored| stored.upload).collect();
     let path = |number: u8| match uploads.get(usize::from(number) % uploads.len().max(1)) {
         Some(upload) => format!("/files/{}", upload.id),
         None => "/files/none".to_owned(),
@@ -168,6 +170,15 @@ async fn upload_whole(tus: &Tus, storage: &Memory) {
     client.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     let location = answer.lines().find_map(|line| line.strip_prefix("location: /files/")).unwrap();
-    let upload = storage.load(&location.parse().unwrap()).await.unwrap().unwrap();
-    assert_eq!(storage.read(&upload, 0..5).await.unwrap(), "hello");
+    let stored = storage.load(&location.parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(content(storage, &stored).await, b"hello");
+}
+
+async fn all(storage: &Memory) -> Vec<Stored> {
+    storage.list(UploadFilter::default(), None).try_collect().await.unwrap()
+}
+
+async fn content(storage: &Memory, stored: &Stored) -> Vec<u8> {
+    let pieces: Vec<_> = storage.read(stored, 0..u64::MAX).await.unwrap().try_collect().await.unwrap();
+    pieces.concat()
 }

@@ -1,4 +1,4 @@
-//! Clients beside each other: the same file to the same server, and what that costs the client.
+//! Compares clients: the same file to the same server, and what that costs the client.
 
 use std::{
     error::Error,
@@ -27,14 +27,14 @@ pub(crate) enum Client {
     /// curl, in one request.
     Curl,
     /// Ours, in one request.
-    Whole,
+    OneRequest,
     /// Ours, in requests of a MiB.
     Chunks,
     /// Ours with its defaults: in requests of a MiB, each with its SHA-1.
     Verified,
 }
 
-/// Sends a file of so many bytes by each client to a server of ours, so many times, and tells of it in Markdown.
+/// Sends a file with each client to one of our servers, repeatedly, and reports the results in Markdown.
 pub(crate) fn measure(directory: &Path, length: u64, rounds: usize) -> Result<String, Box<dyn Error>> {
     let directory = tempfile::tempdir_in(directory)?;
     let file = directory.path().join("film");
@@ -51,7 +51,7 @@ pub(crate) fn measure(directory: &Path, length: u64, rounds: usize) -> Result<St
             let (began, before) = (Instant::now(), process::children()?);
             let output = command.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
             let (elapsed, processor) = (began.elapsed(), process::children()? - before);
-            let stored = fs::read_dir(uploads.path().join("uploads"))?.next().ok_or("no upload is there")??;
+            let stored = fs::read_dir(uploads.path().join("uploads"))?.next().ok_or("there is no upload")??;
             if !output.success() || stored.metadata()?.len() != length {
                 return Err(format!("{client}: {output}").into());
             }
@@ -90,12 +90,12 @@ impl Client {
         Ok(command)
     }
 
-    /// Is that client.
+    /// Runs as that client.
     pub(crate) fn send(self, endpoint: &str, file: &str) -> Result<(), Box<dyn Error>> {
         let unverified = Options::default().verification(Verification::Off);
         let options = match self {
             Self::Curl => return Err("curl is another program".into()),
-            Self::Whole => unverified.chunk_size(None)?,
+            Self::OneRequest => unverified.chunk_size(None)?,
             Self::Chunks => unverified,
             Self::Verified => Options::default(),
         };
@@ -110,7 +110,7 @@ impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Curl => "curl, one request",
-            Self::Whole => "tus-reqwest, one request",
+            Self::OneRequest => "tus-reqwest, one request",
             Self::Chunks => "tus-reqwest, requests of 1 MiB",
             Self::Verified => "tus-reqwest, requests of 1 MiB with SHA-1 (the default)",
         })

@@ -1,9 +1,9 @@
 //! How fast, and at what cost: `cargo run --release -p load --bin load`.
 //!
-//! Each workload runs on each server, in a process of its own over an empty directory, and the servers take turns, so
-//! that what else the machine does meets all of them. Beside ours stands a bare server of each framework, which does
-//! nothing but write a body to a file: the limit, and the servers of others that are installed. Offsets and contents are checked. Prints a table in Markdown, and
-//! writes it with a picture to `load.md` and `load.svg` in the output directory.
+//! Each workload runs on each server, in a process of its own on an empty directory. The servers take turns, so that
+//! other load on the machine affects all of them. Ours are compared with a bare server of each framework, which only
+//! writes bodies to files (the limit), and with the installed servers of other projects. Offsets and contents are
+//! checked. Prints a table in Markdown, and writes it with a chart to `load.md` and `load.svg` in the output directory.
 
 mod bare;
 mod clients;
@@ -32,34 +32,34 @@ use crate::{
 /// How fast, and at what cost.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Which servers: a framework and a storage, a framework and `bare`, or a peer. All that are there, if not given.
+    /// Which servers: a framework and a storage, a framework and `bare`, or a peer. All available ones by default.
     #[arg(long, value_delimiter = ',')]
     servers: Vec<Kind>,
-    /// Where `tests/load/peers/install` put the servers of others.
+    /// Where `tests/load/peers/install` put the servers of other projects.
     #[arg(long, default_value = "target/peers")]
     peers: PathBuf,
     /// Which workloads.
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = Workload::USUAL)]
     workloads: Vec<Workload>,
-    /// How often each of them.
+    /// How often to run each of them.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Where the servers keep uploads: a directory on the disk, or the memory, that is to be measured.
+    /// Where the servers store uploads: a directory on the disk, or in the memory, to be measured.
     #[arg(long, default_value = ".")]
     directory: PathBuf,
     /// Measure clients instead.
     #[arg(long)]
     clients: bool,
-    /// A tenth of the work: to see that it works.
+    /// A tenth of the work, as a smoke test.
     #[arg(long)]
     quick: bool,
     /// Where the results go.
     #[arg(long, default_value = "target")]
     output: PathBuf,
-    /// Be a server.
+    /// Run as a server.
     #[arg(long, hide = true, value_names = ["KIND", "DIRECTORY", "ADDRESS"], num_args = 3)]
     serve: Option<Vec<String>>,
-    /// Be a client.
+    /// Run as a client.
     #[arg(long, hide = true, value_names = ["CLIENT", "ENDPOINT", "FILE"], num_args = 3)]
     send: Option<Vec<String>>,
 }
@@ -79,7 +79,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let content = workloads::content(sizes.large)?;
     let mut results = Results::default();
-    // A file system may be slow to make files where many were deleted a moment ago.
+    // A file system may be slow to create files where many were deleted a moment ago.
     let mut kept = Vec::new();
     let servers = if arguments.servers.is_empty() { Kind::all(&arguments.peers) } else { arguments.servers };
     for workload in &arguments.workloads {
@@ -95,7 +95,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                         eprintln!("{workload}, round {round}: {kind}: {:.3} s", measured.done.elapsed.as_secs_f64());
                         results.add(workload, kind, measured);
                     }
-                    // The others are measured all the same.
+                    // The others are still measured.
                     Err(error) if matches!(kind, Kind::Peer(_)) => {
                         eprintln!("{workload}, round {round}: {kind} failed: {error}");
                         results.failed(workload, kind);
@@ -119,7 +119,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     plot::draw(&results, &arguments.output.join("load.svg"))
 }
 
-/// Runs a workload on a server, which is started for it.
+/// Starts a server and runs a workload on it.
 fn measure(
     workload: Workload,
     kind: Kind,

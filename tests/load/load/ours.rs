@@ -1,4 +1,4 @@
-//! Our servers, as the quick starts of the README have them.
+//! Our servers, as in the quick starts of the README.
 
 use std::{error::Error, net::TcpListener};
 

@@ -63,7 +63,7 @@ impl Peer {
         match self {
             Self::SalvoTus | Self::TusAxum => command.arg(uploads).arg(address.to_string()),
             Self::TusNode => command.arg(peers.join("node/tus_server.mjs")).arg(uploads).arg(address.to_string()),
-            // It takes a request's body whole, and refuses more than 256 KiB unless it is told.
+            // It reads a request's complete body first, and refuses more than 256 KiB by default.
             Self::Rustus => command
                 .args(["--host", &host, "--port", &port, "--url", MOUNT, "--log-level", "OFF"])
                 .args(["--max-body-size", &(1_u64 << 40).to_string(), "--data-dir"])

@@ -1,4 +1,4 @@
-//! The picture: a bar for each server and workload.
+//! The chart: a bar for each server and workload.
 
 use std::{error::Error, path::Path};
 

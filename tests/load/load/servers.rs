@@ -17,16 +17,16 @@ use crate::{bare, ours, peers::Peer};
 /// A server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// One that only writes bodies to files.
+    /// A bare server, which only writes bodies to files.
     Bare(Framework),
-    /// Ours over a storage.
+    /// Ours on a storage.
     Ours(Framework, Store),
-    /// One of others.
+    /// Another project's server.
     Peer(Peer),
 }
 
 impl Kind {
-    /// All that write to files and are there.
+    /// All available ones that write to files.
     pub(crate) fn all(peers: &Path) -> Vec<Self> {
         let of = |framework| {
             [Self::Bare(framework), Self::Ours(framework, Store::Buffered), Self::Ours(framework, Store::Synced)]
@@ -35,7 +35,7 @@ impl Kind {
         Framework::ALL.into_iter().flat_map(of).chain(peers).collect()
     }
 
-    /// Whether it checks checksums.
+    /// Whether it verifies checksums.
     pub(crate) fn verifies(self) -> bool {
         match self {
             Self::Bare(_) => false,
@@ -44,7 +44,7 @@ impl Kind {
         }
     }
 
-    /// Where it keeps the content of an upload.
+    /// Where it stores the content of an upload.
     pub(crate) fn file(self, directory: &Path, id: &str) -> io::Result<PathBuf> {
         match self {
             Self::Bare(_) | Self::Ours(..) => Ok(directory.join("uploads").join(id)),

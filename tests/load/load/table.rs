@@ -13,40 +13,40 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) done: Done,
-    /// Of the server's process.
+    /// Processor time of the server's process.
     pub(crate) processor: Duration,
     /// Resident memory before the work and at its peak, in KiB.
     pub(crate) resident: u64,
     pub(crate) peak: u64,
 }
 
-/// All runs, in their order.
+/// All runs, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     runs: Vec<(Workload, Kind, Vec<Measured>)>,
     failed: Vec<(Workload, Kind)>,
 }
 
-/// What is shown of the runs of a workload on a server.
+/// The summary of the runs of a workload on a server.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) server: Kind,
-    /// MiB/s, or requests a second: the median, the least and the most.
+    /// MiB/s, or requests per second: the median, the minimum and the maximum.
     pub(crate) rate: f64,
     least: f64,
     most: f64,
     /// Of all requests of all runs.
     p50: Duration,
     p99: Duration,
-    /// Seconds a GiB, or microseconds a request.
+    /// Seconds per GiB, or microseconds per request.
     processor: f64,
     resident: f64,
     peak: f64,
-    /// To the bare server of the same framework, or to axum's where there is none.
+    /// Relative to the bare server of the same framework, or to axum's if there is none.
     ratio: Option<f64>,
 }
 
-/// Runs that differ by more than this are not to be trusted.
+/// Runs that differ by more than this are marked as noisy.
 const NOISE: f64 = 1.3;
 
 impl Results {
@@ -57,7 +57,7 @@ impl Results {
         }
     }
 
-    /// A server did not get through a workload.
+    /// Servers that failed a workload.
     pub(crate) fn failed(&mut self, workload: Workload, kind: Kind) {
         if !self.failed.contains(&(workload, kind)) {
             self.failed.push((workload, kind));

@@ -1,4 +1,4 @@
-//! What is asked of a server.
+//! The workloads.
 
 use std::{
     error::Error,
@@ -32,7 +32,7 @@ use crate::servers::Kind;
 pub(crate) enum Workload {
     /// One upload in one PATCH.
     Large,
-    /// One upload in PATCHes of 1 MiB, one after the other on one connection.
+    /// One upload in successive PATCHes of 1 MiB on one connection.
     Pieces,
     /// New uploads of one PATCH of 1 KiB, on 16 connections.
     Small,
@@ -40,9 +40,9 @@ pub(crate) enum Workload {
     Crowd,
     /// HEAD of uploads at random, on 16 connections.
     Inspect,
-    /// The same where there are 50 times as many uploads; only where it is asked for.
+    /// The same with 50 times as many uploads; only on request.
     InspectMany,
-    /// 9,500 uploads at the same time (each takes two descriptors), a KiB of each at a time; only where it is asked for.
+    /// 9,500 concurrent uploads (each needs two descriptors), a KiB of each at a time; only on request.
     Slow,
     /// One upload in PATCHes of 8 MiB.
     Plain,
@@ -50,7 +50,7 @@ pub(crate) enum Workload {
     Verified,
 }
 
-/// How much of it.
+/// The size of a workload.
 #[derive(Debug)]
 pub(crate) struct Sizes {
     pub(crate) large: u64,
@@ -91,14 +91,14 @@ const SLOW: u64 = 16 * KIB as u64;
 
 const CONNECTIONS: u64 = 16;
 
-/// A workload that was done.
+/// The result of a workload.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) elapsed: Duration,
-    /// What was sent, in bytes.
+    /// Bytes sent.
     pub(crate) bytes: u64,
     pub(crate) latencies: Vec<Duration>,
-    /// Uploads that are whole now, and their lengths.
+    /// Complete uploads, and their lengths.
     uploads: Vec<(String, u64)>,
 }
 
@@ -115,16 +115,16 @@ pub(crate) struct Work<'a> {
 }
 
 impl Workload {
-    /// Those that take no long preparation.
+    /// Workloads without a long preparation.
     pub(crate) const USUAL: [Self; 7] =
         [Self::Large, Self::Pieces, Self::Small, Self::Crowd, Self::Inspect, Self::Plain, Self::Verified];
 
-    /// A bare server verifies nothing, nor do some peers.
+    /// Bare servers verify nothing, nor do some peers.
     pub(crate) fn runs_on(self, kind: Kind) -> bool {
         self != Self::Verified || kind.verifies()
     }
 
-    /// Whether requests count, or bytes do.
+    /// Whether requests are counted, or bytes.
     pub(crate) fn counts_requests(self) -> bool {
         matches!(self, Self::Small | Self::Inspect | Self::InspectMany | Self::Slow)
     }
@@ -168,13 +168,13 @@ impl Workload {
             }
             let name = path.rsplit('/').next().unwrap_or_default();
             let mut file = File::open(kind.file(directory, name)?)?;
-            // Every request begins at the beginning of the content.
+            // Every request starts at the beginning of the content.
             let request = self.request_bytes(*length);
             let mut expected = vec![0; request.min(PIECE) as usize];
             let mut there = expected.clone();
             content.read_exact_at(&mut expected, 0)?;
             if file.metadata()?.len() != *length || file.read_exact(&mut there).is_err() || there != expected {
-                return Err(format!("{self}: {path} has another content").into());
+                return Err(format!("{self}: {path} has wrong content").into());
             }
         }
         Ok(())
@@ -189,7 +189,7 @@ impl Workload {
     }
 }
 
-/// Bytes of a PATCH where its checksum counts.
+/// Bytes of a PATCH with a checksum.
 const PIECE: u64 = 8 * MIB;
 
 impl Work<'_> {
@@ -251,7 +251,7 @@ impl Work<'_> {
                 .collect();
             start.wait();
             let began = Instant::now();
-            let latencies: io::Result<Vec<_>> = senders.into_iter().map(joined).collect();
+            let latencies: io::Result<Vec<_>> = senders.into_iter().map(result_of).collect();
             let uploads: Vec<_> = self.paths.iter().map(|path| (path.clone(), length)).collect();
             let bytes = length * uploads.len() as u64;
             Ok(Done { elapsed: began.elapsed(), bytes, latencies: latencies?, uploads })
@@ -281,7 +281,7 @@ impl Work<'_> {
         Ok(Done { elapsed: began.elapsed(), bytes: SLOW * uploads.len() as u64, latencies, uploads })
     }
 
-    /// So many of something. Those that add an upload say which.
+    /// Repeats an operation. Those that add an upload return it.
     fn on_connections(
         &self,
         count: u64,
@@ -295,7 +295,7 @@ impl Work<'_> {
     }
 }
 
-/// So many of something, on several connections: how long each took, and what each made.
+/// Repeats an operation on several connections: how long each took, and what each created.
 fn on_connections<T: Send>(
     address: SocketAddr,
     count: u64,
@@ -322,13 +322,13 @@ fn on_connections<T: Send>(
                 })
             })
             .collect();
-        workers.into_iter().map(joined).collect()
+        workers.into_iter().map(result_of).collect()
     });
     Ok((latencies?.concat(), all_made.into_inner().map_err(|_| io::ErrorKind::Other)?))
 }
 
-/// New files of a KiB a second, one after the other, where each is synced, and its name too: what a server could do
-/// that syncs for each upload by itself.
+/// New files of a KiB per second, one after the other, each synced with its name: the limit of a server that syncs for
+/// each upload separately.
 pub(crate) fn synced_files(directory: &Path) -> io::Result<f64> {
     const FILES: u32 = 500;
     let directory = tempfile::tempdir_in(directory)?;
@@ -343,7 +343,7 @@ pub(crate) fn synced_files(directory: &Path) -> io::Result<f64> {
     Ok(f64::from(FILES) / began.elapsed().as_secs_f64())
 }
 
-/// A file without a name that holds what is sent.
+/// An unnamed file with the content to send.
 pub(crate) fn content(length: u64) -> io::Result<File> {
     let memory = Path::new("/dev/shm");
     let mut file = tempfile::tempfile_in(if memory.is_dir() { memory } else { Path::new(".") })?;
@@ -362,7 +362,7 @@ pub(crate) fn create(connection: &mut Connection, length: u64) -> io::Result<Str
     url.map(|url| path_of(url).to_owned()).ok_or_else(|| refused(&response))
 }
 
-/// Some peers say the whole URL.
+/// Some peers send an absolute URL.
 fn path_of(url: &str) -> &str {
     url.split_once("://").map_or(url, |(_, rest)| rest.find('/').map_or("/", |at| &rest[at..]))
 }
@@ -391,7 +391,7 @@ fn refused(response: &Response) -> io::Error {
     io::Error::other(format!("the server said {response:?}"))
 }
 
-fn joined<T>(thread: thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
+fn result_of<T>(thread: thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
     thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
 }
 

@@ -42,16 +42,16 @@ struct Page {
     bytes: u64,
     patches: Vec<Duration>,
     heads: Vec<Duration>,
-    /// The most by which an operation was begun too late.
+    /// The maximum delay of an operation's start.
     late: Duration,
-    /// Of the whole run.
+    /// Of the entire run.
     violations: u64,
     counts: BTreeMap<&'static str, u64>,
     kills: u64,
     total_bytes: u64,
 }
 
-/// What is measured.
+/// The measured latencies.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Timed {
     /// A PATCH of at most 64 KiB.
@@ -77,7 +77,7 @@ impl Ledger {
         })))
     }
 
-    /// Counts an operation, and by how much it was begun too late.
+    /// Counts an operation, and how late it was started.
     pub(crate) fn operation(&self, kind: &'static str, late: Duration) {
         let mut page = self.page();
         page.operations += 1;
@@ -128,7 +128,7 @@ impl Ledger {
         )
     }
 
-    /// Writes down the totals. How many things were wrong.
+    /// Writes the totals. Returns the number of violations.
     pub(crate) fn end(&self) -> Result<u64, Box<dyn Error>> {
         let mut page = self.page();
         let mut totals = format!("# bytes acknowledged: {}\n# kills: {}\n", page.total_bytes, page.kills);
@@ -145,7 +145,7 @@ impl Ledger {
     }
 }
 
-/// The median and the 99th percentile in milliseconds; 0 where there is nothing.
+/// The median and the 99th percentile in milliseconds; 0 if there are none.
 fn percentiles(mut times: Vec<Duration>) -> [f64; 2] {
     times.sort_unstable();
     [0.5, 0.99].map(|part| {

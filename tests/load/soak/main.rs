@@ -1,8 +1,8 @@
 //! Hours of mixed load with faults: `cargo run --release -p load --bin soak -- --minutes 60`.
 //!
 //! A server in a process of its own gets uploads of all kinds at a fixed rate, connections that break, stall and lie,
-//! and now and then a SIGKILL. What it acknowledged is checked at each turn, and what it uses is written down every
-//! few seconds: `soak.csv`, `soak.svg` and `soak.md` in the output directory. It exits with 1 if anything was wrong.
+//! and a SIGKILL from time to time. What it acknowledged is checked each time, and its resources are recorded every few
+//! seconds: `soak.csv`, `soak.svg` and `soak.md` in the output directory. It exits with 1 if anything was wrong.
 
 mod ledger;
 mod plot;
@@ -28,10 +28,10 @@ use crate::{ledger::Ledger, server::Server, worker::Schedule};
 /// Hours of mixed load with faults.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How long.
+    /// How long to run.
     #[arg(long, default_value_t = 60.0)]
     minutes: f64,
-    /// Operations that are begun each second, whether or not earlier ones are done.
+    /// Operations started per second, whether or not earlier ones are done.
     #[arg(long, default_value_t = 30.0)]
     rate: f64,
     /// Seconds between kills; 0 for none.
@@ -46,10 +46,10 @@ struct Arguments {
     /// Where the results go.
     #[arg(long, default_value = "tests/load")]
     output: PathBuf,
-    /// Draw `soak.svg` and write `soak.md` again from the `soak.csv` that is there.
+    /// Recreate `soak.svg` and `soak.md` from the existing `soak.csv`.
     #[arg(long)]
     draw: bool,
-    /// Be the server.
+    /// Run as the server.
     #[arg(long, hide = true, value_names = ["DIRECTORY", "ADDRESS"], num_args = 2)]
     serve: Option<Vec<String>>,
 }
@@ -57,7 +57,7 @@ struct Arguments {
 /// Seconds between two samples.
 const SAMPLE: Duration = Duration::from_secs(5);
 
-/// Operations under way at the same time, at most: more than the rate needs.
+/// Maximum number of concurrent operations: more than the rate needs.
 const WORKERS: usize = 48;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -70,11 +70,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     report::write(&arguments.output)?;
     match violations {
         0 => Ok(()),
-        _ => Err(format!("{violations} things were wrong").into()),
+        _ => Err(format!("{violations} violations").into()),
     }
 }
 
-/// How many things were wrong.
+/// The number of violations.
 fn soak(arguments: &Arguments) -> Result<u64, Box<dyn Error>> {
     let directory = tempfile::tempdir_in(".")?;
     let mut server = Server::start(arguments.framework, arguments.store, directory.path())?;
@@ -94,7 +94,7 @@ fn soak(arguments: &Arguments) -> Result<u64, Box<dyn Error>> {
     while Instant::now() < until {
         next_sample += SAMPLE;
         thread::sleep(next_sample.saturating_duration_since(Instant::now()));
-        // Only where there is time for what was cut to go on.
+        // Only if there is time for interrupted uploads to resume.
         let kills = arguments.kill_every > 0 && Instant::now() >= next_kill && next_sample + SAMPLE * 4 < until;
         if kills {
             next_kill += Duration::from_secs(arguments.kill_every);

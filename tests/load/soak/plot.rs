@@ -1,4 +1,4 @@
-//! The picture: what the server used and how fast it was, over time.
+//! The chart: the server's resources and speed over time.
 
 use std::{error::Error, ops::Range, path::Path};
 
@@ -6,7 +6,7 @@ use plotters::prelude::*;
 
 use crate::report::Table;
 
-/// A panel: its title, and its lines, each a column, what it is divided by, and its name.
+/// A panel: its title, and its lines, each a column, its divisor, and its name.
 type Panel = (&'static str, &'static [(&'static str, f64, &'static str)]);
 
 const MIB: f64 = 1048576.0;

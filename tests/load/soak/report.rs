@@ -1,10 +1,10 @@
-//! The page and the picture, from `soak.csv`.
+//! The page and the chart, from `soak.csv`.
 
 use std::{error::Error, fs, path::Path};
 
 use crate::{ledger::COLUMNS, plot};
 
-/// What `soak.csv` holds.
+/// The content of `soak.csv`.
 pub(crate) struct Table {
     /// The settings, and then the totals.
     notes: Vec<String>,

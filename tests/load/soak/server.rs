@@ -1,4 +1,4 @@
-//! The server: this program once more, in a process that can be killed and looked at.
+//! The server: another instance of this program, in a process that can be killed and inspected.
 
 use std::{
     error::Error,
@@ -13,7 +13,7 @@ use tests::{Framework, Store};
 use tokio::sync::oneshot;
 use tus_service::{Config, Tus};
 
-/// What is not gone on with expires after this.
+/// Abandoned uploads expire after this time.
 pub(crate) const EXPIRES: Duration = Duration::from_secs(120);
 
 pub(crate) struct Server {
@@ -24,7 +24,7 @@ pub(crate) struct Server {
     store: Store,
 }
 
-/// What the server uses. Sizes are in bytes.
+/// The server's resources. Sizes are in bytes.
 #[derive(Debug)]
 pub(crate) struct Usage {
     /// Resident memory.
@@ -39,7 +39,7 @@ pub(crate) struct Usage {
     pub(crate) log: u64,
 }
 
-/// Serves for ever.
+/// Serves forever.
 pub(crate) fn serve(
     framework: Framework,
     store: Store,
@@ -63,7 +63,7 @@ impl Server {
         Ok(Self { process, address, directory: directory.to_owned(), framework, store })
     }
 
-    /// SIGKILL, and another one in its place.
+    /// Sends SIGKILL, and starts another server in its place.
     pub(crate) fn kill_and_start(&mut self) -> Result<(), Box<dyn Error>> {
         self.process.kill()?;
         self.process = spawn(self.framework, self.store, &self.directory, self.address)?;
@@ -73,7 +73,7 @@ impl Server {
     pub(crate) fn usage(&self) -> io::Result<Usage> {
         let (mut files, mut file_bytes) = (0, 0);
         for file in fs::read_dir(self.directory.join("uploads"))? {
-            // One may be gone by now.
+            // A file may be gone by now.
             if let Ok(metadata) = file.and_then(|file| file.metadata()) {
                 files += 1;
                 file_bytes += metadata.len();

@@ -1,4 +1,4 @@
-//! One upload as its client sees it: what it was told, and whether that holds.
+//! One upload as its client sees it: what the server reported, and whether it is true.
 
 use std::{
     fs::File,
@@ -33,10 +33,10 @@ pub(crate) struct Upload {
     pub(crate) acknowledged: u64,
 }
 
-/// How long a server that was killed may be away.
+/// How long a killed server may be unavailable.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Requests that may have been left behind.
+/// Requests that may have been abandoned.
 const MOVES: u32 = 5;
 
 /// PATCHes up to this size are timed.
@@ -55,7 +55,7 @@ impl Client<'_> {
         }
     }
 
-    /// Tries again on a new connection where one broke: the server may have been killed.
+    /// Retries on a new connection if one broke: the server may have been killed.
     pub(crate) fn stubbornly<T>(&self, mut act: impl FnMut(&mut Connection) -> io::Result<T>) -> io::Result<T> {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -66,14 +66,14 @@ impl Client<'_> {
         }
     }
 
-    /// Creates an upload; `headers` say more.
+    /// Creates an upload with additional headers.
     pub(crate) fn create(&self, seed: u64, length: u64, headers: &str) -> io::Result<Upload> {
         let headers = format!("Upload-Length: {length}\r\n{headers}");
         let response = self.stubbornly(|connection| connection.request("POST", ENDPOINT, &headers, b""))?;
         self.created(&response, seed, length)
     }
 
-    /// The upload that a response tells of.
+    /// The upload that a response names.
     pub(crate) fn created(&self, response: &Response, seed: u64, length: u64) -> io::Result<Upload> {
         match (response.status, response.header("location")) {
             (201, Some(path)) => Ok(Upload { path: path.to_owned(), seed, length, acknowledged: 0 }),
@@ -81,7 +81,7 @@ impl Client<'_> {
         }
     }
 
-    /// Asks where an upload stands. What was acknowledged must be there, and nothing that was not sent.
+    /// Asks for the offset of an upload. Acknowledged bytes must exist, and none that were not sent.
     pub(crate) fn inspect(&self, upload: &mut Upload, sent: u64) -> io::Result<u64> {
         let began = Instant::now();
         let mut tries = 0;
@@ -103,7 +103,7 @@ impl Client<'_> {
         Ok(offset)
     }
 
-    /// Sends the upload up to `end` in one request, and goes on where that breaks.
+    /// Sends the upload up to `end` in one request, and resumes where that breaks.
     pub(crate) fn send(&self, upload: &mut Upload, end: u64, headers: &str) -> io::Result<()> {
         let mut connection = self.connect()?;
         let mut moved = 0;
@@ -120,7 +120,7 @@ impl Client<'_> {
                     self.ledger.bytes(end - start);
                     upload.acknowledged = end;
                 }
-                // A request that was left behind may have been read only after HEAD was answered.
+                // An abandoned request may have been read only after the response to HEAD.
                 Ok(response) if matches!(response.status, 409 | 423) && moved < MOVES => {
                     moved += 1;
                     self.ledger.count("offsets that had moved on");
@@ -161,7 +161,7 @@ impl Client<'_> {
 
     pub(crate) fn delete(&self, path: &str) -> io::Result<()> {
         let response = self.stubbornly(|connection| connection.request("DELETE", path, "", b""))?;
-        // A deletion whose answer was lost is answered 404 the second time.
+        // A deletion whose response was lost is answered by 404 the second time.
         match response.status {
             204 | 404 => Ok(()),
             _ => Err(io::Error::other(format!("DELETE of {path} said {response:?}"))),

@@ -21,7 +21,7 @@ use crate::{
     uploads::{Client, ENDPOINT, Upload},
 };
 
-/// When which operation begins.
+/// When each operation starts.
 pub(crate) struct Schedule {
     began: Instant,
     until: Instant,
@@ -43,10 +43,10 @@ impl Schedule {
     }
 }
 
-/// A connection that says nothing, and since when.
+/// A silent connection, and since when.
 struct Silent(#[expect(dead_code, reason = "it is only kept open")] Connection, Instant);
 
-/// How long connections are left silent: longer than the server waits for a body.
+/// How long connections stay silent: longer than the server waits for a body.
 const SILENCE: Duration = Duration::from_secs(45);
 
 pub(crate) fn run(schedule: &Schedule, ledger: &Ledger, address: SocketAddr, files: &Path) {
@@ -69,13 +69,13 @@ fn perform(client: &Client<'_>, number: u64, silent: &mut Vec<Silent>) -> (&'sta
     let small = random.u64(1..64 * 1024);
     let middle = random.u64(64 * 1024..2 * 1024 * 1024);
     match random.u32(0..1000) {
-        0..400 => ("small uploads", whole(client, number, small, 1)),
-        400..550 => ("uploads in pieces", whole(client, number, middle, random.u64(2..6))),
-        550..555 => ("large uploads", whole(client, number, 32 << 20, 4)),
-        555..585 => ("empty uploads", whole(client, number, 0, 1)),
+        0..400 => ("small uploads", in_pieces(client, number, small, 1)),
+        400..550 => ("uploads in pieces", in_pieces(client, number, middle, random.u64(2..6))),
+        550..555 => ("large uploads", in_pieces(client, number, 32 << 20, 4)),
+        555..585 => ("empty uploads", in_pieces(client, number, 0, 1)),
         585..655 => ("creations with bytes", with_bytes(client, number, small)),
-        655..695 => ("parts that are joined", joined(client, number, small)),
-        695..735 => ("lengths told at the end", deferred(client, number, small)),
+        655..695 => ("concatenations", concatenated(client, number, small)),
+        695..735 => ("lengths declared at the end", deferred(client, number, small)),
         735..835 => ("bodies that break", broken(client, number, middle, &mut random)),
         835..885 => ("bodies taken over", taken_over(client, number, middle)),
         885..915 => ("wrong checksums", wrong_checksum(client, number, small)),
@@ -86,8 +86,8 @@ fn perform(client: &Client<'_>, number: u64, silent: &mut Vec<Silent>) -> (&'sta
     }
 }
 
-/// An upload in so many requests.
-fn whole(client: &Client<'_>, seed: u64, length: u64, requests: u64) -> io::Result<()> {
+/// An upload in this number of requests.
+fn in_pieces(client: &Client<'_>, seed: u64, length: u64, requests: u64) -> io::Result<()> {
     let mut upload = client.create(seed, length, "")?;
     for request in 1..=requests {
         client.send(&mut upload, length * request / requests, "")?;
@@ -98,7 +98,7 @@ fn whole(client: &Client<'_>, seed: u64, length: u64, requests: u64) -> io::Resu
 fn finished(client: &Client<'_>, upload: &mut Upload) -> io::Result<()> {
     let length = upload.length;
     if client.inspect(upload, length)? != length {
-        client.ledger.violation(&format!("{} was sent, and is not whole", upload.path));
+        client.ledger.violation(&format!("{} was sent, but is not complete", upload.path));
     }
     client.check_and_delete(upload, &[(upload.seed, length)])
 }
@@ -113,8 +113,8 @@ fn with_bytes(client: &Client<'_>, seed: u64, length: u64) -> io::Result<()> {
     finished(client, &mut upload)
 }
 
-fn joined(client: &Client<'_>, seed: u64, length: u64) -> io::Result<()> {
-    // The seeds of other operations are not so high.
+fn concatenated(client: &Client<'_>, seed: u64, length: u64) -> io::Result<()> {
+    // Other operations use lower seeds.
     let seeds = [seed | 1 << 28, seed | 1 << 29];
     let mut parts = Vec::new();
     for seed in seeds {
@@ -124,8 +124,8 @@ fn joined(client: &Client<'_>, seed: u64, length: u64) -> io::Result<()> {
     }
     let headers = format!("Upload-Concat: final;{} {}\r\n", parts[0].path, parts[1].path);
     let response = client.stubbornly(|connection| connection.request("POST", ENDPOINT, &headers, b""))?;
-    let whole = client.created(&response, seed, 2 * length)?;
-    client.check_and_delete(&whole, &seeds.map(|seed| (seed, length)))?;
+    let final_upload = client.created(&response, seed, 2 * length)?;
+    client.check_and_delete(&final_upload, &seeds.map(|seed| (seed, length)))?;
     parts.iter().try_for_each(|part| client.delete(&part.path))
 }
 
@@ -150,7 +150,7 @@ fn broken(client: &Client<'_>, seed: u64, length: u64, random: &mut fastrand::Rn
         let mut connection = client.connect()?;
         let headers = format!("Upload-Offset: {start}\r\n{OCTETS}");
         let begun = connection.begin("PATCH", &upload.path, &headers, length - start);
-        // The server may have been killed meanwhile.
+        // The server may have been killed in the meantime.
         let _ = begun.and_then(|()| connection.send(&bytes(seed, start, sent)));
         drop(connection);
         client.inspect(&mut upload, most)?;
@@ -159,7 +159,7 @@ fn broken(client: &Client<'_>, seed: u64, length: u64, random: &mut fastrand::Rn
     finished(client, &mut upload)
 }
 
-/// A body that stalls, and a second connection that goes on.
+/// A body that stalls, and a second connection that takes over.
 fn taken_over(client: &Client<'_>, seed: u64, length: u64) -> io::Result<()> {
     let mut upload = client.create(seed, length, "")?;
     let mut stalled = client.connect()?;
@@ -209,7 +209,7 @@ fn garbage(client: &Client<'_>, random: &mut fastrand::Rng) -> io::Result<()> {
     let mut bytes = vec![0; random.usize(1..4096)];
     random.fill(&mut bytes);
     let mut connection = client.connect()?;
-    // It is refused, or the connection is closed at once.
+    // The request is refused, or the connection is closed at once.
     let _ = connection.send(b"PATCH /files/x HTTP/1.1\r\n").and_then(|()| connection.send(&bytes));
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! What is uploaded: bytes that differ by seed and by position.
+//! Test content: bytes that differ by seed and by position.
 
-/// The bytes of one content from one position to another.
+/// The bytes of a content within a range.
 pub fn bytes(seed: u64, start: u64, end: u64) -> Vec<u8> {
     const BLOCK: u64 = 64;
     let mut bytes = Vec::with_capacity((end - start) as usize + 2 * BLOCK as usize);

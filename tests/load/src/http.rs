@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand, since the load has to break it.
+//! HTTP/1.1 by hand, since the load program has to break it.
 
 use std::{
     fs::File,
@@ -14,17 +14,17 @@ pub struct Connection(BufReader<TcpStream>);
 /// A response: its status, its headers with their names in lower case, and its body.
 #[derive(Debug)]
 pub struct Response {
-    /// Its number.
+    /// The status.
     pub status: u16,
     headers: Vec<(String, String)>,
     /// All of it.
     pub body: Vec<u8>,
 }
 
-/// How long an answer may take.
+/// How long a response may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The line that says that a body is bytes to append.
+/// The header line for a body of bytes to append.
 pub const OCTETS: &str = "Content-Type: application/offset+octet-stream\r\n";
 
 impl Connection {
@@ -32,7 +32,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Those of the system, here and below.
+    /// I/O errors.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
@@ -41,11 +41,11 @@ impl Connection {
         Ok(Self(BufReader::new(stream)))
     }
 
-    /// Sends a request and reads the response. `headers` are whole lines.
+    /// Sends a request and reads the response. `headers` are complete lines.
     ///
     /// # Errors
     ///
-    /// Those of the system, and where it is no response.
+    /// I/O errors, and invalid responses.
     pub fn request(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<Response> {
         self.begin(method, path, headers, body.len() as u64)?;
         self.send(body)?;
@@ -56,7 +56,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// I/O errors.
     pub fn begin(&mut self, method: &str, path: &str, headers: &str, length: u64) -> io::Result<()> {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: soak\r\nTus-Resumable: 1.0.0\r\nContent-Length: {length}\r\n{headers}\r\n"
@@ -64,11 +64,11 @@ impl Connection {
         self.send(head.as_bytes())
     }
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// I/O errors.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.get_mut().write_all(bytes)
     }
@@ -77,7 +77,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// I/O errors.
     pub fn send_file(&mut self, file: &File, length: u64) -> io::Result<()> {
         let mut at = 0;
         while at < length {
@@ -93,7 +93,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Those of the system, and where it is no response.
+    /// I/O errors, and invalid responses.
     pub fn response(&mut self, bodiless: bool) -> io::Result<Response> {
         let status = self.line()?;
         let status = status.get(9..12).and_then(|status| status.parse().ok()).ok_or_else(|| invalid(&status))?;
@@ -121,7 +121,7 @@ impl Connection {
         Ok(bytes)
     }
 
-    /// Some peers do not say how long even an empty body is.
+    /// Some peers do not give the length of even an empty body.
     fn chunks(&mut self) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {
@@ -156,5 +156,5 @@ impl Response {
 }
 
 fn invalid(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("{what:?} is no status line"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("{what:?} is not a status line"))
 }

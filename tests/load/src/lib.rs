@@ -1,4 +1,4 @@
-//! What the programs here share.
+//! Code shared by the load programs.
 
 pub mod content;
 pub mod http;

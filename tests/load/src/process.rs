@@ -1,4 +1,4 @@
-//! A server in a process of its own, and what the system says of it.
+//! A server in a process of its own, and its resource usage.
 
 use std::{
     error::Error,
@@ -9,15 +9,15 @@ use std::{
     time::Duration,
 };
 
-/// A process that serves. It is killed when this is dropped.
+/// A server process. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Process(Child);
 
-/// This program once more, for other arguments.
+/// Another instance of this program, for other arguments.
 ///
 /// # Errors
 ///
-/// When the system does not tell which it is.
+/// When the system does not report its path.
 pub fn this_program() -> io::Result<Command> {
     std::env::current_exe().map(Command::new)
 }
@@ -27,7 +27,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When it ends instead.
+    /// When it exits instead.
     pub fn start(command: &mut Command, address: SocketAddr) -> Result<Self, Box<dyn Error>> {
         let mut child = command.stdin(Stdio::null()).spawn()?;
         loop {
@@ -35,17 +35,17 @@ impl Process {
                 return Ok(Self(child));
             }
             if let Some(status) = child.try_wait()? {
-                return Err(format!("the server ended: {status}: {command:?}").into());
+                return Err(format!("the server exited: {status}: {command:?}").into());
             }
             thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// SIGKILL, and wait until it is gone.
+    /// Sends SIGKILL, and waits until the process is gone.
     ///
     /// # Errors
     ///
-    /// When the system says so.
+    /// When the system reports an error.
     pub fn kill(&mut self) -> io::Result<()> {
         self.0.kill()?;
         self.0.wait().map(drop)
@@ -75,7 +75,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When the system does not tell.
+    /// When the system does not report it.
     pub fn processor(&self) -> io::Result<Duration> {
         ticks(&format!("/proc/{}/stat", self.0.id()), 11)
     }
@@ -85,12 +85,12 @@ impl Process {
 ///
 /// # Errors
 ///
-/// When the system does not tell.
+/// When the system does not report it.
 pub fn children() -> io::Result<Duration> {
     ticks("/proc/self/stat", 13)
 }
 
-/// Two fields behind the name of a process, added up.
+/// The sum of two fields after the process's name.
 fn ticks(stat: &str, first: usize) -> io::Result<Duration> {
     let stat = fs::read_to_string(stat)?;
     let after_name = stat.rsplit(')').next().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! A server in a process of its own, to be killed: `server FRAMEWORK STORE DIRECTORY [PORT]`.
+//! A server in a process of its own that tests can kill: `server FRAMEWORK STORE DIRECTORY [PORT]`.
 //!
 //! It prints a line `listening on ADDRESS`, and a line `finished ID` for each upload that is finished, in no order; with
-//! `HANG_IN_FINISHED` set, it then stays in the hook. It stops in order when its standard input is closed.
+//! `HANG_IN_FINISHED` set, it then hangs in the hook. It shuts down cleanly when its standard input is closed.
 
 use std::{error::Error, io::Read, net::TcpListener};
 
@@ -25,8 +25,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let _ = stop.send(());
     });
     let hangs = std::env::var_os("HANG_IN_FINISHED").is_some();
-    let builder = Tus::builder_shared(store.open(directory.as_ref())?).finished(move |upload| async move {
-        println!("finished {}", upload.id);
+    let builder = Tus::builder_shared(store.open(directory.as_ref())?).finished(move |cx| async move {
+        println!("finished {}", cx.upload.id);
         if hangs {
             std::future::pending::<()>().await;
         }

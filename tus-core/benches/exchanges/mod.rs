@@ -8,8 +8,8 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use tus_core::{
-    Algorithm, Checksum, Config, Kind, Metadata, Upload, UploadId,
-    server::{self, End, Reply, Step},
+    Algorithm, Checksum, Config, Incarnation, Kind, Stored, Upload, UploadId,
+    server::{self, Completion, End, FinishReply, Mount, Step},
 };
 
 /// Bytes of a body.
@@ -22,7 +22,7 @@ pub(crate) struct Exchange {
     head: request::Parts,
     status: StatusCode,
     config: Arc<Config>,
-    upload: Upload,
+    stored: Stored,
     body: Bytes,
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn all() -> Vec<Exchange> {
             request = request.header(name, value);
         }
         let (head, ()) = request.body(()).expect("a valid request").into_parts();
-        Exchange { name, head, status, config: Arc::default(), upload: upload(), body: body.clone() }
+        Exchange { name, head, status, config: Arc::default(), stored: stored(), body: body.clone() }
     };
     const UPLOAD: &str = "/files/00112233445566778899aabbccddeeff";
     vec![
@@ -61,20 +61,33 @@ impl Exchange {
     /// From the head of the request to the response.
     pub(crate) fn run(&self) -> Response<Bytes> {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let mut step = server::begin(&self.config, &self.head, "/files", now);
+        let mut step = server::begin(&self.config, &self.head, &Mount::at("/files"), now);
         loop {
             step = match step {
-                Step::Load(load) => load.done(Ok(Some(self.upload.clone()))),
+                Step::Load(load) => load.done(Ok(Some(self.stored.clone()))),
                 Step::Authorize(authorize) => authorize.done(Ok(())),
-                Step::Hold(hold) => hold.done(Ok(Some(self.upload.clone()))),
-                Step::Create(create) => create.done(Ok(self.upload.id.clone())),
-                Step::Store(store) => store.done(Ok(())),
+                Step::Hold(hold) => hold.done(Ok(Some(self.stored.clone()))),
+                Step::Create(create) => {
+                    create.done(Ok((self.stored.upload.id.clone(), self.stored.upload.incarnation)))
+                }
+                Step::Store(store) => store.done(Ok(2.into())),
                 Step::Receive(receive) => match receive.data(&self.body) {
                     Ok(receive) => receive.end(End::Complete(None), now),
                     Err(step) => *step,
                 },
-                Step::Commit(commit) => commit.done(Ok(())),
-                Step::Finish(finish) => finish.done(Ok(Reply::default())),
+                Step::Commit(commit) => commit.done(Ok(2.into())),
+                Step::Complete(complete) => {
+                    let (mut completion, completing) = complete.begin();
+                    completing.done(loop {
+                        completion = match completion {
+                            Completion::Finish(finish) => finish.done(Ok(FinishReply::default())),
+                            Completion::Notify(notify) => notify.done(),
+                            Completion::Record(record) => record.done(Ok(3.into())),
+                            Completion::Done(done) => break done,
+                            other => panic!("{} led to {other:?}", self.name),
+                        }
+                    })
+                }
                 Step::Respond(response) => {
                     assert_eq!(response.status(), self.status, "{}", self.name);
                     return response;
@@ -85,16 +98,9 @@ impl Exchange {
     }
 }
 
-fn upload() -> Upload {
-    Upload {
-        id: UploadId::from_random(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
-        kind: Kind::Single,
-        offset: 0,
-        length: Some(BODY as u64),
-        max_size: None,
-        metadata: Metadata::default(),
-        created: SystemTime::UNIX_EPOCH,
-        expires: None,
-        finished: false,
-    }
+fn stored() -> Stored {
+    let id = UploadId::from_random(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+    let mut upload = Upload::new(id, Incarnation::from_random(1), Kind::Single);
+    upload.length = Some(BODY as u64);
+    Stored::new(upload, 1.into())
 }

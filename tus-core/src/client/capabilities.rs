@@ -1,21 +1,21 @@
-//! What a server can do, as it says in its answer to OPTIONS.
+//! The capabilities that a server announces in its response to OPTIONS.
 
 use http::{HeaderMap, HeaderName};
 
 use super::{Error, response::Answer};
 use crate::{
-    Algorithm, Extension,
+    Algorithm, TusExtension,
     header::{TUS_CHECKSUM_ALGORITHM, TUS_EXTENSION, TUS_MAX_SIZE, TUS_VERSION},
 };
 
-/// What a server can do (tus 1.0.0, "OPTIONS").
+/// The capabilities of a server (tus 1.0.0, "OPTIONS").
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Capabilities {
     /// The versions of the protocol, the preferred one first.
     pub versions: Vec<String>,
     /// The names of the extensions.
     pub extensions: Vec<String>,
-    /// The largest upload, in bytes; `None` where the server does not say.
+    /// The maximum size of an upload in bytes; `None` if the server announces none.
     pub max_size: Option<u64>,
     /// The names of the checksum algorithms.
     pub algorithms: Vec<String>,
@@ -33,14 +33,14 @@ impl Capabilities {
     }
 
     /// Whether an extension is offered.
-    pub fn offers(&self, extension: Extension) -> bool {
+    pub fn offers(&self, extension: TusExtension) -> bool {
         self.extensions.iter().any(|name| name == extension.name())
     }
 
-    /// Whether bodies can be verified by this algorithm. SHA-1 is one that every server with the extension knows.
+    /// Whether the server can verify bodies by this algorithm. Every server with the extension supports SHA-1.
     pub fn verifies(&self, algorithm: Algorithm) -> bool {
         let named = self.algorithms.iter().any(|name| name == algorithm.name());
-        self.offers(Extension::Checksum) && (named || algorithm == Algorithm::Sha1)
+        self.offers(TusExtension::Checksum) && (named || algorithm == Algorithm::Sha1)
     }
 }
 

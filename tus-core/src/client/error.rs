@@ -1,40 +1,40 @@
-//! Why an upload failed, by whose fault it is.
+//! Why an upload failed, grouped by who caused it.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
-/// Why it failed.
+/// Why an upload failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The caller asks for something that cannot be.
+    /// The caller asks for something impossible.
     #[error("{0}")]
     Invalid(String),
-    /// The source ends early, or is not the one that it was.
+    /// The source ends early, or is not the same as before.
     #[error("the source {0}")]
     Source(String),
-    /// Something on this side failed: a store of URLs, or a function of the caller's.
-    #[error("this side failed: {0}")]
+    /// Something on the client's side failed: a store of URLs, or a function of the caller.
+    #[error("the client failed: {0}")]
     Local(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The server does not offer what the upload needs.
     #[error("the server does not offer {0}")]
     Unsupported(String),
     /// The upload is larger than the server accepts.
-    #[error("the upload has {length} bytes, and the server accepts {limit}")]
+    #[error("the upload has {length} bytes, but the server accepts at most {limit}")]
     TooLarge {
         /// Bytes of the upload.
         length: u64,
-        /// Bytes that the server accepts (`Tus-Max-Size`).
+        /// Maximum that the server accepts (`Tus-Max-Size`).
         limit: u64,
     },
-    /// The server could not be reached, or the connection broke or was silent for too long.
+    /// The server could not be reached, or the connection broke or timed out.
     #[error("the connection failed: {0}")]
     Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The server said no.
+    /// The server rejected the request.
     #[error("{0}")]
     Refused(Box<Refused>),
-    /// The server does not keep to the protocol.
-    #[error("the answer to {method} has {problem}")]
+    /// The server violates the protocol.
+    #[error("the response to {method} has {problem}")]
     Misbehaved {
         /// The method of the request.
         method: Method,
@@ -42,19 +42,19 @@ pub enum Error {
         header: &'static HeaderName,
         /// What is wrong with it.
         problem: String,
-        /// Whether the answer says that it is one of tus at all (`Tus-Resumable`). Where it doesn't, somebody else
-        /// answered: a proxy, or the network's own page.
+        /// Whether the response is a tus response (`Tus-Resumable`). If not, something else answered: a proxy, or a
+        /// captive portal.
         by_tus: bool,
     },
     /// A redirect that must not be followed.
-    #[error("the answer to {method} leads elsewhere ({location:?}), and is not followed")]
+    #[error("the response to {method} redirects to {location:?}, which is not followed")]
     Redirected {
         /// The method of the request.
         method: Method,
         /// The value of `Location`.
         location: String,
     },
-    /// It was tried again as often, or for as long, as is allowed.
+    /// The allowed number or time of retries is exhausted.
     #[error("given up after {retries} retries without progress: {last}")]
     GivenUp {
         /// Retries since the last progress.
@@ -65,7 +65,7 @@ pub enum Error {
     },
 }
 
-/// The server's no.
+/// The server's rejection of a request.
 #[derive(Debug, thiserror::Error)]
 #[error("the server answered {method} with {status}{}", self.words())]
 pub struct Refused {
@@ -75,12 +75,12 @@ pub struct Refused {
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its content.
+    /// Its body.
     pub body: Bytes,
 }
 
 impl Refused {
-    /// The first words of the content, where it is text.
+    /// The beginning of the body, if it is text.
     fn words(&self) -> String {
         let text = String::from_utf8_lossy(&self.body[..self.body.len().min(200)]).trim().to_owned();
         if text.is_empty() { text } else { format!(": {text}") }
@@ -88,17 +88,17 @@ impl Refused {
 }
 
 impl Error {
-    /// A failure of the connection.
+    /// A connection failure.
     pub fn connection(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Connection(source.into())
     }
 
-    /// A failure on this side.
+    /// A failure on the client's side.
     pub fn local(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Local(source.into())
     }
 
-    /// The status of the server's no, also of the last one before it was given up.
+    /// The status of the server's rejection, also of the last one before the client gave up.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Refused(refused) => Some(refused.status),
@@ -107,13 +107,13 @@ impl Error {
         }
     }
 
-    /// Whether the upload is not there (any more): a new one has to be begun (tus 1.0.0, "Expiration": "In both
-    /// cases the Client SHOULD start a new upload").
+    /// Whether the upload does not exist (any longer), so that a new one must be started (tus 1.0.0, "Expiration": "In
+    /// both cases the Client SHOULD start a new upload").
     pub fn is_gone(&self) -> bool {
         matches!(self.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE))
     }
 
-    /// Whether the same may do well later.
+    /// Whether the same request may succeed later.
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Connection(_) => true,
@@ -125,7 +125,7 @@ impl Error {
         }
     }
 
-    /// Whether it says that the client was wrong about the offset, and the right one is to be had at once.
+    /// Whether it reports a wrong offset, so that the client can ask for the right one at once.
     pub(super) fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused(refused) if refused.status == StatusCode::CONFLICT)
     }

@@ -1,8 +1,7 @@
 //! The client's side of an upload, as a machine of typed steps.
 //!
-//! [`create`] begins a new upload and [`resume`] goes on with one; [`inspect`], [`terminate`] and [`discover`] are
-//! single questions. Each returns a [`Step`], which names what has to be done outside and has the only method that
-//! leads on:
+//! [`create`] starts a new upload and [`resume`] continues one; [`inspect`], [`terminate`] and [`discover`] are single
+//! requests. Each returns a [`Step`], which names what the driver has to do and has the only method that continues:
 //!
 //! ```text
 //! create   (Read) → Transmit POST → append
@@ -11,9 +10,9 @@
 //! failure  Wait → Transmit HEAD → append
 //! ```
 //!
-//! The machine knows no socket, no file, no clock and no dice: the driver tells it the time and a random number with
-//! each answer ([`Moment`]). It decides what is sent, from which byte on, after which failure it is tried again, and
-//! when. What the server has acknowledged is not sent again.
+//! The machine knows no socket, no file, no clock and no random numbers: the driver passes the time and a random number
+//! with each result ([`Moment`]). The machine decides what is sent, from which byte on, which failures are retried, and
+//! when. Bytes that the server has acknowledged are not sent again.
 
 mod capabilities;
 mod error;
@@ -38,8 +37,8 @@ pub use self::{
     upload::{Uploaded, Uploading},
 };
 
-/// Begins a new upload at the URL of an endpoint. `capabilities` are those of its server, as far as they are known:
-/// what a server does not offer is not used.
+/// Starts a new upload at the URL of an endpoint. `capabilities` are those of its server, if known: what the server
+/// does not offer is not used.
 ///
 /// # Errors
 ///
@@ -53,7 +52,7 @@ pub fn create(
     Uploading::create(endpoint, upload, options, capabilities)
 }
 
-/// Goes on with an upload at its URL. `length` is that of the source in bytes; `None` where it is not known yet.
+/// Resumes an upload at its URL. `length` is that of the source in bytes; `None` if it is not known yet.
 ///
 /// # Errors
 ///
@@ -67,7 +66,7 @@ pub fn resume(
     Uploading::resume(url, NewUpload::new(length), options, capabilities)
 }
 
-/// Goes on with a partial upload of these bytes of the source.
+/// Resumes a partial upload of these bytes of the source.
 ///
 /// # Errors
 ///
@@ -81,17 +80,17 @@ pub fn resume_partial(
     Uploading::resume(url, NewUpload::partial(range), options, capabilities)
 }
 
-/// Asks where an upload stands (tus 1.0.0, "HEAD").
+/// Asks for the state of an upload (tus 1.0.0, "HEAD").
 pub fn inspect(url: Url, options: Options) -> Step<Inspect> {
     Step::begin(Inspect { url }, options)
 }
 
-/// Deletes an upload (tus 1.0.0, "Termination"). One that is not there is deleted already.
+/// Deletes an upload (tus 1.0.0, "Termination"). A missing upload counts as deleted.
 pub fn terminate(url: Url, options: Options) -> Step<Terminate> {
     Step::begin(Terminate { url }, options)
 }
 
-/// Asks what a server can do (tus 1.0.0, "OPTIONS").
+/// Asks for the capabilities of a server (tus 1.0.0, "OPTIONS").
 pub fn discover(endpoint: Url, options: Options) -> Step<Discover> {
     Step::begin(Discover { endpoint }, options)
 }

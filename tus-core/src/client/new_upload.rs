@@ -1,4 +1,4 @@
-//! An upload before it exists: what the request that creates it tells.
+//! An upload before it exists: what the request that creates it says.
 
 use std::ops::Range;
 
@@ -7,17 +7,17 @@ use url::Url;
 
 use super::{Capabilities, Error, step::Call};
 use crate::{
-    Extension, Metadata,
+    Metadata, TusExtension,
     header::{UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA},
 };
 
-/// An upload that is to be created.
+/// An upload to create.
 #[derive(Debug, Clone, Default)]
 pub struct NewUpload {
     metadata: Metadata,
     role: Role,
     pub(super) length: Option<u64>,
-    /// Where its first byte is in the source.
+    /// The position of its first byte in the source.
     pub(super) start: u64,
 }
 
@@ -30,7 +30,7 @@ enum Role {
 }
 
 impl NewUpload {
-    /// An upload of a source of so many bytes; `None` where that is not known yet.
+    /// An upload of a source of this length in bytes; `None` if it is not known yet.
     pub fn new(length: Option<u64>) -> Self {
         Self { length, ..Self::default() }
     }
@@ -40,12 +40,12 @@ impl NewUpload {
         Self { role: Role::Partial, length: Some(range.end - range.start), start: range.start, ..Self::default() }
     }
 
-    /// An upload that is made of these parts, in their order.
+    /// An upload that concatenates these parts, in order.
     pub fn concatenation(parts: Vec<Url>) -> Self {
         Self { role: Role::Final(parts), ..Self::default() }
     }
 
-    /// What the server is told of it.
+    /// Sets the metadata that the server gets.
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;
         self
@@ -58,9 +58,9 @@ impl NewUpload {
     /// Whether a server offers what the upload needs.
     pub(super) fn check(&self, capabilities: &Capabilities) -> Result<(), Error> {
         let needed = match (&self.role, self.length) {
-            (Role::Single, Some(_)) => Extension::Creation,
-            (Role::Single, None) => Extension::CreationDeferLength,
-            (Role::Partial | Role::Final(_), _) => Extension::Concatenation,
+            (Role::Single, Some(_)) => TusExtension::Creation,
+            (Role::Single, None) => TusExtension::CreationDeferLength,
+            (Role::Partial | Role::Final(_), _) => TusExtension::Concatenation,
         };
         if !capabilities.offers(needed) {
             return Err(Error::Unsupported(format!("the extension {}", needed.name())));
@@ -74,8 +74,8 @@ impl NewUpload {
     /// The request that creates it, without bytes (tus 1.0.0, "Creation").
     pub(super) fn creation(&self, endpoint: &Url) -> Call {
         let mut call = Call::new(Method::POST, endpoint);
-        if let Some(metadata) = self.metadata.header() {
-            call = call.header(&UPLOAD_METADATA, metadata.clone());
+        if let Some(metadata) = self.metadata.to_header() {
+            call = call.header(&UPLOAD_METADATA, metadata);
         }
         match (&self.role, self.length) {
             // "The Client MUST NOT include the Upload-Length header in the final upload creation."

@@ -1,4 +1,4 @@
-//! What the caller decides once.
+//! Settings of the caller.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,10 +19,11 @@ pub struct Options {
 
 /// Whether requests carry a checksum of their bytes (tus 1.0.0, "Checksum").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verification {
     /// No.
     Off,
-    /// With this algorithm, where the server is known to offer it.
+    /// With this algorithm, if the server is known to offer it.
     IfOffered(Algorithm),
     /// With this algorithm, or not at all.
     Required(Algorithm),
@@ -42,62 +43,63 @@ impl Default for Options {
     }
 }
 
-/// Bytes of a request where nothing else is said; also what is read ahead of a source whose length is not known.
+/// The default size of a request in bytes; also what is read ahead from a source of unknown length.
 pub(super) const DEFAULT_CHUNK: u64 = 1024 * 1024;
 
 impl Options {
-    /// Bytes of one request at most, 1 MiB by default; `None` for all in one request.
+    /// The maximum size of a request in bytes, 1 MiB by default; `None` sends everything in one request.
     ///
     /// # Errors
     ///
     /// When it is 0.
     pub fn chunk_size(mut self, bytes: Option<u64>) -> Result<Self, Error> {
         if bytes == Some(0) {
-            return Err(Error::Invalid("the chunk size is 0, and must be at least a byte".into()));
+            return Err(Error::Invalid("the chunk size is 0, but must be at least 1 byte".into()));
         }
         self.chunk_size = bytes;
         Ok(self)
     }
 
-    /// Whether requests carry a checksum: by default SHA-1, where the server offers it.
+    /// Whether requests carry a checksum: by default SHA-1, if the server offers it.
     pub fn verification(mut self, verification: Verification) -> Self {
         self.verification = verification;
         self
     }
 
-    /// When and how often a request is tried again.
+    /// When and how often a request is retried.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
     }
 
-    /// Sends PATCH and DELETE as POST with `X-HTTP-Method-Override`, for networks that know neither. Off by default.
+    /// Sends PATCH and DELETE as POST with `X-HTTP-Method-Override`, for networks that block these methods. Off by
+    /// default.
     pub fn override_method(mut self, on: bool) -> Self {
         self.override_method = on;
         self
     }
 
-    /// Sends the first bytes with the request that creates the upload, where the server offers that. Off by default.
+    /// Sends the first bytes with the request that creates the upload, if the server offers that. Off by default.
     pub fn data_in_creation(mut self, on: bool) -> Self {
         self.data_in_creation = on;
         self
     }
 
-    /// The driver gets new credentials for each request: one that was answered by `401` is sent once more. Off by
+    /// The driver gets new credentials for each request, so a request answered by `401` is sent once more. Off by
     /// default.
     pub fn renews_credentials(mut self, on: bool) -> Self {
         self.renews_credentials = on;
         self
     }
 
-    /// Sends no byte past this one, counted from the start of the upload, and leaves the upload unfinished there.
+    /// Stops at this offset of the upload and leaves it unfinished there.
     pub fn stop_at(mut self, offset: Option<u64>) -> Self {
         self.stop_at = offset;
         self
     }
 }
 
-/// When and how often a request is tried again that failed for a reason which may pass.
+/// When and how often a request is retried after a temporary failure.
 #[derive(Clone)]
 pub struct Retry {
     pub(super) retries: u32,
@@ -109,7 +111,7 @@ pub struct Retry {
 
 type Judge = dyn Fn(&Error) -> Option<bool> + Send + Sync;
 
-/// The longest time for which a server may send a client away by `Retry-After`.
+/// The longest `Retry-After` that a client obeys.
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
 impl Default for Retry {
@@ -125,38 +127,38 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// How often a request is tried again without any progress; 3 by default. Progress sets the count back.
+    /// The number of retries without progress; 3 by default. Progress resets the count.
     pub fn retries(mut self, most: u32) -> Self {
         self.retries = most;
         self
     }
 
-    /// How long is waited before the first retry, 1 s by default, and at most, 60 s by default. It doubles from one
-    /// retry to the next, and a random part of up to half of it is taken off.
+    /// The delay before the first retry, 1 s by default, and the maximum delay, 60 s by default. It doubles with each
+    /// retry, less a random part of up to half of it.
     pub fn delay(mut self, first: Duration, longest: Duration) -> Self {
         (self.delay, self.longest) = (first, longest);
         self
     }
 
-    /// How long all of it may take; no limit by default.
+    /// The time limit for everything; no limit by default.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Decides what is tried again: `None` leaves it to the machine, which retries failed connections and the
-    /// statuses 408, 409, 423, 429, 460 and 5xx.
+    /// Decides what is retried: `None` leaves it to the machine, which retries failed connections and the statuses 408,
+    /// 409, 423, 429, 460 and 5xx.
     pub fn judge(mut self, judge: impl Fn(&Error) -> Option<bool> + Send + Sync + 'static) -> Self {
         self.judge = Some(Arc::new(judge));
         self
     }
 
-    /// How long to wait before the retry after so many others. `jitter` is from 0 to 1.
+    /// The delay before the next retry after this many. `jitter` is from 0 to 1.
     pub(super) fn wait(&self, before: u32, asked: Option<Duration>, jitter: f64) -> Duration {
         let doubled = self.delay.saturating_mul(1u32.checked_shl(before).unwrap_or(u32::MAX));
         let most = doubled.min(self.longest);
         let jittered = most.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0);
-        // What the server asks for is no matter of chance.
+        // Jitter does not shorten what the server asks for.
         asked.map_or(jittered, |asked| asked.min(LONGEST_ASKED).max(jittered))
     }
 }
@@ -179,7 +181,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn waits_double_up_to_the_longest_and_jitter_takes_up_to_half() {
+    fn delays_double_up_to_the_maximum_and_jitter_removes_up_to_half() {
         let retry = Retry::default();
         let waits: Vec<_> = (0..9).map(|before| retry.wait(before, None, 0.0).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_may_ask_for_more_but_not_for_ever() {
+    fn retry_after_is_obeyed_up_to_a_limit() {
         let retry = Retry::default();
         assert_eq!(retry.wait(0, Some(SECOND * 120), 0.5), SECOND * 120);
         assert_eq!(retry.wait(5, Some(SECOND), 0.0), SECOND * 32);
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_has_at_least_a_byte() {
+    fn a_chunk_has_at_least_one_byte() {
         assert!(Options::default().chunk_size(Some(0)).is_err());
         assert!(Options::default().chunk_size(Some(1)).is_ok());
     }

@@ -1,4 +1,4 @@
-//! A server's answer, read with care: what is missing or wrong is an error, and never a guess.
+//! Strict parsing of a server's response: what is missing or wrong is an error, never a guess.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     header::{TUS_RESUMABLE, TUS_VERSION, UPLOAD_OFFSET, single},
 };
 
-/// An answer to a request that was sent by this method.
+/// The response to a request of this method.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answer<'a> {
     pub(super) method: &'a Method,
@@ -28,7 +28,7 @@ impl<'a> Answer<'a> {
         self.response.headers()
     }
 
-    /// An answer that says yes, in the version that is spoken here.
+    /// A successful response of the supported version.
     pub(super) fn success(self) -> Result<Self, Error> {
         let version = self.headers().get(&TUS_RESUMABLE);
         let foreign = version.filter(|version| *version != VERSION).or_else(|| {
@@ -36,7 +36,7 @@ impl<'a> Answer<'a> {
             self.headers().get(&TUS_VERSION).filter(|_| refused)
         });
         if let Some(version) = foreign {
-            return Err(Error::Unsupported(format!("the protocol's version {VERSION}; its own: {version:?}")));
+            return Err(Error::Unsupported(format!("protocol version {VERSION}, but {version:?}")));
         }
         match self.status() {
             status if status.is_success() => Ok(self),
@@ -59,7 +59,7 @@ impl<'a> Answer<'a> {
         Error::Redirected { method: self.method.clone(), location: location.unwrap_or_default().into_owned() }
     }
 
-    /// A header that counts bytes; `None` where there is none.
+    /// A header that is a number of bytes; `None` if it is missing.
     pub(super) fn number(self, name: &'static HeaderName) -> Result<Option<u64>, Error> {
         let value = single(self.headers(), name).map_err(|_| self.misbehaved(name, "more than once"))?;
         let Some(value) = value else {
@@ -67,7 +67,7 @@ impl<'a> Answer<'a> {
         };
         let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let number = digits.and_then(|digits| digits.parse().ok()).filter(|number| *number <= MAX_LENGTH);
-        number.map(Some).ok_or_else(|| self.misbehaved(name, &format!("{value:?}, which is no number of bytes")))
+        number.map(Some).ok_or_else(|| self.misbehaved(name, &format!("{value:?}, which is not a number of bytes")))
     }
 
     /// The offset, which is neither before `least` nor past `most`.
@@ -89,10 +89,10 @@ impl<'a> Answer<'a> {
         let value = self.headers().get(header::LOCATION).ok_or_else(|| self.missing(&header::LOCATION))?;
         let url = value.to_str().ok().and_then(|text| base.join(text).ok());
         let url = url.filter(|url| uri(url).is_some());
-        url.ok_or_else(|| self.misbehaved(&header::LOCATION, &format!("{value:?}, which is no URL")))
+        url.ok_or_else(|| self.misbehaved(&header::LOCATION, &format!("{value:?}, which is not a URL")))
     }
 
-    /// How long the server wants to be left alone (RFC 9110, 10.2.3). A date counts from the server's own, so that
+    /// How long the server asks the client to wait (RFC 9110, 10.2.3). A date is relative to the server's own, so that
     /// the clocks need not agree.
     pub(super) fn retry_after(self) -> Option<Duration> {
         let text = self.headers().get(header::RETRY_AFTER)?.to_str().ok()?;

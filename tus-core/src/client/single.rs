@@ -1,4 +1,4 @@
-//! Tasks of one request: what a server can do, where an upload stands, and an upload's end.
+//! Tasks of a single request: a server's capabilities, an upload's state, and its deletion.
 
 use http::{Method, StatusCode};
 use url::Url;
@@ -13,13 +13,13 @@ use crate::{
     header::{UPLOAD_LENGTH, UPLOAD_METADATA, single},
 };
 
-/// Asks what a server can do.
+/// Asks for the capabilities of a server.
 #[derive(Debug)]
 pub struct Discover {
     pub(super) endpoint: Url,
 }
 
-/// Asks where an upload stands.
+/// Asks for the state of an upload.
 #[derive(Debug)]
 pub struct Inspect {
     pub(super) url: Url,
@@ -31,19 +31,19 @@ pub struct Terminate {
     pub(super) url: Url,
 }
 
-/// What a server tells of an upload.
+/// The state of an upload, as the server reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {
-    /// Bytes that are there; `None` for a final upload that waits for its parts.
+    /// Bytes that the server has; `None` for a final upload that waits for its parts.
     pub offset: Option<u64>,
-    /// Bytes of the whole upload; `None` where that is not known.
+    /// Bytes of the complete upload; `None` if unknown.
     pub length: Option<u64>,
-    /// What its client told of it.
+    /// The metadata that its client sent.
     pub metadata: Metadata,
 }
 
 impl Info {
-    /// Whether every byte is there.
+    /// Whether the server has every byte.
     pub fn is_complete(&self) -> bool {
         self.offset.is_some() && self.offset == self.length
     }
@@ -55,8 +55,8 @@ impl Info {
             Err(_) if pending && !answer.headers().contains_key(&crate::header::UPLOAD_OFFSET) => None,
             offset => Some(offset?),
         };
-        let told = single(answer.headers(), &UPLOAD_METADATA).ok().flatten();
-        let metadata = told.filter(|told| !told.is_empty()).map(Metadata::parse).transpose();
+        let text = single(answer.headers(), &UPLOAD_METADATA).ok().flatten();
+        let metadata = text.filter(|text| !text.is_empty()).map(Metadata::parse).transpose();
         let metadata = metadata.map_err(|error| answer.misbehaved(&UPLOAD_METADATA, &error.to_string()))?;
         Ok(Self { offset, length, metadata: metadata.unwrap_or_default() })
     }

@@ -1,4 +1,4 @@
-//! The steps, and what is the same in all tasks: requests are sent, and sent again when they fail.
+//! The steps, and what all tasks have in common: requests are sent, and retried when they fail.
 
 use std::{fmt, ops::Range, time::Duration};
 
@@ -12,36 +12,36 @@ use crate::{
     header::{TUS_RESUMABLE, X_HTTP_METHOD_OVERRIDE},
 };
 
-/// What has to be done next for a task.
+/// The next step of a task.
 #[must_use]
 #[derive(Debug)]
 pub enum Step<T: Task> {
-    /// Look at bytes of the source before they are sent.
+    /// Read bytes of the source before they are sent.
     Read(Read<T>),
     /// Perform one HTTP request.
     Transmit(Transmit<T>),
-    /// Let time pass before the next try.
+    /// Wait before the next retry.
     Wait(Wait<T>),
-    /// It is done, or failed for good.
+    /// The task is done, or has failed permanently.
     Finished(Result<T::Output, Error>),
 }
 
-/// What is to be done: [`Uploading`](super::Uploading), [`Discover`](super::Discover),
+/// A task: [`Uploading`](super::Uploading), [`Discover`](super::Discover),
 /// [`Inspect`](super::Inspect) or [`Terminate`](super::Terminate).
-#[expect(private_bounds, reason = "what a task does is this crate's")]
+#[expect(private_bounds, reason = "tasks are implemented by this crate only")]
 pub trait Task: Work + fmt::Debug {
-    /// What comes of it.
+    /// The task's result.
     type Output: fmt::Debug;
 }
 
 /// What distinguishes the tasks.
 pub(super) trait Work: Sized {
-    /// Bytes of the source that have to be looked at before they are sent.
+    /// Bytes of the source that must be read before they are sent.
     fn wanted(&self) -> Option<Wanted> {
         None
     }
 
-    /// Takes note of what was found there. Whether that was all that was left to do.
+    /// Records what was read there. Returns the result if nothing is left to do.
     fn found(&mut self, bytes: u64, checksum: Option<Checksum>) -> Result<Option<<Self as Task>::Output>, Error>
     where
         Self: Task,
@@ -53,16 +53,16 @@ pub(super) trait Work: Sized {
     /// The next request.
     fn call(&self) -> Call;
 
-    /// Takes note of the answer.
+    /// Records the response.
     fn accept(&mut self, answer: Answer<'_>) -> Result<Turn<<Self as Task>::Output>, Error>
     where
         Self: Task;
 
-    /// It is not known what became of the last request.
+    /// Records that the outcome of the last request is unknown.
     fn lost(&mut self) {}
 }
 
-/// Bytes of the source, and the digest that is wanted of them.
+/// Bytes of the source, and the digest to compute.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) range: Range<u64>,
@@ -90,25 +90,25 @@ impl Call {
     }
 }
 
-/// What an answer leads to.
+/// What follows a response.
 pub(super) enum Turn<O> {
     Done(O),
-    /// To the next request. Progress sets the count of retries back.
+    /// The next request. Progress resets the count of retries.
     Go {
         progress: bool,
     },
 }
 
-/// The URL as a request has it. `url` reads some that `http` does not.
+/// The URL as a request target. `url` accepts some that `http` does not.
 pub(super) fn uri(url: &Url) -> Option<Uri> {
     let is_http = matches!(url.scheme(), "http" | "https");
     url.as_str().split('#').next().filter(|_| is_http)?.parse().ok()
 }
 
-/// When an answer came, which the machine cannot know.
+/// The time of a result, which the machine cannot know.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
-    /// Time since any fixed point, by a clock that does not go back.
+    /// Time since any fixed point, by a monotonic clock.
     pub now: Duration,
     /// A random number from 0 to 1, which spreads the retries of many clients.
     pub jitter: f64,
@@ -121,14 +121,14 @@ struct Run<T> {
     options: Options,
     /// The origin that the caller named: credentials are for it alone.
     home: Origin,
-    /// Since the last progress.
+    /// Retries since the last progress.
     retries: u32,
     began: Option<Duration>,
-    /// New credentials were asked for since the last success.
+    /// Whether new credentials were requested since the last success.
     renewed: bool,
 }
 
-/// Look at bytes of the source before they are sent.
+/// Read bytes of the source before they are sent.
 #[must_use]
 #[derive(Debug)]
 pub struct Read<T: Task> {
@@ -145,7 +145,7 @@ pub struct Transmit<T: Task> {
     call: Call,
 }
 
-/// Let time pass before the next try.
+/// Wait before the next retry.
 #[must_use]
 #[derive(Debug)]
 pub struct Wait<T: Task> {
@@ -160,7 +160,7 @@ impl<T: Task> Step<T> {
         Run { task, options, home, retries: 0, began: None, renewed: false }.next()
     }
 
-    /// The task, as it stands; `None` at its end.
+    /// The task in its current state; `None` at its end.
     pub fn task(&self) -> Option<&T> {
         match self {
             Self::Read(read) => Some(&read.run.task),
@@ -207,20 +207,19 @@ impl<T: Task> Run<T> {
 }
 
 impl<T: Task> Read<T> {
-    /// The bytes, from the start of the source. Of a source whose length is not known the last of them may not be
-    /// there.
+    /// The bytes, counted from the start of the source. A source of unknown length may end within them.
     pub fn range(&self) -> Range<u64> {
         self.wanted.range.clone()
     }
 
-    /// The digest that is wanted of them.
+    /// The digest to compute.
     pub fn algorithm(&self) -> Option<Algorithm> {
         self.wanted.algorithm
     }
 
-    /// Goes on with the number of the bytes that are there, and their digest, where it is wanted. Fewer than the
-    /// range means that the source ends there. One that ends before the range even begins is not the source of the
-    /// upload, which is for the driver to tell.
+    /// Continues with the number of bytes that the source has there, and their digest if it was requested. Fewer than
+    /// the range means that the source ends there. A source that ends before the range begins is not that of the
+    /// upload; the driver must report that.
     pub fn done(self, bytes: u64, checksum: Option<Checksum>) -> Step<T> {
         let mut run = self.run;
         match run.task.found(bytes, checksum) {
@@ -236,12 +235,12 @@ impl<T: Task> Transmit<T> {
         let call = run.task.call();
         match uri(&call.url) {
             Some(uri) => Step::Transmit(Self { run, call, uri }),
-            None => Step::Finished(Err(Error::Invalid(format!("{} is no URL to which HTTP could send", call.url)))),
+            None => Step::Finished(Err(Error::Invalid(format!("{} is not a valid HTTP URL", call.url)))),
         }
     }
 
     /// The head of the request, without the caller's own headers and without `Content-Length`. A driver that does not
-    /// wait for `100 Continue` takes the header `Expect` out where there is one.
+    /// wait for `100 Continue` must remove the header `Expect`.
     pub fn request(&self) -> Request<()> {
         let Call { method, headers, .. } = &self.call;
         let mut request = Request::new(());
@@ -264,18 +263,18 @@ impl<T: Task> Transmit<T> {
         self.call.body.clone()
     }
 
-    /// Whether it goes to the origin that the caller named. Headers that the caller set, credentials above all, are
-    /// for no other one.
+    /// Whether the request goes to the origin that the caller named. Headers of the caller, above all credentials, must
+    /// not be sent to any other origin.
     pub fn is_home(&self) -> bool {
         self.call.url.origin() == self.run.home
     }
 
-    /// The task, as it stands.
+    /// The task in its current state.
     pub fn task(&self) -> &T {
         &self.run.task
     }
 
-    /// Goes on with the response, its body included, or with how the request failed.
+    /// Continues with the response, body included, or with the failure.
     pub fn done(self, result: Result<Response<Bytes>, Error>, moment: Moment) -> Step<T> {
         let Self { mut run, call, .. } = self;
         run.began.get_or_insert(moment.now);
@@ -299,22 +298,22 @@ impl<T: Task> Transmit<T> {
 }
 
 impl<T: Task> Wait<T> {
-    /// How long to wait.
+    /// The time to wait.
     pub fn duration(&self) -> Duration {
         self.duration
     }
 
-    /// Why.
+    /// The reason.
     pub fn reason(&self) -> &Error {
         &self.reason
     }
 
-    /// The task, as it stands.
+    /// The task in its current state.
     pub fn task(&self) -> &T {
         &self.run.task
     }
 
-    /// Goes on when the time has passed.
+    /// Continues when the time has passed.
     pub fn done(self) -> Step<T> {
         self.run.next()
     }

@@ -1,4 +1,4 @@
-//! An upload: it is created or found, and then bytes are added until all are there.
+//! An upload: it is created or found, then bytes are added until it is complete.
 
 use std::ops::Range;
 
@@ -12,16 +12,16 @@ use super::{
     step::{Call, Task, Turn, Wanted, Work},
 };
 use crate::{
-    Algorithm, Checksum, Extension,
+    Algorithm, Checksum, TusExtension,
     header::{OFFSET_OCTET_STREAM, UPLOAD_CHECKSUM, UPLOAD_LENGTH, UPLOAD_OFFSET},
 };
 
-/// An upload on its way.
+/// An upload in progress.
 #[derive(Debug)]
 pub struct Uploading {
     phase: Phase,
     upload: NewUpload,
-    /// Bytes of a request at most.
+    /// The maximum size of a request in bytes.
     limit: Option<u64>,
     algorithm: Option<Algorithm>,
     data_in_creation: bool,
@@ -32,7 +32,7 @@ pub struct Uploading {
     deferred: bool,
     /// Whether the source is known to end where the upload does.
     ends_there: bool,
-    /// What was found of the bytes that are sent next.
+    /// What was read of the next bytes to send.
     next: Option<Next>,
     redirects: u8,
 }
@@ -44,29 +44,29 @@ enum Phase {
     Append { url: Url },
 }
 
-/// The bytes that are sent next, from the start of the upload.
+/// The next bytes to send, from the start of the upload.
 #[derive(Debug, Clone)]
 struct Next {
     range: Range<u64>,
     checksum: Option<Checksum>,
 }
 
-/// An upload of which all is there that was to be sent.
+/// An upload all of whose requested bytes have been sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Uploaded {
     /// Its URL.
     pub url: Url,
-    /// Bytes that are there; `None` for one that is made of parts.
+    /// Bytes that the server has; `None` for a concatenation of parts.
     pub offset: Option<u64>,
-    /// Bytes of the whole upload; `None` where that is not known here.
+    /// Bytes of the complete upload; `None` if unknown here.
     pub length: Option<u64>,
 }
 
-/// Below this a request is not made smaller: a server that refuses it means something else.
+/// Requests are not made smaller than this: a server that refuses them means something else.
 const SMALLEST_SPLIT: u64 = 16 * 1024;
 
-/// The size at which splitting begins: what is larger is not halved step by step.
+/// The size at which splitting starts: larger requests are not halved step by step.
 const LARGEST_SPLIT: u64 = 64 * 1024 * 1024;
 
 const MOST_REDIRECTS: u8 = 5;
@@ -109,7 +109,7 @@ impl Uploading {
             Verification::Required(algorithm) => Some(algorithm),
         };
         let offers = |extension| capabilities.is_some_and(|capabilities| capabilities.offers(extension));
-        let data_in_creation = options.data_in_creation && offers(Extension::CreationWithUpload);
+        let data_in_creation = options.data_in_creation && offers(TusExtension::CreationWithUpload);
         let (limit, stop_at) = (options.chunk_size, options.stop_at);
         let ends_there = upload.length.is_some();
         let task = Self {
@@ -128,7 +128,7 @@ impl Uploading {
         Ok(Step::begin(task, options))
     }
 
-    /// Its URL, as soon as it is known: with it, another process can go on.
+    /// Its URL, as soon as it is known: another process can resume with it.
     pub fn url(&self) -> Option<&Url> {
         match &self.phase {
             Phase::Create { .. } => None,
@@ -136,26 +136,26 @@ impl Uploading {
         }
     }
 
-    /// Bytes from the start of the upload that the server has acknowledged: they are not sent again.
+    /// Bytes from the start of the upload that the server has acknowledged; they are not sent again.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
 
-    /// Bytes of the whole upload; `None` while that is not known.
+    /// Bytes of the complete upload; `None` while unknown.
     pub fn length(&self) -> Option<u64> {
         self.upload.length
     }
 
-    /// The bytes of the next request, as far as they are known without a look at them.
+    /// The bytes of the next request, as far as they are known without reading the source.
     fn ahead(&self) -> Range<u64> {
         let (from, length) = (self.acknowledged, self.upload.length);
-        // What has to be looked at first is kept in memory meanwhile.
+        // Bytes that must be read first are kept in memory in the meantime.
         let limit = self.limit.or_else(|| (!self.ends_there).then_some(DEFAULT_CHUNK)).unwrap_or(u64::MAX);
         let end = [length, self.stop_at].into_iter().flatten().fold(from.saturating_add(limit), u64::min);
         from..end.max(from)
     }
 
-    /// The same bytes where the source has them.
+    /// The same bytes as positions in the source.
     fn in_source(&self, range: &Range<u64>) -> Range<u64> {
         self.upload.start + range.start..self.upload.start + range.end
     }
@@ -183,7 +183,7 @@ impl Uploading {
         call
     }
 
-    /// The most that the server can have after the last request.
+    /// The largest offset that the server can have after the last request.
     fn sent_until(&self) -> u64 {
         self.next.as_ref().map_or(self.ahead().end, |next| next.range.end)
     }
@@ -208,19 +208,19 @@ impl Uploading {
         }
         self.deferred = self.upload.length.is_none();
         let sent = self.sends();
-        let told = answer.headers().contains_key(&UPLOAD_OFFSET);
-        if sent && told {
+        let has_offset = answer.headers().contains_key(&UPLOAD_OFFSET);
+        if sent && has_offset {
             self.acknowledged = answer.offset(0, Some(self.sent_until()))?;
         }
-        self.phase = match sent && !told {
-            // It may have taken the bytes, and doesn't say.
+        self.phase = match sent && !has_offset {
+            // It may have stored the bytes without reporting so.
             true => Phase::Inspect { url },
             false => Phase::Append { url },
         };
         Ok(self.turn(true))
     }
 
-    /// Where a creation is to be sent instead: only where the method stays, and to no other scheme than a safe one.
+    /// Where to send a creation instead: only if the redirect keeps the method, and never from https to http.
     fn redirect(&self, answer: Answer<'_>, endpoint: &Url) -> Result<Option<Url>, Error> {
         let keeps = matches!(answer.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
         if !keeps || self.redirects == MOST_REDIRECTS {
@@ -234,10 +234,10 @@ impl Uploading {
     fn inspected(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
         let answer = answer.success()?;
         let length = answer.number(&UPLOAD_LENGTH)?;
-        if let (Some(told), Some(known)) = (length, self.upload.length)
-            && told != known
+        if let (Some(declared), Some(known)) = (length, self.upload.length)
+            && declared != known
         {
-            return Err(Error::Source(format!("has {known} bytes, and the upload was created for {told}")));
+            return Err(Error::Source(format!("has {known} bytes, but the upload was created for {declared}")));
         }
         let offset = answer.offset(0, length.or(self.upload.length))?;
         let progress = offset > self.acknowledged;
@@ -265,7 +265,7 @@ impl Uploading {
         Ok(self.turn(true))
     }
 
-    /// Makes requests smaller. Whether that is worth a try.
+    /// Makes requests smaller. Returns whether that is worth a try.
     fn split(&mut self, refused: &Range<u64>) -> bool {
         let size = refused.end - refused.start;
         let half = (size / 2).min(LARGEST_SPLIT);
@@ -277,18 +277,18 @@ impl Uploading {
         true
     }
 
-    /// To the next request, or to the end.
+    /// The next request, or the end.
     fn turn(&mut self, progress: bool) -> Turn<Uploaded> {
         self.next = None;
         let stops = self.stop_at.is_some_and(|stop| stop <= self.acknowledged);
         match &self.phase {
-            Phase::Append { url } if stops || self.is_whole() && self.ends_there => Turn::Done(self.uploaded(url)),
+            Phase::Append { url } if stops || self.is_complete() && self.ends_there => Turn::Done(self.uploaded(url)),
             _ => Turn::Go { progress },
         }
     }
 
-    /// Whether the server has all that it expects.
-    fn is_whole(&self) -> bool {
+    /// Whether the server has all bytes that it expects.
+    fn is_complete(&self) -> bool {
         self.upload.length == Some(self.acknowledged) && !self.deferred
     }
 
@@ -303,7 +303,7 @@ impl Task for Uploading {
 
 impl Work for Uploading {
     fn wanted(&self) -> Option<Wanted> {
-        if let (Phase::Append { .. }, true) = (&self.phase, self.is_whole() && !self.ends_there) {
+        if let (Phase::Append { .. }, true) = (&self.phase, self.is_complete() && !self.ends_there) {
             let beyond = self.acknowledged..self.acknowledged + 1;
             return Some(Wanted { range: self.in_source(&beyond), algorithm: None });
         }
@@ -314,11 +314,11 @@ impl Work for Uploading {
     }
 
     fn found(&mut self, bytes: u64, checksum: Option<Checksum>) -> Result<Option<Uploaded>, Error> {
-        if let (Phase::Append { url }, true) = (&self.phase, self.is_whole() && !self.ends_there) {
+        if let (Phase::Append { url }, true) = (&self.phase, self.is_complete() && !self.ends_there) {
             return match bytes {
                 0 => Ok(Some(self.uploaded(url))),
                 _ => Err(Error::Source(format!(
-                    "goes on after the {} bytes for which the upload was created",
+                    "continues after the {} bytes for which the upload was created",
                     self.acknowledged
                 ))),
             };

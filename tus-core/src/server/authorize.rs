@@ -1,30 +1,13 @@
-//! The application's say. Everything that creates, changes, deletes or tells of an upload passes here.
+//! The application's authorization policy. Every operation that creates, changes, deletes or shows an upload passes
+//! through this module.
 
 use super::{
-    Create, Hold, LoadPartials, Step,
-    exchange::{Creation, Exchange},
-    hold::Then,
-    load::check_partials,
+    Create, Hold, LoadParts, Operation, Refusal, Rejection, Step,
+    ask::{Action, Creation},
+    concatenation::Parts,
+    exchange::Exchange,
 };
-use crate::{Kind, Refusal, Rejection, Upload};
-
-/// What a request wants to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Operation {
-    /// Create an upload (POST); there is none to show yet.
-    Create,
-    /// Make this partial upload a part of a new final one (POST).
-    Concatenate,
-    /// Tell where the upload stands (HEAD).
-    Inspect,
-    /// Add bytes to the upload (PATCH).
-    Append,
-    /// Fetch the upload's bytes (GET).
-    Download,
-    /// Delete the upload (DELETE).
-    Terminate,
-}
+use crate::{Kind, Stored, Upload};
 
 /// Ask the application whether this may be done.
 #[must_use]
@@ -37,14 +20,14 @@ pub struct Authorize {
 #[derive(Debug)]
 enum Asked {
     Creation(Creation),
-    /// The partial uploads, of which those before `next` have been asked about.
-    Partials {
+    /// The partial uploads that a final upload names; those before `next` are authorized already.
+    Parts {
         creation: Creation,
-        partials: Vec<Upload>,
+        parts: Parts,
         next: usize,
     },
-    Existing(Box<Upload>, Then),
-    /// There is no such upload, and the client may be told so.
+    Existing(Box<Stored>, Action),
+    /// There is no such upload, and the client may learn that.
     Absent(Operation, Refusal),
 }
 
@@ -53,65 +36,65 @@ impl Authorize {
         Step::Authorize(Self { exchange, asked: Asked::Creation(creation) })
     }
 
-    pub(super) fn partials(exchange: Box<Exchange>, creation: Creation, partials: Vec<Upload>) -> Step {
-        Self::next_partial(exchange, creation, partials, 0)
+    /// The application is asked about each part once, existing or not, before the response reveals anything about any
+    /// of them.
+    pub(super) fn parts(exchange: Box<Exchange>, creation: Creation, parts: Parts) -> Step {
+        Self::part(exchange, creation, parts, 0)
     }
 
     pub(super) fn absent(exchange: Box<Exchange>, operation: Operation, refusal: Refusal) -> Step {
         Step::Authorize(Self { exchange, asked: Asked::Absent(operation, refusal) })
     }
 
-    pub(super) fn existing(exchange: Box<Exchange>, upload: Box<Upload>, then: Then) -> Step {
-        Step::Authorize(Self { exchange, asked: Asked::Existing(upload, then) })
+    pub(super) fn existing(exchange: Box<Exchange>, stored: Box<Stored>, action: Action) -> Step {
+        Step::Authorize(Self { exchange, asked: Asked::Existing(stored, action) })
     }
 
-    /// What is to be done.
+    /// The operation to authorize.
     pub fn operation(&self) -> Operation {
         match &self.asked {
             Asked::Creation(_) => Operation::Create,
-            Asked::Partials { .. } => Operation::Concatenate,
-            Asked::Existing(_, then) => then.operation(),
+            Asked::Parts { .. } => Operation::Concatenate,
+            Asked::Existing(_, action) => action.operation(),
             Asked::Absent(operation, _) => *operation,
         }
     }
 
-    /// The upload that it is to be done to; `None` where there is none, yet or any more.
+    /// The upload that the operation is for; `None` if it does not exist, yet or any longer.
     pub fn upload(&self) -> Option<&Upload> {
         match &self.asked {
             Asked::Creation(_) | Asked::Absent(..) => None,
-            Asked::Partials { partials, next, .. } => partials.get(*next),
-            Asked::Existing(upload, _) => Some(upload),
+            Asked::Parts { parts, next, .. } => parts.upload(*next),
+            Asked::Existing(stored, _) => Some(&stored.upload),
         }
     }
 
-    /// Goes on with the application's answer.
+    /// Continues with the application's decision.
     pub fn done(self, answer: Result<(), Rejection>) -> Step {
         let Self { exchange, asked } = self;
         if let Err(rejection) = answer {
             return exchange.refuse(Refusal::Rejected(rejection));
         }
         match asked {
-            Asked::Existing(upload, then) => Hold::of(exchange, upload, then),
+            Asked::Existing(stored, action) => Hold::of(exchange, stored, action),
             Asked::Absent(_, refusal) => exchange.refuse(refusal),
-            Asked::Partials { creation, partials, next } => Self::next_partial(exchange, creation, partials, next + 1),
-            Asked::Creation(creation) => match &creation.upload.kind {
-                Kind::Final(parts) => {
-                    let ids = parts.partials.clone();
-                    LoadPartials::to_create(exchange, creation, ids)
+            Asked::Parts { creation, parts, next } => Self::part(exchange, creation, parts, next + 1),
+            Asked::Creation(creation) => match creation.upload.kind() {
+                Kind::Final(named) => {
+                    let named = named.clone();
+                    LoadParts::to_create(exchange, creation, named)
                 }
                 Kind::Single | Kind::Partial => Create::of(exchange, creation, Vec::new()),
             },
         }
     }
 
-    /// Asks about each partial upload once, however often it is named.
-    fn next_partial(exchange: Box<Exchange>, creation: Creation, partials: Vec<Upload>, from: usize) -> Step {
-        let unasked = |at: &usize| !partials[..*at].iter().any(|asked| asked.id == partials[*at].id);
-        if let Some(next) = (from..partials.len()).find(unasked) {
-            return Step::Authorize(Self { exchange, asked: Asked::Partials { creation, partials, next } });
+    fn part(exchange: Box<Exchange>, creation: Creation, parts: Parts, next: usize) -> Step {
+        if next < parts.count() {
+            return Step::Authorize(Self { exchange, asked: Asked::Parts { creation, parts, next } });
         }
-        match check_partials(&exchange, &partials) {
-            Ok(()) => Create::of(exchange, creation, partials),
+        match parts.check(&exchange) {
+            Ok(parts) => Create::of(exchange, creation, parts),
             Err(refusal) => exchange.refuse(refusal),
         }
     }

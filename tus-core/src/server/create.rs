@@ -1,14 +1,14 @@
-//! A new upload: the application's changes, the record, and what follows it.
+//! A new upload: the application's changes, the record, and what follows.
 
 use super::{
-    Finish, Join, Receive, Step, Stored,
-    exchange::{Creation, Exchange},
-    finish::Ending,
-    hold::room_until,
-    load::total_length,
-    receive::Body,
+    Complete, Completion, Receive, Refusal, Rejection, Step, Wake,
+    ask::{Body, Creation, room_until},
+    concatenation::total_length,
+    dialect,
+    ending::Ending,
+    exchange::Exchange,
 };
-use crate::{Kind, NewUpload, Refusal, Rejection, Upload, UploadId};
+use crate::{Failure, Incarnation, Kind, NewUpload, Stored, Upload, UploadId, Version};
 
 /// Let the application change or reject a new upload, and choose its id.
 #[must_use]
@@ -16,46 +16,48 @@ use crate::{Kind, NewUpload, Refusal, Rejection, Upload, UploadId};
 pub struct Create {
     exchange: Box<Exchange>,
     creation: Creation,
-    partials: Vec<Upload>,
+    parts: Vec<Stored>,
 }
 
 impl Create {
-    pub(super) fn of(exchange: Box<Exchange>, creation: Creation, partials: Vec<Upload>) -> Step {
-        Step::Create(Self { exchange, creation, partials })
+    pub(super) fn of(exchange: Box<Exchange>, creation: Creation, parts: Vec<Stored>) -> Step {
+        Step::Create(Self { exchange, creation, parts })
     }
 
-    /// The new upload; the application may change it.
+    /// The new upload, which the application may change.
     pub fn upload(&mut self) -> &mut NewUpload {
         &mut self.creation.upload
     }
 
-    /// Goes on with the id of the new upload: 128 random bits, or the application's choice.
-    pub fn done(self, id: Result<UploadId, Rejection>) -> Step {
-        let Self { exchange, creation: Creation { upload: new, body }, partials } = self;
-        let id = match id {
-            Ok(id) => id,
+    /// Continues with the id of the new upload (128 random bits, or the application's choice) and its incarnation
+    /// (always 128 random bits).
+    pub fn done(self, name: Result<(UploadId, Incarnation), Rejection>) -> Step {
+        let Self { exchange, creation: Creation { upload: mut new, body }, parts } = self;
+        let (id, incarnation) = match name {
+            Ok(name) => name,
             Err(rejection) => return exchange.refuse(Refusal::Rejected(rejection)),
         };
-        let length = match check_size(&new, &partials, body.as_ref()) {
+        let length = match check_size(&new, &parts, body.as_ref()) {
             Ok(length) => length,
             Err(refusal) => return exchange.refuse(refusal),
         };
-        // Parts stay apart until they are joined, even if there is nothing in them.
-        let is_final = matches!(new.kind, Kind::Final(_));
-        let complete = length == Some(0) && !is_final;
-        let expires = exchange.expiry(&new.kind, complete, exchange.now);
-        let upload = Box::new(Upload {
-            id,
-            kind: new.kind,
-            offset: 0,
-            length: length.filter(|_| !is_final),
-            max_size: new.max_size,
-            metadata: new.metadata,
-            created: exchange.now,
-            expires,
-            finished: false,
-        });
-        Step::Store(Store { exchange, upload, partials, body })
+        dialect::creation_as_stored(&mut new);
+        let mut upload = Upload::new(id, incarnation, new.kind().clone());
+        // Parts stay separate until they are concatenated, even empty ones.
+        let is_final = matches!(upload.kind, Kind::Final(_));
+        let is_complete = length == Some(0) && !is_final;
+        if is_complete {
+            upload.phase = exchange.config.complete_phase(&upload.kind);
+        }
+        upload.length = length.filter(|_| !is_final);
+        upload.expires = exchange.config.expiry(&upload.kind, is_complete, exchange.now);
+        upload.created = exchange.now;
+        upload.max_size = new.max_size;
+        upload.metadata = new.metadata;
+        upload.owner = new.owner;
+        upload.private = new.private;
+        upload.verbatim = new.verbatim;
+        Step::Store(Store { exchange, upload: Box::new(upload), parts, body })
     }
 }
 
@@ -65,40 +67,44 @@ impl Create {
 pub struct Store {
     exchange: Box<Exchange>,
     upload: Box<Upload>,
-    partials: Vec<Upload>,
+    parts: Vec<Stored>,
     body: Option<Body>,
 }
 
 impl Store {
-    /// The record to store. There must be none of that id yet.
+    /// The record to store. No record with this id may exist yet.
     pub fn upload(&self) -> &Upload {
         &self.upload
     }
 
-    /// Goes on when the record is stored.
-    pub fn done(self, stored: Stored) -> Step {
-        let Self { exchange, upload, partials, body } = self;
-        if let Err(failure) = stored {
-            return exchange.refuse(failure.into());
-        }
-        match (&upload.kind, body) {
-            (Kind::Final(_), _) if partials.iter().all(Upload::is_complete) => {
-                Join::of(exchange, upload, partials, true)
+    /// Continues when the record is stored.
+    pub fn done(self, stored: Result<Version, Failure>) -> Step {
+        let Self { exchange, upload, parts, body } = self;
+        let stored = match stored {
+            Ok(version) => Box::new(Stored::new(*upload, version)),
+            Err(failure) => return exchange.refuse(failure),
+        };
+        match (&stored.upload.kind, body) {
+            (Kind::Final(_), _) if parts.iter().all(|part| part.upload.is_complete()) => {
+                let completion = Completion::of_parts(&exchange.config, exchange.now, stored, parts);
+                Complete::of(exchange, completion, Ending::Created { with_body: false })
             }
+            // A part may have become complete between its loading and the storing of this record.
+            (Kind::Final(_), _) => Wake::final_upload(exchange, stored, Ending::Created { with_body: false }),
             (_, Some(body)) => {
-                let length = upload.length;
-                Receive::of(exchange, upload, length, body, Ending::Created { with_body: true })
+                let length = stored.upload.length;
+                Receive::of(exchange, stored, length, body, Ending::Created { with_body: true })
             }
-            (_, None) => Finish::after(exchange, upload, Ending::Created { with_body: false }),
+            (_, None) => Complete::after(exchange, stored, Ending::Created { with_body: false }),
         }
     }
 }
 
-/// The length of the new upload, where it may be created.
-fn check_size(new: &NewUpload, partials: &[Upload], body: Option<&Body>) -> Result<Option<u64>, Refusal> {
-    let length = match new.kind {
-        Kind::Final(_) => total_length(partials)?,
-        Kind::Single | Kind::Partial => new.length,
+/// The length of the new upload, if it may be created.
+fn check_size(new: &NewUpload, parts: &[Stored], body: Option<&Body>) -> Result<Option<u64>, Refusal> {
+    let length = match new.kind() {
+        Kind::Final(_) => total_length(parts)?,
+        Kind::Single | Kind::Partial => new.length(),
     };
     // "If the length of the upload exceeds the maximum, [...] the Server MUST respond with the 413
     // Request Entity Too Large status."

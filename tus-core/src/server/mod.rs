@@ -1,66 +1,122 @@
 //! The server's side of an upload, as a machine of typed steps.
 //!
-//! [`begin`] takes the head of a request and returns the first [`Step`]. Each step names what has to
-//! be done outside, owns the data that it needs, and has the only method that leads on, so that a
-//! step answered out of order does not compile:
+//! [`begin`] takes the head of a request and returns the first [`Step`]. Each step names what the driver has to do,
+//! owns the data for it, and has the only method that continues, so answering steps out of order does not compile:
 //!
 //! ```text
 //! HEAD    Load → Authorize → Hold → Respond
-//! PATCH   Load → Authorize → Hold → Receive → Commit → (Finish) → Respond
+//! PATCH   Load → Authorize → Hold → Receive → Commit → (Complete | Wake) → Respond
 //! GET     Load → Authorize → Deliver
-//! DELETE  Load → Authorize → Hold → Terminate → Respond
-//! POST    Authorize → Create → Store → (Receive → Commit) → (Finish) → Respond
-//! POST    Authorize → LoadPartials → Authorize each → Create → Store → (Join → Finish) → Respond
+//! DELETE  Load → Authorize → Hold → Veto → Terminate → Respond
+//! POST    Authorize → Create → Store → (Receive → Commit) → (Complete) → Respond
+//! POST    Authorize → LoadParts → Authorize each → Create → Store → (Complete | Wake) → Respond
 //! ```
 //!
-//! Any step may lead to `Respond` with a refusal instead. No path leads to `Create`, `Hold`, `Receive`,
-//! `Deliver` or `Terminate`, nor to what HEAD tells, except through `Authorize`. An older request is asked to
+//! `Complete` has steps of its own, those of a [`Completion`]. They need no request, so a server also completes what a
+//! killed one left unfinished ([`recover`]).
+//!
+//! Any step may instead lead to `Respond` with a refusal. No path leads to `Create`, `Hold`, `Receive`,
+//! `Deliver` or `Terminate`, nor to what HEAD shows, except through `Authorize`. An older request is asked to
 //! leave only for one that was authorized.
 //!
-//! The machine knows no storage, no clock and no task. What a request asks for is read, and what came
-//! of it is written, in the module `tus`; the steps between speak of no header and no status.
+//! The machine knows no storage, no clock and no task. The module `dialect` parses requests and writes responses; the
+//! steps between know no header and no status.
+//!
+//! # A complete exchange
+//!
+//! ```
+//! use std::{sync::Arc, time::SystemTime};
+//!
+//! use http::Request;
+//! use tus_core::{
+//!     Config, Incarnation, UploadId,
+//!     server::{self, Mount, Step},
+//! };
+//!
+//! let request = Request::post("/files").header("tus-resumable", "1.0.0").header("upload-length", "11");
+//! let (head, ()) = request.body(()).unwrap().into_parts();
+//! let config = Arc::new(Config::default());
+//! let mut records = Vec::new();
+//! let mut step = server::begin(&config, &head, &Mount::at("/files"), SystemTime::now());
+//! let response = loop {
+//!     step = match step {
+//!         // Ask the application here.
+//!         Step::Authorize(authorize) => authorize.done(Ok(())),
+//!         Step::Create(create) => create.done(Ok((UploadId::from_random(1), Incarnation::from_random(2)))),
+//!         Step::Store(store) => {
+//!             records.push(store.upload().clone());
+//!             store.done(Ok(1.into()))
+//!         }
+//!         Step::Respond(response) => break response,
+//!         other => unreachable!("not in this exchange: {other:?}"),
+//!     };
+//! };
+//! assert_eq!(response.status(), 201);
+//! assert_eq!(response.headers()["location"], "/files/00000000000000000000000000000001");
+//! assert_eq!(records[0].length, Some(11));
+//! ```
 
+mod ask;
 mod authorize;
-mod commit;
+mod complete;
+mod completion;
+mod concatenation;
+mod config;
+mod cors;
 mod create;
-mod deliver;
+mod dialect;
+mod download;
+mod ending;
 mod exchange;
-mod finish;
 mod hold;
-mod join;
 mod load;
+mod location;
+mod outcome;
 mod receive;
+mod recovery;
+mod refusal;
+mod rejection;
+mod reply;
 mod terminate;
-mod tus;
+mod verify;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{borrow::Cow, fmt::Display, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, request::Parts};
+use http::{Response, request::Parts};
 
+pub(crate) use self::refusal::Refusal;
 pub use self::{
-    authorize::{Authorize, Operation},
-    commit::Commit,
+    ask::Operation,
+    authorize::Authorize,
+    complete::{Complete, Completing},
+    completion::{Assemble, Completion, Done, Finish, Notify, PartsNeeded, Record},
+    concatenation::{LoadParts, Waiting, Wake},
+    config::Config,
+    cors::Cors,
     create::{Create, Store},
-    deliver::Deliver,
-    finish::{Finish, Reply},
+    dialect::{TusExtension, file::Download},
+    download::Deliver,
     hold::{Access, Hold},
-    join::Join,
-    load::{Load, LoadPartials},
-    receive::{End, Interruption, Receive},
-    terminate::Terminate,
+    load::Load,
+    location::{BaseUrl, InvalidBaseUrl, Location},
+    receive::{Commit, End, Interruption, Receive},
+    recovery::{Recovery, recover},
+    rejection::Rejection,
+    reply::FinishReply,
+    terminate::{Terminate, Veto},
 };
-use crate::{Config, Failure, Kind, Refusal, Upload};
-use exchange::Exchange;
+use self::{dialect::Fault, exchange::Exchange};
+use crate::Failure;
 
-/// What has to be done next.
+/// The next step.
 #[must_use]
 #[derive(Debug)]
 pub enum Step {
     /// Fetch an upload's record.
     Load(Load),
     /// Fetch the records of the partial uploads that a final upload names.
-    LoadPartials(LoadPartials),
+    LoadParts(LoadParts),
     /// Ask the application whether this may be done.
     Authorize(Authorize),
     /// Ask older requests on this upload to leave, hold it where it is to be changed, and fetch its record again.
@@ -73,56 +129,67 @@ pub enum Step {
     Receive(Receive),
     /// Make the bytes and the record durable.
     Commit(Commit),
-    /// Make a final upload of its parts.
-    Join(Join),
-    /// Tell the application that the upload is whole.
-    Finish(Finish),
+    /// Complete the upload, by steps of its own.
+    Complete(Complete),
+    /// Look after final uploads that may have all their parts now.
+    Wake(Wake),
+    /// Ask the application whether a client may delete an upload.
+    Veto(Veto),
     /// Delete an upload.
     Terminate(Terminate),
-    /// Send the response with bytes of an upload as its body; the exchange is over.
+    /// Send the response with bytes of an upload as its body, which ends the exchange.
     Deliver(Deliver),
-    /// Send the response; the exchange is over.
+    /// Send the response, which ends the exchange.
     Respond(Response<Bytes>),
+}
+
+/// Where a request reached the endpoint, and what its transport carries.
+#[derive(Debug, Clone)]
+pub struct Mount<'a> {
+    path: Cow<'a, str>,
+    trailers: bool,
+}
+
+impl<'a> Mount<'a> {
+    /// The endpoint was reached at `path`: `/files`, or empty for the root. The rest of the path names the upload.
+    pub fn at(path: impl Into<Cow<'a, str>>) -> Self {
+        Self { path: path.into(), trailers: true }
+    }
+
+    /// Declares that the framework drops request trailers, so the extension that needs them is not offered.
+    pub fn without_trailers(mut self) -> Self {
+        self.trailers = false;
+        self
+    }
+
+    /// The same with an owned path.
+    pub fn into_owned(self) -> Mount<'static> {
+        Mount { path: self.path.into_owned().into(), trailers: self.trailers }
+    }
 }
 
 /// Begins an exchange with the head of a request.
 ///
-/// The request's URI has the full path that the client sent, and `mount` is the path at which the
-/// endpoint was reached (`/files`; empty for the root): what comes after it names the upload. `now` is
-/// the only clock that the machine sees.
-pub fn begin(config: &Arc<Config>, head: &Parts, mount: &str, now: SystemTime) -> Step {
+/// The request's URI has the full path that the client sent. `now` is the only clock that the machine sees.
+pub fn begin(config: &Arc<Config>, head: &Parts, mount: &Mount<'_>, now: SystemTime) -> Step {
     let exchange = Exchange::new(config, head, mount, now);
-    match tus::parse(&exchange, head) {
+    match dialect::parse(&exchange, head) {
         Ok(ask) => exchange.start(ask),
         Err(refusal) => exchange.refuse(refusal),
     }
 }
 
-/// Takes up what a server that was killed left undone on an upload for which [`Upload::is_due`] holds:
-/// joining parts, telling the application. `None` where there is nothing to do. Nobody gets the response.
-pub fn resume(config: &Arc<Config>, upload: Upload, now: SystemTime) -> Option<Step> {
-    let exchange = Exchange::detached(config, now);
-    match &upload.kind {
-        _ if !upload.is_due() => None,
-        _ if upload.is_complete() => Some(Finish::told_later(exchange, Box::new(upload))),
-        Kind::Final(parts) => {
-            let ids = parts.partials.clone();
-            Some(LoadPartials::to_join(exchange, Box::new(upload), ids))
-        }
-        Kind::Single | Kind::Partial => None,
-    }
+/// The response if the driver itself fails.
+pub fn fail(config: &Arc<Config>, head: &Parts, mount: &Mount<'_>, failure: Failure) -> Response<Bytes> {
+    Exchange::new(config, head, mount, SystemTime::UNIX_EPOCH).refusal(failure.into())
 }
 
-/// The response where the driver itself is at an end.
-pub fn fail(config: &Arc<Config>, head: &Parts, mount: &str, refusal: Refusal) -> Response<Bytes> {
-    Exchange::new(config, head, mount, SystemTime::UNIX_EPOCH).refusal(refusal)
+/// The response to a request that the framework could not hand over, with the reason.
+pub fn unreadable(config: &Arc<Config>, reason: impl Display) -> Response<Bytes> {
+    let head = http::Request::new(()).into_parts().0;
+    let exchange = Exchange::new(config, &head, &Mount::at(""), SystemTime::UNIX_EPOCH);
+    exchange.refusal(Fault::Unreadable(reason.to_string()).into())
 }
-
-/// What comes at the end of a body.
-type Trailers = Option<HeaderMap>;
-
-/// How storing something went.
-type Stored = Result<(), Failure>;
 
 #[cfg(test)]
 pub(crate) mod tests;

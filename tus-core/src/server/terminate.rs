@@ -1,48 +1,67 @@
-//! An upload goes away: because a client asked, or because creating it came to nothing.
+//! Deletes an upload, because a client asked or because its creation failed.
 
-use super::{Step, Stored, exchange::Exchange, tus::Outcome};
-use crate::{Failure, Refusal, Rejection, Upload};
+use super::{Refusal, Rejection, Step, exchange::Exchange, outcome::Outcome};
+use crate::{Failure, Stored, Upload};
 
-/// Delete an upload: its record and its bytes.
+/// Ask the application whether a client may delete an upload.
 #[must_use]
 #[derive(Debug)]
-pub struct Terminate {
+pub struct Veto {
     exchange: Box<Exchange>,
-    upload: Box<Upload>,
-    undo: Option<Refusal>,
+    stored: Box<Stored>,
 }
 
-impl Terminate {
-    pub(super) fn asked(exchange: Box<Exchange>, upload: Box<Upload>) -> Step {
-        Step::Terminate(Self { exchange, upload, undo: None })
-    }
-
-    pub(super) fn undo(exchange: Box<Exchange>, upload: Box<Upload>, why: Refusal) -> Step {
-        Step::Terminate(Self { exchange, upload, undo: Some(why) })
+impl Veto {
+    pub(super) fn of(exchange: Box<Exchange>, stored: Box<Stored>) -> Step {
+        Step::Veto(Self { exchange, stored })
     }
 
     /// The upload to delete.
     pub fn upload(&self) -> &Upload {
-        &self.upload
+        &self.stored.upload
     }
 
-    /// Whether a client asked for it, so that the application may object.
-    pub fn is_asked(&self) -> bool {
-        self.undo.is_none()
+    /// Continues with the application's decision.
+    pub fn done(self, answer: Result<(), Rejection>) -> Step {
+        let Self { exchange, stored } = self;
+        match answer {
+            Ok(()) => Step::Terminate(Terminate { exchange, stored, undo: None }),
+            Err(rejection) => exchange.refuse(Refusal::Rejected(rejection)),
+        }
+    }
+}
+
+/// Delete an upload: its record and its bytes. This incarnation is deleted, whatever its version is by now.
+#[must_use]
+#[derive(Debug)]
+pub struct Terminate {
+    exchange: Box<Exchange>,
+    stored: Box<Stored>,
+    undo: Option<Refusal>,
+}
+
+impl Terminate {
+    pub(super) fn undo(exchange: Box<Exchange>, stored: Box<Stored>, why: Refusal) -> Step {
+        Step::Terminate(Self { exchange, stored, undo: Some(why) })
     }
 
-    /// Goes on with the application's objection: the upload stays.
-    pub fn rejected(self, rejection: Rejection) -> Step {
-        self.exchange.refuse(Refusal::Rejected(rejection))
+    /// The upload to delete.
+    pub fn stored(&self) -> &Stored {
+        &self.stored
     }
 
-    /// Goes on when that is done.
-    pub fn done(self, removed: Stored) -> Step {
+    /// Whether it was created by this request, which failed.
+    pub fn is_undo(&self) -> bool {
+        self.undo.is_some()
+    }
+
+    /// Continues when that is done.
+    pub fn done(self, removed: Result<(), Failure>) -> Step {
         let Self { exchange, undo, .. } = self;
         match (undo, removed) {
             (Some(refusal), _) => exchange.refuse(refusal),
             (None, Ok(()) | Err(Failure::NotFound)) => exchange.respond(Outcome::Terminated),
-            (None, Err(failure)) => exchange.refuse(failure.into()),
+            (None, Err(failure)) => exchange.refuse(failure),
         }
     }
 }

@@ -20,9 +20,24 @@ async fn a_database_that_was_moved_away_takes_no_changes_until_it_is_back() {
         let upload = appended(&sqlite, &upload, b"world").await.unwrap();
         drop(sqlite);
         let sqlite = Sqlite::open(&directory).unwrap();
-        assert_eq!(sqlite.load(&upload.id).await.unwrap(), Some(upload.clone()));
+        assert_eq!(sqlite.load(&upload.upload.id).await.unwrap(), Some(upload.clone()));
         assert_eq!(content(&sqlite, &upload).await, "hello world");
     }
+}
+
+#[tokio::test]
+async fn a_directory_that_was_replaced_takes_no_changes_until_it_is_back() {
+    let above = directory();
+    let (data, away) = (above.path().join("data"), above.path().join("away"));
+    let sqlite = Sqlite::open(&data).unwrap();
+    let upload = stored(&sqlite, "a", Some(11), b"hello ").await;
+    fs::rename(&data, &away).unwrap();
+    drop(Sqlite::open(&data).unwrap());
+    assert_eq!(failure(appended(&sqlite, &upload, b"world").await), Failure::Internal);
+    fs::remove_dir_all(&data).unwrap();
+    fs::rename(&away, &data).unwrap();
+    let upload = appended(&sqlite, &upload, b"world").await.unwrap();
+    assert_eq!(content(&sqlite, &upload).await, "hello world");
 }
 
 #[tokio::test]
@@ -43,10 +58,10 @@ async fn a_database_that_is_overwritten_is_an_error_and_no_byte_is_lost() {
     fs::write(&log, &good_log).unwrap();
     drop(sqlite);
     let sqlite = Sqlite::open(&directory).unwrap();
-    let kept = sqlite.load(&upload.id).await.unwrap().unwrap();
-    assert!(kept.offset >= upload.offset, "{outcome:?}");
+    let kept = sqlite.load(&upload.upload.id).await.unwrap().unwrap();
+    assert!(kept.upload.offset >= upload.upload.offset, "{outcome:?}");
     assert!(content(&sqlite, &kept).await.starts_with(b"hello "));
-    let kept = if kept.offset == 6 { appended(&sqlite, &kept, b"world").await.unwrap() } else { kept };
+    let kept = if kept.upload.offset == 6 { appended(&sqlite, &kept, b"world").await.unwrap() } else { kept };
     assert_eq!(content(&sqlite, &kept).await, "hello world");
 }
 
@@ -54,7 +69,8 @@ async fn a_database_that_is_overwritten_is_an_error_and_no_byte_is_lost() {
 async fn a_change_that_panics_is_an_error_and_the_next_one_is_made() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
-    let panicked = sqlite.database().write(|_| -> Result<(), StorageError> { panic!("as a test wants it") }).await;
+    let panicked =
+        sqlite.inner().database.write(|_| -> Result<(), StorageError> { panic!("as a test wants it") }).await;
     assert_eq!(failure(panicked), Failure::Internal);
     let upload = stored(&sqlite, "a", Some(5), b"hello").await;
     assert_eq!(content(&sqlite, &upload).await, "hello");

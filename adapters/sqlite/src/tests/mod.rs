@@ -1,22 +1,30 @@
 //! What outlives a restart, a foreign hand and a second process.
 
+mod conformance;
 mod damage;
+mod finals;
+mod incarnations;
+mod migration;
+mod processes;
 mod strays;
 
 use std::{
     fs,
     os::unix::fs::symlink,
     path::Path,
-    sync::Arc,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use rusqlite::Connection;
 use tempfile::TempDir;
-use tus_service::{Failure, Kind, Metadata, State, Storage, StorageError, Upload, UploadId, conformance};
+use tus_service::{
+    Change, Failure, Incarnation, Kind, Phase, Storage, StorageError, Stored, Upload, UploadFilter, UploadId,
+};
 
-use crate::{Durability, OpenError, Sqlite};
+use crate::{OpenError, Sqlite, error::sql_error};
 
 fn directory() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -26,36 +34,67 @@ fn id(text: &str) -> UploadId {
     text.parse().unwrap()
 }
 
+/// A new incarnation with each call.
 fn upload(name: &str, length: Option<u64>) -> Upload {
-    Upload {
-        id: id(name),
-        kind: Kind::Single,
-        offset: 0,
-        length,
-        max_size: None,
-        metadata: Metadata::default(),
-        created: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
-        expires: None,
-        finished: false,
-    }
+    of_kind(name, Kind::Single, length)
+}
+
+fn of_kind(name: &str, kind: Kind, length: Option<u64>) -> Upload {
+    static INCARNATIONS: AtomicU64 = AtomicU64::new(1);
+    let bits = u128::from(INCARNATIONS.fetch_add(1, Relaxed)) << 64;
+    let mut upload = Upload::new(id(name), Incarnation::from_random(bits), kind);
+    upload.length = length;
+    upload.created = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    upload
+}
+
+async fn created(sqlite: &Sqlite, upload: Upload) -> Stored {
+    let version = sqlite.create(&upload).await.unwrap();
+    Stored::new(upload, version)
 }
 
 /// Stores an upload with these bytes.
-async fn stored(sqlite: &Sqlite, name: &str, length: Option<u64>, bytes: &'static [u8]) -> Upload {
-    let upload = upload(name, length);
-    sqlite.create(&upload).await.unwrap();
-    appended(sqlite, &upload, bytes).await.unwrap()
+async fn stored(sqlite: &Sqlite, name: &str, length: Option<u64>, bytes: &'static [u8]) -> Stored {
+    let stored = created(sqlite, upload(name, length)).await;
+    appended(sqlite, &stored, bytes).await.unwrap()
 }
 
-async fn appended(sqlite: &Sqlite, upload: &Upload, bytes: &'static [u8]) -> Result<Upload, StorageError> {
-    let mut writer = sqlite.append(upload).await?;
-    writer.write(vec![Bytes::from_static(bytes)]).await?;
-    let next = Upload { offset: upload.offset + bytes.len() as u64, ..upload.clone() };
-    writer.commit(&next).await.map(|()| next)
+/// What becomes of an upload that gets so many bytes.
+fn with_bytes(stored: &Stored, bytes: usize) -> Change {
+    let mut change = Change::of(&stored.upload);
+    change.offset += bytes as u64;
+    if change.length == Some(change.offset) {
+        change.phase = Phase::Complete;
+    }
+    change
 }
 
-async fn content(sqlite: &Sqlite, upload: &Upload) -> Bytes {
-    sqlite.read(upload, 0..u64::MAX).await.unwrap()
+async fn appended(sqlite: &Sqlite, stored: &Stored, bytes: &'static [u8]) -> Result<Stored, StorageError> {
+    let mut writer = sqlite.open(stored).await?;
+    writer.write(Bytes::from_static(bytes).into()).await?;
+    let change = with_bytes(stored, bytes.len());
+    let version = writer.commit(&change).await?;
+    Ok(stored.clone().changed(&change, version))
+}
+
+async fn in_phase(sqlite: &Sqlite, stored: &Stored, phase: Phase) -> Stored {
+    let mut change = Change::of(&stored.upload);
+    change.phase = phase;
+    let version = sqlite.update(stored, &change).await.unwrap();
+    stored.clone().changed(&change, version)
+}
+
+async fn loaded(sqlite: &Sqlite, stored: &Stored) -> Option<Stored> {
+    sqlite.load(&stored.upload.id).await.unwrap()
+}
+
+async fn content(sqlite: &Sqlite, stored: &Stored) -> Bytes {
+    let pieces: Vec<_> = sqlite.read(stored, 0..u64::MAX).await.unwrap().try_collect().await.unwrap();
+    pieces.concat().into()
+}
+
+async fn pending(sqlite: &Sqlite) -> Vec<Stored> {
+    sqlite.pending(SystemTime::now()).try_collect().await.unwrap()
 }
 
 fn failure<T>(result: Result<T, StorageError>) -> Failure {
@@ -63,36 +102,28 @@ fn failure<T>(result: Result<T, StorageError>) -> Failure {
 }
 
 #[tokio::test]
-async fn keeps_what_a_storage_promises() {
-    for durability in [Durability::Synced, Durability::Buffered] {
-        let directory = directory();
-        let sqlite = Sqlite::options().durability(durability).open(&directory).unwrap();
-        conformance::check(Arc::new(sqlite)).await;
-        assert_eq!(fs::read_dir(directory.path().join("uploads")).unwrap().count(), 0, "no file is left behind");
-    }
-}
-
-#[tokio::test]
 async fn uploads_outlive_a_restart() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "a", Some(11), b"hello ").await;
-    let mut writer = sqlite.append(&upload).await.unwrap();
-    writer.write(vec![Bytes::from_static(b"lost with the process")]).await.unwrap();
+    let mut writer = sqlite.open(&upload).await.unwrap();
+    writer.write(Bytes::from_static(b"lost with the process").into()).await.unwrap();
     drop((writer, sqlite));
 
     let sqlite = Sqlite::open(&directory).unwrap();
-    assert_eq!(sqlite.load(&upload.id).await.unwrap().as_ref(), Some(&upload));
+    assert_eq!(sqlite.load(&upload.upload.id).await.unwrap().as_ref(), Some(&upload));
     let whole = appended(&sqlite, &upload, b"world").await.unwrap();
-    assert_eq!(fs::read(sqlite.path(&whole.id)).unwrap(), b"hello world");
-    assert_eq!(sqlite.list(State::Due, None, 9).await.unwrap(), [whole]);
+    assert_eq!(fs::read(sqlite.path(&whole.upload.id)).unwrap(), b"hello world");
+    assert_eq!(pending(&sqlite).await, [whole]);
 }
 
 #[tokio::test]
 async fn an_empty_upload_has_a_file() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
-    sqlite.create(&upload("empty", Some(0))).await.unwrap();
+    let mut empty = upload("empty", Some(0));
+    empty.phase = Phase::Complete;
+    sqlite.create(&empty).await.unwrap();
     assert_eq!(fs::read(sqlite.path(&id("empty"))).unwrap(), b"");
 }
 
@@ -101,16 +132,16 @@ async fn a_file_shorter_than_its_row_sets_the_offset_back() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "short", Some(11), b"hello world").await;
-    fs::write(sqlite.path(&upload.id), b"hell").unwrap();
-    let back = sqlite.load(&upload.id).await.unwrap().unwrap();
-    assert_eq!((back.offset, back.length), (4, Some(11)));
+    fs::write(sqlite.path(&upload.upload.id), b"hell").unwrap();
+    let back = sqlite.load(&upload.upload.id).await.unwrap().unwrap();
+    assert_eq!((back.upload.offset, back.upload.length), (4, Some(11)));
     assert_eq!(failure(appended(&sqlite, &upload, b"!").await), Failure::Conflict, "the old offset is gone");
     let whole = appended(&sqlite, &back, b"o world").await.unwrap();
     assert_eq!(content(&sqlite, &whole).await, "hello world");
 
     let half = stored(&sqlite, "missing", Some(11), b"hello").await;
-    fs::remove_file(sqlite.path(&half.id)).unwrap();
-    assert_eq!(sqlite.load(&half.id).await.unwrap().unwrap().offset, 0);
+    fs::remove_file(sqlite.path(&half.upload.id)).unwrap();
+    assert_eq!(sqlite.load(&half.upload.id).await.unwrap().unwrap().upload.offset, 0);
 }
 
 #[tokio::test]
@@ -118,13 +149,13 @@ async fn a_finished_upload_whose_file_was_moved_away_stays_whole() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "moved", Some(5), b"hello").await;
-    sqlite.finish(&upload.id).await.unwrap();
-    fs::rename(sqlite.path(&upload.id), directory.path().join("film")).unwrap();
-    assert!(sqlite.load(&upload.id).await.unwrap().unwrap().is_complete());
-    let error = sqlite.read(&upload, 0..5).await.unwrap_err();
+    let upload = in_phase(&sqlite, &upload, Phase::Notified).await;
+    fs::rename(sqlite.path(&upload.upload.id), directory.path().join("film")).unwrap();
+    assert!(sqlite.load(&upload.upload.id).await.unwrap().unwrap().upload.is_complete());
+    let error = sqlite.read(&upload, 0..5).await.err().unwrap();
     assert!(error.to_string().contains("moved"), "{error}");
-    sqlite.remove(&upload.id, None).await.unwrap();
-    assert_eq!(sqlite.load(&upload.id).await.unwrap(), None);
+    sqlite.remove(&upload).await.unwrap();
+    assert_eq!(sqlite.load(&upload.upload.id).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -135,19 +166,19 @@ async fn a_complete_upload_is_taken_away() {
     let target = directory.path().join("film");
     assert_eq!(failure(sqlite.take(&id("none"), &target).await), Failure::NotFound);
     let half = stored(&sqlite, "half", Some(5), b"hell").await;
-    assert_eq!(failure(sqlite.take(&half.id, &target).await), Failure::Conflict);
-    assert_eq!(failure(sqlite.take(&upload.id, directory.path().join("no/such")).await), Failure::Internal);
-    assert!(sqlite.path(&upload.id).exists(), "nothing is lost");
-    sqlite.take(&upload.id, &target).await.unwrap();
+    assert_eq!(failure(sqlite.take(&half.upload.id, &target).await), Failure::Conflict);
+    assert_eq!(failure(sqlite.take(&upload.upload.id, directory.path().join("no/such")).await), Failure::Internal);
+    assert!(sqlite.path(&upload.upload.id).exists(), "nothing is lost");
+    sqlite.take(&upload.upload.id, &target).await.unwrap();
     assert_eq!(fs::read(&target).unwrap(), b"hello");
     // A client that lost the last response is told; and if the process died before that was recorded, the
     // application takes it again.
-    assert_eq!(sqlite.load(&upload.id).await.unwrap().as_ref(), Some(&upload));
-    assert_eq!(sqlite.list(State::Due, None, 9).await.unwrap(), std::slice::from_ref(&upload));
-    sqlite.take(&upload.id, &target).await.unwrap();
+    assert_eq!(sqlite.load(&upload.upload.id).await.unwrap().as_ref(), Some(&upload));
+    assert_eq!(pending(&sqlite).await, std::slice::from_ref(&upload));
+    sqlite.take(&upload.upload.id, &target).await.unwrap();
     assert_eq!(fs::read(&target).unwrap(), b"hello");
-    sqlite.remove(&upload.id, None).await.unwrap();
-    assert_eq!(sqlite.load(&upload.id).await.unwrap(), None);
+    sqlite.remove(&upload).await.unwrap();
+    assert_eq!(sqlite.load(&upload.upload.id).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -160,11 +191,11 @@ async fn a_link_in_the_directory_leads_nowhere() {
     assert_eq!(failure(sqlite.create(&upload("planted", Some(6))).await), Failure::Exists);
 
     let replaced = stored(&sqlite, "replaced", Some(6), b"own").await;
-    fs::remove_file(sqlite.path(&replaced.id)).unwrap();
-    symlink(&secret, sqlite.path(&replaced.id)).unwrap();
-    assert_eq!(failure(sqlite.append(&replaced).await), Failure::Internal);
+    fs::remove_file(sqlite.path(&replaced.upload.id)).unwrap();
+    symlink(&secret, sqlite.path(&replaced.upload.id)).unwrap();
+    assert_eq!(failure(sqlite.open(&replaced).await), Failure::Internal);
     assert_eq!(failure(sqlite.read(&replaced, 0..3).await), Failure::Internal);
-    sqlite.remove(&replaced.id, None).await.unwrap();
+    sqlite.remove(&replaced).await.unwrap();
     assert_eq!(fs::read(&secret).unwrap(), b"secret");
 }
 
@@ -176,9 +207,9 @@ async fn bytes_that_belong_to_no_row_are_not_overwritten() {
     drop(sqlite);
     fs::remove_file(directory.path().join("uploads.db")).unwrap();
     let sqlite = Sqlite::open(&directory).unwrap();
-    assert_eq!(sqlite.load(&upload.id).await.unwrap(), None);
-    assert_eq!(failure(sqlite.create(&upload).await), Failure::Exists);
-    assert_eq!(fs::read(sqlite.path(&upload.id)).unwrap(), b"hello");
+    assert_eq!(sqlite.load(&upload.upload.id).await.unwrap(), None);
+    assert_eq!(failure(sqlite.create(&upload.upload).await), Failure::Exists);
+    assert_eq!(fs::read(sqlite.path(&upload.upload.id)).unwrap(), b"hello");
 }
 
 /// Two handles have nothing in common but the directory, as two processes.
@@ -187,17 +218,17 @@ async fn a_second_process_waits_for_the_first() {
     let directory = directory();
     let (one, two) = (Sqlite::open(&directory).unwrap(), Sqlite::open(&directory).unwrap());
     let upload = stored(&one, "shared", Some(11), b"hello ").await;
-    assert_eq!(two.load(&upload.id).await.unwrap().as_ref(), Some(&upload));
-    let mut writer = one.append(&upload).await.unwrap();
-    writer.write(vec![Bytes::from_static(b"w")]).await.unwrap();
+    assert_eq!(two.load(&upload.upload.id).await.unwrap().as_ref(), Some(&upload));
+    let mut writer = one.open(&upload).await.unwrap();
+    writer.write(Bytes::from_static(b"w").into()).await.unwrap();
     let waiting = tokio::spawn({
         let (two, upload) = (two.clone(), upload.clone());
-        async move { two.append(&upload).await.map(drop) }
+        async move { two.open(&upload).await.map(drop) }
     });
-    writer.commit(&Upload { offset: 7, ..upload.clone() }).await.unwrap();
+    writer.commit(&with_bytes(&upload, 1)).await.unwrap();
     drop(writer);
     assert_eq!(failure(waiting.await.unwrap()), Failure::Conflict, "what it wanted to go on from is past");
-    let now = two.load(&upload.id).await.unwrap().unwrap();
+    let now = two.load(&upload.upload.id).await.unwrap().unwrap();
     let whole = appended(&two, &now, b"orld").await.unwrap();
     assert_eq!(content(&one, &whole).await, "hello world");
 }
@@ -215,7 +246,7 @@ async fn many_at_once_share_the_database() {
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!(handles[0].list(State::Due, None, 100).await.unwrap().len(), 64);
+    assert_eq!(pending(&handles[0]).await.len(), 64);
 }
 
 #[tokio::test]
@@ -226,7 +257,7 @@ async fn a_locked_database_is_busy_and_then_serves_again() {
     let other = Connection::open(directory.path().join("uploads.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_eq!(failure(appended(&sqlite, &upload, b"world").await), Failure::Busy);
-    assert_eq!(sqlite.load(&upload.id).await.unwrap().as_ref(), Some(&upload), "reading goes on");
+    assert_eq!(sqlite.load(&upload.upload.id).await.unwrap().as_ref(), Some(&upload), "reading goes on");
     assert!(matches!(
         Sqlite::options().busy_timeout(Duration::from_millis(10)).open(&directory),
         Err(OpenError::Database(_))
@@ -241,9 +272,7 @@ async fn a_full_database_keeps_what_it_has() {
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "kept", Some(11), b"hello ").await;
     let limit = |pages: &'static str| {
-        sqlite
-            .database()
-            .write(move |connection| connection.query_row(pages, [], |_| Ok(())).map_err(crate::database::sql_error))
+        sqlite.inner().database.write(move |connection| connection.query_row(pages, [], |_| Ok(())).map_err(sql_error))
     };
     limit("PRAGMA max_page_count = 1").await.unwrap();
     let mut full = None;
@@ -255,7 +284,7 @@ async fn a_full_database_keeps_what_it_has() {
         }
     }
     assert_eq!(full, Some(Failure::Full));
-    assert_eq!(sqlite.load(&upload.id).await.unwrap().as_ref(), Some(&upload));
+    assert_eq!(sqlite.load(&upload.upload.id).await.unwrap().as_ref(), Some(&upload));
     limit("PRAGMA max_page_count = 1000000").await.unwrap();
     appended(&sqlite, &upload, b"world").await.unwrap();
 }
@@ -266,13 +295,14 @@ async fn a_database_that_became_read_only_is_an_error_and_is_still_read() {
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "readonly", Some(11), b"hello ").await;
     let becomes_read_only = sqlite
-        .database()
-        .write(|connection| connection.execute_batch("PRAGMA query_only = TRUE").map_err(crate::database::sql_error));
+        .inner()
+        .database
+        .write(|connection| connection.execute_batch("PRAGMA query_only = TRUE").map_err(sql_error));
     becomes_read_only.await.unwrap();
     let error = appended(&sqlite, &upload, b"world").await.unwrap_err();
     assert_eq!(error.failure(), Failure::Internal);
     assert!(error.to_string().contains("readonly"), "{error}");
-    assert_eq!(sqlite.load(&upload.id).await.unwrap().as_ref(), Some(&upload));
+    assert_eq!(sqlite.load(&upload.upload.id).await.unwrap().as_ref(), Some(&upload));
     drop(sqlite);
     appended(&Sqlite::open(&directory).unwrap(), &upload, b"world").await.unwrap();
 }
@@ -285,7 +315,7 @@ fn a_directory_that_cannot_be_used_says_why() {
 
     drop(Sqlite::open(&directory).unwrap());
     Connection::open(&database).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    assert!(error(directory.path()).contains("schema version 99, and this program knows up to 2"));
+    assert!(error(directory.path()).contains("schema version 99, and this program knows up to 3"));
 
     fs::remove_file(&database).unwrap();
     Connection::open(&database).unwrap().execute_batch("CREATE TABLE accounts (id)").unwrap();
@@ -309,73 +339,9 @@ fn an_open_of_a_newer_database_changes_nothing() {
     drop(Sqlite::open(&directory).unwrap());
     let connection = Connection::open(directory.path().join("uploads.db")).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
-    assert!(matches!(Sqlite::open(&directory), Err(OpenError::Newer { found: 99, known: 2, .. })));
+    assert!(matches!(Sqlite::open(&directory), Err(OpenError::Newer { found: 99, known: 3, .. })));
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!(version, 99);
-}
-
-#[tokio::test]
-async fn a_file_of_a_removed_upload_goes_at_the_next_start() {
-    let directory = directory();
-    let sqlite = Sqlite::open(&directory).unwrap();
-    let upload = stored(&sqlite, "killed", Some(11), b"hello").await;
-    // The process dies between the row and the file.
-    let removed = upload.id.clone();
-    sqlite.database().write(move |connection| crate::row::remove(connection, &removed, None)).await.unwrap();
-    let path = sqlite.path(&upload.id);
-    assert!(path.exists());
-    drop(sqlite);
-    let sqlite = Sqlite::open(&directory).unwrap();
-    // Behind what is queued.
-    let left = sqlite.database().write(crate::row::removed).await.unwrap();
-    assert_eq!(left, []);
-    assert!(!path.exists());
-}
-
-#[tokio::test]
-async fn a_new_upload_of_a_removed_one_s_name_keeps_its_file() {
-    let directory = directory();
-    let sqlite = Sqlite::open(&directory).unwrap();
-    let old = stored(&sqlite, "again", Some(5), b"old").await;
-    let removed = old.id.clone();
-    sqlite.database().write(move |connection| crate::row::remove(connection, &removed, None)).await.unwrap();
-    assert_eq!(failure(sqlite.create(&upload("again", Some(5))).await), Failure::Exists, "the old file is still there");
-    fs::remove_file(sqlite.path(&old.id)).unwrap();
-    let new = stored(&sqlite, "again", Some(5), b"new").await;
-    drop(sqlite);
-    let sqlite = Sqlite::open(&directory).unwrap();
-    assert_eq!(content(&sqlite, &new).await, "new");
-}
-
-#[tokio::test]
-async fn a_file_that_was_made_for_a_removed_upload_goes() {
-    let directory = directory();
-    let sqlite = Sqlite::open(&directory).unwrap();
-    let upload = upload("late", Some(5));
-    sqlite.create(&upload).await.unwrap();
-    // Another request has read the row before.
-    sqlite.remove(&upload.id, None).await.unwrap();
-    assert_eq!(failure(appended(&sqlite, &upload, b"hello").await), Failure::NotFound);
-    // Behind what is queued.
-    sqlite.database().write(|_| Ok(())).await.unwrap();
-    assert!(!sqlite.path(&upload.id).exists());
-    stored(&sqlite, "late", Some(5), b"again").await;
-}
-
-#[tokio::test]
-async fn a_writer_of_a_removed_upload_does_not_speak_for_a_new_one_of_its_name() {
-    let directory = directory();
-    let sqlite = Sqlite::open(&directory).unwrap();
-    let upload = upload("again", Some(5));
-    sqlite.create(&upload).await.unwrap();
-    let mut old = sqlite.append(&upload).await.unwrap();
-    old.write(vec![Bytes::from_static(b"old")]).await.unwrap();
-    sqlite.remove(&upload.id, None).await.unwrap();
-    sqlite.create(&upload).await.unwrap();
-    assert_eq!(failure(old.commit(&Upload { offset: 3, ..upload.clone() }).await), Failure::NotFound);
-    drop(old);
-    let new = appended(&sqlite, &upload, b"new").await.unwrap();
-    assert_eq!(content(&sqlite, &new).await, "new");
 }
 
 #[tokio::test]
@@ -383,11 +349,13 @@ async fn who_has_not_seen_the_length_adds_nothing_to_a_complete_file() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let unaware = stored(&sqlite, "declared", None, b"hello").await;
-    let mut writer = sqlite.append(&unaware).await.unwrap();
-    writer.commit(&Upload { length: Some(5), ..unaware.clone() }).await.unwrap();
+    let mut writer = sqlite.open(&unaware).await.unwrap();
+    let mut change = Change::of(&unaware.upload);
+    (change.length, change.phase) = (Some(5), Phase::Complete);
+    writer.commit(&change).await.unwrap();
     drop(writer);
     assert_eq!(failure(appended(&sqlite, &unaware, b" world").await), Failure::Conflict);
-    assert_eq!(fs::read(sqlite.path(&unaware.id)).unwrap(), b"hello");
+    assert_eq!(fs::read(sqlite.path(&unaware.upload.id)).unwrap(), b"hello");
 }
 
 #[tokio::test]
@@ -401,24 +369,58 @@ async fn files_that_are_all_away_are_not_taken_for_lost() {
     assert!(matches!(Sqlite::open(&directory), Err(OpenError::FilesMissing(_))));
     fs::remove_dir(&mounted).unwrap();
     fs::rename(&away, &mounted).unwrap();
-    assert_eq!(Sqlite::open(&directory).unwrap().load(&upload.id).await.unwrap(), Some(upload));
+    assert_eq!(Sqlite::open(&directory).unwrap().load(&upload.upload.id).await.unwrap(), Some(upload));
 }
 
 #[tokio::test]
-async fn a_final_upload_that_was_cut_is_joined_again() {
+async fn an_empty_upload_that_is_complete_later_has_a_file() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
-    let part = Upload { kind: Kind::Partial, ..upload("part", Some(5)) };
-    sqlite.create(&part).await.unwrap();
-    let part = appended(&sqlite, &part, b"hello").await.unwrap();
-    let header = http::HeaderValue::from_static("final;/files/part");
-    let kind = Kind::Final(tus_service::Final { header, partials: vec![part.id.clone()] });
-    let whole = Upload { kind, ..upload("whole", None) };
-    sqlite.create(&whole).await.unwrap();
-    let joined = Upload { offset: 5, length: Some(5), ..whole.clone() };
-    sqlite.join(&joined, std::slice::from_ref(&part)).await.unwrap();
-    fs::write(sqlite.path(&whole.id), b"he").unwrap();
-    assert_eq!(sqlite.load(&whole.id).await.unwrap().unwrap(), whole);
-    sqlite.join(&joined, &[part]).await.unwrap();
-    assert_eq!(content(&sqlite, &joined).await, "hello");
+    let empty = created(&sqlite, upload("empty", None)).await;
+    let mut change = Change::of(&empty.upload);
+    (change.length, change.phase) = (Some(0), Phase::Complete);
+    sqlite.update(&empty, &change).await.unwrap();
+    assert_eq!(fs::read(sqlite.path(&id("empty"))).unwrap(), b"");
+}
+
+#[tokio::test]
+async fn what_is_pending_is_found_beyond_the_first_page() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    for n in 0..600 {
+        let mut upload = upload(&format!("u{n}"), Some(1));
+        upload.expires = (n % 2 == 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(n / 100));
+        upload.phase = if n % 3 == 0 { Phase::Complete } else { Phase::Receiving };
+        (upload.length, upload.owner) = (Some(0), Some("anna".into()).filter(|_| n % 5 == 0));
+        created(&sqlite, upload).await;
+    }
+    // 300 have expired; of the others 100 are due.
+    let found = pending(&sqlite).await;
+    let ids: std::collections::BTreeSet<_> = found.iter().map(|stored| stored.upload.id.clone()).collect();
+    assert_eq!((found.len(), ids.len()), (400, 400));
+    let all: Vec<_> = sqlite.list(UploadFilter::default(), None).try_collect().await.unwrap();
+    assert!(all.is_sorted_by_key(|stored| stored.upload.id.clone()) && all.len() == 600);
+    let of_anna = UploadFilter::default().owner("anna").phase(Phase::Complete);
+    let of_anna: Vec<_> = sqlite.list(of_anna, Some(&id("u1"))).try_collect().await.unwrap();
+    assert_eq!(of_anna.len(), 39, "40, less the first of them");
+}
+
+#[tokio::test]
+async fn no_file_is_left_behind() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let half = stored(&sqlite, "half", Some(11), b"hello").await;
+    let mut empty = upload("empty", Some(0));
+    empty.phase = Phase::Complete;
+    let empty = created(&sqlite, empty).await;
+    let (part, waiting, change) = finals::part_and_final(&sqlite).await;
+    let mut longer = part.clone();
+    longer.upload.offset = 7;
+    assert!(sqlite.assemble(&waiting, &[longer], &change).await.is_err());
+    let opened = created(&sqlite, upload("opened", Some(5))).await;
+    drop(sqlite.open(&opened).await.unwrap());
+    for stored in [half, empty, part, waiting, opened] {
+        sqlite.remove(&stored).await.unwrap();
+    }
+    assert_eq!(fs::read_dir(directory.path().join("uploads")).unwrap().count(), 0);
 }

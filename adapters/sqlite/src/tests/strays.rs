@@ -6,18 +6,16 @@ use super::*;
 async fn tidied(directory: &TempDir) -> Sqlite {
     let sqlite = Sqlite::open(directory).unwrap();
     sqlite.tidy().await.unwrap();
-    sqlite.database().write(|_| Ok(())).await.unwrap();
+    sqlite.inner().database.write(|_| Ok(())).await.unwrap();
     sqlite
 }
 
 /// Makes it a day later for the strays that were seen.
 async fn a_day_passes(sqlite: &Sqlite) {
     let past = |connection: &Connection| {
-        connection
-            .execute("UPDATE strays SET seen = seen - 24 * 60 * 60 * 1000", [])
-            .map_err(crate::database::sql_error)
+        connection.execute("UPDATE strays SET seen = seen - 24 * 60 * 60 * 1000", []).map_err(sql_error)
     };
-    sqlite.database().write(past).await.unwrap();
+    sqlite.inner().database.write(past).await.unwrap();
 }
 
 #[tokio::test]
@@ -61,7 +59,7 @@ async fn what_was_there_before_the_database_is_left_alone() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let orphan = stored(&sqlite, "orphan", Some(11), b"precious").await;
-    let path = sqlite.path(&orphan.id);
+    let path = sqlite.path(&orphan.upload.id);
     drop(sqlite);
     for name in ["uploads.db", "uploads.db-wal", "uploads.db-shm"] {
         let _ = fs::remove_file(directory.path().join(name));

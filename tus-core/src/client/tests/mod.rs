@@ -1,6 +1,6 @@
-//! The client's machine: sentence by sentence, and joined to the server's over a wire that fails.
+//! The client's machine: sentence by sentence, and connected to the server's over a wire that fails.
 
-mod joined;
+mod connected;
 mod retries;
 mod script;
 mod specification;

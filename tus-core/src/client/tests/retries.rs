@@ -1,4 +1,4 @@
-//! What is tried again, when, and how often; and what is not.
+//! What is retried, when, and how often; and what is not.
 
 use std::time::Duration;
 
@@ -17,16 +17,16 @@ fn upload(options: Options) -> Step<Uploading> {
 }
 
 const CREATED: &[(&str, &str)] = &[("location", "/files/a")];
-const WHOLE: &[(&str, &str)] = &[("upload-offset", "100")];
+const COMPLETE: &[(&str, &str)] = &[("upload-offset", "100")];
 
 fn head(offset: &str) -> Result<http::Response<bytes::Bytes>, Error> {
     answer(200, &[("upload-offset", offset), ("upload-length", "100")])
 }
 
 #[test]
-fn what_may_pass_is_tried_again_and_what_may_not_is_final() {
+fn temporary_failures_are_retried_and_others_are_final() {
     for status in [408, 423, 429, 460, 500, 502, 503, 504, 507] {
-        let mut script = Script::new([answer(201, CREATED), answer(status, &[]), head("0"), answer(204, WHOLE)]);
+        let mut script = Script::new([answer(201, CREATED), answer(status, &[]), head("0"), answer(204, COMPLETE)]);
         script.run(upload(plain())).unwrap();
         assert_eq!(script.waits, [1.0], "{status}");
     }
@@ -38,8 +38,8 @@ fn what_may_pass_is_tried_again_and_what_may_not_is_final() {
 }
 
 #[test]
-fn after_a_conflict_the_true_offset_is_asked_for_at_once() {
-    let mut script = Script::new([answer(201, CREATED), answer(409, &[]), head("40"), answer(204, WHOLE)]);
+fn after_a_conflict_the_offset_is_requested_at_once() {
+    let mut script = Script::new([answer(201, CREATED), answer(409, &[]), head("40"), answer(204, COMPLETE)]);
     script.run(upload(plain())).unwrap();
     assert_eq!(script.lines()[2..], ["HEAD /files/a", "PATCH /files/a 40..100"]);
     assert_eq!(script.waits, [0.0]);
@@ -51,7 +51,7 @@ fn retries_are_counted_from_the_last_progress() {
     for offset in ["1", "2", "3", "4", "5"] {
         answers.extend([broken(), broken(), head(offset)]);
     }
-    answers.push(answer(204, WHOLE));
+    answers.push(answer(204, COMPLETE));
     let mut script = Script::new(answers);
     script.run(upload(plain())).unwrap();
     assert_eq!(script.waits, [1.0, 2.0].repeat(5));
@@ -63,7 +63,7 @@ fn retries_are_counted_from_the_last_progress() {
 }
 
 #[test]
-fn a_server_that_asks_for_time_gets_it() {
+fn retry_after_is_obeyed() {
     let date = ("date", "Wed, 25 Jun 2014 16:00:00 GMT");
     for (headers, waited) in [
         (&[("retry-after", "7")][..], 7.0),
@@ -80,20 +80,20 @@ fn a_server_that_asks_for_time_gets_it() {
 }
 
 #[test]
-fn a_deadline_ends_it_before_a_wait_that_would_go_beyond() {
+fn a_deadline_prevents_a_wait_beyond_it() {
     let options = plain().retry(Retry::default().retries(100).deadline(Duration::from_secs(10)));
     let mut script = Script::new([broken(), broken(), broken(), broken()]);
     let error = script.run(inspect(endpoint(), options)).unwrap_err();
     assert!(matches!(error, Error::GivenUp { retries: 3, .. }), "{error}");
     assert_eq!(script.waits, [1.0, 2.0, 4.0]);
 
-    // One that never comes.
+    // A deadline that never comes.
     let options = plain().retry(Retry::default().deadline(Duration::MAX));
     Script::new([broken(), head("0")]).run(inspect(endpoint(), options)).unwrap();
 }
 
 #[test]
-fn the_caller_may_decide_otherwise() {
+fn the_caller_may_decide_what_is_retried() {
     let teapot = |error: &Error| match error.status()?.as_u16() {
         418 => Some(true),
         503 => Some(false),
@@ -113,7 +113,7 @@ fn credentials_are_renewed_once() {
         answer(401, &[]),
         answer(204, &[("upload-offset", "60")]),
         answer(401, &[]),
-        answer(204, WHOLE),
+        answer(204, COMPLETE),
     ]);
     let chunked = options.clone().chunk_size(Some(60)).unwrap();
     script.run(upload(chunked)).unwrap();
@@ -123,7 +123,7 @@ fn credentials_are_renewed_once() {
 }
 
 #[test]
-fn a_request_that_is_too_large_is_made_smaller() {
+fn requests_shrink_after_payload_too_large() {
     let length = 1 << 30;
     let upload = || create(endpoint(), NewUpload::new(Some(length)), plain(), None).unwrap();
     let mut script = Script::new([
@@ -142,22 +142,23 @@ fn a_request_that_is_too_large_is_made_smaller() {
 }
 
 #[test]
-fn somebody_else_s_answer_is_no_answer() {
+fn a_response_that_is_not_tus_is_retried() {
     let portal = || Ok(http::Response::new(bytes::Bytes::from_static(b"<h1>Free WiFi</h1>")));
-    let mut script = Script::new([portal(), answer(201, CREATED), portal(), portal(), head("50"), answer(204, WHOLE)]);
+    let mut script =
+        Script::new([portal(), answer(201, CREATED), portal(), portal(), head("50"), answer(204, COMPLETE)]);
     script.run(upload(plain())).unwrap();
     assert_eq!(script.lines().last().unwrap(), "PATCH /files/a 50..100");
 }
 
 #[test]
-fn only_a_creation_is_redirected_and_only_as_it_is() {
+fn only_creations_follow_redirects_that_keep_the_method() {
     let to = |status, location| answer(status, &[("location", location)]);
     for status in [307, 308] {
         let mut script = Script::new([to(status, "//other.example.org/up/"), answer(201, CREATED), broken()]);
         let _ = script.run(upload(plain().retry(Retry::default().retries(0))));
         let uris: Vec<_> = script.asked.iter().map(|request| request.uri().to_string()).collect();
         assert_eq!(uris[1..], ["http://other.example.org/up/", "http://other.example.org/files/a"]);
-        assert_eq!(script.home, [true, false, false], "credentials stay at home");
+        assert_eq!(script.home, [true, false, false], "credentials stay with the first origin");
     }
     for answers in [
         vec![to(301, "/elsewhere")],
@@ -195,7 +196,7 @@ fn a_location_may_be_relative_and_is_never_guessed() {
 }
 
 #[test]
-fn a_url_to_which_http_could_not_send_is_an_error() {
+fn an_invalid_http_url_is_an_error() {
     for odd in ["http://a}b/files", "mailto:tus@example.org"] {
         let error = Script::new([]).run(discover(odd.parse().unwrap(), plain())).unwrap_err();
         assert!(matches!(&error, Error::Invalid(text) if text.contains(odd)), "{error}");
@@ -203,7 +204,7 @@ fn a_url_to_which_http_could_not_send_is_an_error() {
 }
 
 #[test]
-fn a_source_that_is_not_the_one_is_an_error() {
+fn a_different_source_is_an_error() {
     let other = answer(200, &[("upload-offset", "0"), ("upload-length", "99")]);
     let error = Script::new([other]).run(resume(endpoint(), Some(100), plain(), None).unwrap()).unwrap_err();
     assert!(matches!(&error, Error::Source(what) if what.contains("99")), "{error}");
@@ -216,7 +217,7 @@ fn a_source_that_is_not_the_one_is_an_error() {
 }
 
 #[test]
-fn a_source_that_goes_on_after_the_upload_is_an_error() {
+fn a_source_longer_than_the_upload_is_an_error() {
     for stands_at in ["0", "60"] {
         let answers = || {
             let created_for_60 = answer(200, &[("upload-offset", stands_at), ("upload-length", "60")]);
@@ -233,8 +234,8 @@ fn a_source_that_goes_on_after_the_upload_is_an_error() {
 }
 
 #[test]
-fn a_source_that_ends_before_the_upload_is_an_error() {
-    // Its length is not known, so that it is looked at before bytes are promised.
+fn a_source_shorter_than_the_upload_is_an_error() {
+    // Its length is not known, so it is read before bytes are promised.
     let created_for_200 = answer(200, &[("upload-offset", "0"), ("upload-length", "200")]);
     let step = resume(endpoint(), None, plain().chunk_size(None).unwrap(), None).unwrap();
     let error = Script::new([created_for_200]).run(step).unwrap_err();
@@ -242,7 +243,7 @@ fn a_source_that_ends_before_the_upload_is_an_error() {
 }
 
 #[test]
-fn a_part_of_an_upload_can_be_left_for_later() {
+fn an_upload_can_stop_at_an_offset() {
     let options = plain().stop_at(Some(70)).chunk_size(Some(40)).unwrap();
     let mut script = Script::new([
         answer(201, CREATED),

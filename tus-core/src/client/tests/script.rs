@@ -1,4 +1,4 @@
-//! A server that says what the test tells it to, and a note of what it was asked.
+//! A server that answers as the test scripts it, and records its requests.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -8,19 +8,19 @@ use http::{Request, Response};
 use super::super::{Error, Moment, Step, Task};
 use crate::Checksum;
 
-/// What was asked of a server that answers in this order.
+/// The requests to a server that answers in this order.
 pub(super) struct Script {
     answers: VecDeque<Result<Response<Bytes>, Error>>,
     pub(super) asked: Vec<Request<Option<std::ops::Range<u64>>>>,
     /// Whether each request went to the origin that the caller named.
     pub(super) home: Vec<bool>,
-    /// How long was waited, in seconds.
+    /// The waits, in seconds.
     pub(super) waits: Vec<f64>,
     /// Bytes that the source has.
     pub(super) source: u64,
 }
 
-/// An answer of tus: a status and headers.
+/// A tus response: a status and headers.
 pub(super) fn answer(status: u16, headers: &[(&str, &str)]) -> Result<Response<Bytes>, Error> {
     let mut response = Response::builder().status(status).header("tus-resumable", "1.0.0");
     for (name, value) in headers {
@@ -39,7 +39,7 @@ impl Script {
         Self { answers, asked: Vec::new(), home: Vec::new(), waits: Vec::new(), source: 100 }
     }
 
-    /// Drives a task until it is finished, or until there is no answer left: that is an error, too.
+    /// Drives a task until it is finished, or until there is no answer left, which is an error, too.
     pub(super) fn run<T: Task>(&mut self, mut step: Step<T>) -> Result<T::Output, Error> {
         let mut now = Duration::from_secs(1000);
         loop {
@@ -71,7 +71,7 @@ impl Script {
         }
     }
 
-    /// The methods and paths that were asked for, and the bytes that were sent.
+    /// The methods and paths of the requests, and the bytes that were sent.
     pub(super) fn lines(&self) -> Vec<String> {
         let line = |request: &Request<Option<std::ops::Range<u64>>>| {
             let bytes = request.body().as_ref().map(|range| format!(" {}..{}", range.start, range.end));

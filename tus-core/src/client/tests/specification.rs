@@ -1,4 +1,4 @@
-//! tus 1.0.0, as far as it binds a client.
+//! tus 1.0.0, as far as it applies to clients.
 
 use url::Url;
 
@@ -92,8 +92,8 @@ fn another_version_is_an_error_that_names_it() {
     }
 }
 
-/// tus 1.0.0, "HEAD": "The Server MUST always include the `Upload-Offset` header in the response for a `HEAD`
-/// request, even if the offset is `0`, or the upload is already considered completed." Without it nothing is known.
+/// tus 1.0.0, "HEAD": "The Server MUST always include the `Upload-Offset` header in the response for a `HEAD` request,
+/// even if the offset is `0`, or the upload is already considered completed." Without it the offset is unknown.
 #[test]
 fn an_offset_that_is_missing_or_impossible_is_the_server_s_fault() {
     let patched = |headers: &[(&str, &str)]| {
@@ -127,7 +127,7 @@ fn an_offset_that_is_missing_or_impossible_is_the_server_s_fault() {
 /// indicate the size of an entire upload in bytes. b) `Upload-Defer-Length: 1` if upload size is not known at the
 /// time." And: "The Client MUST perform the actual upload using the core protocol."
 #[test]
-fn a_creation_tells_the_length_or_defers_it() {
+fn a_creation_declares_the_length_or_defers_it() {
     let metadata = Metadata::from_pairs([("filename", "world_domination_plan.pdf")]).unwrap();
     let upload = NewUpload::new(Some(100)).metadata(metadata);
     let mut script = Script::new([answer(201, CREATED), answer(204, &[("upload-offset", "100")])]);
@@ -143,7 +143,7 @@ fn a_creation_tells_the_length_or_defers_it() {
 /// `Upload-Length` header in the next `PATCH` request, once the length is known. Once set the length MUST NOT be
 /// changed."
 #[test]
-fn a_deferred_length_is_told_with_the_last_bytes() {
+fn a_deferred_length_is_declared_with_the_last_bytes() {
     let offset = |offset| answer(204, &[("upload-offset", offset)]);
     let mut script = Script::new([answer(201, CREATED), offset("40"), offset("80"), offset("100")]);
     let options = plain().chunk_size(Some(40)).unwrap();
@@ -153,7 +153,7 @@ fn a_deferred_length_is_told_with_the_last_bytes() {
     let lengths: Vec<_> = (1..4).map(|at| script.header(at, "upload-length")).collect();
     assert_eq!(lengths, [None, None, Some("100")]);
 
-    // Where the end comes just after a request, another one tells of it.
+    // If the source ends right after a request, another request declares the length.
     let mut script = Script::new([answer(201, CREATED), offset("50"), offset("100"), offset("100")]);
     let options = plain().chunk_size(Some(50)).unwrap();
     script.run(create(endpoint(), NewUpload::new(None), options, None).unwrap()).unwrap();
@@ -164,7 +164,7 @@ fn a_deferred_length_is_told_with_the_last_bytes() {
 /// tus 1.0.0, "Creation", "POST": "The `Upload-Length` header MAY be set to 0, indicating that the Client wants to
 /// create an empty file."
 #[test]
-fn an_empty_upload_is_whole_when_it_is_created() {
+fn an_empty_upload_is_complete_when_it_is_created() {
     let mut script = Script::new([answer(201, CREATED)]);
     assert_eq!(script.run(new(NewUpload::new(Some(0)))).unwrap().offset, Some(0));
 }
@@ -174,7 +174,7 @@ fn an_empty_upload_is_whole_when_it_is_created() {
 /// 100-continue` header in the request to receive early feedback from the Server". And: "The Client MUST include the
 /// `Content-Type: application/offset+octet-stream` header."
 #[test]
-fn the_creation_carries_bytes_where_that_is_offered() {
+fn the_creation_carries_bytes_if_the_server_offers_that() {
     let options = plain().data_in_creation(true).chunk_size(Some(60)).unwrap();
     let step = |offered: &Capabilities| create(endpoint(), NewUpload::new(Some(100)), options.clone(), Some(offered));
     let with = offering(&["creation", "creation-with-upload"]);
@@ -189,7 +189,7 @@ fn the_creation_carries_bytes_where_that_is_offered() {
     let _ = script.run(step(&offering(&["creation"])).unwrap());
     assert_eq!(script.lines()[..2], ["POST /files", "PATCH /files/a 0..60"]);
 
-    // A server that says nothing of the bytes is asked.
+    // A server that does not report the offset is asked for it.
     let head = answer(200, &[("upload-offset", "0"), ("upload-length", "100")]);
     let mut script = Script::new([answer(201, CREATED), head]);
     let _ = script.run(step(&with).unwrap());
@@ -200,7 +200,7 @@ fn the_creation_carries_bytes_where_that_is_offered() {
 /// the Server SHOULD respond with the `404 Not Found` or `410 Gone` status. [...] In both cases the Client SHOULD
 /// start a new upload."
 #[test]
-fn an_upload_that_is_gone_is_told_from_other_refusals() {
+fn a_missing_upload_is_distinguished_from_other_refusals() {
     for (status, gone) in [(404, true), (410, true), (403, false)] {
         let mut script = Script::new([answer(status, &[])]);
         let error = script.run(resume(url(), Some(100), plain(), None).unwrap()).unwrap_err();
@@ -238,8 +238,8 @@ fn a_final_upload_is_made_of_its_parts() {
     let mut wire = Wire::new(*b"hello world");
     let parts = [0..5, 5..11].map(|range| wire.upload(create(endpoint(), NewUpload::partial(range), plain(), None)));
     let urls: Vec<_> = parts.into_iter().map(|part| part.unwrap().url).collect();
-    let whole = wire.upload(create(endpoint(), NewUpload::concatenation(urls.clone()), plain(), None)).unwrap();
-    assert_eq!((wire.stored(&whole), whole.offset), (&b"hello world"[..], None));
+    let concatenated = wire.upload(create(endpoint(), NewUpload::concatenation(urls.clone()), plain(), None)).unwrap();
+    assert_eq!((wire.stored(&concatenated), concatenated.offset), (&b"hello world"[..], None));
 
     let mut script = Script::new([answer(201, CREATED)]);
     script.run(new(NewUpload::concatenation(urls.clone()))).unwrap();
@@ -250,13 +250,13 @@ fn a_final_upload_is_made_of_its_parts() {
 /// tus 1.0.0, "OPTIONS" and "Protocol Extensions": "Feature detection SHOULD be achieved by the Client sending an
 /// `OPTIONS` request and the Server responding with the `Tus-Extension` header."
 #[test]
-fn what_a_server_offers_is_asked_first() {
-    let told = [
+fn capabilities_are_discovered_first() {
+    let headers = [
         ("tus-version", "1.0.0,0.2.2,0.2.1"),
         ("tus-max-size", "1073741824"),
         ("tus-extension", "creation, expiration"),
     ];
-    let mut script = Script::new([answer(204, &told)]);
+    let mut script = Script::new([answer(204, &headers)]);
     let capabilities = script.run(discover(endpoint(), plain())).unwrap();
     assert_eq!(script.lines(), ["OPTIONS /files"]);
     assert_eq!(capabilities.versions, ["1.0.0", "0.2.2", "0.2.1"]);
@@ -274,9 +274,9 @@ fn what_a_server_offers_is_asked_first() {
 /// tus 1.0.0, "HEAD": "If the size of the upload is known, the Server MUST include the `Upload-Length` header in the
 /// response."
 #[test]
-fn a_server_tells_where_an_upload_stands() {
-    let told = [("upload-offset", "70"), ("upload-length", "100"), ("upload-metadata", "filename ZmlsbQ==,empty")];
-    let info: Info = Script::new([answer(200, &told)]).run(inspect(url(), plain())).unwrap();
+fn inspect_reads_the_state_of_an_upload() {
+    let headers = [("upload-offset", "70"), ("upload-length", "100"), ("upload-metadata", "filename ZmlsbQ==,empty")];
+    let info: Info = Script::new([answer(200, &headers)]).run(inspect(url(), plain())).unwrap();
     assert_eq!((info.offset, info.length, info.is_complete()), (Some(70), Some(100), false));
     assert_eq!(info.metadata.text("filename"), Some("film"));
     let waiting = [("upload-concat", "final;/files/a /files/b"), ("upload-length", "100")];
@@ -286,7 +286,7 @@ fn a_server_tells_where_an_upload_stands() {
 
 /// tus 1.0.0, "Termination": a missing upload is terminated already.
 #[test]
-fn an_upload_that_is_not_there_is_terminated() {
+fn a_missing_upload_counts_as_terminated() {
     for status in [204, 404, 410] {
         Script::new([answer(status, &[])]).run(terminate(url(), plain())).unwrap();
     }
@@ -296,7 +296,7 @@ fn an_upload_that_is_not_there_is_terminated() {
 /// tus 1.0.0, "X-HTTP-Method-Override": "The actual method of the request MUST be ignored. The Client SHOULD use this
 /// header if its environment does not support the `PATCH` or `DELETE` methods."
 #[test]
-fn a_network_that_knows_no_patch_sees_a_post() {
+fn method_override_sends_patch_as_post() {
     let mut script = Script::new([answer(201, CREATED), answer(204, &[("upload-offset", "5")])]);
     let options = plain().override_method(true);
     script.run(create(endpoint(), NewUpload::new(Some(5)), options.clone(), None).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Both machines in memory, and between them a wire that loses, cuts, repeats and delays.
+//! Both machines in memory, connected by a wire that loses, cuts, repeats and delays requests.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -8,11 +8,9 @@ use url::Url;
 
 use super::super::{Capabilities, Error, Moment, Options, Retry, Step, Task, Uploaded, Uploading, discover};
 use crate::{
-    Checksum, UploadId,
-    server::{
-        End, Interruption,
-        tests::{request::Sent, world::World},
-    },
+    Checksum, Config, UploadId,
+    server::{End, Interruption},
+    testing::{Body, Model},
 };
 
 /// What happens to a request.
@@ -22,19 +20,19 @@ pub(super) enum Fault {
     Passes,
     /// It does not arrive.
     Lost,
-    /// It arrives, and the answer doesn't.
+    /// It arrives, but the response doesn't.
     Unanswered,
-    /// Its body is cut after so many bytes, and there is no answer.
+    /// Its body is cut after this many bytes, and there is no response.
     Cut(u64),
-    /// Somebody between answers with this status.
+    /// An intermediary answers with this status.
     Answered(u16),
-    /// It arrives, but only before the next one, and there is no answer.
+    /// It arrives late, just before the next one, and there is no response.
     Late,
-    /// It arrives now, and once more before the next one.
+    /// It arrives now, and again before the next one.
     Twice,
 }
 
-/// A request as it was sent: what the server makes of it may be seen twice.
+/// A request as it was sent, so that it can reach the server twice.
 #[derive(Clone)]
 struct Letter {
     head: Parts,
@@ -42,7 +40,7 @@ struct Letter {
 }
 
 pub(super) struct Wire {
-    pub(super) server: World,
+    pub(super) server: Model,
     pub(super) source: Vec<u8>,
     pub(super) faults: VecDeque<Fault>,
     pub(super) interruptions: u64,
@@ -50,8 +48,8 @@ pub(super) struct Wire {
     pub(super) log: Vec<String>,
     late: Option<Letter>,
     now: Duration,
-    /// The largest offset that the client was told.
-    told: u64,
+    /// The largest offset that the client has received.
+    acknowledged: u64,
 }
 
 pub(super) const ENDPOINT: &str = "http://tus.example.org/files";
@@ -68,14 +66,14 @@ pub(super) fn stubborn() -> Options {
 impl Wire {
     pub(super) fn new(source: impl Into<Vec<u8>>) -> Self {
         Self {
-            server: World::new(),
+            server: Model::new(Config::default()),
             source: source.into(),
             faults: VecDeque::new(),
             interruptions: 0,
             log: Vec::new(),
             late: None,
             now: Duration::ZERO,
-            told: 0,
+            acknowledged: 0,
         }
     }
 
@@ -91,8 +89,8 @@ impl Wire {
     /// The bytes that the server has of an upload.
     pub(super) fn stored(&self, uploaded: &Uploaded) -> &[u8] {
         let id: UploadId = uploaded.url.path().rsplit('/').next().unwrap().parse().unwrap();
-        assert!(self.server.record(&id).is_complete(), "the server knows that it is whole");
-        self.server.bytes(&id)
+        assert!(self.server.uploads.get(&id).unwrap().upload.is_complete(), "the server considers it complete");
+        self.server.uploads.bytes(&id).unwrap()
     }
 
     /// Creates an upload of the source and sends it.
@@ -119,7 +117,11 @@ impl Wire {
                         None => request.method().to_string(),
                     });
                     if let Some(range) = range.filter(|_| request.method() == "PATCH") {
-                        assert!(range.start >= self.told, "{range:?} is sent, and {} were acknowledged", self.told);
+                        assert!(
+                            range.start >= self.acknowledged,
+                            "{range:?} is sent, and {} were acknowledged",
+                            self.acknowledged
+                        );
                     }
                     request.headers_mut().insert("content-length", body.len().into());
                     let result = self.exchange(request, body);
@@ -127,7 +129,7 @@ impl Wire {
                         && let Some(offset) = response.headers().get("upload-offset")
                         && response.status().is_success()
                     {
-                        self.told = self.told.max(offset.to_str().unwrap().parse().unwrap());
+                        self.acknowledged = self.acknowledged.max(offset.to_str().unwrap().parse().unwrap());
                     }
                     self.now += Duration::from_millis(10);
                     transmit.done(result, self.moment())
@@ -179,22 +181,14 @@ impl Wire {
         Err(Error::connection("the wire broke"))
     }
 
-    /// The server handles a request, and is none the worse.
+    /// The server handles a request.
     fn deliver(&mut self, letter: Letter, cut: Option<u64>) -> Response<Bytes> {
-        let before: Vec<_> = self.server.uploads.iter().map(|(id, (upload, _))| (id.clone(), upload.offset)).collect();
         let Letter { head, mut body } = letter;
         let mut end = End::Complete(None);
         if let Some(cut) = cut.and_then(|cut| usize::try_from(cut).ok()).filter(|cut| *cut < body.len()) {
             body.truncate(cut);
             end = End::Interrupted(Interruption::Disconnected);
         }
-        let response = self.server.exchange(&head, Sent { bytes: body, end }).0;
-        for (id, offset) in before {
-            let Some((upload, _)) = self.server.uploads.get(&id) else {
-                continue;
-            };
-            assert!(upload.offset >= offset, "{id} moved back from {offset} to {}", upload.offset);
-        }
-        response
+        self.server.exchange(&head, Body::in_pieces(&body, 3).ending(end))
     }
 }

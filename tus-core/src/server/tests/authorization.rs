@@ -1,11 +1,24 @@
-//! Nothing is created, held, received or deleted, and nothing is told, that the application has not
-//! allowed first.
+//! Nothing is created, held, received, deleted or revealed before the application has authorized it.
 
 use super::{super::Operation, request::Answer, world::World};
 use crate::UploadId;
 
-/// The steps that only follow an `Authorize`.
-const GUARDED: [&str; 8] = ["Hold", "Create", "Store", "Receive", "Commit", "Join", "Finish", "Terminate"];
+/// The steps that come only after an `Authorize`.
+const GUARDED: [&str; 13] = [
+    "Hold",
+    "Create",
+    "Store",
+    "Receive",
+    "Commit",
+    "Complete",
+    "Assemble",
+    "Finish",
+    "Notify",
+    "Record",
+    "Wake",
+    "Veto",
+    "Terminate",
+];
 
 /// The uploads that the requests are about.
 struct Ids {
@@ -15,13 +28,13 @@ struct Ids {
     part: UploadId,
     other_part: UploadId,
     unfinished_part: UploadId,
-    whole: UploadId,
+    concatenated: UploadId,
     pending: UploadId,
 }
 
 type Ask = fn(&mut World, &Ids) -> Answer;
 
-/// Requests of all kinds, with the operation that each is, and its status when nothing is rejected.
+/// Requests of all kinds, each with its operation and its status when nothing is rejected.
 const REQUESTS: [(Operation, u16, Ask); 27] = [
     (Operation::Create, 201, |world, _| world.post().length(5).send()),
     (Operation::Create, 201, |world, _| world.post().length(0).send()),
@@ -38,17 +51,17 @@ const REQUESTS: [(Operation, u16, Ask); 27] = [
     (Operation::Inspect, 200, |world, ids| world.head(&ids.finished).send()),
     (Operation::Inspect, 200, |world, ids| world.head(&ids.deferred).send()),
     (Operation::Inspect, 200, |world, ids| world.head(&ids.part).send()),
-    (Operation::Inspect, 200, |world, ids| world.head(&ids.whole).send()),
+    (Operation::Inspect, 200, |world, ids| world.head(&ids.concatenated).send()),
     (Operation::Inspect, 200, |world, ids| world.head(&ids.pending).send()),
     (Operation::Append, 204, |world, ids| world.patch(&ids.unfinished).offset(3).body(b"lo").send()),
     (Operation::Append, 204, |world, ids| world.patch(&ids.finished).offset(5).send()),
     (Operation::Append, 204, |world, ids| world.patch(&ids.deferred).offset(3).length(4).stream(b"l").send()),
     (Operation::Append, 409, |world, ids| world.patch(&ids.unfinished).offset(0).body(b"hello").send()),
     (Operation::Append, 413, |world, ids| world.patch(&ids.unfinished).offset(3).body(b"too long").send()),
-    (Operation::Append, 403, |world, ids| world.patch(&ids.whole).offset(10).send()),
+    (Operation::Append, 403, |world, ids| world.patch(&ids.concatenated).offset(10).send()),
     (Operation::Terminate, 204, |world, ids| world.delete(&ids.unfinished).send()),
     (Operation::Terminate, 204, |world, ids| world.delete(&ids.part).send()),
-    (Operation::Terminate, 204, |world, ids| world.delete(&ids.whole).send()),
+    (Operation::Terminate, 204, |world, ids| world.delete(&ids.concatenated).send()),
     (Operation::Terminate, 204, |world, ids| {
         let path = format!("/files/{}", ids.finished);
         world.request(http::Method::POST, &path).header("x-http-method-override", "DELETE").send()
@@ -56,43 +69,44 @@ const REQUESTS: [(Operation, u16, Ask); 27] = [
 ];
 
 #[test]
-fn every_guarded_step_comes_after_the_application_was_asked() {
+fn every_guarded_step_requires_authorization() {
     for (operation, status, ask) in REQUESTS {
         let (mut world, ids) = world();
         ask(&mut world, &ids).is(status);
-        assert!(world.asked.iter().any(|(asked, _)| *asked == operation), "{}", world.path());
-        let asked = world.steps.iter().position(|step| *step == "Authorize").unwrap();
-        let guarded = world.steps.iter().position(|step| GUARDED.contains(step));
+        assert!(world.log.asked.iter().any(|(asked, _)| *asked == operation), "{}", world.path());
+        let asked = world.log.steps.iter().position(|step| *step == "Authorize").unwrap();
+        let guarded = world.log.steps.iter().position(|step| GUARDED.contains(step));
         assert!(guarded.is_none_or(|guarded| asked < guarded), "{}", world.path());
-        let last_asked = world.steps.iter().rposition(|step| *step == "Authorize").unwrap();
+        let last_asked = world.log.steps.iter().rposition(|step| *step == "Authorize").unwrap();
         assert!(guarded.is_none_or(|guarded| last_asked < guarded), "{}", world.path());
     }
 }
 
 #[test]
-fn a_rejected_operation_does_nothing_and_tells_nothing() {
+fn a_rejected_operation_does_nothing_and_reveals_nothing() {
     for (operation, _, ask) in REQUESTS {
         let (mut world, ids) = world();
-        world.rejects = Box::new(move |asked, _| asked == operation);
-        let before = (world.uploads.clone(), world.finished.clone());
+        world.application.rejects = Box::new(move |asked, _| asked == operation);
+        let before = (world.uploads.clone(), world.notified.clone());
         let answer = ask(&mut world, &ids).is(403);
         assert_eq!(answer.text(), "the application says no");
-        assert_eq!(world.steps[world.steps.len() - 2..], ["Authorize", "Respond"], "{}", world.path());
-        assert!(!world.steps.iter().any(|step| GUARDED.contains(step)), "{}", world.path());
-        assert_eq!((world.uploads, world.finished), before);
-        let told = answer.0.headers().keys().find(|name| name.as_str().starts_with("upload-") || *name == "location");
-        assert_eq!(told, None);
+        assert_eq!(world.log.steps[world.log.steps.len() - 2..], ["Authorize", "Respond"], "{}", world.path());
+        assert!(!world.log.steps.iter().any(|step| GUARDED.contains(step)), "{}", world.path());
+        assert_eq!((world.uploads.clone(), world.notified.clone()), before);
+        let revealed =
+            answer.0.headers().keys().find(|name| name.as_str().starts_with("upload-") || *name == "location");
+        assert_eq!(revealed, None);
     }
 }
 
 #[test]
-fn rejecting_one_operation_leaves_the_others() {
+fn rejecting_one_operation_allows_the_others() {
     let operations =
         [Operation::Create, Operation::Concatenate, Operation::Inspect, Operation::Append, Operation::Terminate];
     for rejected in operations {
         for (operation, status, ask) in REQUESTS {
             let (mut world, ids) = world();
-            world.rejects = Box::new(move |asked, _| asked == rejected);
+            world.application.rejects = Box::new(move |asked, _| asked == rejected);
             let needs = operation == rejected || (operation, rejected) == (Operation::Concatenate, Operation::Create);
             ask(&mut world, &ids).is(if needs { 403 } else { status });
         }
@@ -100,55 +114,56 @@ fn rejecting_one_operation_leaves_the_others() {
 }
 
 #[test]
-fn the_application_is_asked_about_the_upload_and_before_there_is_one_about_none() {
+fn authorization_sees_the_upload_if_it_exists() {
     let (mut world, ids) = world();
     world.post().length(5).body(b"hello").send();
-    assert_eq!(world.asked, [(Operation::Create, None)]);
+    assert_eq!(world.log.asked, [(Operation::Create, None)]);
     world.head(&ids.unfinished).send();
-    assert_eq!(world.asked, [(Operation::Inspect, Some(ids.unfinished.clone()))]);
+    assert_eq!(world.log.asked, [(Operation::Inspect, Some(ids.unfinished.clone()))]);
     world.patch(&ids.unfinished).offset(3).send();
-    assert_eq!(world.asked, [(Operation::Append, Some(ids.unfinished.clone()))]);
+    assert_eq!(world.log.asked, [(Operation::Append, Some(ids.unfinished.clone()))]);
     world.delete(&ids.unfinished).send();
-    assert_eq!(world.asked, [(Operation::Terminate, Some(ids.unfinished))]);
+    assert_eq!(world.log.asked, [(Operation::Terminate, Some(ids.unfinished))]);
 }
 
 #[test]
-fn each_part_of_a_final_upload_is_asked_about_once() {
+fn each_part_of_a_final_upload_is_authorized_once() {
     let (mut world, ids) = world();
     let parts = [&ids.other_part, &ids.part, &ids.other_part, &ids.part, &ids.part];
-    let id = world.join(&parts);
+    let id = world.concatenate(&parts);
     let concatenate = |id: &UploadId| (Operation::Concatenate, Some(id.clone()));
-    assert_eq!(world.asked, [(Operation::Create, None), concatenate(&ids.other_part), concatenate(&ids.part)]);
+    assert_eq!(world.log.asked, [(Operation::Create, None), concatenate(&ids.other_part), concatenate(&ids.part)]);
     assert_eq!(world.bytes(&id), b"worldhelloworldhellohello");
 }
 
 #[test]
-fn one_part_that_is_rejected_is_enough() {
+fn one_rejected_part_rejects_the_final_upload() {
     for rejected in 0..3 {
         let (mut world, ids) = world();
         let parts = [ids.part, ids.unfinished_part, ids.other_part];
         let no = parts[rejected].clone();
-        world.rejects = Box::new(move |_, id| id == Some(&no));
+        world.application.rejects = Box::new(move |_, id| id == Some(&no));
         let before = world.uploads.clone();
         world.post().concat(&parts.each_ref()).send().is(403);
-        assert_eq!(world.asked.len(), rejected + 2);
+        assert_eq!(world.log.asked.len(), rejected + 2);
         assert!(!world.passed("Create"));
         assert_eq!(world.uploads, before);
     }
 }
 
-/// Whose part it is comes before what it is: a stranger learns neither its kind nor whether it is whole.
+/// Authorization comes before validation: an unauthorized client learns neither a part's kind nor whether it is
+/// complete.
 #[test]
-fn nothing_is_told_of_parts_before_all_of_them_are_allowed() {
+fn nothing_is_revealed_about_parts_before_all_are_authorized() {
     let (mut world, ids) = world();
     let no = ids.finished.clone();
-    world.rejects = Box::new(move |_, id| id == Some(&no));
-    let answer = world.post().concat(&[&ids.whole, &ids.finished]).send().is(403);
+    world.application.rejects = Box::new(move |_, id| id == Some(&no));
+    let answer = world.post().concat(&[&ids.concatenated, &ids.finished]).send().is(403);
     assert_eq!(answer.text(), "the application says no");
 }
 
 #[test]
-fn a_request_that_cannot_be_understood_does_not_trouble_the_application() {
+fn invalid_requests_do_not_reach_the_application() {
     let (mut world, ids) = world();
     world.post().send().is(400);
     assert_eq!(world.path(), "Respond");
@@ -158,17 +173,39 @@ fn a_request_that_cannot_be_understood_does_not_trouble_the_application() {
     assert_eq!(world.path(), "Respond");
 }
 
-/// Who may not use a part does not learn whether there is one.
+/// A client that may not use a part does not learn whether it exists.
 #[test]
-fn a_part_that_is_not_there_is_only_missed_by_who_may_ask_for_it() {
+fn a_missing_part_is_reported_only_to_authorized_clients() {
     let (mut world, ids) = world();
-    world.rejects = Box::new(|operation, _| operation == Operation::Concatenate);
+    world.application.rejects = Box::new(|operation, _| operation == Operation::Concatenate);
     let missing = UploadId::from_random(0);
     let there = world.post().concat(&[&ids.part]).send().is(403);
     let absent = world.post().concat(&[&missing]).send().is(403);
     assert_eq!(there.text(), absent.text());
-    world.rejects = Box::new(|_, _| false);
+    world.application.rejects = Box::new(|_, _| false);
     world.post().concat(&[&missing]).send().is(404);
+}
+
+/// Not even by the number of authorization calls.
+#[test]
+fn every_part_is_authorized_before_a_missing_part_is_reported() {
+    let (mut world, ids) = world();
+    let missing = UploadId::from_random(0);
+    let parts = [&missing, &ids.part, &missing, &ids.other_part, &ids.part];
+    let concatenate = |id: Option<&UploadId>| (Operation::Concatenate, id.cloned());
+    let asked = [
+        (Operation::Create, None),
+        concatenate(None),
+        concatenate(Some(&ids.part)),
+        concatenate(Some(&ids.other_part)),
+    ];
+    world.post().concat(&parts).send().says(404, missing.as_str());
+    assert_eq!(world.path(), "Authorize LoadParts Authorize Authorize Authorize Respond");
+    assert_eq!(world.log.asked, asked);
+    let no = ids.other_part.clone();
+    world.application.rejects = Box::new(move |_, id| id == Some(&no));
+    world.post().concat(&parts).send().says(403, "the application says no");
+    assert_eq!(world.log.asked, asked);
 }
 
 fn world() -> (World, Ids) {
@@ -179,8 +216,8 @@ fn world() -> (World, Ids) {
         unfinished: world.upload(b"hel", 5),
         finished: world.upload(b"hello", 5),
         deferred: world.deferred(b"hel"),
-        whole: world.join(&[&part, &other_part]),
-        pending: world.join(&[&part, &unfinished_part]),
+        concatenated: world.concatenate(&[&part, &other_part]),
+        pending: world.concatenate(&[&part, &unfinished_part]),
         part,
         other_part,
         unfinished_part,

@@ -1,7 +1,10 @@
 //! tus 1.0.0, "Checksum", in the head and as a trailer.
 
-use super::world::World;
-use crate::{Algorithm, Checksum, Config, Extension, UploadId};
+use super::{
+    super::{Mount, Step, begin},
+    world::World,
+};
+use crate::{Algorithm, Checksum, Config, Incarnation, TusExtension, UploadId};
 
 /// tus 1.0.0, "Checksum": "If supported, the Server MUST add `checksum` to the `Tus-Extension` header." "If the
 /// Server can handle trailers, this behavior MUST be announced by adding `checksum-trailer` to the
@@ -13,8 +16,8 @@ fn checksums_are_announced() {
         (world.announces("checksum"), world.announces("checksum-trailer"))
     };
     assert_eq!(announced(Config::default()), (true, true));
-    assert_eq!(announced(Config::default().without(Extension::ChecksumTrailer)), (true, false));
-    assert_eq!(announced(Config::default().without(Extension::Checksum)), (false, false));
+    assert_eq!(announced(Config::default().without(TusExtension::ChecksumTrailer)), (true, false));
+    assert_eq!(announced(Config::default().without(TusExtension::Checksum)), (false, false));
 }
 
 /// tus 1.0.0, "Checksum", "Example": "Upload-Checksum: sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0="
@@ -39,7 +42,7 @@ fn the_example_of_checksum() {
 #[test]
 fn a_body_that_matches_is_stored() {
     for algorithm in Algorithm::ALL {
-        let mut world = World::new();
+        let mut world = world_of_every_algorithm();
         let id = world.upload(b"hello", 11);
         let checksum = Checksum::of(*algorithm, b" world").to_header();
         let answer = world.patch(&id).offset(5).body(b" world").header("upload-checksum", checksum).send();
@@ -69,14 +72,14 @@ fn a_body_that_does_not_match_is_discarded() {
 /// tus 1.0.0, "Checksum": "In the first two cases the uploaded chunk MUST be discarded, and the upload and its
 /// offset MUST NOT be updated."
 #[test]
-fn neither_does_a_length_that_came_with_a_mismatch_count() {
+fn a_length_declared_with_a_mismatched_body_is_discarded() {
     let mut world = World::new();
     let id = world.deferred(b"hello");
     unchanged_by(&mut world, &id, |world, id| {
         world.patch(id).offset(5).length(11).sha1_of(b"other").body(b" world").send().is(460);
         world.patch(id).offset(5).length(5).sha1_of(b"other").send().is(460);
     });
-    assert!(world.finished.is_empty());
+    assert!(world.notified.is_empty());
 }
 
 /// tus 1.0.0, "Checksum": "`400 Bad Request` if the checksum algorithm is not supported by the server" "In the
@@ -105,18 +108,18 @@ fn an_algorithm_that_is_not_supported_is_400() {
 /// list of the checksum algorithms supported by the server."
 #[test]
 fn the_algorithms_are_listed_and_each_works() {
-    let mut world = World::new();
+    let mut world = world_of_every_algorithm();
     let answer = world.options().send();
     let names: Vec<_> = answer.header("tus-checksum-algorithm").unwrap().split(',').collect();
     assert!(names.contains(&"sha1"));
     for name in &names {
         assert!(!name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase()), "{name}");
-        // Known: a digest of nothing is a mismatch, and not an algorithm that is not supported.
+        // The algorithm is known: the digest of no bytes is a mismatch, not an unsupported algorithm.
         let id = world.upload(b"", 5);
         world.patch(&id).offset(0).body(b"hello").header("upload-checksum", format!("{name} ")).send().is(460);
     }
     assert_eq!(names.len(), Algorithm::ALL.len());
-    World::with(Config::default().without(Extension::Checksum)).options().send().lacks("tus-checksum-algorithm");
+    World::with(Config::default().without(TusExtension::Checksum)).options().send().lacks("tus-checksum-algorithm");
 }
 
 /// tus 1.0.0, "Upload-Checksum": "The header MUST consist of the name of the used checksum algorithm and the
@@ -141,7 +144,7 @@ fn a_checksum_that_cannot_be_read_is_400() {
 #[test]
 fn a_checksum_may_follow_the_body() {
     for algorithm in Algorithm::ALL {
-        let mut world = World::new();
+        let mut world = world_of_every_algorithm();
         let id = world.upload(b"hello", 11);
         let checksum = Checksum::of(*algorithm, b" world").to_header();
         let patch = world.patch(&id).offset(5).stream(b" world").header("trailer", "Expires, Upload-Checksum");
@@ -153,7 +156,7 @@ fn a_checksum_may_follow_the_body() {
 /// tus 1.0.0, "Checksum": "Once the entire request has been received, the Server MUST verify the uploaded chunk
 /// against the provided checksum using the specified algorithm."
 ///
-/// A checksum that was announced and did not come verifies nothing.
+/// A checksum that was announced but is missing verifies nothing.
 #[test]
 fn a_trailer_that_does_not_come_is_400() {
     let mut world = World::new();
@@ -174,19 +177,100 @@ fn a_creation_with_a_body_is_verified_too() {
     let id = world.post().length(11).body(b"hello").sha1_of(b"hello").send().has("upload-offset", 5).id();
     assert_eq!(world.bytes(&id), b"hello");
     let id = world.post().length(5).stream(b"hello").trailing_sha1_of(b"hello").send().has("upload-offset", 5).id();
-    assert_eq!(world.finished, [id]);
+    assert_eq!(world.notified, [id]);
     let before = world.uploads.clone();
     world.post().length(5).body(b"hello").sha1_of(b"other").send().is(460).lacks("location");
     world.post().length(5).stream(b"hello").trailing_sha1_of(b"other").send().is(460).lacks("location");
     assert_eq!(world.path(), "Authorize Create Store Receive Terminate Respond");
-    assert_eq!((world.uploads, world.finished.len()), (before, 1));
+    assert_eq!((&world.uploads, world.notified.len()), (&before, 1));
+}
+
+/// Other crates may have compiled in algorithms that this server does not offer.
+#[test]
+fn only_sha1_is_offered_by_default() {
+    assert!(Algorithm::ALL.len() > 1);
+    let mut world = World::new();
+    world.options().send().has("tus-checksum-algorithm", "sha1");
+    let id = world.upload(b"hello", 11);
+    for algorithm in &Algorithm::ALL[1..] {
+        let checksum = Checksum::of(*algorithm, b" world").to_header();
+        unchanged_by(&mut world, &id, |world, id| {
+            let patch = world.patch(id).offset(5).body(b" world").header("upload-checksum", &checksum);
+            patch.send().says(400, "tus-checksum-algorithm");
+            assert_eq!(world.path(), "Respond");
+            let trailing = world.patch(id).offset(5).stream(b" world").header("trailer", "upload-checksum");
+            trailing.trailer("upload-checksum", &checksum).send().says(400, "tus-checksum-algorithm");
+        });
+    }
+}
+
+#[test]
+fn the_application_chooses_the_algorithms_besides_sha1() {
+    let on_offer = |config: Config| {
+        let answer = World::with(config).options().send();
+        answer.header("tus-checksum-algorithm").unwrap().to_owned()
+    };
+    let chosen = [Algorithm::Crc32, Algorithm::Sha256, Algorithm::Crc32, Algorithm::Sha1];
+    assert_eq!(on_offer(Config::default().checksums(chosen)), "sha1,crc32,sha256");
+    assert_eq!(on_offer(Config::default().checksums([])), "sha1");
+    let mut world = World::with(Config::default().checksums([Algorithm::Crc32]));
+    let id = world.upload(b"", 5);
+    let checksum = Checksum::of(Algorithm::Crc32, b"hello").to_header();
+    world.patch(&id).offset(0).body(b"hello").header("upload-checksum", checksum).send().is(204);
+}
+
+/// The algorithm of a trailer is only known when the trailer arrives; each offered algorithm costs time.
+#[test]
+fn a_trailer_is_verified_by_the_offered_algorithms_only() {
+    let digests = |config: Config| {
+        let request = http::Request::post("/files").header("tus-resumable", "1.0.0").header("upload-length", "5");
+        let request = request.header("content-type", "application/offset+octet-stream").header("content-length", "5");
+        let head = request.header("trailer", "upload-checksum").body(()).unwrap().into_parts().0;
+        let mut step = begin(&config.into(), &head, &Mount::at("/files"), std::time::UNIX_EPOCH);
+        loop {
+            step = match step {
+                Step::Authorize(ask) => ask.done(Ok(())),
+                Step::Create(create) => create.done(Ok((UploadId::from_random(1), Incarnation::from_random(1)))),
+                Step::Store(store) => store.done(Ok(1.into())),
+                Step::Receive(receive) => return format!("{receive:?}").matches("Hasher(").count(),
+                other => panic!("{other:?}"),
+            };
+        }
+    };
+    assert_eq!(digests(Config::default()), 1);
+    assert_eq!(digests(Config::default().checksums([Algorithm::Md5])), 2);
+    assert_eq!(digests(every_algorithm()), Algorithm::ALL.len());
+}
+
+/// A framework may drop request trailers.
+#[test]
+fn trailers_are_not_offered_if_the_framework_drops_them() {
+    let mut world = World::new();
+    world.trailers = false;
+    assert!(world.announces("checksum") && !world.announces("checksum-trailer"));
+    let id = world.upload(b"hello", 11);
+    unchanged_by(&mut world, &id, |world, id| {
+        let patch = world.patch(id).offset(5).stream(b" world").header("trailer", "upload-checksum");
+        patch.send().says(400, "checksum-trailer");
+        assert_eq!(world.path(), "Respond");
+        world.post().length(5).stream(b"hello").header("trailer", "upload-checksum").send().is(400);
+    });
+    world.patch(&id).offset(5).body(b" world").sha1_of(b" world").send().is(204);
 }
 
 fn world_that_expires() -> World {
-    World::with(Config::default().expire_after(std::time::Duration::from_secs(3600)))
+    World::with(every_algorithm().expire_after(std::time::Duration::from_secs(3600)))
 }
 
-/// Whatever is done a second later, the upload's record and bytes are as they were.
+fn world_of_every_algorithm() -> World {
+    World::with(every_algorithm())
+}
+
+fn every_algorithm() -> Config {
+    Config::default().checksums(Algorithm::ALL.iter().copied())
+}
+
+/// After this request a second later, the upload's record and bytes are unchanged.
 #[track_caller]
 fn unchanged_by(world: &mut World, id: &UploadId, act: impl FnOnce(&mut World, &UploadId)) {
     world.wait(std::time::Duration::from_secs(1));

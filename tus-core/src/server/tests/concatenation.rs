@@ -1,7 +1,7 @@
 //! tus 1.0.0, "Concatenation".
 
 use super::world::World;
-use crate::{Config, Extension, Kind, Location, UploadId};
+use crate::{Config, Kind, Location, TusExtension, UploadId};
 
 /// tus 1.0.0, "Concatenation": "If the Server supports this extension, it MUST add `concatenation` to the
 /// `Tus-Extension` header." "The Client MAY send the concatenation request while the partial uploads are still
@@ -14,16 +14,15 @@ fn concatenation_is_announced() {
         (world.announces("concatenation"), world.announces("concatenation-unfinished"))
     };
     assert_eq!(announced(Config::default()), (true, true));
-    assert_eq!(announced(Config::default().without(Extension::ConcatenationUnfinished)), (true, false));
-    assert_eq!(announced(Config::default().without(Extension::Concatenation)), (false, false));
+    assert_eq!(announced(Config::default().without(TusExtension::ConcatenationUnfinished)), (true, false));
+    assert_eq!(announced(Config::default().without(TusExtension::Concatenation)), (false, false));
 }
 
 /// tus 1.0.0, "Concatenation", "Example": "In the first request, the string `hello` was uploaded while the
 /// second file now contains ` world` with a leading space." "The length of the final resource is now 11 bytes
 /// consisting of the string `hello world`."
 ///
-/// The example leaves out the media type of PATCH, and the offset that HEAD has to tell after the
-/// concatenation.
+/// The example leaves out the media type of PATCH, and the offset that HEAD must give after the concatenation.
 #[test]
 fn the_example_of_concatenation() {
     let mut world = World::with(Config::default().location(Location::base("https://tus.example.org/files").unwrap()));
@@ -44,16 +43,16 @@ fn the_example_of_concatenation() {
 /// tus 1.0.0, "Concatenation": "The Server SHOULD NOT process these partial uploads until they are concatenated
 /// to form a final upload."
 #[test]
-fn the_application_is_told_of_the_whole_and_not_of_its_parts() {
+fn the_application_is_notified_of_the_final_upload_only() {
     let mut world = World::new();
     let by_patch = world.partial(b"hello", 5);
     let created = world.post().header("upload-concat", "partial").length(6).body(b" world").send().id();
     let empty = world.partial(b"", 0);
     world.patch(&by_patch).offset(5).send().is(204);
-    assert!(world.finished.is_empty());
-    assert!(world.resume(&created).is_none() && world.resume(&empty).is_none());
-    let whole = world.join(&[&by_patch, &created, &empty]);
-    assert_eq!(world.finished, [whole]);
+    assert!(world.notified.is_empty());
+    assert!(!world.recover(&created) && !world.recover(&empty));
+    let concatenated = world.concatenate(&[&by_patch, &created, &empty]);
+    assert_eq!(world.notified, [concatenated]);
 }
 
 /// tus 1.0.0, "Concatenation": "The length of the final upload MUST be the sum of the length of all partial
@@ -69,17 +68,17 @@ fn the_final_upload_is_its_parts_in_their_order() {
         (vec![&none], b""),
     ];
     for (parts, bytes) in orders {
-        let id = world.join(&parts);
-        assert_eq!(world.path(), join_of(&parts));
+        let id = world.concatenate(&parts);
+        assert_eq!(world.path(), steps_of(&parts));
         assert_eq!(world.bytes(&id), bytes);
         world.head(&id).send().has("upload-length", bytes.len()).has("upload-offset", bytes.len());
     }
 }
 
-/// The steps of a creation with these parts, each of which is asked about once.
-fn join_of(parts: &[&UploadId]) -> String {
+/// The steps of a creation with these parts, each of which is authorized once.
+fn steps_of(parts: &[&UploadId]) -> String {
     let asked = " Authorize".repeat(parts.len());
-    format!("Authorize LoadPartials{asked} Create Store Join Finish Respond")
+    format!("Authorize LoadParts{asked} Create Store Complete Assemble Finish Notify Record Respond")
 }
 
 /// tus 1.0.0, "Concatenation": "The same partial upload MAY be present multiple times in the `Upload-Concat`
@@ -88,9 +87,9 @@ fn join_of(parts: &[&UploadId]) -> String {
 fn a_part_may_be_used_again() {
     let mut world = World::new();
     let part = world.partial(b"ho", 2);
-    let twice = world.join(&[&part, &part]);
+    let twice = world.concatenate(&[&part, &part]);
     assert_eq!(world.bytes(&twice), b"hoho");
-    let again = world.join(&[&part]);
+    let again = world.concatenate(&[&part]);
     assert_eq!(world.bytes(&again), b"ho");
     assert_eq!(world.bytes(&part), b"ho");
 }
@@ -155,29 +154,29 @@ fn a_final_upload_with_a_length_is_400() {
 /// tus 1.0.0, "Concatenation": "This concatenation request SHOULD happen after all of the corresponding partial
 /// uploads are completed."
 #[test]
-fn a_part_that_is_not_complete_is_waited_for_only_where_that_was_announced() {
-    let mut world = World::with(Config::default().without(Extension::ConcatenationUnfinished));
-    let (whole, part) = (world.partial(b"hello", 5), world.partial(b"wo", 5));
-    world.post().concat(&[&whole, &part]).send().says(409, part.as_str());
+fn a_final_upload_waits_for_parts_only_where_that_is_announced() {
+    let mut world = World::with(Config::default().without(TusExtension::ConcatenationUnfinished));
+    let (complete, part) = (world.partial(b"hello", 5), world.partial(b"wo", 5));
+    world.post().concat(&[&complete, &part]).send().says(409, part.as_str());
     assert_eq!(world.uploads.len(), 2);
     let mut world = World::new();
-    let (whole, part) = (world.partial(b"hello", 5), world.partial(b"wo", 5));
-    let id = world.join(&[&whole, &part]);
-    assert!(!world.passed("Join") && world.finished.is_empty());
+    let (complete, part) = (world.partial(b"hello", 5), world.partial(b"wo", 5));
+    let id = world.concatenate(&[&complete, &part]);
+    assert!(!world.passed("Assemble") && world.notified.is_empty());
     world.patch(&part).offset(2).body(b"rld").send().is(204);
-    world.resume(&id).unwrap();
+    assert!(world.recover(&id));
     assert_eq!(world.bytes(&id), b"helloworld");
-    assert_eq!(world.finished, [id]);
+    assert_eq!(world.notified, [id]);
 }
 
 /// tus 1.0.0, "Concatenation": "When creating a new final upload the partial uploads' metadata SHALL NOT be
 /// transferred to the new final upload."
 #[test]
-fn the_metadata_of_parts_stays_with_them() {
+fn the_metadata_of_parts_is_not_transferred() {
     let mut world = World::new();
     let part = world.post().header("upload-concat", "partial").length(0).header("upload-metadata", "part YQ==");
     let part = part.send().id();
-    let without = world.join(&[&part]);
+    let without = world.concatenate(&[&part]);
     world.head(&without).send().is(200).lacks("upload-metadata");
     let with = world.post().concat(&[&part]).header("upload-metadata", "name Yg==").send().id();
     world.head(&with).send().has("upload-metadata", "name Yg==");
@@ -189,10 +188,10 @@ fn the_metadata_of_parts_stays_with_them() {
 #[test]
 fn patch_of_a_final_upload_is_403_and_changes_nothing() {
     let mut world = World::new();
-    let (whole, part) = (world.partial(b"hello", 5), world.partial(b"wo", 5));
-    let (joined, pending) = (world.join(&[&whole]), world.join(&[&whole, &part]));
+    let (complete, part) = (world.partial(b"hello", 5), world.partial(b"wo", 5));
+    let (concatenated, pending) = (world.concatenate(&[&complete]), world.concatenate(&[&complete, &part]));
     let before = world.uploads.clone();
-    for id in [&joined, &pending] {
+    for id in [&concatenated, &pending] {
         for offset in [0, 5, 7, 10] {
             world.patch(id).offset(offset).body(b"more").send().says(403, "final");
             world.patch(id).offset(offset).send().says(403, "final");
@@ -201,7 +200,7 @@ fn patch_of_a_final_upload_is_403_and_changes_nothing() {
         }
     }
     assert_eq!(world.uploads, before);
-    world.post().concat(&[&whole]).body(b"more").send().says(403, "final");
+    world.post().concat(&[&complete]).body(b"more").send().says(403, "final");
     assert_eq!(world.uploads, before);
 }
 
@@ -209,18 +208,18 @@ fn patch_of_a_final_upload_is_403_and_changes_nothing() {
 /// `Upload-Offset` header unless the concatenation has been successfully finished." "After successful
 /// concatenation, the `Upload-Offset` and `Upload-Length` MUST be set and their values MUST be equal."
 #[test]
-fn a_final_upload_has_an_offset_when_it_is_joined() {
+fn a_final_upload_has_an_offset_once_it_is_concatenated() {
     let mut world = World::new();
-    let (whole, part) = (world.partial(b"hello", 5), world.partial(b"wo", 5));
-    let id = world.join(&[&whole, &part]);
+    let (complete, part) = (world.partial(b"hello", 5), world.partial(b"wo", 5));
+    let id = world.concatenate(&[&complete, &part]);
     world.head(&id).send().is(200).lacks("upload-offset");
     world.patch(&part).offset(2).body(b"rld").send().is(204);
     world.head(&id).send().is(200).lacks("upload-offset");
-    world.resume(&id).unwrap();
+    assert!(world.recover(&id));
     world.head(&id).send().is(200).has("upload-offset", 10).has("upload-length", 10);
-    // An empty one isn't joined before it is, either.
+    // This also holds for an empty final upload.
     let (empty, unknown) = (world.partial(b"", 0), partial_of_unknown_length(&mut world));
-    let id = world.join(&[&empty, &unknown]);
+    let id = world.concatenate(&[&empty, &unknown]);
     world.patch(&unknown).offset(0).length(0).send().is(204);
     world.head(&id).send().is(200).lacks("upload-offset").has("upload-length", 0);
 }
@@ -228,10 +227,10 @@ fn a_final_upload_has_an_offset_when_it_is_joined() {
 /// tus 1.0.0, "Concatenation": "The Server MAY delete partial uploads after concatenation." "After successful
 /// concatenation, the `Upload-Offset` and `Upload-Length` MUST be set and their values MUST be equal."
 #[test]
-fn a_final_upload_needs_its_parts_no_more_when_it_is_joined() {
+fn a_final_upload_does_not_need_its_parts_after_concatenation() {
     let mut world = World::new();
     let part = world.partial(b"hello", 5);
-    let id = world.join(&[&part]);
+    let id = world.concatenate(&[&part]);
     world.delete(&part).send().is(204);
     world.head(&id).send().is(200).has("upload-offset", 5).has("upload-length", 5);
     assert_eq!(world.bytes(&id), b"hello");
@@ -251,17 +250,32 @@ fn a_partial_upload_has_an_offset() {
 /// tus 1.0.0, "Concatenation": "The `Upload-Length` header MUST be included if the length of the final resource
 /// can be calculated at the time of the request."
 #[test]
-fn the_length_of_a_final_upload_is_told_as_soon_as_that_of_its_parts_is_known() {
+fn the_length_of_a_final_upload_is_reported_once_its_parts_have_one() {
     let mut world = World::new();
     let (known, unknown) = (world.partial(b"", 5), partial_of_unknown_length(&mut world));
-    let calculable = world.join(&[&known, &known]);
+    let calculable = world.concatenate(&[&known, &known]);
     world.head(&calculable).send().is(200).has("upload-length", 10);
-    let id = world.join(&[&known, &unknown]);
+    let id = world.concatenate(&[&known, &unknown]);
     world.head(&id).send().is(200).lacks("upload-length");
     world.patch(&unknown).offset(0).length(6).send().is(204);
     world.head(&id).send().is(200).has("upload-length", 11);
-    world.uploads.remove(&known);
+    world.uploads.forget(&known);
     world.head(&id).send().is(200).lacks("upload-length");
+}
+
+/// A request of 300 bytes must not load a thousand records.
+#[test]
+fn a_part_named_a_thousand_times_is_loaded_once() {
+    let mut world = World::with(Config::default().max_parts(1000));
+    let part = world.partial(b"he", 5);
+    let id = world.concatenate(&[&part; 1000]);
+    assert_eq!(world.log.loaded, [vec![part.clone()]]);
+    world.head(&id).send().is(200).has("upload-length", 5000);
+    assert_eq!(world.log.loaded, [vec![part.clone()]]);
+    world.patch(&part).offset(2).body(b"llo").send().is(204);
+    assert!(world.recover(&id));
+    assert_eq!(world.log.loaded, [vec![part]]);
+    assert_eq!(world.bytes(&id), b"hello".repeat(1000));
 }
 
 /// tus 1.0.0, "Concatenation": "Response to `HEAD` request against partial or final upload MUST include the
@@ -269,16 +283,16 @@ fn the_length_of_a_final_upload_is_told_as_soon_as_that_of_its_parts_is_known() 
 /// tus 1.0.0, "Upload-Concat": "The `Upload-Concat` request and response header MUST be set in both partial and
 /// final upload creation requests."
 #[test]
-fn head_tells_the_role_as_it_was_sent() {
+fn head_repeats_upload_concat_as_it_was_sent() {
     let mut world = World::new();
-    let (whole, part) = (world.partial(b"hello", 5), world.partial(b"wo", 5));
-    world.head(&whole).send().is(200).has("upload-concat", "partial");
+    let (complete, part) = (world.partial(b"hello", 5), world.partial(b"wo", 5));
+    world.head(&complete).send().is(200).has("upload-concat", "partial");
     assert_eq!(world.record(&part).kind, Kind::Partial);
     for sent in [
-        format!("final;/files/{whole} /files/{whole}"),
-        format!("final;/files/{whole} /files/{part}"),
-        format!("final;https://tus.example.org/files/{whole}"),
-        format!("final; files/{whole}"),
+        format!("final;/files/{complete} /files/{complete}"),
+        format!("final;/files/{complete} /files/{part}"),
+        format!("final;https://tus.example.org/files/{complete}"),
+        format!("final; files/{complete}"),
     ] {
         let id = world.post().header("upload-concat", &sent).send().id();
         world.head(&id).send().is(200).has("upload-concat", sent);

@@ -4,7 +4,7 @@
 use http::Method;
 
 use super::{request::Answer, world::World};
-use crate::{Config, Extension, MAX_LENGTH, TUS_VERSION, UploadId};
+use crate::{Config, MAX_LENGTH, TUS_VERSION, TusExtension, UploadId};
 
 /// tus 1.0.0, "Core Protocol": "All Clients and Servers MUST implement the core protocol."
 #[test]
@@ -62,7 +62,7 @@ fn the_versions_are_a_list_that_begins_with_the_version_of_the_responses() {
 /// except for `OPTIONS` requests." "The value MUST be the version of the protocol used by the Client or the
 /// Server."
 #[test]
-fn every_response_tells_its_version() {
+fn every_response_has_tus_resumable() {
     let mut world = World::with(Config::default().max_size(1000));
     let id = world.upload(b"hello", 100);
     let gone = UploadId::from_random(0);
@@ -104,7 +104,7 @@ fn a_request_without_a_version_is_refused() {
 /// MUST respond with the `412 Precondition Failed` status and MUST include the `Tus-Version` header into the
 /// response." "In addition, the Server MUST NOT process the request."
 #[test]
-fn a_version_that_is_not_supported_is_refused_and_nothing_is_done() {
+fn an_unsupported_version_is_refused_and_nothing_is_done() {
     let mut world = World::new();
     let id = world.upload(b"hello", 100);
     let before = world.uploads.clone();
@@ -129,9 +129,9 @@ fn a_version_that_is_not_supported_is_refused_and_nothing_is_done() {
 /// MUST respond with the `412 Precondition Failed` status and MUST include the `Tus-Version` header into the
 /// response."
 ///
-/// Another version may have other methods: the version comes first.
+/// Another version may have other methods, so the version is checked first.
 #[test]
-fn a_version_that_is_not_supported_is_told_before_anything_else_that_is_wrong() {
+fn an_unsupported_version_is_reported_before_other_errors() {
     let mut world = World::new();
     let id = world.upload(b"hello", 100);
     let path = format!("/files/{id}");
@@ -145,17 +145,17 @@ fn a_version_that_is_not_supported_is_told_before_anything_else_that_is_wrong() 
 /// extensions supported by the Server." "If no extensions are supported, the `Tus-Extension` header MUST be
 /// omitted."
 #[test]
-fn the_extensions_are_a_list_or_not_there() {
+fn the_extensions_are_a_list_or_omitted() {
     let answer = World::new().options().send();
     let extensions: Vec<_> = answer.header("tus-extension").unwrap().split(',').collect();
-    assert_eq!(extensions, Extension::ALL.map(Extension::name));
+    assert_eq!(extensions, TusExtension::ALL.map(TusExtension::name));
     World::with(bare()).options().send().is(204).lacks("tus-extension");
 }
 
 /// tus 1.0.0, "Protocol Extensions": "Feature detection SHOULD be achieved by the Client sending an `OPTIONS`
 /// request and the Server responding with the `Tus-Extension` header."
 #[test]
-fn features_are_told_at_the_endpoint_and_at_an_upload() {
+fn options_announces_extensions_at_the_endpoint_and_at_an_upload() {
     let mut world = World::new();
     let id = world.upload(b"", 5);
     for path in ["/files", "/files/", &format!("/files/{id}")] {
@@ -169,7 +169,7 @@ fn features_are_told_at_the_endpoint_and_at_an_upload() {
 /// the maximum allowed size of an entire upload in bytes." "The Server SHOULD set this header if there is a
 /// known hard limit."
 #[test]
-fn the_largest_size_is_told_where_there_is_one_and_it_is_the_limit() {
+fn tus_max_size_is_announced_and_enforced() {
     for limit in [0, 1000, MAX_LENGTH] {
         let mut world = World::with(Config::default().max_size(limit));
         world.options().send().has("tus-max-size", limit);
@@ -184,10 +184,10 @@ fn the_largest_size_is_told_where_there_is_one_and_it_is_the_limit() {
 /// MUST be interpreted as the request's method by the Server, if the header is presented." "The actual method
 /// of the request MUST be ignored."
 ///
-/// This server lets a POST become PATCH, DELETE or HEAD, which is what the header is for, and refuses any
-/// other use: `hostile` has those.
+/// This server lets a POST become PATCH, DELETE or HEAD, the header's purpose, and refuses any other use: see
+/// `hostile`.
 #[test]
-fn the_method_that_is_meant_overrides_that_of_the_request() {
+fn method_override_replaces_the_method_of_the_request() {
     let mut world = World::new();
     let id = world.upload(b"hello", 100);
     let path = format!("/files/{id}");
@@ -196,7 +196,7 @@ fn the_method_that_is_meant_overrides_that_of_the_request() {
     let patch = world.request(Method::POST, &path).header("x-http-method-override", "PATCH");
     patch.offset(5).body(b"!").send().is(204).has("upload-offset", 6);
     assert_eq!(world.bytes(&id), b"hello!");
-    // A POST of these would create an upload.
+    // As a POST, these would create an upload.
     let at_endpoint = world.post().length(5).header("x-http-method-override", "PATCH");
     at_endpoint.send().is(405);
     assert_eq!(world.uploads.len(), 1);
@@ -208,7 +208,7 @@ fn the_method_that_is_meant_overrides_that_of_the_request() {
 /// tus 1.0.0, "OPTIONS": "A successful response indicated by the `204 No Content` or `200 OK` status MUST
 /// contain the `Tus-Version` header."
 #[test]
-fn options_tells_the_versions() {
+fn options_announces_the_versions() {
     World::new().options().send().is(204).has("tus-version", "1.0.0");
     World::with(bare()).options().send().is(204).has("tus-version", "1.0.0");
 }
@@ -227,13 +227,13 @@ fn options_ignores_the_version_of_the_request() {
 /// tus 1.0.0, "OPTIONS", "Example": "Uploads with a total size of up to 1GB are allowed and the extensions
 /// for [Creation](#creation) and [Expiration](#expiration) are enabled."
 ///
-/// This server speaks 1.0.0 alone.
+/// This server supports only 1.0.0.
 #[test]
 fn the_example_of_options() {
-    let only_creation = bare_but(Extension::Creation)
-        .without(Extension::CreationWithUpload)
-        .without(Extension::CreationDeferLength)
-        .without(Extension::Concatenation);
+    let only_creation = bare_but(TusExtension::Creation)
+        .without(TusExtension::CreationWithUpload)
+        .without(TusExtension::CreationDeferLength)
+        .without(TusExtension::Concatenation);
     let config = only_creation.expire_after(std::time::Duration::from_secs(3600)).max_size(1_073_741_824);
     let answer = World::with(config).options().send().is(204);
     let answer = answer.has("tus-resumable", "1.0.0").has("tus-version", "1.0.0").has("tus-max-size", 1_073_741_824);
@@ -242,10 +242,10 @@ fn the_example_of_options() {
 
 /// A server with no extension.
 fn bare() -> Config {
-    bare_but(Extension::Creation).without(Extension::Creation)
+    bare_but(TusExtension::Creation).without(TusExtension::Creation)
 }
 
-fn bare_but(kept: Extension) -> Config {
-    let roots = [Extension::Creation, Extension::Checksum, Extension::Termination];
+fn bare_but(kept: TusExtension) -> Config {
+    let roots = [TusExtension::Creation, TusExtension::Checksum, TusExtension::Termination];
     roots.into_iter().filter(|root| *root != kept).fold(Config::default(), Config::without)
 }

@@ -1,4 +1,4 @@
-//! Pages of other origins see every response, refusals included, and no page does that may not (R36).
+//! Pages from allowed origins see every response, refusals included; pages from other origins see none (R36).
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ const APP: &str = "https://app.example";
 const EVIL: &str = "https://evil.example";
 const ALLOW_ORIGIN: &str = "access-control-allow-origin";
 
-/// Every header that a response of the protocol may have and a script may want.
+/// Every header that a response of the protocol may have and a script may need.
 const RESPONSE_HEADERS: [&str; 12] = [
     "location",
     "tus-checksum-algorithm",
@@ -73,14 +73,14 @@ fn another_origin_sees_nothing() {
 }
 
 #[test]
-fn nothing_is_said_of_origins_unless_it_is_turned_on() {
+fn cors_is_off_by_default() {
     for answer in every_kind_of_answer(Cors::Off, APP) {
         has_no_cors(&answer.lacks("vary"));
     }
 }
 
 #[test]
-fn a_request_of_no_page_gets_no_headers_for_one() {
+fn a_request_without_origin_gets_no_cors_headers() {
     for (cors, varies) in [(Cors::Any, None), (listed(), Some("origin")), (matching(), Some("origin"))] {
         let mut world = World::with(Config::default().cors(cors));
         let answer = world.post().length(5).send().is(201);
@@ -90,7 +90,7 @@ fn a_request_of_no_page_gets_no_headers_for_one() {
 }
 
 #[test]
-fn a_preflight_lets_every_method_and_header_of_the_protocol_through() {
+fn a_preflight_allows_every_method_and_header_of_the_protocol() {
     for (cors, origin) in [(Cors::Any, "*"), (listed(), APP)] {
         let mut world = World::with(Config::default().cors(cors));
         let id = world.upload(b"hello", 11);
@@ -111,7 +111,7 @@ fn a_preflight_lets_every_method_and_header_of_the_protocol_through() {
 }
 
 #[test]
-fn a_preflight_lets_the_applications_own_headers_through() {
+fn a_preflight_allows_the_applications_own_headers() {
     let mut world = World::with(Config::default().cors(listed()));
     let ask = |world: &mut World, origin: &str| {
         let preflight = world.options().header("origin", origin).header("access-control-request-method", "POST");
@@ -123,9 +123,9 @@ fn a_preflight_lets_the_applications_own_headers_through() {
 }
 
 #[test]
-fn what_the_application_varies_by_is_kept() {
+fn the_applications_vary_header_is_kept() {
     let mut world = World::with(Config::default().cors(listed()));
-    world.reply = Ok(super::super::Reply {
+    world.application.reply = Ok(super::super::FinishReply {
         headers: [("vary".parse().unwrap(), "accept-language".parse().unwrap())].into_iter().collect(),
         body: "done".into(),
     });
@@ -165,9 +165,9 @@ fn every_kind_of_answer(cors: Cors, origin: &str) -> Vec<Answer> {
 }
 
 fn rejected(world: &mut World, id: &UploadId, origin: &str) -> Answer {
-    world.rejects = Box::new(|_, _| true);
+    world.application.rejects = Box::new(|_, _| true);
     let answer = world.head(id).header("origin", origin).send();
-    world.rejects = Box::new(|_, _| false);
+    world.application.rejects = Box::new(|_, _| false);
     answer
 }
 

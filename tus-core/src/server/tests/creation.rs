@@ -1,7 +1,7 @@
 //! tus 1.0.0, "Creation". `Upload-Metadata` is in `metadata`, `Upload-Defer-Length` in `defer_length`.
 
 use super::world::World;
-use crate::{Config, Extension, Location, MAX_LENGTH};
+use crate::{Config, Location, MAX_LENGTH, TusExtension};
 
 /// tus 1.0.0, "Creation": "The Client and the Server SHOULD implement the upload creation extension." "If the
 /// Server supports this extension, it MUST add `creation` to the `Tus-Extension` header."
@@ -34,7 +34,7 @@ fn the_example_of_creation() {
 /// tus 1.0.0, "POST": "The request MUST include one of the following headers: a) `Upload-Length` to indicate
 /// the size of an entire upload in bytes. b) `Upload-Defer-Length: 1` if upload size is not known at the time."
 #[test]
-fn creation_needs_a_length_or_the_word_that_it_will_come() {
+fn creation_needs_a_length_or_defers_it() {
     let mut world = World::new();
     world.post().send().says(400, "upload-length");
     world.post().length(5).header("upload-defer-length", "1").send().says(400, "upload-defer-length");
@@ -51,8 +51,8 @@ fn creation_needs_a_length_or_the_word_that_it_will_come() {
 fn an_empty_upload_is_complete_at_once() {
     let mut world = World::new();
     let id = world.post().length(0).send().id();
-    assert_eq!(world.path(), "Authorize Create Store Finish Respond");
-    assert!(world.finished.contains(&id));
+    assert_eq!(world.path(), "Authorize Create Store Complete Finish Notify Record Respond");
+    assert!(world.notified.contains(&id));
     world.head(&id).send().has("upload-offset", 0).has("upload-length", 0);
 }
 
@@ -72,12 +72,12 @@ fn an_upload_that_is_too_large_is_413() {
 /// tus 1.0.0, "POST": "If the length of the upload exceeds the maximum, which MAY be specified using the
 /// `Tus-Max-Size` header, the Server MUST respond with the `413 Request Entity Too Large` status."
 ///
-/// The application may know another maximum for this client (R34).
+/// The application may set another maximum for this client (R34).
 #[test]
 fn the_application_may_raise_or_lower_the_maximum_of_an_upload() {
     let mut world = World::with(Config::default().max_size(1000));
     for (limit, fits) in [(Some(10), 10), (Some(5000), 5000), (None, MAX_LENGTH)] {
-        world.shape = Box::new(move |new| {
+        world.application.shape = Box::new(move |new| {
             assert_eq!(new.max_size, Some(1000));
             new.max_size = limit;
             Ok(())
@@ -103,7 +103,7 @@ fn creation_is_201_with_the_url_of_the_upload() {
     ] {
         let mut world = World::with(Config::default().location(style));
         let answer = world.post().length(5).send().is(201);
-        let id = world.uploads.keys().next().unwrap().clone();
+        let id = world.uploads.ids().next().unwrap().clone();
         answer.has("location", format!("{prefix}{id}"));
         world.head(&id).send().is(200);
     }
@@ -111,9 +111,9 @@ fn creation_is_201_with_the_url_of_the_upload() {
 
 /// tus 1.0.0, "POST": "The Server MUST set the `Location` header to the URL of the created resource."
 ///
-/// What a proxy tells of the URL counts where it is trusted, and is a scheme of the web (R44).
+/// What a proxy reports about the URL counts if the proxy is trusted, and the scheme is http or https (R44).
 #[test]
-fn the_url_behind_a_proxy_is_the_one_that_the_client_sees() {
+fn the_url_behind_a_proxy_is_the_public_one() {
     let location = |trusted, proto: &str| {
         let mut world = World::with(Config::default().location(Location::Host).trust_forwarded(trusted));
         world.choose_id("a");
@@ -131,20 +131,20 @@ fn the_url_behind_a_proxy_is_the_one_that_the_client_sees() {
 fn the_endpoint_may_be_anywhere() {
     for mount in ["/files", "/api/v1/files", "/a%20b", "/"] {
         let mut world = World::new();
-        world.mount = mount;
+        world.mount = mount.to_owned();
         let part = world.post().length(5).body(b"hello").header("upload-concat", "partial").send();
         let url = part.header("location").unwrap().to_owned();
         assert!(url.starts_with(mount), "{url}");
         world.request(http::Method::HEAD, &url).send().is(200).has("upload-offset", 5);
-        let whole = world.post().header("upload-concat", format!("final;{url}")).send().id();
-        assert_eq!(world.bytes(&whole), b"hello");
+        let final_upload = world.post().header("upload-concat", format!("final;{url}")).send().id();
+        assert_eq!(world.bytes(&final_upload), b"hello");
     }
 }
 
 /// tus 1.0.0, "POST": "The Server MUST acknowledge a successful upload creation with the `201 Created`
 /// status."
 ///
-/// Whatever the client asks for, each is an upload of its own.
+/// Each request creates an upload of its own.
 #[test]
 fn two_requests_create_two_uploads() {
     let mut world = World::new();
@@ -170,8 +170,8 @@ fn uploads_are_created_at_the_endpoint_and_nowhere_else() {
 
 /// tus 1.0.0, "Creation": "The Client and the Server SHOULD implement the upload creation extension."
 #[test]
-fn without_creation_the_endpoint_takes_no_post() {
-    let mut world = World::with(Config::default().without(Extension::Creation));
+fn without_creation_post_is_not_allowed() {
+    let mut world = World::with(Config::default().without(TusExtension::Creation));
     world.post().length(5).send().says(405, "POST").has("allow", "OPTIONS");
     assert_eq!(world.path(), "Respond");
 }

@@ -1,17 +1,17 @@
 //! tus 1.0.0, "Creation With Upload".
 
 use super::{super::Interruption, world::World};
-use crate::{Config, Extension, Location};
+use crate::{Config, Location, TusExtension};
 
 /// tus 1.0.0, "Creation With Upload": "If the Server supports this extension, it MUST advertise this by
 /// including `creation-with-upload` in the `Tus-Extension` header." "Therefore, if the Server does not offer
 /// the Creation extension, it MUST NOT offer the Creation With Upload extension either."
 #[test]
-fn it_is_announced_and_never_without_creation() {
+fn creation_with_upload_is_announced_only_with_creation() {
     let announces = |config: Config| World::with(config).announces("creation-with-upload");
     assert!(announces(Config::default()));
-    assert!(!announces(Config::default().without(Extension::CreationWithUpload)));
-    assert!(!announces(Config::default().without(Extension::Creation)));
+    assert!(!announces(Config::default().without(TusExtension::CreationWithUpload)));
+    assert!(!announces(Config::default().without(TusExtension::Creation)));
 }
 
 /// tus 1.0.0, "Creation With Upload", "Example": "A non-empty `POST` request is used to create a new upload
@@ -34,7 +34,7 @@ fn the_example_of_creation_with_upload() {
 /// include the `Upload-Offset` header in the response and MUST set its value to the offset of the upload after
 /// applying the accepted bytes."
 #[test]
-fn the_offset_is_that_after_the_bytes_that_were_accepted() {
+fn the_offset_includes_the_accepted_bytes() {
     let mut world = World::new();
     for bytes in [b"h".as_slice(), b"hel", b"hello"] {
         let id = world.post().length(5).body(bytes).send().is(201).has("upload-offset", bytes.len()).id();
@@ -44,8 +44,8 @@ fn the_offset_is_that_after_the_bytes_that_were_accepted() {
         assert_eq!(world.bytes(&id), bytes);
     }
     let id = world.post().length(5).body(b"hello").send().id();
-    assert_eq!(world.path(), "Authorize Create Store Receive Commit Finish Respond");
-    assert_eq!(world.finished.last(), Some(&id));
+    assert_eq!(world.path(), "Authorize Create Store Receive Commit Complete Finish Notify Record Respond");
+    assert_eq!(world.notified.last(), Some(&id));
     let nothing_yet = world.post().length(5).stream(b"").send().is(201);
     nothing_yet.has("upload-offset", 0);
 }
@@ -54,7 +54,7 @@ fn the_offset_is_that_after_the_bytes_that_were_accepted() {
 /// `Upload-Offset` header in the response and MUST set its value to the offset of the upload after applying
 /// the accepted bytes."
 ///
-/// A client that learns the URL and the offset can go on, and one that gets an error cannot.
+/// A client that learns the URL and the offset can resume; one that gets an error cannot.
 #[test]
 fn a_body_that_breaks_off_leaves_an_upload_that_can_be_resumed() {
     for why in [
@@ -69,7 +69,7 @@ fn a_body_that_breaks_off_leaves_an_upload_that_can_be_resumed() {
         let id = answer.is(201).has("upload-offset", 5).id();
         assert_eq!(world.bytes(&id), b"hello");
         world.patch(&id).offset(5).body(b" world").send().is(204);
-        assert_eq!(world.finished, [id]);
+        assert_eq!(world.notified, [id]);
     }
 }
 
@@ -83,7 +83,7 @@ fn a_body_of_another_media_type_is_415() {
     }
     world.post().length(5).body(b"hello").without("content-type").send().is(415);
     assert!(world.uploads.is_empty());
-    // Without a body there is nothing whose type could be wrong.
+    // Without a body, the type does not matter.
     world.post().length(5).header("content-type", "text/plain").send().is(201).lacks("upload-offset");
     world.post().length(5).without("content-length").send().is(201).lacks("upload-offset");
 }
@@ -91,7 +91,7 @@ fn a_body_of_another_media_type_is_415() {
 /// tus 1.0.0, "Creation With Upload": "In this case, similar rules as for the `PATCH` request and response
 /// apply."
 ///
-/// A body that does not fit creates nothing, and one whose length is told is not even read.
+/// A body that does not fit creates nothing, and one whose length is declared is not even read.
 #[test]
 fn a_body_beyond_the_end_of_the_upload_is_413_and_creates_nothing() {
     let mut world = World::with(Config::default().max_size(8));
@@ -105,16 +105,16 @@ fn a_body_beyond_the_end_of_the_upload_is_413_and_creates_nothing() {
     assert_eq!(world.path(), "Authorize Create Store Receive Terminate Respond");
     world.post().length(0).body(b"!").send().is(413);
     world.post().length(0).stream(b"!").send().is(413);
-    assert!(world.uploads.is_empty() && world.finished.is_empty());
+    assert!(world.uploads.is_empty() && world.notified.is_empty());
 }
 
 /// tus 1.0.0, "Creation With Upload": "In addition, the Client SHOULD include the `Expect: 100-continue` header
 /// in the request to receive early feedback from the Server on whether it will accept the creation request,
 /// before attempting to transfer the first chunk."
 ///
-/// The body is asked for when the creation was accepted, and not before.
+/// The server requests the body only after it has accepted the creation.
 #[test]
-fn a_creation_that_is_refused_does_not_ask_for_the_body() {
+fn a_refused_creation_does_not_request_the_body() {
     let mut world = World::with(Config::default().max_size(1000));
     world.post().length(1001).body(b"hello").send().is(413);
     assert!(!world.passed("Receive"));
@@ -122,7 +122,7 @@ fn a_creation_that_is_refused_does_not_ask_for_the_body() {
     assert!(!world.passed("Receive"));
     world.post().length(5).body(b"hello").header("upload-checksum", "sha0 AA==").send().is(400);
     assert!(!world.passed("Receive"));
-    world.rejects = Box::new(|_, _| true);
+    world.application.rejects = Box::new(|_, _| true);
     world.post().length(5).body(b"hello").send().is(403);
     assert!(!world.passed("Receive"));
 }
@@ -131,7 +131,7 @@ fn a_creation_that_is_refused_does_not_ask_for_the_body() {
 /// NOT offer the Creation With Upload extension either."
 #[test]
 fn without_the_extension_a_body_is_refused() {
-    let mut world = World::with(Config::default().without(Extension::CreationWithUpload));
+    let mut world = World::with(Config::default().without(TusExtension::CreationWithUpload));
     world.post().length(5).body(b"hello").send().says(400, "creation-with-upload");
     world.post().length(5).stream(b"hello").send().says(400, "creation-with-upload");
     assert!(world.uploads.is_empty());

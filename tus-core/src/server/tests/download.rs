@@ -1,15 +1,15 @@
-//! GET: no part of tus, so that RFC 9110 speaks.
+//! GET is not part of tus: RFC 9110 applies.
 
 use http::Method;
 
 use super::{super::Operation, request::Request, world::World};
-use crate::{Config, Download, Failure, UploadId};
+use crate::{Config, Download, Failure, Phase, UploadId};
 
 fn world() -> World {
     World::with(Config::default().download(Download::attachment().inline("image/png").inline("text/plain")))
 }
 
-/// What a browser asks: it knows nothing of tus.
+/// A browser's request, without tus headers.
 fn get<'w>(world: &'w mut World, id: &UploadId) -> Request<'w> {
     let url = world.url(id);
     world.request(Method::GET, &url).without("tus-resumable")
@@ -22,7 +22,7 @@ fn finished(world: &mut World, metadata: &str) -> UploadId {
 }
 
 #[test]
-fn it_is_off_by_default() {
+fn download_is_off_by_default() {
     let mut world = World::new();
     let id = world.upload(b"hello", 5);
     get(&mut world, &id).send().says(405, "GET").has("allow", "OPTIONS, HEAD, PATCH, DELETE");
@@ -30,7 +30,7 @@ fn it_is_off_by_default() {
 }
 
 #[test]
-fn a_finished_upload_is_a_file_to_save() {
+fn a_finished_upload_downloads_as_an_attachment() {
     let mut world = world();
     // "film.html", "text/html"
     let id = finished(&mut world, "filename ZmlsbS5odG1s,filetype dGV4dC9odG1s");
@@ -40,11 +40,11 @@ fn a_finished_upload_is_a_file_to_save() {
     let answer = answer.has("content-security-policy", "script-src 'none'; form-action 'none'");
     assert_eq!(answer.has("cache-control", "private, no-cache").text(), "hello world");
     assert_eq!(world.path(), "Load Authorize Deliver");
-    assert_eq!(world.asked, [(Operation::Download, Some(id))]);
+    assert_eq!(world.log.asked, [(Operation::Download, Some(id))]);
 }
 
 #[test]
-fn a_type_that_the_application_trusts_is_shown_as_the_application_wrote_it() {
+fn a_trusted_type_is_sent_as_the_application_wrote_it() {
     let mut world = world();
     for (metadata, kind) in [
         ("filetype aW1hZ2UvcG5n", "image/png"),
@@ -65,7 +65,7 @@ fn a_type_that_the_application_trusts_is_shown_as_the_application_wrote_it() {
 /// ranges-specifier is satisfiable with respect to the selected representation, the server SHOULD send a 206
 /// (Partial Content) response".
 #[test]
-fn a_range_of_it_can_be_had() {
+fn a_range_can_be_downloaded() {
     let mut world = world();
     let id = finished(&mut world, "filename eA==");
     let answer = get(&mut world, &id).header("range", "bytes=6-").send().is(206);
@@ -78,7 +78,7 @@ fn a_range_of_it_can_be_had() {
 }
 
 #[test]
-fn who_has_it_already_is_told_so() {
+fn a_client_that_has_the_file_gets_not_modified() {
     let mut world = world();
     let id = finished(&mut world, "filename eA==");
     let tag = get(&mut world, &id).send().header("etag").unwrap().to_owned();
@@ -95,21 +95,21 @@ fn who_has_it_already_is_told_so() {
 }
 
 #[test]
-fn nothing_can_be_had_of_what_is_not_finished() {
+fn unfinished_uploads_cannot_be_downloaded() {
     let mut world = world();
     let part = world.partial(b"hello", 5);
     let ids = [
         world.upload(b"hel", 5),
         world.deferred(b"hel"),
         world.place(5, Some(5), None),
-        world.join(&[&part, &part]),
+        world.concatenate(&[&part, &part]),
         world.partial(b"", 5),
         part,
     ];
     for id in ids {
-        let whole = world.record(&id).finished;
+        let finished = world.record(&id).phase == Phase::Notified;
         let answer = get(&mut world, &id).send();
-        if whole {
+        if finished {
             assert_eq!(answer.is(200).text(), "hellohello");
         } else {
             answer.says(404, "not finished").has("cache-control", "no-store");
@@ -129,7 +129,7 @@ fn an_empty_upload_is_an_empty_file() {
 }
 
 #[test]
-fn a_storage_that_fails_is_told_before_the_first_byte() {
+fn a_storage_failure_is_reported_before_the_first_byte() {
     let mut world = world();
     let id = finished(&mut world, "filename eA==");
     for (failure, status) in [(Failure::Internal, 500), (Failure::NotFound, 404)] {
@@ -139,10 +139,10 @@ fn a_storage_that_fails_is_told_before_the_first_byte() {
 }
 
 #[test]
-fn nobody_gets_it_without_the_application_s_leave() {
+fn download_requires_authorization() {
     let mut world = world();
     let id = finished(&mut world, "filename eA==");
-    world.rejects = Box::new(|operation, _| operation == Operation::Download);
+    world.application.rejects = Box::new(|operation, _| operation == Operation::Download);
     get(&mut world, &id).send().is(403);
     get(&mut world, &UploadId::from_random(99)).send().is(403);
     world.head(&id).send().is(200);

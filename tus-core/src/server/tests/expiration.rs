@@ -33,7 +33,7 @@ fn the_example_of_expiration() {
 /// tus 1.0.0, "Upload-Expires": "This header MUST be included in every `PATCH` response if the upload is going
 /// to expire."
 #[test]
-fn patch_tells_when_the_upload_expires() {
+fn patch_responses_have_upload_expires() {
     let mut world = expiring();
     for id in [world.upload(b"", 100), world.deferred(b""), world.partial(b"", 100)] {
         world.patch(&id).offset(0).body(b"hello").send().is(204).has("upload-expires", IN_AN_HOUR);
@@ -45,9 +45,9 @@ fn patch_tells_when_the_upload_expires() {
 /// tus 1.0.0, "Upload-Expires": "This header MUST be included in every `PATCH` response if the upload is going
 /// to expire."
 ///
-/// Every response: a refusal as well, where the upload is there and the client may know of it.
+/// Every response, also a refusal, if the upload exists and the client may know it.
 #[test]
-fn a_refused_patch_tells_when_the_upload_expires() {
+fn a_refused_patch_has_upload_expires() {
     let mut world = expiring();
     let id = world.upload(b"hello", 11);
     let refusals = [
@@ -63,15 +63,15 @@ fn a_refused_patch_tells_when_the_upload_expires() {
     for refusal in refusals {
         refusal.has("upload-expires", IN_AN_HOUR);
     }
-    // Who may not add to the upload isn't told of it either.
-    world.rejects = Box::new(|_, _| true);
+    // A client that may not add to the upload does not learn its expiration.
+    world.application.rejects = Box::new(|_, _| true);
     world.patch(&id).offset(5).send().is(403).lacks("upload-expires");
 }
 
 /// tus 1.0.0, "Upload-Expires": "If the expiration is known at the creation, the `Upload-Expires` header MUST
 /// be included in the response to the initial `POST` request."
 #[test]
-fn creation_tells_when_the_upload_expires() {
+fn creation_responses_have_upload_expires() {
     let mut world = expiring();
     world.post().length(5).send().is(201).has("upload-expires", IN_AN_HOUR);
     world.post().header("upload-defer-length", "1").send().is(201).has("upload-expires", IN_AN_HOUR);
@@ -85,7 +85,7 @@ fn creation_tells_when_the_upload_expires() {
 
 /// tus 1.0.0, "Upload-Expires": "Its value MAY change over time."
 #[test]
-fn an_upload_lives_on_with_every_request_that_changes_it() {
+fn every_change_extends_the_expiration() {
     let mut world = expiring();
     let id = world.upload(b"", 100);
     world.wait(HOUR / 2);
@@ -100,25 +100,25 @@ fn an_upload_lives_on_with_every_request_that_changes_it() {
 /// tus 1.0.0, "Upload-Expires": "The `Upload-Expires` response header indicates the time after which the
 /// unfinished upload expires."
 ///
-/// A finished upload stays; a part stays for as long as it isn't joined and somebody works on it (R35).
+/// A finished upload does not expire; a part expires unless requests keep changing it (R35).
 #[test]
 fn a_finished_upload_does_not_expire_and_a_part_does() {
     let mut world = expiring();
     let part = world.partial(b"hello", 5);
     world.head(&part).send().has("upload-expires", IN_AN_HOUR);
-    let joined = world.join(&[&part]);
-    let whole = world.post().length(5).body(b"hello").send().is(201).lacks("upload-expires").id();
+    let concatenated = world.concatenate(&[&part]);
+    let complete = world.post().length(5).body(b"hello").send().is(201).lacks("upload-expires").id();
     let empty = world.post().length(0).send().is(201).lacks("upload-expires").id();
     let by_patch = world.upload(b"hel", 5);
     world.patch(&by_patch).offset(3).body(b"lo").send().is(204).lacks("upload-expires");
     world.wait(HOUR * 24);
-    for id in [joined, whole, empty, by_patch] {
+    for id in [concatenated, complete, empty, by_patch] {
         world.head(&id).send().is(200).lacks("upload-expires");
     }
     world.head(&part).send().is(410);
-    // Not even where the application did not take it yet: it is whole, and stays.
+    // Not even before the application has accepted it: a complete upload stays.
     let untold = world.upload(b"hel", 5);
-    world.reply = Err(crate::Rejection::forbidden("not now"));
+    world.application.reply = Err(crate::Rejection::forbidden("not now"));
     world.patch(&untold).offset(3).body(b"lo").send().is(403).lacks("upload-expires");
 }
 
@@ -135,14 +135,14 @@ fn an_expired_upload_is_gone_and_one_that_was_removed_is_not_found() {
     world.patch(&id).offset(5).body(b"!").send().says(410, "expired");
     world.delete(&id).send().says(410, "expired");
     assert_eq!(world.bytes(&id), b"hello");
-    world.uploads.clear();
+    world.uploads.forget(&id);
     world.head(&id).send().is(404);
     world.patch(&id).offset(5).body(b"!").send().is(404);
 }
 
 /// tus 1.0.0, "Expiration", "Example": "After this date the upload can not be resumed."
 #[test]
-fn a_part_that_expired_or_expires_meanwhile_cannot_be_used() {
+fn an_expired_part_cannot_be_concatenated() {
     let mut world = expiring();
     let part = world.partial(b"hello", 5);
     world.wait(HOUR);
@@ -151,16 +151,16 @@ fn a_part_that_expired_or_expires_meanwhile_cannot_be_used() {
     let id = world.upload(b"hello", 100);
     let key = id.clone();
     let now = world.now;
-    world.meanwhile("Hold", move |uploads| uploads.get_mut(&key).unwrap().0.expires = Some(now));
+    world.meanwhile("Hold", move |uploads| uploads.edit(&key, |upload, _| upload.expires = Some(now)));
     world.patch(&id).offset(5).body(b"!").send().is(410);
 }
 
 /// tus 1.0.0, "Upload-Expires": "The value of the `Upload-Expires` header MUST be in [RFC
 /// 9110](https://www.rfc-editor.org/rfc/rfc9110.html#name-date-time-formats) datetime format."
 ///
-/// Such a time has whole seconds: they are rounded up, and the upload is there until then.
+/// Such a time has no fraction of a second: it is rounded up, and the upload exists until then.
 #[test]
-fn the_time_is_an_http_date_and_what_it_promises_is_kept() {
+fn upload_expires_is_an_http_date_rounded_up() {
     let mut world = World::with(Config::default().expire_after(Duration::from_millis(1500)));
     world.now = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_775_700);
     let answer = world.post().length(5).send();

@@ -1,18 +1,19 @@
-//! What OPTIONS announces is exactly what runs (R30).
+//! OPTIONS announces exactly the extensions that work (R30).
 
 use std::{collections::HashSet, time::Duration};
 
 use super::{request::Answer, world::World};
-use crate::{Config, Extension};
+use crate::{Config, TusExtension};
 
 #[test]
-fn an_extension_is_announced_exactly_where_it_runs() {
-    for off in 0..1u32 << Extension::ALL.len() {
+fn an_extension_is_announced_exactly_where_it_works() {
+    for off in 0..1u32 << TusExtension::ALL.len() {
         let turned_off = |at: usize| off & (1 << at) != 0;
-        let off: Vec<_> = (0..Extension::ALL.len()).filter(|at| turned_off(*at)).map(|at| Extension::ALL[at]).collect();
+        let off: Vec<_> =
+            (0..TusExtension::ALL.len()).filter(|at| turned_off(*at)).map(|at| TusExtension::ALL[at]).collect();
         let config = off.iter().fold(Config::default(), |config, extension| config.without(*extension));
         let announced = announced(&config);
-        for extension in Extension::ALL {
+        for extension in TusExtension::ALL {
             let mut world = World::with(config.clone());
             let answer = used(&mut world, extension);
             let (works, refused) = statuses(extension);
@@ -31,21 +32,21 @@ fn an_extension_is_announced_exactly_where_it_runs() {
 }
 
 #[test]
-fn an_extension_that_is_off_takes_those_along_that_need_it() {
-    let all: HashSet<_> = Extension::ALL.map(Extension::name).into_iter().map(str::to_owned).collect();
+fn turning_an_extension_off_turns_off_those_that_need_it() {
+    let all: HashSet<_> = TusExtension::ALL.map(TusExtension::name).into_iter().map(str::to_owned).collect();
     assert_eq!(announced(&Config::default()), all);
-    for extension in Extension::ALL {
+    for extension in TusExtension::ALL {
         let gone: HashSet<_> = all.difference(&announced(&Config::default().without(extension))).cloned().collect();
         let expected: &[&str] = match extension {
-            Extension::Creation => &[
+            TusExtension::Creation => &[
                 "creation",
                 "creation-with-upload",
                 "creation-defer-length",
                 "concatenation",
                 "concatenation-unfinished",
             ],
-            Extension::Checksum => &["checksum", "checksum-trailer"],
-            Extension::Concatenation => &["concatenation", "concatenation-unfinished"],
+            TusExtension::Checksum => &["checksum", "checksum-trailer"],
+            TusExtension::Concatenation => &["concatenation", "concatenation-unfinished"],
             other => &[other.name()],
         };
         assert_eq!(gone, expected.iter().map(|name| (*name).to_owned()).collect());
@@ -53,14 +54,14 @@ fn an_extension_that_is_off_takes_those_along_that_need_it() {
 }
 
 #[test]
-fn a_refusal_names_the_extension_that_is_off() {
-    for extension in Extension::ALL {
+fn a_refusal_names_the_missing_extension() {
+    for extension in TusExtension::ALL {
         let mut world = World::with(Config::default().without(extension));
         let answer = used(&mut world, extension);
         match extension {
-            Extension::Creation => answer.says(405, "POST").has("allow", "OPTIONS"),
-            Extension::Termination => answer.says(405, "DELETE").has("allow", "OPTIONS, HEAD, PATCH"),
-            Extension::ConcatenationUnfinished => answer.says(409, "is not complete yet"),
+            TusExtension::Creation => answer.says(405, "POST").has("allow", "OPTIONS"),
+            TusExtension::Termination => answer.says(405, "DELETE").has("allow", "OPTIONS, HEAD, PATCH"),
+            TusExtension::ConcatenationUnfinished => answer.says(409, "is not complete yet"),
             named => answer.says(400, named.name()),
         };
     }
@@ -68,7 +69,7 @@ fn a_refusal_names_the_extension_that_is_off() {
 
 #[test]
 fn a_final_upload_is_refused_where_concatenation_is_off() {
-    let mut world = World::with(Config::default().without(Extension::Concatenation));
+    let mut world = World::with(Config::default().without(TusExtension::Concatenation));
     let part = world.place_partial(5, 5);
     world.post().concat(&[&part]).send().says(400, "concatenation");
     assert_eq!(world.path(), "Respond");
@@ -97,28 +98,28 @@ fn announced(config: &Config) -> HashSet<String> {
 }
 
 /// A request that needs this extension.
-fn used(world: &mut World, extension: Extension) -> Answer {
+fn used(world: &mut World, extension: TusExtension) -> Answer {
     let id = world.place(0, Some(5), None);
     let part = world.place_partial(2, 5);
     match extension {
-        Extension::Creation => world.post().length(5).send(),
-        Extension::CreationWithUpload => world.post().length(5).body(b"hello").send(),
-        Extension::CreationDeferLength => world.post().header("upload-defer-length", "1").send(),
-        Extension::Checksum => world.patch(&id).offset(0).body(b"hello").sha1_of(b"hello").send(),
-        Extension::ChecksumTrailer => world.patch(&id).offset(0).stream(b"hello").trailing_sha1_of(b"hello").send(),
-        Extension::Termination => world.delete(&id).send(),
-        Extension::Concatenation => world.post().length(5).header("upload-concat", "partial").send(),
-        Extension::ConcatenationUnfinished => world.post().concat(&[&part]).send(),
+        TusExtension::Creation => world.post().length(5).send(),
+        TusExtension::CreationWithUpload => world.post().length(5).body(b"hello").send(),
+        TusExtension::CreationDeferLength => world.post().header("upload-defer-length", "1").send(),
+        TusExtension::Checksum => world.patch(&id).offset(0).body(b"hello").sha1_of(b"hello").send(),
+        TusExtension::ChecksumTrailer => world.patch(&id).offset(0).stream(b"hello").trailing_sha1_of(b"hello").send(),
+        TusExtension::Termination => world.delete(&id).send(),
+        TusExtension::Concatenation => world.post().length(5).header("upload-concat", "partial").send(),
+        TusExtension::ConcatenationUnfinished => world.post().concat(&[&part]).send(),
     }
 }
 
 /// The status of that request where the extension is on, and where it alone is off.
-fn statuses(extension: Extension) -> (u16, u16) {
+fn statuses(extension: TusExtension) -> (u16, u16) {
     match extension {
-        Extension::Creation => (201, 405),
-        Extension::Termination => (204, 405),
-        Extension::Checksum | Extension::ChecksumTrailer => (204, 400),
-        Extension::ConcatenationUnfinished => (201, 409),
+        TusExtension::Creation => (201, 405),
+        TusExtension::Termination => (204, 405),
+        TusExtension::Checksum | TusExtension::ChecksumTrailer => (204, 400),
+        TusExtension::ConcatenationUnfinished => (201, 409),
         _ => (201, 400),
     }
 }

@@ -1,4 +1,4 @@
-//! Requests that no honest client sends, and what must not come of them.
+//! Requests that no honest client sends, and their safe handling.
 
 use http::Method;
 
@@ -6,7 +6,7 @@ use super::{
     request::{Answer, Request},
     world::World,
 };
-use crate::{Algorithm, Checksum, MAX_LENGTH};
+use crate::{Algorithm, Checksum, Config, MAX_LENGTH};
 
 const HOSTILE_NUMBERS: [&str; 22] = [
     "",
@@ -33,13 +33,37 @@ const HOSTILE_NUMBERS: [&str; 22] = [
     "\u{ff11}",
 ];
 
-/// A record is to stay small, whoever writes it.
+/// A record stays small, whoever writes it.
 #[test]
-fn a_final_upload_is_made_of_at_most_1024_parts() {
+fn a_final_upload_is_made_of_at_most_128_parts_or_as_configured() {
     let mut world = World::new();
     let part = world.partial(b"a", 1);
-    world.post().concat(&[&part; 1024]).send().is(201);
-    world.post().concat(&[&part; 1025]).send().says(400, "at most 1024");
+    world.post().concat(&[&part; 128]).send().is(201);
+    world.post().concat(&[&part; 129]).send().says(400, "at most 128");
+    assert_eq!(world.path(), "Respond");
+    world.config = Config::default().max_parts(2).into();
+    world.post().concat(&[&part; 2]).send().is(201);
+    world.post().concat(&[&part; 3]).send().says(400, "at most 2 ");
+}
+
+/// The list of parts is stored as it was sent, so its size is limited.
+#[test]
+fn a_list_of_parts_has_at_most_256_bytes_for_each() {
+    let mut world = World::with(Config::default().max_parts(2));
+    let part = world.partial(b"a", 1);
+    let list = |bytes: usize| {
+        let url = format!("/files/{part}");
+        format!("final;http://{:x<1$}{url} {url}", "", bytes - "final;http:// ".len() - 2 * url.len())
+    };
+    assert_eq!(list(512).len(), 512);
+    let id = world.post().header("upload-concat", list(512)).send().id();
+    assert_eq!(world.bytes(&id), b"aa");
+    world
+        .post()
+        .header("upload-concat", list(513))
+        .send()
+        .says(400, "upload-concat has 513 bytes, but at most 512 are allowed");
+    assert_eq!(world.path(), "Respond");
 }
 
 #[test]
@@ -91,7 +115,7 @@ fn an_upload_never_grows_beyond_the_largest_offset_whatever_the_application_allo
 }
 
 #[test]
-fn a_header_that_is_there_twice_is_refused_even_if_both_agree() {
+fn a_repeated_header_is_refused_even_if_both_agree() {
     let mut world = World::new();
     let id = world.deferred(b"hello");
     let before = world.uploads.clone();
@@ -135,7 +159,7 @@ fn an_override_turns_post_into_patch_delete_or_head_and_nothing_else() {
 }
 
 #[test]
-fn another_method_is_405_and_tells_which_are_allowed() {
+fn another_method_is_405_and_lists_those_allowed() {
     let mut world = World::new();
     let part = world.partial(b"hello", 5);
     let before = world.uploads.clone();
@@ -152,7 +176,7 @@ fn another_method_is_405_and_tells_which_are_allowed() {
 }
 
 #[test]
-fn a_path_that_no_upload_can_have_is_404_and_is_not_looked_up() {
+fn an_impossible_path_is_404_and_is_not_looked_up() {
     let mut world = World::new();
     world.upload(b"hello", 100);
     let before = world.uploads.clone();
@@ -209,16 +233,16 @@ fn a_checksum_is_a_header_or_an_announced_trailer_and_not_both() {
     let twice = world.patch(&id).offset(5).stream(b" world").trailing_sha1_of(b" world");
     twice.trailer("upload-checksum", checksum).send().says(400, "upload-checksum");
     assert_eq!(world.uploads, before);
-    // Other trailers are nobody's business.
+    // Other trailers are ignored.
     patch(&mut world, |r| r.header("trailer", "expires").trailer("expires", "0")).is(204);
 }
 
 #[test]
-fn a_trailer_that_was_not_announced_creates_nothing() {
+fn an_unannounced_trailer_creates_nothing() {
     let mut world = World::new();
     let created = world.post().length(5).stream(b"hello").trailing_sha1_of(b"hello").without("trailer");
     created.send().says(400, "announced").lacks("location");
-    assert!(world.uploads.is_empty() && world.finished.is_empty());
+    assert!(world.uploads.is_empty() && world.notified.is_empty());
 }
 
 #[test]
@@ -229,40 +253,40 @@ fn a_body_beyond_the_end_is_413_and_none_of_it_is_stored() {
         with(|world| world.upload(b"hello", 5), 5),
     ] {
         let before = world.uploads.clone();
-        let told = world.patch(&id).offset(5).body(b" world!").send();
-        told.says(413, &format!("{limit} bytes"));
+        let reply = world.patch(&id).offset(5).body(b" world!").send();
+        reply.says(413, &format!("{limit} bytes"));
         assert_eq!(world.path(), "Load Authorize Hold Respond");
         let untold = world.patch(&id).offset(5).stream(b" world!").send();
         untold.says(413, &format!("{limit} bytes"));
         assert_eq!(world.path(), "Load Authorize Hold Receive Respond");
         assert_eq!(world.uploads, before);
-        assert_eq!(world.finished.len(), usize::from(limit == 5));
+        assert_eq!(world.notified.len(), usize::from(limit == 5));
     }
 }
 
 #[test]
-fn checkpoints_do_not_make_a_body_whole_that_goes_on_beyond_the_end() {
+fn checkpoints_do_not_complete_an_upload_whose_body_is_too_long() {
     let mut world = World::new();
     let id = world.upload(b"", 6);
     world.commits_checkpoints = true;
     world.patch(&id).offset(0).stream(b"hello world").send().is(413);
     assert_eq!(world.bytes(&id), b"hel");
-    assert!(world.finished.is_empty());
+    assert!(world.notified.is_empty());
     world.post().length(6).stream(b"hello world").send().is(413);
     assert_eq!(world.uploads.len(), 1);
 }
 
 #[test]
-fn a_body_shorter_than_its_length_broke_off() {
+fn a_body_shorter_than_its_length_is_an_interruption() {
     let mut world = World::new();
     let id = world.upload(b"", 11);
     let short = world.patch(&id).offset(0).body(b"hello").header("content-length", "6");
-    short.send().says(400, "the upload stands at 5");
+    short.send().says(400, "the upload's offset is 5");
     assert_eq!(world.bytes(&id), b"hello");
 }
 
 #[test]
-fn what_a_client_sent_comes_back_as_plain_text_and_shortened() {
+fn refusals_quote_requests_as_shortened_plain_text() {
     let mut world = World::new();
     let script = format!("<script>{}</script>", "x".repeat(5000));
     for hostile in [script.as_bytes(), b"\xff\xfe", "\u{202e}txt".as_bytes()] {

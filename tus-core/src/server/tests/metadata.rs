@@ -34,7 +34,7 @@ fn keys_are_not_empty_and_unique() {
 /// tus 1.0.0, "Upload-Metadata": "The key MUST NOT contain spaces and commas and MUST NOT be empty." "The key
 /// SHOULD be ASCII encoded and the value MUST be Base64 encoded."
 ///
-/// Metadata that the application made is held to the same.
+/// The same rules apply to metadata from the application.
 #[test]
 fn the_applications_metadata_is_written_as_pairs() {
     for key in ["", "a b", "a,b", "größe", "a\r\nb"] {
@@ -42,7 +42,7 @@ fn the_applications_metadata_is_written_as_pairs() {
     }
     assert!(Metadata::from_pairs([("name", "a"), ("name", "b")]).is_err());
     let mut world = World::new();
-    world.shape = Box::new(|new| {
+    world.application.shape = Box::new(|new| {
         new.metadata = Metadata::from_pairs([("name", "Größe\r\nSet-Cookie: a=b"), ("flag", "")]).unwrap();
         Ok(())
     });
@@ -78,7 +78,7 @@ fn a_value_may_be_empty_with_and_without_the_space() {
 #[test]
 fn a_value_cannot_become_a_header() {
     let mut world = World::new();
-    // "a\r\nSet-Cookie: a=b", and bytes that are no text.
+    // "a\r\nSet-Cookie: a=b", and bytes that are not text.
     let smuggled = "name YQ0KU2V0LUNvb2tpZTogYT1i,bytes AP/+DQo=";
     let id = create(&mut world, smuggled).id();
     let answer = world.head(&id).send().has("upload-metadata", smuggled).lacks("set-cookie");
@@ -89,7 +89,7 @@ fn a_value_cannot_become_a_header() {
 /// tus 1.0.0, "POST": "If an upload contains additional metadata, responses to `HEAD` requests MUST include
 /// the `Upload-Metadata` header and its value as specified by the Client during the creation."
 #[test]
-fn head_tells_the_metadata_as_it_was_sent() {
+fn head_repeats_the_metadata_as_it_was_sent() {
     let mut world = World::new();
     for sent in ["a YQ==", "b Yg==, a YQ==,c", "zero AA==,empty ", "X-Y_z.1! Kio="] {
         let id = create(&mut world, sent).id();

@@ -1,9 +1,9 @@
-//! The protocol, sentence by sentence. Each file is a section of the specification tus 1.0.0, or what
-//! the specification leaves to this server. `world`, `driver` and `request` are a server and a client in
-//! memory.
+//! The protocol, sentence by sentence. Each file covers a section of the tus 1.0.0 specification, or what it leaves to
+//! the server. `world` and `request` are a server (the crate's own model) and a client in memory.
 
 mod authorization;
 mod checksum;
+mod completion;
 mod concatenation;
 mod core;
 mod cors;
@@ -11,10 +11,10 @@ mod creation;
 mod creation_with_upload;
 mod defer_length;
 mod download;
-mod driver;
 mod expiration;
 mod extensions;
 mod hostile;
+mod incarnation;
 mod interruption;
 mod metadata;
 mod refusals;
@@ -22,4 +22,5 @@ pub(crate) mod request;
 mod requests;
 mod semantics;
 mod termination;
+mod verbatim;
 pub(crate) mod world;

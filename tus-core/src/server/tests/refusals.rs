@@ -1,7 +1,11 @@
 //! Every refusal has its status and a text that names what was wrong (R53).
 
-use super::{super::Interruption, request::Answer, world::World};
-use crate::{Config, Failure, Refusal, UploadId};
+use super::{
+    super::{Interruption, Mount},
+    request::Answer,
+    world::World,
+};
+use crate::{Config, Failure, UploadId};
 
 #[test]
 fn what_is_malformed_is_400() {
@@ -20,9 +24,9 @@ fn what_is_malformed_is_400() {
 fn what_is_forbidden_is_403() {
     let mut world = World::new();
     let part = world.partial(b"hello", 5);
-    let whole = world.join(&[&part]);
-    world.patch(&whole).offset(5).send().says(403, "final upload");
-    world.rejects = Box::new(|_, _| true);
+    let final_upload = world.concatenate(&[&part]);
+    world.patch(&final_upload).offset(5).send().says(403, "final upload");
+    world.application.rejects = Box::new(|_, _| true);
     world.head(&part).send().says(403, "the application says no");
 }
 
@@ -36,7 +40,7 @@ fn what_is_not_there_is_404_or_410() {
 }
 
 #[test]
-fn a_part_that_is_not_there_is_named() {
+fn a_missing_part_is_named() {
     let mut world = World::new();
     let (part, missing) = (world.partial(b"hello", 5), UploadId::from_random(0));
     world.post().concat(&[&part, &missing]).send().says(404, missing.as_str());
@@ -44,10 +48,10 @@ fn a_part_that_is_not_there_is_named() {
 
 #[test]
 fn what_does_not_fit_the_state_is_409() {
-    let mut world = World::with(Config::default().without(crate::Extension::ConcatenationUnfinished));
+    let mut world = World::with(Config::default().without(crate::TusExtension::ConcatenationUnfinished));
     let id = world.upload(b"hello", 11);
     let answer = world.patch(&id).offset(4).send().says(409, "upload-offset is 4");
-    assert!(answer.text().contains("stands at 5"));
+    assert!(answer.text().contains("upload's offset is 5"));
     let part = world.partial(b"hello", 11);
     world.post().concat(&[&part]).send().says(409, part.as_str());
 }
@@ -62,14 +66,14 @@ fn what_is_too_large_or_of_another_kind_is_413_or_415() {
 }
 
 #[test]
-fn an_interruption_has_a_status_and_says_how_far_it_got() {
+fn an_interruption_has_a_status_and_reports_the_offset() {
     let broken = |why| {
         let mut world = World::new();
         let id = world.upload(b"hello", 100);
         world.patch(&id).offset(5).stream(b" world").interrupted(why).send()
     };
-    broken(Interruption::Disconnected).says(400, "stands at 11").lacks("retry-after");
-    broken(Interruption::TimedOut).says(408, "stands at 11").lacks("retry-after");
+    broken(Interruption::Disconnected).says(400, "upload's offset is 11").lacks("retry-after");
+    broken(Interruption::TimedOut).says(408, "upload's offset is 11").lacks("retry-after");
     broken(Interruption::Superseded).says(423, "another request").has("retry-after", 1);
     broken(Interruption::ShuttingDown).says(503, "shutting down").has("retry-after", 1);
 }
@@ -78,13 +82,13 @@ fn an_interruption_has_a_status_and_says_how_far_it_got() {
 fn a_failure_of_the_storage_has_a_status_at_every_step() {
     for (failure, status, word) in [
         (Failure::Conflict, 409, "changed meanwhile"),
-        (Failure::Exists, 409, "of that name already"),
+        (Failure::Exists, 409, "of that id already"),
         (Failure::NotFound, 404, "no such upload"),
         (Failure::Busy, 423, "in use"),
         (Failure::Full, 507, "no room"),
         (Failure::Internal, 500, "could not do this"),
     ] {
-        let told = |answer: Answer| {
+        let check = |answer: Answer| {
             let answer = answer.says(status, word);
             assert_eq!(answer.header("retry-after"), (failure == Failure::Busy).then_some("1"));
         };
@@ -93,33 +97,35 @@ fn a_failure_of_the_storage_has_a_status_at_every_step() {
         let before = world.uploads.clone();
         let mut failing = |step, send: &dyn Fn(&mut World) -> Answer| {
             world.fail(step, failure);
-            told(send(&mut world));
-            assert_eq!(world.steps[world.steps.len() - 2..], [step, "Respond"]);
+            check(send(&mut world));
+            assert_eq!(world.log.steps[world.log.steps.len() - 2..], [step, "Respond"]);
         };
         failing("Load", &|world| world.head(&id).send());
         failing("Hold", &|world| world.head(&id).send());
         failing("Hold", &|world| world.patch(&id).offset(5).send());
         failing("Commit", &|world| world.patch(&id).offset(5).body(b" world").send());
-        failing("LoadPartials", &|world| world.post().concat(&[&part]).send());
+        failing("LoadParts", &|world| world.post().concat(&[&part]).send());
         failing("Store", &|world| world.post().length(5).send());
         if failure != Failure::NotFound {
             failing("Terminate", &|world| world.delete(&id).send());
         }
         let while_it_is_read = Interruption::Failed { failure, stored: 0 };
-        told(world.patch(&id).offset(5).stream(b" world").interrupted(while_it_is_read).send());
+        check(world.patch(&id).offset(5).stream(b" world").interrupted(while_it_is_read).send());
         assert_eq!(world.uploads, before);
     }
 }
 
 #[test]
-fn the_driver_can_refuse_before_anything_was_read() {
+fn the_driver_can_refuse_unread_requests() {
     let config = Config::default().cors(crate::Cors::Any).into();
     let head =
         http::Request::patch("/files/a").header("origin", "https://app.example").body(()).unwrap().into_parts().0;
-    let answer = Answer(super::super::fail(&config, &head, "/files", Refusal::ShuttingDown));
-    answer.says(503, "shutting down").has("tus-resumable", "1.0.0").has("access-control-allow-origin", "*");
-    let answer = Answer(super::super::fail(&config, &head, "/files", Failure::Internal.into()));
-    answer.says(500, "could not do this").lacks("retry-after");
+    let fail = |failure| Answer(super::super::fail(&config, &head, &Mount::at("/files"), failure));
+    let answer = fail(Failure::Busy).says(423, "in use").has("retry-after", 1);
+    answer.has("tus-resumable", "1.0.0").has("access-control-allow-origin", "*");
+    fail(Failure::Internal).says(500, "could not do this").lacks("retry-after");
+    let answer = Answer(super::super::unreadable(&config, "its URL is no URL"));
+    answer.says(400, "its URL is no URL").has("tus-resumable", "1.0.0");
 }
 
 #[test]
@@ -139,9 +145,9 @@ fn a_refusal_is_text_that_browsers_show_as_text() {
 }
 
 #[test]
-fn the_applications_no_is_sent_as_the_application_wrote_it() {
+fn a_rejection_is_sent_as_the_application_wrote_it() {
     let mut world = World::new();
-    world.shape = Box::new(|_| {
+    world.application.shape = Box::new(|_| {
         let json = http::Response::builder().status(401).header("www-authenticate", "Bearer");
         let json = json.header("content-type", "application/json").body("{\"why\":\"who are you?\"}".into());
         Err(json.unwrap().into())

@@ -1,4 +1,4 @@
-//! A request as a client writes it, and the answer as a client reads it.
+//! A request as a client writes it, and the response as a client reads it.
 
 use std::fmt::Display;
 
@@ -9,36 +9,22 @@ use super::{
     super::{End, Interruption},
     world::World,
 };
-use crate::{Algorithm, Checksum, UploadId};
+use crate::{Algorithm, Checksum, UploadId, testing::Body};
 
-/// What a client sends after the head.
-pub(crate) struct Sent {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) end: End,
-}
-
-impl Sent {
-    /// Bytes of a body that arrive at once.
-    pub(crate) const PIECE: usize = 3;
-}
-
-impl Default for Sent {
-    fn default() -> Self {
-        Self { bytes: Vec::new(), end: End::Complete(None) }
-    }
-}
+/// Bytes of a body that arrive at once.
+const PIECE: usize = 3;
 
 #[must_use]
 pub(crate) struct Request<'w> {
     world: &'w mut World,
     head: Parts,
-    sent: Sent,
+    body: Body,
 }
 
 impl<'w> Request<'w> {
     pub(crate) fn new(world: &'w mut World, method: Method, path: &str) -> Self {
         let request = http::Request::builder().method(method).uri(path).body(()).unwrap();
-        let request = Self { world, head: request.into_parts().0, sent: Sent::default() };
+        let request = Self { world, head: request.into_parts().0, body: Body::default() };
         request.header("host", "tus.example.org").header("tus-resumable", "1.0.0")
     }
 
@@ -67,7 +53,7 @@ impl<'w> Request<'w> {
         self.header("upload-length", length.to_string())
     }
 
-    /// Asks for a final upload of these.
+    /// Asks for a final upload of these parts.
     pub(crate) fn concat(self, partials: &[&UploadId]) -> Self {
         let urls: Vec<_> = partials.iter().map(|id| format!("/files/{id}")).collect();
         self.header("upload-concat", format!("final;{}", urls.join(" ")))
@@ -85,35 +71,35 @@ impl<'w> Request<'w> {
 
     /// A body whose length is not declared.
     pub(crate) fn stream(mut self, bytes: &[u8]) -> Self {
-        self.sent.bytes = bytes.to_vec();
+        self.body.pieces = Body::in_pieces(bytes, PIECE).pieces;
         self.header("content-type", "application/offset+octet-stream").without("content-length")
     }
 
-    /// A header that follows the body, without a word of it in the head.
+    /// A trailer that the head does not announce.
     pub(crate) fn trailer(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        let mut trailers = match self.sent.end {
+        let mut trailers = match self.body.end {
             End::Complete(Some(trailers)) => trailers,
             _ => HeaderMap::new(),
         };
         trailers.append(field(name), bytes(value));
-        self.sent.end = End::Complete(Some(trailers));
+        self.body.end = End::Complete(Some(trailers));
         self
     }
 
-    /// An `Upload-Checksum` that is announced and follows the body.
+    /// An `Upload-Checksum` as an announced trailer.
     pub(crate) fn trailing_sha1_of(self, bytes: &[u8]) -> Self {
         let checksum = Checksum::of(Algorithm::Sha1, bytes).to_header();
         self.header("trailer", "Upload-Checksum").trailer("upload-checksum", checksum)
     }
 
-    /// The body breaks off after the bytes that were given.
+    /// The body is interrupted after the given bytes.
     pub(crate) fn interrupted(mut self, why: Interruption) -> Self {
-        self.sent.end = End::Interrupted(why);
+        self.body.end = End::Interrupted(why);
         self
     }
 
     pub(crate) fn send(self) -> Answer {
-        self.world.exchange(&self.head, self.sent)
+        Answer(self.world.exchange(&self.head, self.body))
     }
 }
 
@@ -133,7 +119,7 @@ impl Answer {
         self.0.status().as_u16()
     }
 
-    /// The value of a header that is there once at most.
+    /// The value of a header that may occur once at most.
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         assert!(self.0.headers().get_all(name).iter().count() <= 1, "{name} is repeated in {self:?}");
@@ -169,7 +155,7 @@ impl Answer {
         self
     }
 
-    /// The status of a refusal, and a word of its text.
+    /// Asserts the status of a refusal and a word of its text.
     #[track_caller]
     pub(crate) fn says(self, status: u16, word: &str) -> Self {
         let answer = self.is(status);

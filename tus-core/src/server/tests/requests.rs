@@ -8,7 +8,7 @@ use crate::{Config, Failure, UploadId};
 /// tus 1.0.0, "HEAD": "The Server MUST always include the `Upload-Offset` header in the response for a `HEAD`
 /// request, even if the offset is `0`, or the upload is already considered completed."
 #[test]
-fn head_tells_the_offset_at_the_beginning_in_the_middle_and_at_the_end() {
+fn head_gives_the_offset_at_the_beginning_in_the_middle_and_at_the_end() {
     let mut world = World::new();
     for bytes in [b"".as_slice(), b"hel", b"hello"] {
         let id = world.upload(bytes, 5);
@@ -23,7 +23,7 @@ fn head_tells_the_offset_at_the_beginning_in_the_middle_and_at_the_end() {
 /// tus 1.0.0, "HEAD": "If the size of the upload is known, the Server MUST include the `Upload-Length` header
 /// in the response."
 #[test]
-fn head_tells_the_length_where_it_is_known() {
+fn head_gives_the_length_if_it_is_known() {
     let mut world = World::new();
     let known = world.upload(b"hel", 5);
     world.head(&known).send().has("upload-length", 5);
@@ -36,7 +36,7 @@ fn head_tells_the_length_where_it_is_known() {
 /// tus 1.0.0, "HEAD": "If the resource is not found, the Server SHOULD return either the `404 Not Found`,
 /// `410 Gone` or `403 Forbidden` status without the `Upload-Offset` header."
 #[test]
-fn head_of_what_is_not_there_has_no_offset() {
+fn head_of_a_missing_upload_has_no_offset() {
     for (status, answer) in unfound() {
         answer.is(status).lacks("upload-offset").lacks("upload-length").lacks("upload-metadata");
     }
@@ -55,13 +55,13 @@ fn head_is_200() {
 /// tus 1.0.0, "HEAD": "The Server MUST prevent the client and/or proxies from caching the response by adding
 /// the `Cache-Control: no-store` header to the response."
 #[test]
-fn head_is_not_stored_by_caches() {
+fn head_is_not_cached() {
     let mut world = World::new();
     let ids = [world.upload(b"hel", 5), world.upload(b"hello", 5), world.deferred(b""), world.partial(b"", 5)];
     for id in &ids {
         world.head(id).send().is(200).has("cache-control", "no-store");
     }
-    let pending = world.join(&[&ids[3]]);
+    let pending = world.concatenate(&[&ids[3]]);
     world.head(&pending).send().is(200).has("cache-control", "no-store");
 }
 
@@ -70,23 +70,23 @@ fn head_is_not_stored_by_caches() {
 ///
 /// A cache may keep a 404 or a 410 without being asked to (RFC 9110, 15.1).
 #[test]
-fn head_of_what_is_not_there_is_not_stored_by_caches_either() {
+fn head_of_a_missing_upload_is_not_cached_either() {
     for (status, answer) in unfound() {
         answer.is(status).has("cache-control", "no-store");
     }
 }
 
-/// HEAD of an upload that is not there, has expired, or is not for this client.
+/// HEAD of an upload that does not exist, has expired, or is not for this client.
 fn unfound() -> Vec<(u16, Answer)> {
     let mut world = World::with(Config::default().expire_after(Duration::from_secs(60)));
     let id = world.upload(b"hel", 5);
     let missing = world.head(&UploadId::from_random(0)).send();
-    world.rejects = Box::new(|_, _| true);
+    world.application.rejects = Box::new(|_, _| true);
     let forbidden = world.head(&id).send();
     let forbidden_and_missing = world.head(&UploadId::from_random(0)).send();
     world.wait(Duration::from_secs(60));
     let forbidden_and_expired = world.head(&id).send();
-    world.rejects = Box::new(|_, _| false);
+    world.application.rejects = Box::new(|_, _| false);
     let expired = world.head(&id).send();
     vec![(404, missing), (403, forbidden), (403, forbidden_and_missing), (403, forbidden_and_expired), (410, expired)]
 }
@@ -133,7 +133,7 @@ fn patch_at_another_offset_is_409_and_changes_nothing() {
     let before = world.uploads.clone();
     for offset in [0, 2, 4, 5, 6, u64::MAX / 2] {
         let answer = world.patch(&id).offset(offset).body(b"lo").send();
-        answer.says(409, "the upload stands at 3");
+        answer.says(409, "the upload's offset is 3");
         assert!(!world.passed("Receive"));
         assert_eq!(world.uploads, before);
     }
@@ -163,13 +163,14 @@ fn patch_is_204_with_the_sum_as_the_new_offset() {
 /// tus 1.0.0, "PATCH": "If the server receives a `PATCH` request against a non-existent resource it SHOULD
 /// return a `404 Not Found` status."
 #[test]
-fn patch_of_what_is_not_there_is_404() {
+fn patch_of_a_missing_upload_is_404() {
     let mut world = World::new();
     let missing = UploadId::from_random(0);
     world.patch(&missing).offset(0).body(b"hello").send().says(404, "no such upload");
     assert_eq!(world.path(), "Load Authorize Respond");
     let id = world.upload(b"", 5);
-    world.meanwhile("Hold", |uploads| uploads.clear());
+    let key = id.clone();
+    world.meanwhile("Hold", move |uploads| assert!(uploads.forget(&key)));
     world.patch(&id).offset(0).body(b"hello").send().says(404, "no such upload");
     assert!(world.uploads.is_empty());
 }
@@ -177,21 +178,21 @@ fn patch_of_what_is_not_there_is_404() {
 /// tus 1.0.0, "PATCH": "Both Client and Server, SHOULD attempt to detect and handle network errors
 /// predictably." "A timeout SHOULD be handled by closing the underlying connection."
 ///
-/// To close the connection is for who has it; here the exchange ends, with the status that says why.
+/// Closing the connection is up to its owner; here the exchange ends with a status that gives the reason.
 #[test]
 fn a_broken_or_stalled_body_ends_the_exchange() {
     for (why, status) in [(Interruption::Disconnected, 400), (Interruption::TimedOut, 408)] {
         let mut world = World::new();
         let id = world.upload(b"", 100);
         let answer = world.patch(&id).offset(0).body(b"hello").header("content-length", "9").interrupted(why).send();
-        answer.says(status, "the upload stands at 5").lacks("upload-offset");
+        answer.says(status, "the upload's offset is 5").lacks("upload-offset");
         assert_eq!(world.path(), "Load Authorize Hold Receive Commit Respond");
     }
 }
 
 /// tus 1.0.0, "PATCH": "The Server SHOULD always attempt to store as much of the received data as possible."
 #[test]
-fn what_was_received_before_an_interruption_is_stored() {
+fn bytes_received_before_an_interruption_are_stored() {
     let full = Interruption::Failed { failure: Failure::Full, stored: 4 };
     for (why, kept) in [
         (Interruption::Disconnected, b"hello".as_slice()),

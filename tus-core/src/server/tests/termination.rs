@@ -1,7 +1,7 @@
 //! tus 1.0.0, "Termination".
 
 use super::world::World;
-use crate::{Config, Extension, Failure, UploadId};
+use crate::{Config, Failure, TusExtension, UploadId};
 
 /// tus 1.0.0, "Termination": "If this extension is supported by the Server, it MUST be announced by adding
 /// `termination` to the `Tus-Extension` header."
@@ -9,7 +9,7 @@ use crate::{Config, Extension, Failure, UploadId};
 fn termination_is_announced() {
     let announces = |config: Config| World::with(config).announces("termination");
     assert!(announces(Config::default()));
-    assert!(!announces(Config::default().without(Extension::Termination)));
+    assert!(!announces(Config::default().without(TusExtension::Termination)));
 }
 
 /// tus 1.0.0, "Termination", "Example": "DELETE /files/24e533e02ec3bc40c387f1a0e460e216 HTTP/1.1"
@@ -20,7 +20,7 @@ fn the_example_of_termination() {
     let id = world.upload(b"hello", 100);
     let answer = world.delete(&id).header("content-length", "0").send();
     answer.is(204).has("tus-resumable", "1.0.0").lacks("upload-offset");
-    assert_eq!(world.path(), "Load Authorize Hold Terminate Respond");
+    assert_eq!(world.path(), "Load Authorize Hold Veto Terminate Respond");
 }
 
 /// tus 1.0.0, "DELETE": "When receiving a `DELETE` request for an existing upload the Server SHOULD free
@@ -38,15 +38,15 @@ fn delete_frees_an_upload_of_any_kind() {
         world.upload(b"hel", 5),
         world.upload(b"hello", 5),
         world.deferred(b""),
-        world.join(&[&part]),
-        world.join(&[&part, &unfinished_part]),
+        world.concatenate(&[&part]),
+        world.concatenate(&[&part, &unfinished_part]),
         part,
         unfinished_part,
     ];
     for id in ids {
         let others = world.uploads.len() - 1;
         world.delete(&id).send().is(204);
-        assert!(!world.uploads.contains_key(&id));
+        assert!(!world.uploads.contains(&id));
         assert_eq!(world.uploads.len(), others);
     }
 }
@@ -71,7 +71,7 @@ fn a_terminated_upload_is_not_found() {
 /// associated resources and MUST respond with the `204 No Content` status confirming that the upload was
 /// terminated."
 ///
-/// 204 is said of an upload that is not there any more, and of no other.
+/// 204 is sent only for an upload that is really gone.
 #[test]
 fn a_delete_that_fails_is_not_confirmed() {
     let mut world = World::new();

@@ -1,0 +1,191 @@
+//! Builds an endpoint.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures_util::TryFutureExt;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tus_core::{Config, NewUpload, Rejection, server::FinishReply};
+
+use crate::{
+    HookError, Hooks, Storage, Tus, background,
+    context::{Authorize, BeforeCreate, BeforeFinish, BeforeTerminate, Created, Finished, Progress, Terminated},
+    engine::Engine,
+    hooks::Runner,
+    leases::Leases,
+    request::Budget,
+    waking::Waking,
+};
+
+/// The shortest time between two checkpoints or sweeps.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// Uploads that are assembled at once.
+const ASSEMBLING: usize = 4;
+
+impl Tus {
+    /// An endpoint whose uploads are kept in `storage`.
+    pub fn builder(storage: impl Storage) -> Builder {
+        Self::builder_shared(Arc::new(storage))
+    }
+
+    /// An endpoint whose uploads are kept in a storage that was chosen at run time, or has other users.
+    pub fn builder_shared(storage: Arc<dyn Storage>) -> Builder {
+        Builder {
+            config: Config::default(),
+            storage,
+            hooks: Runner::new(Duration::from_secs(30)),
+            body_timeout: Duration::from_secs(30),
+            checkpoint_interval: Duration::from_millis(500),
+            sweep_interval: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Builds a [`Tus`].
+pub struct Builder {
+    config: Config,
+    storage: Arc<dyn Storage>,
+    hooks: Runner,
+    body_timeout: Duration,
+    checkpoint_interval: Duration,
+    sweep_interval: Duration,
+}
+
+/// Each hook as a closure: what it takes and returns is that of the method of [`Hooks`] of its name. A closure is
+/// called before the method.
+macro_rules! closures {
+    ($($(#[$doc:meta])* $hook:ident($cx:ident) -> $output:ty;)+) => {
+        impl Builder {
+            $(
+                $(#[$doc])*
+                pub fn $hook<F, R>(mut self, $hook: F) -> Self
+                where
+                    F: Fn($cx) -> R + Send + Sync + 'static,
+                    R: Future<Output = $output> + Send + 'static,
+                {
+                    self.hooks.closures.$hook = Some(Box::new(move |cx| Box::pin($hook(cx))));
+                    self
+                }
+            )+
+        }
+    };
+}
+
+closures! {
+    /// Calls a closure as [`Hooks::authorize`].
+    ///
+    /// ```
+    /// use tus_service::{Memory, Rejection, Tus};
+    ///
+    /// let builder = Tus::builder(Memory::new()).authorize(|cx| async move {
+    ///     match cx.request.headers.contains_key("authorization") {
+    ///         true => Ok(()),
+    ///         false => Err(Rejection::unauthorized("Bearer")),
+    ///     }
+    /// });
+    /// ```
+    authorize(Authorize) -> Result<(), Rejection>;
+    /// Calls a closure as [`Hooks::before_create`].
+    before_create(BeforeCreate) -> Result<NewUpload, Rejection>;
+    /// Calls a closure as [`Hooks::created`].
+    created(Created) -> ();
+    /// Calls a closure as [`Hooks::progress`].
+    progress(Progress) -> ();
+    /// Calls a closure as [`Hooks::before_finish`].
+    before_finish(BeforeFinish) -> Result<FinishReply, Rejection>;
+    /// Calls a closure as [`Hooks::before_terminate`].
+    before_terminate(BeforeTerminate) -> Result<(), Rejection>;
+    /// Calls a closure as [`Hooks::terminated`].
+    terminated(Terminated) -> ();
+}
+
+impl Builder {
+    /// The limits, the extensions, and how responses are addressed.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The application's hooks.
+    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
+        self.hooks.set(hooks);
+        self
+    }
+
+    /// Calls a closure as [`Hooks::finished`]; its error may be of any type.
+    ///
+    /// ```
+    /// use tus_service::{Memory, Tus};
+    ///
+    /// let builder = Tus::builder(Memory::new()).finished(|cx| async move {
+    ///     println!("{} is complete", cx.upload.id);
+    ///     Ok::<_, std::io::Error>(())
+    /// });
+    /// ```
+    pub fn finished<F, R, E>(mut self, finished: F) -> Self
+    where
+        F: Fn(Finished) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<HookError> + 'static,
+    {
+        self.hooks.closures.finished = Some(Box::new(move |cx| Box::pin(finished(cx).map_err(Into::into))));
+        self
+    }
+
+    /// How long a hook may take; 30 s by default.
+    pub fn hook_timeout(mut self, timeout: Duration) -> Self {
+        self.hooks.timeout = timeout;
+        self
+    }
+
+    /// How long a body may be silent; 30 s by default. What came until then is kept.
+    pub fn body_timeout(mut self, silence: Duration) -> Self {
+        self.body_timeout = silence;
+        self
+    }
+
+    /// How long bytes may wait for their commit while a body is coming; 500 ms by default. A process that
+    /// is killed loses at most what came since. A storage may take longer.
+    pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
+        self.checkpoint_interval = interval.max(SHORTEST);
+        self
+    }
+
+    /// How often expired uploads are cleared away, and hooks that failed are called again; 60 s by default.
+    pub fn sweep_interval(mut self, interval: Duration) -> Self {
+        self.sweep_interval = interval.max(SHORTEST);
+        self
+    }
+
+    /// The endpoint. What a killed process left undone is completed at once, in the background.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn build(self) -> Tus {
+        let config = self.config.notify(self.hooks.notifies());
+        let engine = Arc::new(Engine {
+            config: Arc::new(config),
+            storage: self.storage,
+            hooks: self.hooks,
+            leases: Leases::default(),
+            body_timeout: self.body_timeout,
+            checkpoint_interval: self.checkpoint_interval,
+            budget: Budget::default(),
+            assembling: Semaphore::new(ASSEMBLING),
+            waking: Waking::default(),
+            stopping: CancellationToken::new(),
+            gone: CancellationToken::new(),
+            exchanges: TaskTracker::new(),
+        });
+        tokio::spawn(background::run(Arc::downgrade(&engine), engine.gone.clone(), self.sweep_interval));
+        Tus { engine }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+    }
+}

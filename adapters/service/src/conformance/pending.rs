@@ -1,0 +1,121 @@
+//! Truths about what is to be done without a request.
+
+use std::collections::BTreeSet;
+
+use futures_util::StreamExt;
+use tus_core::{Dialect, Kind, Phase, Upload};
+
+use super::{Fixture, uploads::*};
+
+/// [`Storage::pending`](crate::Storage::pending) gives the uploads that have expired by then.
+pub async fn what_has_expired_is_pending(fixture: Fixture) {
+    for (name, expires) in [("late", Some(300)), ("never", None), ("early", Some(100)), ("middle", Some(200))] {
+        let mut upload = single(name);
+        upload.expires = expires.map(at);
+        created(fixture.one(), upload).await;
+    }
+    for storage in [fixture.one(), fixture.other()] {
+        for (now, expected) in [
+            (99, names([])),
+            (100, names(["early"])),
+            (200, names(["early", "middle"])),
+            (u32::MAX.into(), names(["early", "middle", "late"])),
+        ] {
+            assert_eq!(distinct(storage.pending(at(now))).await, expected, "at {now}");
+        }
+    }
+    // They come as they are, and expire as they were changed last.
+    let early = fixture.one().load(&id("early")).await.unwrap().unwrap();
+    assert_eq!(all(fixture.other().pending(at(100))).await, std::slice::from_ref(&early));
+    let early = updated(fixture.other(), &early, &expiring(&early, 250)).await;
+    let never = fixture.one().load(&id("never")).await.unwrap().unwrap();
+    let never = updated(fixture.one(), &never, &expiring(&never, 150)).await;
+    assert_eq!(distinct(fixture.other().pending(at(200))).await, names(["middle", "never"]));
+    let mut change = expiring(&early, 0);
+    change.expires = None;
+    updated(fixture.one(), &early, &change).await;
+    fixture.other().remove(&never).await.unwrap();
+    assert_eq!(distinct(fixture.one().pending(at(250))).await, names(["middle"]));
+}
+
+/// [`Storage::pending`](crate::Storage::pending) gives the uploads that are due, and no others.
+pub async fn what_is_due_is_pending(fixture: Fixture) {
+    let mut expected = BTreeSet::new();
+    let kinds = [("single", Kind::Single), ("partial", Kind::Partial), ("final", Kind::Final(vec![id("part")]))];
+    for (kind, of_kind) in kinds {
+        for phase in Phase::ALL {
+            let mut upload: Upload = upload(&format!("{kind}-{phase:?}"), of_kind.clone(), Some(0));
+            upload.phase = phase;
+            if phase == Phase::Receiving {
+                upload.dialect = Dialect::Draft(9);
+            }
+            expected.extend(upload.is_due().then(|| upload.id.to_string()));
+            created(fixture.one(), upload).await;
+        }
+    }
+    assert_eq!(expected.len(), 5);
+    for storage in [fixture.one(), fixture.other()] {
+        assert_eq!(distinct(storage.pending(at(0))).await, expected);
+        assert_eq!(distinct(storage.pending(at(u32::MAX.into()))).await, expected);
+    }
+    // What becomes due by a commit is found, and what is done is not.
+    let stored = created(fixture.one(), single("committed")).await;
+    let stored = appended(fixture.one(), &stored, "hello world").await;
+    expected.insert("committed".into());
+    assert_eq!(distinct(fixture.other().pending(at(0))).await, expected);
+    updated(fixture.other(), &stored, &to_phase(&stored, Phase::Notified)).await;
+    expected.remove("committed");
+    assert_eq!(distinct(fixture.one().pending(at(0))).await, expected);
+}
+
+/// All that is pending is found once, however much there is, also what is both due and expired.
+pub async fn all_that_is_pending_is_found(fixture: Fixture) {
+    let pending = |n: usize| {
+        let mut upload = upload(&format!("pending-{n}"), Kind::Single, Some(0));
+        let expires = match n % 3 {
+            // Due and expired, some of them at the same time.
+            0 => 100 + n as u64 % 7,
+            // Expired.
+            1 => {
+                upload.phase = Phase::Notified;
+                100
+            }
+            // Due.
+            _ => 1000,
+        };
+        upload.expires = Some(at(expires));
+        upload
+    };
+    let uploads: Vec<_> = (0..MANY).map(pending).collect();
+    let expected: BTreeSet<_> = uploads.iter().map(|upload| upload.id.to_string()).collect();
+    all_created(fixture.one(), uploads.into_iter().chain((0..MANY).map(|n| single(&format!("other-{n}"))))).await;
+    for storage in [fixture.one(), fixture.other()] {
+        assert_eq!(distinct(storage.pending(at(200))).await, expected);
+        let early: Vec<_> = storage.pending(at(200)).take(3).collect().await;
+        assert!(early.len() == 3 && early.iter().all(Result::is_ok));
+        let due = distinct(storage.pending(at(0))).await;
+        assert_eq!(due.len(), 2 * MANY / 3);
+    }
+}
+
+/// What is pending can be done as it comes: what is changed or removed hides nothing else.
+pub async fn what_is_pending_can_be_done_as_it_comes(fixture: Fixture) {
+    let pending = |n: usize| {
+        let mut upload = upload(&format!("pending-{n}"), Kind::Single, Some(0));
+        upload.expires = n.is_multiple_of(2).then(|| at(100 + n as u64));
+        upload
+    };
+    all_created(fixture.one(), (0..MANY).map(pending)).await;
+    let mut stream = fixture.one().pending(at(1000));
+    let mut done = BTreeSet::new();
+    while let Some(stored) = stream.next().await {
+        let stored = stored.unwrap();
+        match stored.upload.expires {
+            Some(_) => fixture.other().remove(&stored).await.unwrap(),
+            None => drop(updated(fixture.other(), &stored, &to_phase(&stored, Phase::Notified)).await),
+        }
+        assert!(done.insert(stored.upload.id));
+    }
+    assert_eq!(done.len(), MANY);
+    assert_eq!(distinct(fixture.other().pending(at(1000))).await, names([]));
+}

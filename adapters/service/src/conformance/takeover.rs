@@ -1,0 +1,169 @@
+//! Truths about two processes that want one upload: the newer request wins, and no byte is lost.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, future};
+use tokio::time::timeout;
+use tus_core::{Failure, Stored};
+
+use super::{Fixture, uploads::*};
+use crate::{Storage, Writer};
+
+/// Longer than any storage should need.
+const PATIENCE: Duration = Duration::from_secs(20);
+const IMPATIENCE: Duration = Duration::from_millis(300);
+
+/// [`Stored::held_elsewhere`] says that somebody in another process is adding bytes that the record does not claim
+/// yet. It is no secret in the process itself.
+pub async fn bytes_that_come_in_another_process_are_reported(fixture: Fixture) {
+    let stored = created(fixture.one(), single("held")).await;
+    let stored = appended(fixture.one(), &stored, "hel").await;
+    let other = created(fixture.one(), single("other")).await;
+    fixture.assert_is(&stored).await;
+    let writer = written(fixture.one(), &stored, "lo").await;
+    let mut held = stored.clone();
+    held.held_elsewhere = true;
+    assert_eq!(fixture.two().load(&stored.upload.id).await.unwrap(), Some(held.clone()));
+    assert_eq!(fixture.one().load(&stored.upload.id).await.unwrap().as_ref(), Some(&stored));
+    let ids = ["other", "held"].map(id);
+    assert_eq!(fixture.two().load_all(&ids).await.unwrap(), [Some(other.clone()), Some(held)]);
+    assert_eq!(fixture.one().load_all(&ids).await.unwrap(), [Some(other), Some(stored.clone())]);
+    drop(writer);
+    fixture.assert_has(&stored, b"hel").await;
+}
+
+/// [`Storage::settle`] asks whoever adds bytes to commit and to leave; then the upload is free, with all its bytes.
+pub async fn an_upload_is_taken_over_and_no_byte_is_lost(fixture: Fixture) {
+    let stored = created(fixture.one(), single("wanted")).await;
+    let stored = appended(fixture.one(), &stored, "hello").await;
+    let writer = written(fixture.one(), &stored, " wor").await;
+    let older = leaves(writer, &stored, 4);
+    let newer = async {
+        let seen = fixture.two().load(&stored.upload.id).await.unwrap().unwrap();
+        assert!(seen.held_elsewhere);
+        fixture.two().settle(&seen, PATIENCE).await.unwrap().unwrap()
+    };
+    let (committed, settled) = future::join(older, newer).await;
+    assert_eq!(settled, committed);
+    fixture.assert_has(&settled, b"hello wor").await;
+    let complete = appended(fixture.two(), &settled, "ld").await;
+    fixture.assert_has(&complete, b"hello world").await;
+}
+
+/// The process that had to leave can take the upload back, and so on.
+pub async fn an_upload_goes_to_and_fro(fixture: Fixture) {
+    let mut now = created(fixture.one(), single("wanted")).await;
+    for (one, two) in [(fixture.one(), fixture.two()), (fixture.two(), fixture.one())].repeat(2) {
+        let writer = written(one, &now, "a").await;
+        let held = two.load(&now.upload.id).await.unwrap().unwrap();
+        assert!(held.held_elsewhere);
+        let (committed, settled) = future::join(leaves(writer, &now, 1), two.settle(&held, PATIENCE)).await;
+        assert_eq!(settled.unwrap().as_ref(), Some(&committed));
+        now = appended(two, &committed, "b").await;
+        assert_eq!(failure(try_append(one, &committed, "c".into()).await), Failure::Conflict);
+    }
+    fixture.assert_has(&now, b"abababab").await;
+}
+
+/// Of two requests that wait for an upload the newer one gets it, and the older one learns that it is held.
+pub async fn of_two_requests_the_newer_one_wins(fixture: Fixture) {
+    let stored = created(fixture.one(), single("wanted")).await;
+    let writer = written(fixture.one(), &stored, "hello").await;
+    let held = fixture.two().load(&stored.upload.id).await.unwrap().unwrap();
+    let older = fixture.two().settle(&held, PATIENCE);
+    // It has asked once the writer is asked to leave.
+    let older = match future::select(older, writer.asked_to_leave()).await {
+        future::Either::Left(_) => panic!("nobody has left yet"),
+        future::Either::Right(((), older)) => older,
+    };
+    let newer = fixture.two().settle(&held, PATIENCE);
+    // The older one ends although nobody has left; only then the writer does.
+    let leaving = async {
+        let older = older.await.unwrap().unwrap();
+        assert!(older.held_elsewhere, "somebody else asked later");
+        leaves(writer, &stored, 5).await
+    };
+    let (committed, newer) = future::join(leaving, newer).await;
+    assert_eq!(newer.unwrap(), Some(committed.clone()));
+    let complete = appended(fixture.two(), &committed, " world").await;
+    fixture.assert_has(&complete, b"hello world").await;
+}
+
+/// [`Storage::settle`] waits no longer than it is patient, and says that the upload is still held.
+pub async fn who_does_not_leave_is_reported(fixture: Fixture) {
+    let stored = created(fixture.one(), single("kept")).await;
+    let mut writer = written(fixture.one(), &stored, "hello").await;
+    let held = fixture.two().load(&stored.upload.id).await.unwrap().unwrap();
+    let began = Instant::now();
+    let settled = timeout(PATIENCE, fixture.two().settle(&held, IMPATIENCE)).await.expect("it is not that patient");
+    assert_eq!(settled.unwrap().as_ref(), Some(&held));
+    assert!(began.elapsed() >= IMPATIENCE, "it was not patient");
+    // Nothing was done to it.
+    let change = adding(&stored, 5);
+    let version = writer.commit(&change).await.unwrap();
+    drop(writer);
+    let stored = stored.changed(&change, version);
+    assert_eq!(fixture.two().settle(&held, PATIENCE).await.unwrap().as_ref(), Some(&stored));
+    fixture.assert_has(&stored, b"hello").await;
+}
+
+/// [`Writer::asked_to_leave`] does not end for who was not asked: not by a load, nor for another upload.
+pub async fn nobody_is_asked_to_leave_whom_nobody_asked(fixture: Fixture) {
+    let wanted = created(fixture.one(), single("wanted")).await;
+    let other = created(fixture.one(), single("other")).await;
+    let wanted_writer = written(fixture.one(), &wanted, "hello").await;
+    let other_writer = written(fixture.one(), &other, "hello").await;
+    for stored in [&wanted, &other] {
+        assert!(fixture.two().load(&stored.upload.id).await.unwrap().unwrap().held_elsewhere);
+    }
+    assert!(timeout(IMPATIENCE, wanted_writer.asked_to_leave()).await.is_err());
+    let held = fixture.two().load(&wanted.upload.id).await.unwrap().unwrap();
+    let (committed, settled) =
+        future::join(leaves(wanted_writer, &wanted, 5), fixture.two().settle(&held, PATIENCE)).await;
+    assert_eq!(settled.unwrap(), Some(committed));
+    assert_eq!(other_writer.asked_to_leave().now_or_never(), None);
+}
+
+/// An upload that is removed while its writer is asked to leave is gone.
+pub async fn a_removed_upload_is_held_by_nobody(fixture: Fixture) {
+    let stored = created(fixture.one(), single("removed")).await;
+    let writer = written(fixture.one(), &stored, "hello").await;
+    let held = fixture.two().load(&stored.upload.id).await.unwrap().unwrap();
+    let removed = async {
+        writer.asked_to_leave().await;
+        fixture.one().remove(&stored).await.unwrap();
+        drop(writer);
+    };
+    let ((), settled) = future::join(removed, fixture.two().settle(&held, PATIENCE)).await;
+    assert_eq!(settled.unwrap(), None);
+    fixture.assert_gone(&stored.upload.id).await;
+}
+
+/// [`Storage::settle`] gives the record at once where nobody in another process adds bytes.
+pub async fn who_asks_himself_gets_the_record(fixture: Fixture) {
+    let stored = created(fixture.one(), single("own")).await;
+    let stored = appended(fixture.one(), &stored, "hello").await;
+    for storage in [fixture.one(), fixture.other()] {
+        let settled =
+            timeout(PATIENCE / 2, storage.settle(&stored, PATIENCE)).await.expect("there is nobody to wait for");
+        assert_eq!(settled.unwrap().as_ref(), Some(&stored));
+    }
+    fixture.one().remove(&stored).await.unwrap();
+    assert_eq!(fixture.other().settle(&stored, PATIENCE).await.unwrap(), None);
+}
+
+/// A writer that has bytes of which the record does not know.
+async fn written(storage: &dyn Storage, stored: &Stored, bytes: &'static str) -> Box<dyn Writer> {
+    let mut writer = storage.open(stored).await.unwrap();
+    writer.write(Bytes::from_static(bytes.as_bytes()).into()).await.unwrap();
+    writer
+}
+
+/// Waits until the writer is asked to leave, commits what came, and leaves.
+async fn leaves(mut writer: Box<dyn Writer>, stored: &Stored, bytes: u64) -> Stored {
+    timeout(PATIENCE, writer.asked_to_leave()).await.expect("nobody has asked");
+    let change = adding(stored, bytes);
+    let version = writer.commit(&change).await.unwrap();
+    stored.clone().changed(&change, version)
+}

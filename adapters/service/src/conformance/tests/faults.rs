@@ -1,0 +1,290 @@
+//! A storage with one fault: it is found.
+
+use std::{
+    ops::Range,
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tus_core::{Change, Failure, Phase, Stored, Upload, UploadId, Version};
+
+use crate::{
+    ByteStream, Checkpoint, Chunks, Hint, Memory, Storage, StorageError, StoredStream, UploadFilter, Writer,
+    conformance::{self, Fixture},
+};
+
+/// Makes a test of each pair of a fault and a truth that does not hold with it. The clock runs ahead of whoever waits.
+macro_rules! are_found {
+    ($($test:ident: $fault:ident breaks $truth:ident)*) => {$(
+        #[tokio::test(start_paused = true)]
+        #[should_panic]
+        async fn $test() {
+            conformance::$truth(with(Fault::$fault)).await;
+        }
+    )*};
+}
+
+are_found! {
+    open_is_busy: BusyOnOpen breaks bytes_exist_after_a_commit
+    open_is_busy_where_the_first_commit_would_win: BusyOnOpen breaks the_first_commit_wins
+    updates_ignore_versions: IgnoresVersions breaks an_update_of_another_version_is_refused
+    of_many_updates_many_succeed: IgnoresVersions breaks of_many_updates_one_succeeds
+    removals_ignore_versions: IgnoresVersions breaks a_removal_of_another_version_is_refused
+    commits_ignore_versions: IgnoresVersions breaks a_commit_to_another_version_is_refused
+    assemblies_ignore_versions: IgnoresVersions breaks a_failed_assembly_changes_nothing
+    changes_ignore_incarnations: IgnoresIncarnations breaks an_id_that_is_used_again_is_another_upload
+    reads_ignore_incarnations: IgnoresIncarnations breaks an_old_incarnation_is_not_read
+    an_assembly_ignores_incarnations_of_parts: IgnoresIncarnations breaks a_failed_assembly_changes_nothing
+    records_lose_data: LosesPrivateData breaks records_come_back_as_they_were
+    ids_are_taken_twice: Replaces breaks an_id_is_taken_once
+    loads_are_out_of_order: LoadsInOtherOrder breaks loads_come_in_the_order_of_the_ids
+    a_list_has_no_last: ForgetsTheLast breaks a_long_list_is_complete
+    a_filter_has_no_last: ForgetsTheLast breaks uploads_are_listed_by_owner_and_phase
+    a_list_begins_too_early: ListsAgain breaks a_list_goes_on_after_an_id
+    what_is_due_is_forgotten: FindsNothingDue breaks what_is_due_is_pending
+    what_has_expired_comes_twice: FindsTwice breaks what_has_expired_is_pending
+    too_much_is_pending: AllIsPending breaks what_is_due_is_pending
+    the_last_that_is_pending_is_forgotten: ForgetsTheLast breaks all_that_is_pending_is_found
+    finals_wait_for_any_part: AllWait breaks finals_wait_for_their_parts
+    claims_are_given_to_all: ClaimsAlways breaks a_claim_keeps_another_process_out
+    many_claims_are_given: ClaimsAlways breaks of_many_claims_one_process_has_its_own
+    no_claim_is_given: ClaimsNever breaks a_claim_is_ours_until_it_runs_out
+    claims_do_not_run_out: ClaimsForever breaks a_claim_runs_out
+    nobody_is_held: HeldByNobody breaks bytes_that_come_in_another_process_are_reported
+    nobody_is_asked: AsksNobody breaks an_upload_is_taken_over_and_no_byte_is_lost
+    all_are_asked: AsksAll breaks nobody_is_asked_to_leave_whom_nobody_asked
+    requests_wait_for_ever: WaitsForEver breaks who_does_not_leave_is_reported
+    a_taken_checkpoint_is_lost: LosesCheckpoints breaks a_taken_checkpoint_needs_no_other_word
+    a_checkpoint_claims_too_much: ClaimsTooMuch breaks a_checkpoint_claims_no_more_than_there_is
+    bytes_beyond_a_commit_stay: KeepsTooMuch breaks a_commit_may_take_less_than_was_written
+    pieces_are_too_large: LargePieces breaks bytes_are_read_in_small_pieces
+}
+
+#[tokio::test]
+#[should_panic(expected = "only two processes can show this")]
+async fn one_process_does_not_pass_for_two() {
+    conformance::a_claim_keeps_another_process_out(Fixture::one_process(Memory::new())).await;
+}
+
+#[tokio::test]
+#[should_panic]
+async fn one_process_twice_does_not_pass_for_two() {
+    let memory = Memory::new();
+    conformance::a_claim_keeps_another_process_out(Fixture::two_processes(memory.clone(), memory)).await;
+}
+
+fn with(fault: Fault) -> Fixture {
+    let memory = Memory::new();
+    let two = Faulty { memory: memory.another_process(), fault };
+    Fixture::two_processes(Faulty { memory, fault }, two)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    AllIsPending,
+    AllWait,
+    AsksAll,
+    AsksNobody,
+    BusyOnOpen,
+    ClaimsAlways,
+    ClaimsForever,
+    ClaimsNever,
+    ClaimsTooMuch,
+    FindsNothingDue,
+    FindsTwice,
+    ForgetsTheLast,
+    HeldByNobody,
+    IgnoresIncarnations,
+    IgnoresVersions,
+    KeepsTooMuch,
+    LargePieces,
+    ListsAgain,
+    LoadsInOtherOrder,
+    LosesCheckpoints,
+    LosesPrivateData,
+    Replaces,
+    WaitsForEver,
+}
+
+use Fault::*;
+
+struct Faulty {
+    memory: Memory,
+    fault: Fault,
+}
+
+impl Faulty {
+    /// What the storage takes for what was seen.
+    async fn seen(&self, stored: &Stored) -> Result<Stored, StorageError> {
+        let now = self.memory.load(&stored.upload.id).await?;
+        Ok(match (self.fault, now) {
+            (IgnoresVersions, Some(now)) if now.is_same_upload(&stored.upload) => now,
+            (IgnoresIncarnations, Some(now)) => now,
+            _ => stored.clone(),
+        })
+    }
+}
+
+fn edited<'a>(stream: StoredStream<'a>, edit: impl FnOnce(&mut Vec<Stored>) + Send + 'a) -> StoredStream<'a> {
+    let all = async {
+        let mut all: Vec<_> = stream.try_collect().await?;
+        edit(&mut all);
+        Ok::<_, StorageError>(stream::iter(all.into_iter().map(Ok)))
+    };
+    stream::once(all).try_flatten().boxed()
+}
+
+#[async_trait]
+impl Storage for Faulty {
+    async fn create(&self, upload: &Upload) -> Result<Version, StorageError> {
+        let mut upload = upload.clone();
+        match self.fault {
+            LosesPrivateData => upload.private.clear(),
+            Replaces => {
+                if let Some(old) = self.memory.load(&upload.id).await? {
+                    self.memory.remove(&old).await?;
+                }
+            }
+            _ => {}
+        }
+        self.memory.create(&upload).await
+    }
+
+    async fn load(&self, id: &UploadId) -> Result<Option<Stored>, StorageError> {
+        let mut stored = self.memory.load(id).await?;
+        match (self.fault, &mut stored) {
+            (HeldByNobody, Some(stored)) => stored.held_elsewhere = false,
+            (ClaimsTooMuch, Some(stored)) => stored.upload.offset += 1,
+            _ => {}
+        }
+        Ok(stored)
+    }
+
+    async fn load_all(&self, ids: &[UploadId]) -> Result<Vec<Option<Stored>>, StorageError> {
+        let mut all = self.memory.load_all(ids).await?;
+        if self.fault == LoadsInOtherOrder {
+            all.reverse();
+        }
+        Ok(all)
+    }
+
+    async fn settle(&self, stored: &Stored, patience: Duration) -> Result<Option<Stored>, StorageError> {
+        match self.fault {
+            AsksNobody => self.memory.load(&stored.upload.id).await,
+            WaitsForEver => std::future::pending().await,
+            _ => self.memory.settle(stored, patience).await,
+        }
+    }
+
+    async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError> {
+        if self.fault == BusyOnOpen {
+            return Err(Failure::Busy.into());
+        }
+        let writer = self.memory.open(&self.seen(stored).await?).await?;
+        Ok(Box::new(FaultyWriter { writer, opened_at: stored.upload.offset, fault: self.fault }))
+    }
+
+    async fn update(&self, stored: &Stored, change: &Change) -> Result<Version, StorageError> {
+        let seen = self.seen(stored).await?;
+        let mut change = change.clone();
+        change.offset = seen.upload.offset;
+        self.memory.update(&seen, &change).await
+    }
+
+    async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError> {
+        let mut seen = Vec::new();
+        for part in parts {
+            seen.push(self.seen(part).await?);
+        }
+        self.memory.assemble(&self.seen(stored).await?, &seen, change).await
+    }
+
+    async fn remove(&self, stored: &Stored) -> Result<(), StorageError> {
+        self.memory.remove(&self.seen(stored).await?).await
+    }
+
+    async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
+        let stream = self.memory.read(&self.seen(stored).await?, range).await?;
+        if self.fault != LargePieces {
+            return Ok(stream);
+        }
+        let pieces: Vec<_> = stream.try_collect().await?;
+        Ok(stream::iter([Ok(pieces.concat().into())]).boxed())
+    }
+
+    fn list(&self, filter: UploadFilter, after: Option<&UploadId>) -> StoredStream<'_> {
+        match self.fault {
+            ListsAgain => self.memory.list(filter, None),
+            ForgetsTheLast => edited(self.memory.list(filter, after), |all| drop(all.pop())),
+            _ => self.memory.list(filter, after),
+        }
+    }
+
+    fn pending(&self, now: SystemTime) -> StoredStream<'_> {
+        let pending = self.memory.pending(now);
+        match self.fault {
+            AllIsPending => self.memory.list(UploadFilter::default(), None),
+            FindsNothingDue => edited(pending, |all| all.retain(|stored| !stored.upload.is_due())),
+            FindsTwice => edited(pending, |all| all.extend(all.clone())),
+            ForgetsTheLast => edited(pending, |all| drop(all.pop())),
+            _ => pending,
+        }
+    }
+
+    async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
+        if self.fault != AllWait {
+            return self.memory.waiting_for(part).await;
+        }
+        let assembling = self.memory.list(UploadFilter::default().phase(Phase::Assembling), None);
+        assembling.map_ok(|stored| stored.upload.id).try_collect().await
+    }
+
+    async fn claim(&self, id: &UploadId, duration: Duration) -> Result<bool, StorageError> {
+        match self.fault {
+            ClaimsAlways => Ok(true),
+            ClaimsNever => Ok(false),
+            ClaimsForever if !duration.is_zero() => self.memory.claim(id, Duration::MAX).await,
+            _ => self.memory.claim(id, duration).await,
+        }
+    }
+}
+
+struct FaultyWriter {
+    writer: Box<dyn Writer>,
+    opened_at: u64,
+    fault: Fault,
+}
+
+#[async_trait]
+impl Writer for FaultyWriter {
+    async fn write(&mut self, chunks: Chunks) -> Result<(), StorageError> {
+        self.writer.write(chunks).await
+    }
+
+    fn stored(&self) -> u64 {
+        self.writer.stored()
+    }
+
+    async fn checkpoint(&mut self, change: &Change, hint: Hint) -> Result<Checkpoint, StorageError> {
+        match self.fault {
+            LosesCheckpoints => Ok(Checkpoint::Taken),
+            _ => self.writer.checkpoint(change, hint).await,
+        }
+    }
+
+    async fn commit(&mut self, change: &Change) -> Result<Version, StorageError> {
+        let mut change = change.clone();
+        if self.fault == KeepsTooMuch {
+            change.offset = self.opened_at + self.stored();
+        }
+        self.writer.commit(&change).await
+    }
+
+    fn asked_to_leave(&self) -> futures_util::future::BoxFuture<'static, ()> {
+        match self.fault {
+            AsksAll => Box::pin(std::future::ready(())),
+            _ => self.writer.asked_to_leave(),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Uploads for all truths, and what is done with them again and again.
+
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures_util::{TryStreamExt, future};
+use tus_core::{Change, Failure, Incarnation, Kind, Phase, Stored, Upload, UploadId};
+
+use super::Fixture;
+use crate::{Storage, StorageError, StoredStream};
+
+/// The most bytes in a piece of a stream.
+const PIECE: usize = 128 * 1024;
+
+pub(super) fn id(text: &str) -> UploadId {
+    text.parse().unwrap()
+}
+
+pub(super) fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+/// An upload of 11 bytes.
+pub(super) fn single(name: &str) -> Upload {
+    upload(name, Kind::Single, Some(11))
+}
+
+pub(super) fn partial(name: &str, length: u64) -> Upload {
+    upload(name, Kind::Partial, Some(length))
+}
+
+pub(super) fn final_of(name: &str, parts: &[&str]) -> Upload {
+    upload(name, Kind::Final(parts.iter().map(|part| id(part)).collect()), None)
+}
+
+/// An upload of a new incarnation.
+pub(super) fn upload(name: &str, kind: Kind, length: Option<u64>) -> Upload {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let bits = u128::from(LAST.fetch_add(1, Relaxed)) << 64 | 0x7d5;
+    let mut upload = Upload::new(id(name), Incarnation::from_random(bits), kind);
+    upload.length = length;
+    upload.created = at(1_700_000_000);
+    if length == Some(0) {
+        upload.phase = Phase::Complete;
+    }
+    upload
+}
+
+/// The change that adds so many bytes; it completes an upload that has all of them then.
+pub(super) fn adding(stored: &Stored, bytes: u64) -> Change {
+    let mut change = Change::of(&stored.upload);
+    change.offset += bytes;
+    if change.length == Some(change.offset) {
+        change.phase = Phase::Complete;
+    }
+    change
+}
+
+pub(super) fn to_phase(stored: &Stored, phase: Phase) -> Change {
+    let mut change = Change::of(&stored.upload);
+    change.phase = phase;
+    change
+}
+
+pub(super) fn expiring(stored: &Stored, seconds: u64) -> Change {
+    let mut change = Change::of(&stored.upload);
+    change.expires = Some(at(seconds));
+    change
+}
+
+/// The change of an upload that is put together of so many bytes.
+pub(super) fn assembled(stored: &Stored, bytes: u64) -> Change {
+    let mut change = to_phase(stored, Phase::Complete);
+    (change.offset, change.length) = (bytes, Some(bytes));
+    change
+}
+
+#[track_caller]
+pub(super) fn failure<T>(result: Result<T, StorageError>) -> Failure {
+    result.err().expect("it must fail").failure()
+}
+
+pub(super) async fn created(storage: &dyn Storage, upload: Upload) -> Stored {
+    let version = storage.create(&upload).await.unwrap();
+    Stored::new(upload, version)
+}
+
+/// Creates them at once: a storage may have one round trip for all.
+pub(super) async fn all_created(storage: &dyn Storage, uploads: impl IntoIterator<Item = Upload>) -> Vec<Stored> {
+    future::join_all(uploads.into_iter().map(|upload| created(storage, upload))).await
+}
+
+pub(super) async fn updated(storage: &dyn Storage, stored: &Stored, change: &Change) -> Stored {
+    let version = storage.update(stored, change).await.unwrap();
+    stored.clone().changed(change, version)
+}
+
+pub(super) async fn appended(storage: &dyn Storage, stored: &Stored, bytes: impl Into<Bytes>) -> Stored {
+    try_append(storage, stored, bytes.into()).await.unwrap()
+}
+
+/// A storage may notice at once or at the commit that an upload is not what it was.
+pub(super) async fn try_append(storage: &dyn Storage, stored: &Stored, bytes: Bytes) -> Result<Stored, StorageError> {
+    let change = adding(stored, bytes.len() as u64);
+    let mut writer = storage.open(stored).await?;
+    writer.write(bytes.into()).await?;
+    let version = writer.commit(&change).await?;
+    Ok(stored.clone().changed(&change, version))
+}
+
+/// More than most storages read at once.
+pub(super) const MANY: usize = 300;
+
+/// All bytes that there are, in pieces that are not too large.
+pub(super) async fn content(storage: &dyn Storage, stored: &Stored) -> Vec<u8> {
+    try_content(storage, stored).await.unwrap()
+}
+
+pub(super) async fn try_content(storage: &dyn Storage, stored: &Stored) -> Result<Vec<u8>, StorageError> {
+    let pieces: Vec<Bytes> = storage.read(stored, 0..u64::MAX).await?.try_collect().await?;
+    assert!(pieces.iter().all(|piece| piece.len() <= PIECE), "pieces have at most 128 KiB");
+    Ok(pieces.concat())
+}
+
+pub(super) async fn all(stream: StoredStream<'_>) -> Vec<Stored> {
+    stream.try_collect().await.unwrap()
+}
+
+/// The ids, in the order of the stream.
+pub(super) async fn ids(stream: StoredStream<'_>) -> Vec<String> {
+    all(stream).await.into_iter().map(|stored| stored.upload.id.to_string()).collect()
+}
+
+/// The ids of a stream without an order, each of which is there once.
+pub(super) async fn distinct(stream: StoredStream<'_>) -> BTreeSet<String> {
+    let ids = ids(stream).await;
+    let distinct: BTreeSet<_> = ids.iter().cloned().collect();
+    assert_eq!(distinct.len(), ids.len(), "each is there once: {ids:?}");
+    distinct
+}
+
+pub(super) fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
+    names.map(str::to_owned).into()
+}
+
+impl Fixture {
+    /// Both processes find the record in this state, and one whose writers are closed.
+    pub(super) async fn assert_is(&self, expected: &Stored) {
+        for storage in [self.one(), self.other()] {
+            assert_eq!(storage.load(&expected.upload.id).await.unwrap().as_ref(), Some(expected));
+        }
+    }
+
+    /// Both processes find the record, and the bytes up to its offset.
+    pub(super) async fn assert_has(&self, expected: &Stored, bytes: &[u8]) {
+        self.assert_is(expected).await;
+        for storage in [self.one(), self.other()] {
+            let content = content(storage, expected).await;
+            assert!(content == bytes, "{} bytes of {}", content.len(), bytes.len());
+        }
+    }
+
+    pub(super) async fn assert_gone(&self, id: &UploadId) {
+        for storage in [self.one(), self.other()] {
+            assert_eq!(storage.load(id).await.unwrap(), None);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The endpoint: what an application builds once, and a framework's crate calls for each request.
+
+use std::{
+    fmt,
+    fmt::Display,
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::{FutureExt, future::OptionFuture};
+use http::{Request, Response, header, request::Parts};
+use http_body::Body;
+use tokio::time::{Instant, timeout};
+use tracing::Instrument;
+use tus_core::{
+    Failure,
+    server::{self, Mount},
+};
+
+use crate::{
+    ResponseBody,
+    engine::Engine,
+    exchange::Exchange,
+    observe,
+    request::{BodyReceiver, Persistent, drain, pump},
+};
+
+/// An endpoint for resumable uploads. A clone is the same endpoint.
+#[derive(Clone)]
+pub struct Tus {
+    pub(crate) engine: Arc<Engine>,
+}
+
+impl Tus {
+    /// Handles one request.
+    ///
+    /// The request's URI has the full path that the client sent, and `mount` says at which of its paths the endpoint
+    /// was reached. What comes after it names the upload.
+    ///
+    /// The future may be dropped at any time: what came of the body is kept. It is `Send` if `B` is.
+    /// Requests on one upload are in order: a newer one lets an older one commit what it has, and goes on
+    /// from there.
+    pub fn handle<B>(&self, request: Request<B>, mount: &Mount<'_>) -> impl Future<Output = Response<ResponseBody>>
+    where
+        B: Body,
+    {
+        // Taken apart here, so that the future is small: there may be thousands.
+        let (head, body) = request.into_parts();
+        self.respond(Arc::new(head), body, mount.clone().into_owned())
+    }
+
+    /// The response to a request that a framework cannot hand over, since it cannot be expressed in the types of the
+    /// crate `http`.
+    pub fn unreadable(&self, reason: impl Display) -> Response<ResponseBody> {
+        server::unreadable(&self.engine.config, reason).map(ResponseBody::from)
+    }
+
+    async fn respond<B: Body>(&self, head: Arc<Parts>, body: B, mount: Mount<'static>) -> Response<ResponseBody> {
+        let mut body = pin!(body);
+        let mut at_end = body.is_end_stream();
+        let (pump, receiver) = match at_end {
+            true => (None, BodyReceiver::empty()),
+            false => {
+                let asked_for = head.headers.contains_key(header::EXPECT);
+                let (pump, receiver) = pump(asked_for, &self.engine.budget);
+                (Some(pump), receiver)
+            }
+        };
+        let exchange = exchange(self.engine.clone(), head.clone(), mount.clone(), receiver).boxed();
+        let exchange = exchange.instrument(observe::exchange(&head));
+        let mut exchange = Persistent::new(self.engine.exchanges.track_future(exchange));
+        let (finished, at_end) = {
+            let mut pumping = pin!(OptionFuture::from(pump.map(|pump| pump.run(body.as_mut()))).fuse());
+            // What came is handed on before the exchange looks for it: one turn takes it all the way.
+            let finished = poll_fn(|context| {
+                at_end |= pumping.as_mut().poll(context) == Poll::Ready(Some(true));
+                exchange.poll_unpin(context)
+            });
+            (finished.await, at_end)
+        };
+        let response = finished.unwrap_or_else(|| {
+            server::fail(&self.engine.config, &head, &mount, Failure::Internal).map(ResponseBody::from)
+        });
+        if at_end { response } else { drain(&head, body, response).await }
+    }
+
+    /// Ends every exchange: bodies that are still coming are cut short, and what came of them is committed.
+    /// Their clients are asked to go on in a moment. Waits for that, `grace` at the most.
+    ///
+    /// Call it when the server is to stop. Bodies that begin to come afterwards are cut short at once.
+    pub async fn shutdown(&self, grace: Duration) {
+        let Engine { stopping, exchanges, .. } = &*self.engine;
+        stopping.cancel();
+        exchanges.close();
+        if timeout(grace, exchanges.wait()).await.is_err() {
+            tracing::warn!(exchanges = exchanges.len(), "not all uploads were committed in time");
+        }
+    }
+}
+
+async fn exchange(
+    engine: Arc<Engine>,
+    head: Arc<Parts>,
+    mount: Mount<'static>,
+    receiver: BodyReceiver,
+) -> Response<ResponseBody> {
+    let began = Instant::now();
+    let first = server::begin(&engine.config, &head, &mount, SystemTime::now());
+    let response = Exchange::new(&engine, &head, receiver).run(first).await;
+    observe::responded(&head.method, response.status(), began.elapsed());
+    response
+}
+
+impl fmt::Debug for Tus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tus").field("config", &self.engine.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,94 @@
+//! What all parts of the service share.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tus_core::{Config, Failure, Stored, UploadId};
+
+use crate::{
+    Cause,
+    hooks::Runner,
+    leases::Leases,
+    observe,
+    request::Budget,
+    storage::{Storage, StorageError},
+    waking::Waking,
+};
+
+/// How long a request waits for an older one on the same upload.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one that only reads waits for one in another process.
+pub(crate) const READER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often removing an upload is tried where its record changes meanwhile.
+const REMOVALS: usize = 4;
+
+pub(crate) struct Engine {
+    pub(crate) config: Arc<Config>,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) hooks: Runner,
+    pub(crate) leases: Leases,
+    pub(crate) body_timeout: Duration,
+    pub(crate) checkpoint_interval: Duration,
+    /// Bounds the memory that bodies take.
+    pub(crate) budget: Budget,
+    /// Turns for assembling uploads, which moves many bytes.
+    pub(crate) assembling: Semaphore,
+    /// Final uploads that are being looked after because a part became complete.
+    pub(crate) waking: Waking,
+    /// Fires when bodies are to be cut short.
+    pub(crate) stopping: CancellationToken,
+    /// Fires when this is dropped.
+    pub(crate) gone: CancellationToken,
+    /// The exchanges that are under way.
+    pub(crate) exchanges: TaskTracker,
+}
+
+impl Engine {
+    /// Deletes exactly this version of an upload, which is leased, and calls the hook.
+    pub(crate) async fn remove(&self, stored: &Stored, cause: Cause) -> Result<(), StorageError> {
+        self.storage.remove(stored).await?;
+        observe::removed(&stored.upload, cause);
+        self.hooks.terminated(&stored.upload, cause).await;
+        Ok(())
+    }
+
+    /// Deletes this incarnation of an upload, which is leased, whatever its version is by now.
+    pub(crate) async fn remove_incarnation(&self, stored: &Stored, cause: Cause) -> Result<(), StorageError> {
+        let mut latest = stored.clone();
+        for _ in 0..REMOVALS {
+            match self.remove(&latest, cause).await {
+                Err(error) if error.failure() == Failure::Conflict => {}
+                result => return result,
+            }
+            let now = self.storage.load(&stored.upload.id).await?;
+            latest = now.filter(|now| now.is_same_upload(&stored.upload)).ok_or(Failure::NotFound)?;
+        }
+        Err(Failure::Conflict.into())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.gone.cancel();
+    }
+}
+
+/// What the client learns of an error; the log has the rest.
+pub(crate) fn failure(id: &UploadId, error: &StorageError) -> Failure {
+    match error.failure() {
+        Failure::Internal | Failure::Full => tracing::error!(upload = %id, %error, "the storage failed"),
+        _ => tracing::debug!(upload = %id, %error, "the storage refused"),
+    }
+    error.failure()
+}
+
+/// The same for an operation on several uploads.
+pub(crate) fn failure_of_many(uploads: &[UploadId], error: &StorageError) -> Failure {
+    match uploads.first() {
+        Some(id) => failure(id, error),
+        None => error.failure(),
+    }
+}

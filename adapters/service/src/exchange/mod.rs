@@ -1,0 +1,212 @@
+//! The loop that performs the machine's steps.
+
+mod receive;
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode, request::Parts};
+use tokio::time::Instant;
+use tus_core::{
+    Failure, Incarnation, Rejection, Stored, UploadId,
+    server::{Access, Authorize, Commit, Create, Hold, Step, Store, Terminate, Veto},
+};
+
+use self::receive::Appending;
+use crate::{
+    Cause, ResponseBody, background, completion,
+    engine::{Engine, PATIENCE, READER_PATIENCE, failure, failure_of_many},
+    leases::{Generation, Lease},
+    observe,
+    request::BodyReceiver,
+};
+
+/// One exchange.
+pub(crate) struct Exchange<'a> {
+    engine: &'a Arc<Engine>,
+    head: &'a Arc<Parts>,
+    body: BodyReceiver,
+    place: Place<'a>,
+}
+
+/// The exchange's relation to its upload.
+enum Place<'a> {
+    /// It has no upload yet.
+    Nowhere,
+    /// It has loaded the record, in this generation.
+    Loaded(Generation),
+    /// It holds the lease.
+    Leased(Lease<'a>),
+}
+
+impl<'a> Exchange<'a> {
+    pub(crate) fn new(engine: &'a Arc<Engine>, head: &'a Arc<Parts>, body: BodyReceiver) -> Self {
+        Self { engine, head, body, place: Place::Nowhere }
+    }
+
+    pub(crate) async fn run(&mut self, mut step: Step) -> Response<ResponseBody> {
+        let engine = self.engine;
+        loop {
+            step = match step {
+                Step::Load(load) => {
+                    observe::concerns(load.id());
+                    self.place = Place::Loaded(engine.leases.generation(load.id()));
+                    let loaded = self.load(load.id()).await;
+                    load.done(loaded)
+                }
+                Step::LoadParts(parts) => {
+                    let loaded = engine.storage.load_all(parts.ids()).await;
+                    let loaded = loaded.map_err(|error| failure_of_many(parts.ids(), &error));
+                    parts.done(loaded)
+                }
+                Step::Authorize(authorize) => self.authorize(authorize).await,
+                Step::Hold(hold) => self.hold(hold).await,
+                Step::Create(create) => self.create(create).await,
+                Step::Store(store) => self.store(store).await,
+                Step::Receive(receive) => {
+                    let lease = match &self.place {
+                        Place::Leased(lease) => lease.asked_to_leave(),
+                        Place::Nowhere | Place::Loaded(_) => Default::default(),
+                    };
+                    let appending = Appending::new(engine, self.head, receive.stored().clone());
+                    let (step, appending) = appending.receive(receive, &mut self.body, lease).await;
+                    match step {
+                        Step::Commit(commit) => self.commit(commit, appending).await,
+                        other => other,
+                    }
+                }
+                Step::Commit(commit) => {
+                    let appending = Appending::new(engine, self.head, commit.stored().clone());
+                    self.commit(commit, appending).await
+                }
+                Step::Complete(complete) => {
+                    let (completion, completing) = complete.begin();
+                    completing.done(completion::run(engine, completion, Some(self.head)).await.done)
+                }
+                Step::Wake(wake) => {
+                    background::wake(engine, wake.waiting());
+                    wake.done()
+                }
+                Step::Veto(veto) => self.veto(veto).await,
+                Step::Terminate(terminate) => self.terminate(terminate).await,
+                Step::Deliver(deliver) => {
+                    let (stored, range) = (deliver.stored(), deliver.range());
+                    let length = range.end - range.start;
+                    match engine.storage.read(stored, range).await {
+                        Ok(bytes) => return deliver.response().map(|()| ResponseBody::streaming(bytes, length)),
+                        Err(error) => {
+                            let failure = failure(&stored.upload.id, &error);
+                            deliver.failed(failure)
+                        }
+                    }
+                }
+                Step::Respond(response) => return response.map(ResponseBody::from),
+            }
+        }
+    }
+
+    async fn load(&self, id: &UploadId) -> Result<Option<Stored>, Failure> {
+        self.engine.storage.load(id).await.map_err(|error| failure(id, &error))
+    }
+
+    async fn authorize(&self, authorize: Authorize) -> Step {
+        let answer = self.engine.hooks.authorize(authorize.operation(), authorize.upload(), self.head).await;
+        authorize.done(answer)
+    }
+
+    async fn hold(&mut self, hold: Hold) -> Step {
+        let engine = self.engine;
+        let (loaded, id) = (hold.stored(), &hold.stored().upload.id);
+        let generation = match &self.place {
+            Place::Loaded(generation) => Some(*generation),
+            Place::Nowhere | Place::Leased(_) => None,
+        };
+        let (is_current, patience) = match hold.access() {
+            Access::Read => {
+                let is_current = match generation {
+                    Some(generation) => engine.leases.settle(id, generation, PATIENCE).await,
+                    None => false,
+                };
+                (is_current, READER_PATIENCE)
+            }
+            Access::Write => match engine.leases.hold(id, PATIENCE).await {
+                Ok(lease) => {
+                    let is_current = generation.is_some_and(|generation| lease.is_first_since(generation));
+                    self.place = Place::Leased(lease);
+                    (is_current, PATIENCE)
+                }
+                Err(_) => return hold.done(Err(Failure::Busy)),
+            },
+        };
+        // The storage detects changes by another process before it changes anything.
+        let now = if is_current { Ok(Some(loaded.clone())) } else { self.load(id).await };
+        let now = match now {
+            Ok(Some(now)) if now.held_elsewhere => {
+                engine.storage.settle(&now, patience).await.map_err(|error| failure(id, &error))
+            }
+            now => now,
+        };
+        hold.done(now)
+    }
+
+    async fn create(&self, mut create: Create) -> Step {
+        let answer = self.engine.hooks.before_create(create.upload(), self.head).await;
+        let name = answer.and_then(|()| {
+            let id = match create.upload().id.take() {
+                Some(chosen) => chosen,
+                None => UploadId::from_random(random()?),
+            };
+            Ok((id, Incarnation::from_random(random()?)))
+        });
+        create.done(name)
+    }
+
+    async fn store(&mut self, store: Store) -> Step {
+        let (engine, upload) = (self.engine, store.upload());
+        observe::concerns(&upload.id);
+        match engine.leases.try_hold(&upload.id) {
+            Some(lease) => self.place = Place::Leased(lease),
+            None => return store.done(Err(Failure::Exists)),
+        }
+        let stored = engine.storage.create(upload).await.map_err(|error| failure(&upload.id, &error));
+        if stored.is_ok() {
+            observe::created(upload);
+            engine.hooks.created(upload, self.head).await;
+        }
+        store.done(stored)
+    }
+
+    async fn commit(&self, commit: Commit, mut appending: Appending<'_>) -> Step {
+        let (id, began) = (&commit.stored().upload.id, Instant::now());
+        let committed = appending.commit(commit.change()).await.map_err(|error| failure(id, &error));
+        if committed.is_ok() {
+            if let Place::Leased(lease) = &self.place {
+                lease.committed();
+            }
+            observe::committed(began.elapsed());
+            observe::changed(&commit.stored().upload, commit.change());
+        }
+        commit.done(committed)
+    }
+
+    async fn veto(&self, veto: Veto) -> Step {
+        let answer = self.engine.hooks.before_terminate(veto.upload(), self.head).await;
+        veto.done(answer)
+    }
+
+    async fn terminate(&self, terminate: Terminate) -> Step {
+        let cause = if terminate.is_undo() { Cause::Failed } else { Cause::Client };
+        let stored = terminate.stored();
+        let removed = self.engine.remove_incarnation(stored, cause).await;
+        let removed = removed.map_err(|error| failure(&stored.upload.id, &error));
+        terminate.done(removed)
+    }
+}
+
+fn random() -> Result<u128, Rejection> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|error| {
+        tracing::error!(%error, "the system provides no random numbers");
+        Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "no id could be generated\n")
+    })?;
+    Ok(u128::from_be_bytes(bits))
+}

@@ -1,0 +1,107 @@
+//! What each hook is called with. A context owns what it holds, so that a hook can move it into a task; uploads and
+//! request heads are shared, not copied. More fields may come.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use tus_core::{NewUpload, Upload, server::Operation};
+
+use super::Cause;
+
+macro_rules! context {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        #[non_exhaustive]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $type,)+
+        }
+
+        impl $name {
+            /// A context as the service makes it; for tests of an application's hooks.
+            pub fn new($($field: $type),+) -> Self {
+                Self { $($field),+ }
+            }
+        }
+    };
+}
+
+context! {
+    /// Whether something may be done: see [`Hooks::authorize`](super::Hooks::authorize).
+    Authorize {
+        /// What is to be done.
+        operation: Operation,
+        /// What it is to be done to; `None` for [`Operation::Create`], and where there is no such upload.
+        upload: Option<Arc<Upload>>,
+        /// The head of the request, with its full path.
+        request: Arc<Parts>,
+    }
+}
+
+context! {
+    /// An upload is about to be created: see [`Hooks::before_create`](super::Hooks::before_create).
+    BeforeCreate {
+        /// The upload as the client asks for it.
+        upload: NewUpload,
+        /// The head of the request.
+        request: Arc<Parts>,
+    }
+}
+
+context! {
+    /// An upload was created: see [`Hooks::created`](super::Hooks::created).
+    Created {
+        /// The upload.
+        upload: Arc<Upload>,
+        /// The head of the request.
+        request: Arc<Parts>,
+    }
+}
+
+context! {
+    /// An upload is getting on: see [`Hooks::progress`](super::Hooks::progress).
+    Progress {
+        /// The upload; the last bytes up to its offset may not be committed yet.
+        upload: Arc<Upload>,
+        /// The head of the request.
+        request: Arc<Parts>,
+    }
+}
+
+context! {
+    /// An upload is complete: see [`Hooks::before_finish`](super::Hooks::before_finish).
+    BeforeFinish {
+        /// The upload.
+        upload: Arc<Upload>,
+        /// The head of the request that completed it; `None` where the server found it complete by itself.
+        request: Option<Arc<Parts>>,
+    }
+}
+
+context! {
+    /// An upload is complete: see [`Hooks::finished`](super::Hooks::finished).
+    Finished {
+        /// The upload.
+        upload: Arc<Upload>,
+    }
+}
+
+context! {
+    /// A client wants to delete an upload: see [`Hooks::before_terminate`](super::Hooks::before_terminate).
+    BeforeTerminate {
+        /// The upload.
+        upload: Arc<Upload>,
+        /// The head of the request.
+        request: Arc<Parts>,
+    }
+}
+
+context! {
+    /// An upload is gone: see [`Hooks::terminated`](super::Hooks::terminated).
+    Terminated {
+        /// The upload as it was.
+        upload: Arc<Upload>,
+        /// Why it is gone.
+        cause: Cause,
+    }
+}

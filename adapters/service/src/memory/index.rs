@@ -1,0 +1,90 @@
+//! How uploads are found by other things than their ids.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    time::SystemTime,
+};
+
+use tus_core::{Kind, Phase, Upload, UploadId};
+
+/// When an upload expires, and its id.
+pub(super) type Expiry = (SystemTime, UploadId);
+
+#[derive(Default)]
+pub(super) struct Index {
+    expiring: BTreeSet<Expiry>,
+    due: BTreeSet<UploadId>,
+    /// Pairs of a part and a final that is to be assembled of it.
+    waiting: BTreeMap<UploadId, BTreeSet<UploadId>>,
+}
+
+impl Index {
+    pub(super) fn add(&mut self, upload: &Upload) {
+        self.expiring.extend(Expiry::of(upload));
+        if upload.is_due() {
+            self.due.insert(upload.id.clone());
+        }
+        for part in parts(upload) {
+            self.waiting.entry(part.clone()).or_default().insert(upload.id.clone());
+        }
+    }
+
+    pub(super) fn forget(&mut self, upload: &Upload) {
+        if let Some(expiry) = Expiry::of(upload) {
+            self.expiring.remove(&expiry);
+        }
+        self.due.remove(&upload.id);
+        for part in parts(upload) {
+            if let Some(finals) = self.waiting.get_mut(part) {
+                finals.remove(&upload.id);
+                if finals.is_empty() {
+                    self.waiting.remove(part);
+                }
+            }
+        }
+    }
+
+    pub(super) fn next_expired(&self, after: Option<&Expiry>, now: SystemTime) -> Option<&UploadId> {
+        let (expires, id) = self.expiring.range((beyond(after), Bound::Unbounded)).next()?;
+        (*expires <= now).then_some(id)
+    }
+
+    pub(super) fn due_after(&self, after: Option<&UploadId>) -> impl Iterator<Item = &UploadId> {
+        self.due.range((beyond(after), Bound::Unbounded))
+    }
+
+    pub(super) fn waiting_for(&self, part: &UploadId) -> Vec<UploadId> {
+        self.waiting.get(part).into_iter().flatten().cloned().collect()
+    }
+}
+
+/// The parts for which an upload waits.
+fn parts(upload: &Upload) -> &[UploadId] {
+    match &upload.kind {
+        Kind::Final(parts) if upload.phase == Phase::Assembling => parts,
+        _ => &[],
+    }
+}
+
+/// Where a search begins that goes on after a place.
+pub(super) fn beyond<P>(after: Option<&P>) -> Bound<&P> {
+    after.map_or(Bound::Unbounded, Bound::Excluded)
+}
+
+/// Where an upload stands in one of the orders in which uploads are found.
+pub(super) trait Place: Clone + Send {
+    fn of(upload: &Upload) -> Option<Self>;
+}
+
+impl Place for UploadId {
+    fn of(upload: &Upload) -> Option<Self> {
+        Some(upload.id.clone())
+    }
+}
+
+impl Place for Expiry {
+    fn of(upload: &Upload) -> Option<Self> {
+        Some((upload.expires?, upload.id.clone()))
+    }
+}

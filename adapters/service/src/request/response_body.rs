@@ -1,0 +1,122 @@
+//! The body of a response: a short text or a file.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http_body::{Body, Frame, SizeHint};
+use sync_wrapper::SyncWrapper;
+use tus_core::Failure;
+
+use crate::{
+    observe,
+    storage::{ByteStream, StorageError},
+};
+
+/// The body of a response: [`Body`] for frameworks that accept one, [`Stream`] for the others.
+///
+/// Bytes of an upload are read when the body is polled, and no faster than the client receives them. An error means
+/// that the body is cut short; a framework then closes the connection, so that the client notices.
+pub struct ResponseBody {
+    /// The remaining bytes.
+    left: u64,
+    from: From,
+}
+
+enum From {
+    Memory(Bytes),
+    /// Never shared, but some frameworks require `Sync`.
+    Storage(SyncWrapper<ByteStream>),
+}
+
+impl ResponseBody {
+    /// The remaining bytes.
+    pub fn len(&self) -> u64 {
+        self.left
+    }
+
+    /// Whether no bytes remain.
+    pub fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// The complete body if it is in memory, as it usually is: for frameworks that then send its length.
+    ///
+    /// # Errors
+    ///
+    /// The body itself, if it has to be read from the storage.
+    pub fn try_into_bytes(self) -> Result<Bytes, Self> {
+        match self.from {
+            From::Memory(bytes) => Ok(bytes),
+            From::Storage(_) => Err(self),
+        }
+    }
+
+    /// A body of this many bytes of an upload.
+    pub(crate) fn streaming(bytes: ByteStream, length: u64) -> Self {
+        Self { left: length, from: From::Storage(SyncWrapper::new(bytes)) }
+    }
+}
+
+impl std::convert::From<Bytes> for ResponseBody {
+    fn from(bytes: Bytes) -> Self {
+        Self { left: bytes.len() as u64, from: From::Memory(bytes) }
+    }
+}
+
+impl Stream for ResponseBody {
+    type Item = Result<Bytes, StorageError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let next = match &mut self.from {
+            From::Memory(bytes) => Ok(std::mem::take(bytes)),
+            From::Storage(bytes) => match ready!(bytes.get_mut().as_mut().poll_next(context)) {
+                Some(Ok(piece)) if piece.len() as u64 <= self.left => {
+                    observe::sent(piece.len() as u64);
+                    Ok(piece)
+                }
+                Some(Ok(_)) => {
+                    Err(StorageError::new(Failure::Internal, "the storage returned more bytes than requested"))
+                }
+                Some(Err(error)) => Err(error),
+                None => Err(StorageError::new(Failure::Internal, "bytes of the upload are missing")),
+            },
+        };
+        // Nothing follows an error.
+        self.left = next.as_ref().map_or(0, |piece| self.left - piece.len() as u64);
+        if let Err(error) = &next {
+            tracing::error!(%error, "a download failed");
+        }
+        Poll::Ready(Some(next))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = StorageError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StorageError>>> {
+        self.poll_next(context).map_ok(Frame::data)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").field("left", &self.left).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,226 @@
+//! What a storage promises.
+//!
+//! An upload is a record ([`Upload`](crate::Upload)) and bytes. The record is one small document that changes only by
+//! compare-and-set, and **bytes past its offset do not exist**: a storage may hold more, and must then behave as if
+//! it didn't. So a crash, a broken checksum and an abort share one path: the tail is forgotten.
+//!
+//! Nothing here needs an append, a rename, a lock or an index, so that an object store can be a storage: its writer
+//! holds bytes back until they fill a part, and declines checkpoints.
+
+mod chunks;
+mod error;
+mod filter;
+
+use std::{
+    ops::Range,
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{
+    FutureExt,
+    future::{self, BoxFuture},
+    stream::BoxStream,
+};
+use tus_core::{Change, Stored, Upload, UploadId, Version};
+
+pub use self::{chunks::Chunks, error::StorageError, filter::UploadFilter};
+
+/// Bytes of an upload, in order. They are read when they are asked for.
+pub type ByteStream = BoxStream<'static, Result<Bytes, StorageError>>;
+
+/// Records, in the order that the method which gives them promises.
+pub type StoredStream<'a> = BoxStream<'a, Result<Stored, StorageError>>;
+
+/// Uploads, in the order that the method which gives them promises.
+pub type UploadStream<'a> = BoxStream<'a, Result<Upload, StorageError>>;
+
+/// Where uploads are kept.
+///
+/// Guarantees, within a process and among all that share the store:
+///
+/// - **Bytes past the committed offset do not exist.**
+/// - **A change is compare-and-set**: it is made to the version that the caller saw, or not at all.
+/// - **An acknowledged offset is durable**, as far as the storage promises durability.
+/// - Every method either does what it says or changes nothing.
+///
+/// What was done to a [`Stored`] is done to that [incarnation](tus_core::Incarnation) or not at all: an upload that
+/// was removed and created again under the same id is another one ([`Failure::Conflict`](crate::Failure::Conflict)).
+///
+/// Times may be rounded to a millisecond.
+#[async_trait]
+pub trait Storage: Send + Sync + 'static {
+    /// Stores the record of a new upload, durably. One that is complete from the start may take long where its bytes are
+    /// an object of their own.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Exists`](crate::Failure::Exists) where there is one of that id; it is left as it was.
+    async fn create(&self, upload: &Upload) -> Result<Version, StorageError>;
+
+    /// The record as it was last committed; `None` where there is none.
+    ///
+    /// It sees every change that was acknowledged before the call. Up to its offset the bytes are there: where the
+    /// storage finds fewer, it makes the change of [`Upload::after_loss`] first.
+    async fn load(&self, id: &UploadId) -> Result<Option<Stored>, StorageError>;
+
+    /// The same for many uploads, in the order of `ids`, in as few round trips as the store allows.
+    async fn load_all(&self, ids: &[UploadId]) -> Result<Vec<Option<Stored>>, StorageError>;
+
+    /// Asks whoever adds bytes to the upload in another process to commit what it has and to leave, and waits for
+    /// that, `patience` at the most. The record as it is then; it is still
+    /// [`held_elsewhere`](Stored::held_elsewhere) where the other did not leave.
+    ///
+    /// The newest request wins: one that waits here returns at once, with the upload still held elsewhere, when a newer
+    /// one asks for the upload. Where nobody holds it any more, this is [`Storage::load`]. A storage of one process
+    /// has nothing to ask.
+    async fn settle(&self, stored: &Stored, patience: Duration) -> Result<Option<Stored>, StorageError> {
+        let _ = patience;
+        self.load(&stored.upload.id).await
+    }
+
+    /// Opens the upload for adding bytes at its offset; bytes that were never committed are forgotten.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Busy`](crate::Failure::Busy) where somebody else is adding bytes and the storage can tell. One that
+    /// cannot lets the first commit win. [`Failure::Conflict`](crate::Failure::Conflict) where the record has changed
+    /// or is not [receiving](tus_core::Phase::Receiving), [`Failure::NotFound`](crate::Failure::NotFound) where it is
+    /// gone, if the storage can tell already.
+    async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError>;
+
+    /// Makes a change that adds no bytes, durably: the offset of `change` is that of the record. A change that completes
+    /// the upload may take long, as that of [`Writer::commit`]. A writer that is open
+    /// meanwhile finds that the record has changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Conflict`](crate::Failure::Conflict) where the record has changed,
+    /// [`Failure::NotFound`](crate::Failure::NotFound) where it is gone.
+    async fn update(&self, stored: &Stored, change: &Change) -> Result<Version, StorageError>;
+
+    /// Puts an upload together that is [assembling](tus_core::Phase::Assembling), and makes `change`: all or nothing.
+    /// A final upload gets the bytes of `parts`, in order; for any other, `parts` is empty, and the storage completes
+    /// what it had begun when its bytes were committed.
+    ///
+    /// It may take long; until it is done, [`Storage::load`] gives the old record. The parts stay as they are; one
+    /// may be there several times. Their bytes add up to the offset of `change`.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Conflict`](crate::Failure::Conflict) where the record has changed,
+    /// [`Failure::NotFound`](crate::Failure::NotFound) where it or a part is gone,
+    /// [`Failure::Busy`](crate::Failure::Busy) where somebody else is at it.
+    async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError>;
+
+    /// Deletes an upload: it is not found from now on, and its space is given back now or soon.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Conflict`](crate::Failure::Conflict) where the record has changed,
+    /// [`Failure::NotFound`](crate::Failure::NotFound) where it is gone.
+    async fn remove(&self, stored: &Stored) -> Result<(), StorageError>;
+
+    /// Reads committed bytes of the upload: all of `range` (from its start) that there are, over one opened handle, so
+    /// that a download never mixes the bytes of two uploads. Pieces have at most 128 KiB and are read when the stream
+    /// is polled.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::NotFound`](crate::Failure::NotFound) where the incarnation is gone, at once; the stream ends with
+    /// an error where bytes are missing.
+    async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError>;
+
+    /// The uploads that pass `filter`, in the order of their ids (by their bytes), beginning after `after`. Uploads
+    /// that come or go meanwhile may be among them or not. Whether an upload is
+    /// [`held_elsewhere`](Stored::held_elsewhere) need not be found out.
+    fn list(&self, filter: UploadFilter, after: Option<&UploadId>) -> StoredStream<'_>;
+
+    /// The uploads for which something is to be done by `now` without a request: those that have expired, and those
+    /// that are [due](Upload::is_due), except those that a live process is completing. In no order; it costs little more
+    /// where there are many others. The storage
+    /// gives back by itself, now and then, what belongs to no upload.
+    fn pending(&self, now: SystemTime) -> StoredStream<'_>;
+
+    /// The final uploads that are not assembled yet and name this part, each once. It costs no more where there are
+    /// many others.
+    async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError>;
+
+    /// Reserves an upload's background work (assembling, hooks) for this storage's process for so long, so that it
+    /// is done by one process at a time. Whether it is ours: it was free, had run out, or was ours already. A duration
+    /// of zero gives it back. A claim ends with its upload.
+    async fn claim(&self, id: &UploadId, duration: Duration) -> Result<bool, StorageError>;
+
+    /// Gives back the space of what belongs to no upload: what a crash has left. It is called at the start and
+    /// then with every sweep, and may do nothing most of the time.
+    async fn tidy(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
+
+/// Adds bytes to one upload.
+///
+/// Dropping it without a commit forgets what was written since the last one.
+#[async_trait]
+pub trait Writer: Send {
+    /// Takes the next bytes: all chunks, in order. They exist only after a commit, and may be held back
+    /// until then: their share of the memory budget is free again when the storage drops them.
+    ///
+    /// Where it fails, [`Writer::stored`] says how much was taken, and that much can still be committed.
+    async fn write(&mut self, chunks: Chunks) -> Result<(), StorageError>;
+
+    /// Bytes that were taken since the upload was opened. After a write, a checkpoint or a commit that failed it may be
+    /// less than before, but never less than what is committed.
+    fn stored(&self) -> u64;
+
+    /// A hint that the bytes so far may be committed now. The storage may decline, commit less, or do so
+    /// while the next bytes come.
+    ///
+    /// `change` is what a commit of all bytes so far would be; its offset is at most that of opening plus
+    /// [`Writer::stored`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Writer::commit`], also of an earlier hint.
+    async fn checkpoint(&mut self, change: &Change, hint: Hint) -> Result<Checkpoint, StorageError>;
+
+    /// Makes the bytes up to `change.offset`, and then the change, durable. Bytes beyond are forgotten.
+    ///
+    /// A change to [`Phase::Complete`](tus_core::Phase::Complete) or [`Phase::Notified`](tus_core::Phase::Notified) may
+    /// take long where the storage has to put its pieces together; meanwhile, [`Storage::load`] may tell the record as
+    /// [assembling](tus_core::Phase::Assembling).
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Conflict`](crate::Failure::Conflict) where the record is not the one that this writer saw or set
+    /// last, [`Failure::NotFound`](crate::Failure::NotFound) where the upload is gone,
+    /// [`Failure::Full`](crate::Failure::Full) where there is no room.
+    async fn commit(&mut self, change: &Change) -> Result<Version, StorageError>;
+
+    /// Ends when another process wants the upload ([`Storage::settle`]): what came is to be committed, and the writer
+    /// to be dropped. It is polled only while a body is received. Never ends, by default.
+    fn asked_to_leave(&self) -> BoxFuture<'static, ()> {
+        future::pending().boxed()
+    }
+}
+
+/// Whether bytes have come since the last checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hint {
+    /// Bytes have come: more of them can be expected at once.
+    Streaming,
+    /// None have come: the next ones may take long, or never come.
+    Stalled,
+}
+
+/// What became of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Checkpoint {
+    /// All bytes so far are committed, or will be without another call, also where the writer is dropped.
+    Taken,
+    /// Some are not: ask again.
+    Declined,
+}

@@ -1,0 +1,95 @@
+//! Rows by which processes ask each other: who wants an upload that another adds bytes to, and whose its background
+//! work is.
+
+use std::time::{Duration, SystemTime};
+
+use rusqlite::{Connection, OptionalExtension};
+use rustix::time::{ClockId, clock_gettime};
+use tus_service::{StorageError, UploadId};
+
+use crate::{
+    error::sql_error,
+    row::{execute, exists, milliseconds},
+};
+
+/// Whoever asked so long ago was killed, or is not patient any more; in microseconds.
+const DEAD: i64 = 15_000_000;
+
+/// Processors agree on the time so far, in microseconds.
+const AHEAD: i64 = 1_000_000;
+
+/// A moment of the clock that all processes of a machine share and nobody sets, in microseconds. It begins anew with
+/// each start of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(pub(crate) i64);
+
+impl Tick {
+    pub(crate) fn now() -> Self {
+        let now = clock_gettime(ClockId::Monotonic);
+        Self(now.tv_sec * 1_000_000 + now.tv_nsec / 1000)
+    }
+
+    /// Whether an asker of this moment may still wait; one that seems to come later asked before the machine
+    /// started.
+    pub(crate) fn is_recent(self) -> bool {
+        let age = Self::now().0 - self.0;
+        (-AHEAD..DEAD).contains(&age)
+    }
+}
+
+/// Asks for an upload, in place of all that asked before. Whether nobody asked later.
+pub(crate) fn want(connection: &Connection, id: &UploadId, since: Tick, asker: &[u8]) -> Result<bool, StorageError> {
+    // What lies far ahead comes from before the machine started.
+    let sql = "INSERT INTO wanted (id, since, asker) VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET since = excluded.since, asker = excluded.asker
+         WHERE since <= excluded.since OR since > excluded.since + ?4";
+    execute(connection, sql, &[&id.as_str(), &since.0, &asker, &DEAD]).map(|changed| changed > 0)
+}
+
+/// Whether somebody else asked for it later.
+pub(crate) fn is_outdone(connection: &Connection, id: &UploadId, asker: &[u8]) -> Result<bool, StorageError> {
+    let mut statement = connection.prepare_cached("SELECT asker FROM wanted WHERE id = ?1").map_err(sql_error)?;
+    let newest: Option<Vec<u8>> = statement.query_row([id.as_str()], |row| row.get(0)).optional().map_err(sql_error)?;
+    Ok(newest.is_some_and(|newest| newest != asker))
+}
+
+pub(crate) fn want_no_more(connection: &Connection, id: &UploadId, asker: &[u8]) -> Result<(), StorageError> {
+    execute(connection, "DELETE FROM wanted WHERE id = ?1 AND asker = ?2", &[&id.as_str(), &asker]).map(drop)
+}
+
+/// What is wanted, and since when. There are as many rows as processes that wait just now.
+pub(crate) fn wanted(connection: &Connection) -> Result<Vec<(UploadId, Tick)>, StorageError> {
+    let mut statement = connection.prepare_cached("SELECT id, since FROM wanted").map_err(sql_error)?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, Tick(row.get(1)?)))).map_err(sql_error)?;
+    let rows = rows.collect::<Result<Vec<_>, _>>().map_err(sql_error)?;
+    let recent = rows.into_iter().filter(|(_, since)| since.is_recent());
+    Ok(recent.filter_map(|(id, since)| Some((id.parse().ok()?, since))).collect())
+}
+
+/// Reserves the background work on an upload, or gives it back. Whether it is the claimant's.
+pub(crate) fn claim(
+    connection: &Connection,
+    id: &UploadId,
+    claimant: &[u8],
+    duration: Duration,
+) -> Result<bool, StorageError> {
+    let now = SystemTime::now();
+    let until = now.checked_add(duration).map_or(i64::MAX, milliseconds);
+    let now = milliseconds(now);
+    if duration.is_zero() {
+        execute(connection, "DELETE FROM claims WHERE id = ?1 AND claimant = ?2", &[&id.as_str(), &claimant])?;
+        let sql = "SELECT NOT EXISTS (SELECT 1 FROM claims WHERE id = ?1 AND until > ?2)";
+        return exists(connection, sql, &[&id.as_str(), &now]);
+    }
+    let sql = "INSERT INTO claims (id, claimant, until) VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET claimant = excluded.claimant, until = excluded.until
+         WHERE claimant = excluded.claimant OR until <= ?4";
+    execute(connection, sql, &[&id.as_str(), &claimant, &until, &now]).map(|changed| changed > 0)
+}
+
+/// Deletes what killed processes have left.
+pub(crate) fn forget_old(connection: &Connection) -> Result<(), StorageError> {
+    let now = Tick::now().0;
+    execute(connection, "DELETE FROM wanted WHERE since <= ?1 OR since > ?2", &[&(now - DEAD), &(now + AHEAD)])?;
+    execute(connection, "DELETE FROM claims WHERE until <= ?1", &[&milliseconds(SystemTime::now())]).map(drop)
+}

@@ -1,0 +1,201 @@
+//! What all operations share: a database, a directory of files, and who uses them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    io,
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Instant,
+};
+
+use tokio::sync::{Semaphore, oneshot};
+use tus_service::{Failure, Kind, Phase, StorageError, Stored, UploadId};
+
+use crate::{
+    database::Database,
+    error::sql_error,
+    files::{Files, blocking},
+    leftovers,
+    pace::Pace,
+    row,
+    shared_sync::SharedSync,
+    writers::Writers,
+};
+
+/// What an acknowledged offset outlives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// A power cut: bytes are on the disk before the row that claims them.
+    #[default]
+    Synced,
+    /// A killed process. After a power cut an upload goes on from what is there.
+    Buffered,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) database: Arc<Database>,
+    pub(crate) files: Files,
+    pub(crate) durability: Durability,
+    /// How records and bytes are read, and how bytes are written.
+    pub(crate) reading: Pace,
+    pub(crate) writing: Pace,
+    /// How the names of new files are made durable.
+    naming: SharedSync,
+    /// Turns for checkpoints: commits, for which clients wait, must not queue behind thousands of them.
+    pub(crate) checkpoints: Arc<Semaphore>,
+    /// Who adds bytes here.
+    pub(crate) writers: Arc<Writers>,
+    /// How often other processes were asked for an upload.
+    pub(crate) asked: AtomicU64,
+    /// How often was looked whether other processes ask for one.
+    pub(crate) looks: AtomicU64,
+    /// When files that belong to no upload were looked for.
+    pub(crate) tidied: Mutex<Option<Instant>>,
+}
+
+/// Checkpoints that are under way at once, at most.
+const CHECKPOINTS: usize = 8;
+
+/// A record, and up to where its bytes are there.
+pub(crate) type Found = (Stored, u64);
+
+impl Inner {
+    pub(crate) fn new(database: Arc<Database>, files: Files, durability: Durability) -> Self {
+        Self {
+            database,
+            files,
+            durability,
+            reading: Pace::default(),
+            writing: Pace::default(),
+            naming: SharedSync::default(),
+            checkpoints: Arc::new(Semaphore::new(CHECKPOINTS)),
+            writers: Arc::default(),
+            asked: AtomicU64::default(),
+            looks: AtomicU64::default(),
+            tidied: Mutex::default(),
+        }
+    }
+
+    /// Whether what is acknowledged outlives a power cut.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.durability == Durability::Synced
+    }
+
+    pub(crate) fn load(&self, id: &UploadId) -> Result<Option<Found>, StorageError> {
+        let row = self.database.read(|connection| row::select(connection, id))?;
+        row.map(|stored| self.look(stored)).transpose()
+    }
+
+    /// The same for many, each of which is looked up once.
+    pub(crate) fn load_all(&self, ids: HashSet<UploadId>) -> Result<HashMap<UploadId, Found>, StorageError> {
+        let rows = self.database.read(|connection| {
+            // One transaction: SQLite locks and looks for changes once.
+            let transaction = connection.unchecked_transaction().map_err(sql_error)?;
+            ids.iter().filter_map(|id| row::select(&transaction, id).transpose()).collect::<Result<Vec<_>, _>>()
+        })?;
+        rows.into_iter().map(|stored| Ok((stored.upload.id.clone(), self.look(stored)?))).collect()
+    }
+
+    /// Looks at the file of a row: are its bytes there, and does another process add to them?
+    pub(crate) fn look(&self, mut stored: Stored) -> Result<Found, StorageError> {
+        let upload = &stored.upload;
+        let (id, offset) = (&upload.id, upload.offset);
+        let there = match upload.phase {
+            Phase::Receiving if !self.writers.has(id) => {
+                let (length, held) = self.files.look(id)?.unwrap_or_default();
+                // It may be one that was opened here meanwhile.
+                stored.held_elsewhere = held && !self.writers.has(id);
+                length
+            }
+            // The file of an upload that is complete is the application's: it may have taken it away.
+            Phase::Notified => offset,
+            Phase::Complete if upload.kind != Kind::Partial && offset > 0 => self.files.length(id)?.unwrap_or(offset),
+            // More than this it cannot lose.
+            Phase::Invalid => offset,
+            _ if offset == 0 => 0,
+            _ => self.files.length(id)?.unwrap_or(0),
+        };
+        Ok((stored, there))
+    }
+
+    /// The row as it is now.
+    pub(crate) fn current(&self, id: &UploadId) -> Result<Stored, StorageError> {
+        let row = self.database.read(|connection| row::select(connection, id))?;
+        row.ok_or_else(|| Failure::NotFound.into())
+    }
+
+    /// The row as it was seen: it must not have changed since.
+    pub(crate) fn unchanged(&self, seen: &Stored) -> Result<(), StorageError> {
+        let now = self.current(&seen.upload.id)?;
+        let same = now.version == seen.version && now.is_same_upload(&seen.upload);
+        if same { Ok(()) } else { Err(Failure::Conflict.into()) }
+    }
+
+    /// The row of the same incarnation.
+    pub(crate) fn same(&self, seen: &Stored) -> Result<Stored, StorageError> {
+        let now = self.current(&seen.upload.id)?;
+        if now.is_same_upload(&seen.upload) { Ok(now) } else { Err(Failure::NotFound.into()) }
+    }
+
+    /// Makes the name of a file durable that is there already, and with it those of all others that wait.
+    pub(crate) async fn sync_name(self: &Arc<Self>) -> Result<(), StorageError> {
+        let inner = self.clone();
+        self.naming.run(async move || blocking(move || Ok(inner.files.sync()?)).await).await
+    }
+
+    /// Makes the names of files durable, where that is wanted.
+    pub(crate) fn sync_names(&self) -> Result<(), StorageError> {
+        if self.is_synced() { Ok(self.files.sync()?) } else { Ok(()) }
+    }
+
+    /// Deletes the files of uploads that are removed. It goes on although nobody waits for it.
+    pub(crate) fn clean_all(self: &Arc<Self>) -> Result<(), StorageError> {
+        for id in self.database.read(leftovers::removed)? {
+            self.clean(id);
+        }
+        Ok(())
+    }
+
+    /// Deletes a file if it belongs to no upload: one that exists may have a writer by now. It goes on although nobody waits for it.
+    pub(crate) fn give_up(self: &Arc<Self>, id: UploadId) {
+        let inner = self.clone();
+        // Within a change of the database, so that no upload of the same id is created meanwhile.
+        self.database.write_later(move |connection| match row::select(connection, &id)? {
+            Some(_) => Ok(()),
+            None => Ok(inner.files.remove(&id)?),
+        });
+    }
+
+    /// Deletes the file of an upload that is removed. It goes on although nobody waits for it.
+    ///
+    /// The open file is handed back: closing it is what gives the space back, and may take long.
+    pub(crate) fn clean(self: &Arc<Self>, id: UploadId) -> oneshot::Receiver<Option<File>> {
+        let (done, cleaned) = oneshot::channel();
+        let inner = self.clone();
+        // Within a change of the database, so that no upload of the same id is created meanwhile.
+        self.database.write_later(move |connection| {
+            if !leftovers::is_removed(connection, &id)? {
+                return Ok(());
+            }
+            let file = inner.files.read(&id).ok();
+            match inner.files.remove(&id) {
+                Ok(()) => leftovers::forget_removed(connection, &id)?,
+                Err(error) => {
+                    tracing::warn!(upload = %id, %error, "the file of a removed upload could not be deleted");
+                }
+            }
+            let _ = done.send(file);
+            Ok(())
+        });
+        cleaned
+    }
+
+    /// The file of an upload does not have the bytes that its row claims.
+    pub(crate) fn missing(&self, id: &UploadId, error: io::Error) -> StorageError {
+        let path = self.files.path(id);
+        let reason = format!("{} does not have the bytes that its row claims: {error}", path.display());
+        StorageError::new(Failure::Internal, reason)
+    }
+}

@@ -1,0 +1,93 @@
+//! Putting a final upload together.
+
+use std::{fs::File, io, sync::Arc};
+
+use tus_service::{Change, Failure, Kind, Phase, StorageError, Stored, Version};
+
+use crate::{
+    files::{self, blocking},
+    inner::Inner,
+    row,
+};
+
+/// Fills the file of a final upload with the bytes of its parts, and makes the change.
+pub(crate) async fn join(
+    inner: &Arc<Inner>,
+    stored: &Stored,
+    parts: &[Stored],
+    change: &Change,
+) -> Result<Version, StorageError> {
+    let (joining, seen, parts, bytes) = (inner.clone(), stored.clone(), parts.to_vec(), change.offset);
+    let joined = blocking(move || fill(&joining, &seen, &parts, bytes)).await;
+    let joined = match joined {
+        // The file stays locked until the row claims its bytes.
+        Ok(_locked) => {
+            let (seen, change) = (stored.clone(), change.clone());
+            inner.database.write(move |connection| row::change(connection, &seen, &change)).await
+        }
+        Err(error) => Err(error),
+    };
+    if joined.as_ref().is_err_and(|error| error.failure() == Failure::NotFound) {
+        // The upload may have been removed before the file was made.
+        inner.give_up(stored.upload.id.clone());
+    }
+    joined
+}
+
+/// Makes the file, locked until it is dropped.
+fn fill(inner: &Inner, stored: &Stored, parts: &[Stored], bytes: u64) -> Result<File, StorageError> {
+    let upload = &stored.upload;
+    if !matches!(upload.kind, Kind::Final(_)) || upload.phase != Phase::Assembling {
+        return Err(Failure::Conflict.into());
+    }
+    inner.unchanged(stored)?;
+    let file = loop {
+        let file = inner.files.create(&upload.id)?;
+        if !files::lock(&file)? {
+            return Err(Failure::Busy.into());
+        }
+        // Only now nobody else joins it: the file of an upload that is complete must not be touched.
+        inner.unchanged(stored)?;
+        if files::is_named(&file)? {
+            break file;
+        }
+    };
+    files::cut(&file, 0)?;
+    if let Err(error) = copy(inner, &file, parts, bytes) {
+        // Its name stays: another process may have opened it meanwhile.
+        files::cut(&file, 0)?;
+        return Err(error);
+    }
+    Ok(file)
+}
+
+fn copy(inner: &Inner, file: &File, parts: &[Stored], bytes: u64) -> Result<(), StorageError> {
+    let mut copied = 0;
+    for part in parts {
+        append(inner, file, part)?;
+        copied += part.upload.offset;
+    }
+    if copied != bytes {
+        let reason = format!("the parts have {copied} bytes, and not {bytes}");
+        return Err(StorageError::new(Failure::Internal, reason));
+    }
+    if inner.is_synced() {
+        file.sync_data()?;
+    }
+    inner.sync_names()
+}
+
+fn append(inner: &Inner, file: &File, part: &Stored) -> Result<(), StorageError> {
+    let gone = || StorageError::new(Failure::NotFound, format!("the part {} is gone", part.upload.id));
+    let source = match inner.files.read(&part.upload.id) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        source => Some(source?),
+    };
+    // After the file was opened: so it is not that of a later upload.
+    inner.same(part).map_err(|error| if error.failure() == Failure::NotFound { gone() } else { error })?;
+    match source {
+        _ if part.upload.offset == 0 => Ok(()),
+        Some(source) => Ok(files::append_from(file, &source, part.upload.offset)?),
+        None => Err(gone()),
+    }
+}

@@ -1,0 +1,114 @@
+//! What is asked of many rows at once. Lists come in pages.
+
+use std::time::SystemTime;
+
+use rusqlite::Connection;
+use tus_service::{StorageError, Stored, UploadFilter, UploadId};
+
+use crate::row::{columns, exists, ids, milliseconds, phases, records};
+
+/// Rows that are read at once.
+pub(crate) const PAGE: usize = 256;
+
+/// What the index `uploads_due` holds, in its own words, so that it is used.
+macro_rules! due {
+    () => {
+        "(phase = 1 OR (phase = 2 AND kind <> 1))"
+    };
+}
+
+/// The next uploads that pass, in the order of their ids.
+pub(crate) fn list(
+    connection: &Connection,
+    filter: &UploadFilter,
+    after: Option<&UploadId>,
+) -> Result<Vec<Stored>, StorageError> {
+    let (after, phases) = (after.map_or("", UploadId::as_str), phases(|phase| filter.has_phase(phase)));
+    match filter.by_owner() {
+        None => {
+            let sql = concat!(
+                "SELECT ",
+                columns!(),
+                " FROM uploads WHERE id > ?1 AND (?2 >> phase) & 1 ORDER BY id LIMIT ?3"
+            );
+            records(connection, sql, &[&after, &phases, &(PAGE as i64)])
+        }
+        Some(owner) => {
+            let sql = concat!(
+                "SELECT ",
+                columns!(),
+                " FROM uploads WHERE owner = ?4 AND id > ?1 AND (?2 >> phase) & 1 ORDER BY id LIMIT ?3"
+            );
+            records(connection, sql, &[&after, &phases, &(PAGE as i64), &owner])
+        }
+    }
+}
+
+/// The next uploads that have expired, after the time and the id of the last one that was read.
+pub(crate) fn expired(
+    connection: &Connection,
+    now: SystemTime,
+    after: &Option<(SystemTime, UploadId)>,
+) -> Result<Vec<Stored>, StorageError> {
+    let sql = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM uploads WHERE expires <= ?1 AND (expires, id) > (?2, ?3) ORDER BY expires, id LIMIT ?4"
+    );
+    let (time, id) = after.as_ref().map_or((-1, ""), |(time, id)| (milliseconds(*time), id.as_str()));
+    records(connection, sql, &[&milliseconds(now), &time, &id, &(PAGE as i64)])
+}
+
+/// The next uploads that are due and have not expired.
+pub(crate) fn due(
+    connection: &Connection,
+    now: SystemTime,
+    after: Option<&UploadId>,
+) -> Result<Vec<Stored>, StorageError> {
+    let sql = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM uploads WHERE ",
+        due!(),
+        " AND id > ?1 AND (expires IS NULL OR expires > ?2) ORDER BY id LIMIT ?3"
+    );
+    records(connection, sql, &[&after.map_or("", UploadId::as_str), &milliseconds(now), &(PAGE as i64)])
+}
+
+/// The finals that are not assembled yet and name this part.
+pub(crate) fn waiting_for(connection: &Connection, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
+    ids(connection, "SELECT final FROM parts WHERE part = ?1", &[&part.as_str()])
+}
+
+/// Whether an upload that is not complete, or a part, has bytes.
+pub(crate) fn claims_bytes(connection: &Connection) -> Result<bool, StorageError> {
+    // The file of one that is complete may have been taken away, the last moment before a kill included.
+    let sql = "SELECT EXISTS (SELECT 1 FROM uploads WHERE upload_offset > 0 AND (phase IN (0, 1) OR kind = 1))";
+    exists(connection, sql, &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_of_many_rows_is_asked_of_an_index() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        crate::schema::migrate(&mut connection, "".as_ref(), || Ok(std::iter::empty())).unwrap();
+        for (sql, plan) in [
+            (concat!("SELECT id FROM uploads WHERE ", due!(), " AND id > '' ORDER BY id"), "uploads_due"),
+            (
+                "SELECT id FROM uploads WHERE expires <= 9 AND (expires, id) > (1, 'a') ORDER BY expires, id",
+                "uploads_expires",
+            ),
+            ("SELECT id FROM uploads WHERE owner = 'a' AND id > '' AND (3 >> phase) & 1 ORDER BY id", "uploads_owner"),
+            ("SELECT final FROM parts WHERE part = 'a'", "PRIMARY KEY"),
+            ("DELETE FROM parts WHERE final = 'a'", "parts_final"),
+        ] {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let rows = statement.query_map([], |row| row.get::<_, String>(3)).unwrap();
+            let steps: Vec<_> = rows.map(Result::unwrap).collect();
+            assert!(matches!(&steps[..], [step] if step.contains(plan)), "{sql}: {steps:?}");
+        }
+    }
+}

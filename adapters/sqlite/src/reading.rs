@@ -1,0 +1,107 @@
+//! What is read piece by piece: the bytes of an upload, and lists of records.
+
+use std::{fs::File, ops::Range, sync::Arc, time::SystemTime};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use rusqlite::Connection;
+use tus_service::{ByteStream, StorageError, Stored, StoredStream, UploadFilter, UploadId};
+
+use crate::{
+    files::{self, blocking},
+    inner::Inner,
+    queries,
+};
+
+/// The most bytes that are read at once.
+const READ: u64 = 128 * 1024;
+
+/// The bytes of one incarnation, over one opened file.
+pub(crate) async fn bytes(inner: &Arc<Inner>, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
+    let (opening, stored) = (inner.clone(), stored.clone());
+    let Some(open) = inner.reading.run(move || open(&opening, &stored, range)).await? else {
+        return Ok(stream::empty().boxed());
+    };
+    let pieces = stream::try_unfold((inner.clone(), open), |(inner, open)| async move {
+        let Open { stored, file, left } = open;
+        if left.is_empty() {
+            return Ok(None);
+        }
+        let reading = inner.clone();
+        let next = move || {
+            let most = (left.end - left.start).min(READ);
+            let piece = files::read_at(&file, left.start, most as usize);
+            let piece = piece.map_err(|error| reading.missing(&stored.upload.id, error))?;
+            let left = left.start + most..left.end;
+            Ok((piece, Open { stored, file, left }))
+        };
+        let (piece, open) = inner.reading.run(next).await?;
+        Ok(Some((piece, (inner, open))))
+    });
+    Ok(pieces.boxed())
+}
+
+/// An upload whose bytes are read.
+struct Open {
+    stored: Stored,
+    file: File,
+    left: Range<u64>,
+}
+
+/// Opens the file where there is anything to read.
+fn open(inner: &Inner, stored: &Stored, range: Range<u64>) -> Result<Option<Open>, StorageError> {
+    let file = inner.files.read(&stored.upload.id);
+    // After the file was opened: so it is not that of a later upload.
+    let now = inner.same(stored)?;
+    let left = range.start..range.end.min(now.upload.offset);
+    if left.is_empty() {
+        return Ok(None);
+    }
+    let file = file.map_err(|error| inner.missing(&stored.upload.id, error))?;
+    Ok(Some(Open { stored: now, file, left }))
+}
+
+pub(crate) fn list(inner: Arc<Inner>, filter: UploadFilter, after: Option<UploadId>) -> StoredStream<'static> {
+    let page =
+        move |connection: &Connection, after: &Option<UploadId>| queries::list(connection, &filter, after.as_ref());
+    pages(inner, after, page, id)
+}
+
+pub(crate) fn pending(inner: Arc<Inner>, now: SystemTime) -> StoredStream<'static> {
+    let expired = move |connection: &Connection, after: &_| queries::expired(connection, now, after);
+    let expired = pages(inner.clone(), None, expired, |last| Some((last.upload.expires?, last.upload.id.clone())));
+    let due = move |connection: &Connection, after: &Option<UploadId>| queries::due(connection, now, after.as_ref());
+    let due = pages(inner.clone(), None, due, id);
+    // To add bytes to an upload keeps it from going, also where another process does it.
+    let looked = expired.and_then(move |stored| {
+        let inner = inner.clone();
+        async move { blocking(move || Ok(inner.look(stored)?.0)).await }
+    });
+    looked.chain(due).boxed()
+}
+
+fn id(last: &Stored) -> Option<UploadId> {
+    Some(last.upload.id.clone())
+}
+
+/// Pages of records, each beginning after the last record of the one before.
+fn pages<C: Send + 'static>(
+    inner: Arc<Inner>,
+    after: C,
+    page: impl Fn(&Connection, &C) -> Result<Vec<Stored>, StorageError> + Send + Sync + 'static,
+    last: fn(&Stored) -> C,
+) -> StoredStream<'static> {
+    let page = Arc::new(page);
+    let pages = stream::try_unfold(Some(after), move |after| {
+        let (inner, page) = (inner.clone(), page.clone());
+        async move {
+            let Some(after) = after else { return Ok(None) };
+            let records = blocking(move || inner.database.read(|connection| page(connection, &after))).await?;
+            let next = match records.len() < queries::PAGE {
+                true => None,
+                false => records.last().map(last),
+            };
+            Ok::<_, StorageError>(Some((stream::iter(records.into_iter().map(Ok)), next)))
+        }
+    });
+    pages.try_flatten().boxed()
+}

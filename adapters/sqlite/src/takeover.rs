@@ -1,0 +1,158 @@
+//! A newer request in another process wins: it asks for the upload, and whoever adds bytes to it commits what it has
+//! and leaves.
+//!
+//! A writer keeps a lock on its file, which goes with it even where its process is killed. Who wants the upload writes
+//! that into the database and tries the lock until it is free. A storage that has writers looks there four times a
+//! second; one that has none does nothing.
+
+use std::{
+    fs::File,
+    io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+use tus_service::{StorageError, Stored, UploadId};
+
+use crate::{
+    asks::{self, Tick},
+    files,
+    inner::{Found, Inner},
+};
+
+/// How often a storage that has writers looks for what others want.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How often somebody who wants an upload tries whether it is free.
+const TRY: Duration = Duration::from_millis(15);
+
+/// After so many tries it looks whether somebody has come later.
+const TRIES: u32 = 8;
+
+/// Asks for an upload and waits until it is free, `patience` at the most, or until somebody asks who came later.
+pub(crate) async fn settle(
+    inner: &Arc<Inner>,
+    stored: &Stored,
+    patience: Duration,
+) -> Result<Option<Found>, StorageError> {
+    let (began, id) = (Instant::now(), &stored.upload.id);
+    let since = Tick::now();
+    let asking = Asking::new(inner, id);
+    let end = match file_of(inner, id).await? {
+        None => End::Free,
+        // It was opened here meanwhile.
+        Some(_) if inner.writers.has(id) => End::Impatient,
+        Some(file) => asking.ask(since, file, began, patience).await?,
+    };
+    if end == End::Free {
+        inner.writers.note_left(id, since);
+    }
+    let (again, id) = (inner.clone(), id.clone());
+    let mut found = inner.reading.run(move || again.load(&id)).await?;
+    if end == End::Outdone
+        && let Some((stored, _)) = &mut found
+    {
+        stored.held_elsewhere = true;
+    }
+    Ok(found)
+}
+
+/// How asking for an upload ends.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// Nobody adds bytes to it any more.
+    Free,
+    /// Somebody asked later, and is to get it.
+    Outdone,
+    /// It took too long, or somebody adds bytes to it here by now.
+    Impatient,
+}
+
+async fn file_of(inner: &Arc<Inner>, id: &UploadId) -> Result<Option<File>, StorageError> {
+    let (inner_too, id) = (inner.clone(), id.clone());
+    let open = move || match inner_too.files.read(&id) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => Ok(Some(file?)),
+    };
+    inner.reading.run(open).await
+}
+
+/// Somebody who asks for an upload. What it wrote into the database goes when it is dropped.
+struct Asking {
+    inner: Arc<Inner>,
+    id: UploadId,
+    asker: [u8; 24],
+}
+
+impl Asking {
+    fn new(inner: &Arc<Inner>, id: &UploadId) -> Self {
+        let mut asker = [0; 24];
+        asker[..16].copy_from_slice(inner.database.name());
+        asker[16..].copy_from_slice(&inner.asked.fetch_add(1, Relaxed).to_be_bytes());
+        Self { inner: inner.clone(), id: id.clone(), asker }
+    }
+
+    /// Asks, and waits until nobody keeps the file locked.
+    async fn ask(&self, since: Tick, file: File, began: Instant, patience: Duration) -> Result<End, StorageError> {
+        let (id, asker) = (self.id.clone(), self.asker);
+        if !self.inner.database.write(move |connection| asks::want(connection, &id, since, &asker)).await? {
+            return Ok(End::Outdone);
+        }
+        let mut tries = 0;
+        loop {
+            let is_free = files::is_free(&file)?;
+            tries += 1;
+            if (is_free || tries % TRIES == 0) && self.is_outdone().await? {
+                return Ok(End::Outdone);
+            }
+            let left = patience.saturating_sub(began.elapsed());
+            match is_free {
+                true => return Ok(End::Free),
+                false if left.is_zero() || self.inner.writers.has(&self.id) => return Ok(End::Impatient),
+                false => sleep(TRY.min(left)).await,
+            }
+        }
+    }
+
+    async fn is_outdone(&self) -> Result<bool, StorageError> {
+        let (inner, id, asker) = (self.inner.clone(), self.id.clone(), self.asker);
+        let look = move || inner.database.read(|connection| asks::is_outdone(connection, &id, &asker));
+        self.inner.reading.run(look).await
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let (id, asker) = (self.id.clone(), self.asker);
+        self.inner.database.write_later(move |connection| asks::want_no_more(connection, &id, &asker));
+    }
+}
+
+/// Looks for what others want as long as there are writers here. To be called with a writer entered.
+pub(crate) fn watch(inner: &Arc<Inner>) {
+    if !inner.writers.begin_watch() {
+        return;
+    }
+    // A thread and no task: it belongs to the storage, which may outlive the runtime of whoever came first.
+    let storage = Arc::downgrade(inner);
+    let watching = move || {
+        loop {
+            thread::sleep(LOOK);
+            let Some(inner) = storage.upgrade() else { return };
+            if !inner.writers.go_on_watching() {
+                return;
+            }
+            inner.looks.fetch_add(1, Relaxed);
+            match inner.database.read(asks::wanted) {
+                Ok(wanted) => inner.writers.ask(&wanted),
+                Err(error) => tracing::warn!(%error, "what other processes want could not be read"),
+            }
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("tus-sqlite-asked".into()).spawn(watching) {
+        tracing::warn!(%error, "other processes cannot ask for an upload: no thread can be started");
+        inner.writers.end_watch();
+    }
+}

@@ -1,0 +1,165 @@
+//! Which uploads this storage is adding bytes to just now, and who is to leave.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::watch;
+use tus_service::UploadId;
+
+use crate::asks::Tick;
+
+/// The writers of one storage, clones of it included.
+#[derive(Debug, Default)]
+pub(crate) struct Writers(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    open: HashMap<UploadId, Vec<Entry>>,
+    /// For how many there was a number.
+    numbers: u64,
+    /// Uploads that others left to us a moment ago, and since when we had asked for them.
+    left: HashMap<UploadId, Tick>,
+    /// Whether somebody looks for what others ask for.
+    watched: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    since: Tick,
+    leave: watch::Sender<bool>,
+}
+
+impl Writers {
+    /// Whether bytes are being added to an upload here.
+    pub(crate) fn has(&self, id: &UploadId) -> bool {
+        self.state().open.contains_key(id)
+    }
+
+    /// Notes that another process left an upload to us, since we asked for it at that moment: whoever asked later is
+    /// newer than the writer that is opened now.
+    pub(crate) fn note_left(&self, id: &UploadId, since: Tick) {
+        let mut state = self.state();
+        state.left.retain(|_, since| since.is_recent());
+        state.left.insert(id.clone(), since);
+    }
+
+    /// Since when a writer that is opened now has the right to be there.
+    pub(crate) fn right_since(&self, id: &UploadId) -> Tick {
+        let left = self.state().left.remove(id);
+        left.filter(|since| since.is_recent()).unwrap_or_else(Tick::now)
+    }
+
+    /// Enters a writer, until what is handed back is dropped.
+    pub(crate) fn enter(self: &Arc<Self>, id: &UploadId, since: Tick) -> Entered {
+        let (leave, asked) = watch::channel(false);
+        let mut state = self.state();
+        state.numbers += 1;
+        let number = state.numbers;
+        state.open.entry(id.clone()).or_default().push(Entry { number, since, leave });
+        drop(state);
+        Entered { writers: self.clone(), id: id.clone(), number, asked }
+    }
+
+    /// Asks the writers to leave that are older than the newest who wants their uploads.
+    pub(crate) fn ask(&self, wanted: &[(UploadId, Tick)]) {
+        let state = self.state();
+        for (id, since) in wanted {
+            for entry in state.open.get(id).into_iter().flatten().filter(|entry| entry.since < *since) {
+                entry.leave.send_replace(true);
+            }
+        }
+    }
+
+    /// Whether somebody has to begin to look for what others ask for: nobody does yet.
+    pub(crate) fn begin_watch(&self) -> bool {
+        !std::mem::replace(&mut self.state().watched, true)
+    }
+
+    /// Whether there is still somebody who could be asked. If not, the watch is over.
+    pub(crate) fn go_on_watching(&self) -> bool {
+        let mut state = self.state();
+        state.watched = !state.open.is_empty();
+        state.watched
+    }
+
+    pub(crate) fn end_watch(&self) {
+        self.state().watched = false;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A writer's entry.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    writers: Arc<Writers>,
+    id: UploadId,
+    number: u64,
+    asked: watch::Receiver<bool>,
+}
+
+impl Entered {
+    /// Ends when the writer is asked to leave; never where it has left before.
+    pub(crate) fn asked(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut asked = self.asked.clone();
+        async move {
+            if asked.wait_for(|asked| *asked).await.is_err() {
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut state = self.writers.state();
+        if let Some(entries) = state.open.get_mut(&self.id) {
+            entries.retain(|entry| entry.number != self.number);
+            if entries.is_empty() {
+                state.open.remove(&self.id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn only_who_is_older_is_asked_to_leave() {
+        let writers = Arc::new(Writers::default());
+        let id: UploadId = "a".parse().unwrap();
+        let (older, newer) = (writers.enter(&id, Tick(5)), writers.enter(&id, Tick(7)));
+        let other = writers.enter(&"b".parse().unwrap(), Tick(5));
+        writers.ask(&[(id.clone(), Tick(5))]);
+        assert_eq!(older.asked().now_or_never(), None);
+        writers.ask(&[(id.clone(), Tick(6))]);
+        assert_eq!(older.asked().now_or_never(), Some(()));
+        assert_eq!(newer.asked().now_or_never(), None);
+        assert_eq!(other.asked().now_or_never(), None);
+        drop(older);
+        assert!(writers.has(&id));
+        let asked = newer.asked();
+        drop(newer);
+        assert!(!writers.has(&id));
+        assert_eq!(asked.now_or_never(), None, "it has left already");
+    }
+
+    #[test]
+    fn who_was_given_an_upload_has_it_since_he_asked() {
+        let writers = Writers::default();
+        let id: UploadId = "a".parse().unwrap();
+        let asked = Tick(Tick::now().0 - 500);
+        writers.note_left(&id, asked);
+        assert_eq!(writers.right_since(&id), asked);
+        assert!(writers.right_since(&id) > asked, "once");
+    }
+}

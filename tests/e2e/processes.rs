@@ -1,0 +1,156 @@
+//! Several processes on one store: a newer request in one takes over from an older one in another (R40), and one of
+//! them at a time does an upload's background work.
+//!
+//! Two servers that open the directory each for itself are to each other what two processes are; the last test has
+//! real ones.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use tokio::sync::watch;
+use tus_service::HookError;
+
+use crate::{
+    client::Connection,
+    content::{assert_same, bytes},
+    harness::{Server, Started, wait_until},
+    watched::Watch,
+};
+
+const LENGTH: u64 = 4 << 20;
+const SENT: u64 = 3 << 20;
+
+/// Two servers, and a request to the first of them that has sent some bytes and stalls. No checkpoint has saved them.
+struct Stalled {
+    first: Started,
+    second: Started,
+    path: String,
+    connection: Connection,
+}
+
+impl Stalled {
+    /// `None` for a storage that goes with its process.
+    fn new(server: &Server) -> Option<Self> {
+        if !server.outlives_its_process() {
+            return None;
+        }
+        let (first, storage) = server.start_watched(|builder| builder.checkpoint_interval(Duration::from_secs(3600)));
+        let second = server.start();
+        let path = first.connect().create(LENGTH);
+        let mut connection = first.connect();
+        connection.begin_patch(&path, 0, LENGTH);
+        connection.send(&bytes(1, 0..SENT));
+        storage.wait_for_bytes(SENT);
+        assert_eq!(first.offset(&path), 0);
+        Some(Self { first, second, path, connection })
+    }
+
+    /// The stalled request has to go. What it still sends comes to nothing.
+    fn ends(mut self) {
+        let _ = self.connection.try_send(&bytes(9, SENT..LENGTH));
+        if let Some(response) = self.connection.try_response("PATCH") {
+            assert_eq!(response.status, 423);
+        }
+        assert_same(&self.first.content(&self.path), &bytes(1, 0..LENGTH));
+    }
+}
+
+pub(crate) fn head_in_another_process_shows_all_that_a_stalled_request_has_sent(server: Server) {
+    let Some(stalled) = Stalled::new(&server) else { return };
+    let mut connection = stalled.second.connect();
+    assert_eq!(connection.offset(&stalled.path), SENT);
+    assert_eq!(connection.patch(&stalled.path, SENT, &bytes(1, SENT..LENGTH)).status, 204);
+    stalled.ends();
+}
+
+pub(crate) fn patch_in_another_process_takes_over_from_a_stalled_one(server: Server) {
+    let Some(stalled) = Stalled::new(&server) else { return };
+    let patched = stalled.second.connect().patch(&stalled.path, SENT, &bytes(1, SENT..LENGTH));
+    assert_eq!((patched.status, patched.offset()), (204, LENGTH));
+    stalled.ends();
+}
+
+pub(crate) fn delete_in_another_process_stops_a_stalled_request(server: Server) {
+    let Some(mut stalled) = Stalled::new(&server) else { return };
+    let mut connection = stalled.second.connect();
+    assert_eq!(connection.request("DELETE", &stalled.path, &[], b"").status, 204);
+    assert_eq!(connection.request("HEAD", &stalled.path, &[], b"").status, 404);
+    let _ = stalled.connection.try_send(&bytes(9, SENT..LENGTH));
+    assert!(stalled.connection.try_response("PATCH").is_none_or(|response| response.status == 423));
+    wait_until(|| server.files().is_empty());
+}
+
+pub(crate) fn an_upload_goes_back_and_forth_between_processes(server: Server) {
+    const STEP: u64 = LENGTH / 16;
+    if !server.outlives_its_process() {
+        return;
+    }
+    let servers = [server.start(), server.start()];
+    let path = servers[0].connect().create(LENGTH);
+    let mut stalled = Vec::new();
+    for step in 0..16 {
+        let mut connection = servers[step as usize % 2].connect();
+        let offset = connection.offset(&path);
+        assert_eq!(offset, step * STEP, "what the older request has sent is there");
+        connection.begin_patch(&path, offset, LENGTH - offset);
+        let end = offset + STEP;
+        connection.send(&bytes(1, offset..end));
+        if end == LENGTH {
+            assert_eq!(connection.response("PATCH").offset(), LENGTH);
+        }
+        wait_until(|| server.files().iter().any(|file| file.metadata().is_ok_and(|file| file.len() == end)));
+        stalled.push(connection);
+    }
+    assert_same(&servers[0].content(&path), &bytes(1, 0..LENGTH));
+}
+
+pub(crate) fn a_killed_process_holds_nobody_up(server: Server) {
+    let Some(process) = server.spawn() else { return };
+    let path = process.connect().create(LENGTH);
+    let mut connection = process.connect();
+    connection.begin_patch(&path, 0, LENGTH);
+    connection.send(&bytes(1, 0..SENT));
+    server.uploads().wait_for_offset(&path, SENT);
+    let second = server.start();
+    process.kill();
+    assert_eq!(second.connect().patch(&path, SENT, &bytes(1, SENT..LENGTH)).status, 204);
+    assert_same(&second.content(&path), &bytes(1, 0..LENGTH));
+}
+
+pub(crate) fn one_process_at_a_time_notifies_the_application(server: Server) {
+    if !server.outlives_its_process() {
+        return;
+    }
+    let (calls, go) = (Arc::new(AtomicUsize::new(0)), watch::Sender::new(false));
+    let start = |server: &Server| -> (Started, Watch) {
+        let (calls, go) = (calls.clone(), go.clone());
+        server.start_watched(move |builder| {
+            builder.sweep_interval(Duration::from_millis(10)).finished(move |_| {
+                calls.fetch_add(1, SeqCst);
+                let mut gone = go.subscribe();
+                async move {
+                    gone.wait_for(|go| *go).await?;
+                    Ok::<_, HookError>(())
+                }
+            })
+        })
+    };
+    let (first, _) = start(&server);
+    let (second, storage) = start(&server);
+    let path = first.connect().create(5);
+    let mut connection = first.connect();
+    connection.begin_patch(&path, 0, 5);
+    connection.send(b"hello");
+    // The other process finds that the application is still to be notified, again and again.
+    storage.wait_for_refused_claims(3);
+    assert_eq!(calls.load(SeqCst), 1);
+    go.send_replace(true);
+    assert_eq!(connection.response("PATCH").status, 204);
+    wait_until(|| second.is_finished(&path));
+    assert_eq!(calls.load(SeqCst), 1);
+}

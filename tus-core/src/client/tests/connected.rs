@@ -1,0 +1,130 @@
+//! Whatever the wire does, the upload ends, and its bytes equal the source's.
+
+use std::cell::Cell;
+
+use proptest::{
+    collection::vec,
+    prelude::{Just, Strategy, any, prop_oneof},
+    test_runner::{Config, TestRunner},
+};
+
+use super::{
+    super::{NewUpload, Options, Verification, create, resume},
+    wire::{Fault, Wire, endpoint, stubborn},
+};
+use crate::Algorithm;
+
+fn bytes(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at * 7 + at / 251) as u8).collect()
+}
+
+fn unverified(chunk_size: Option<u64>) -> Options {
+    stubborn().verification(Verification::Off).chunk_size(chunk_size).unwrap()
+}
+
+#[test]
+fn an_upload_cut_at_any_byte_resumes_from_there() {
+    const LENGTH: u64 = 40;
+    for chunk_size in [None, Some(7), Some(40), Some(100)] {
+        for cut in 0..=LENGTH {
+            for second in [Fault::Passes, Fault::Unanswered, Fault::Late, Fault::Cut(cut / 2)] {
+                let faults = [Fault::Passes, Fault::Cut(cut), Fault::Passes, second];
+                let mut wire = Wire::new(bytes(LENGTH as usize)).with(faults);
+                let step = create(endpoint(), NewUpload::new(Some(LENGTH)), unverified(chunk_size), None);
+                let uploaded = wire.upload(step).unwrap();
+                assert_eq!(wire.stored(&uploaded), wire.source);
+                assert_eq!(uploaded.offset, Some(LENGTH));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_upload_in_one_request_progresses_over_a_wire_that_always_breaks() {
+    let cuts = std::iter::repeat_n([Fault::Cut(1), Fault::Passes], 500).flatten();
+    let mut wire = Wire::new(bytes(500)).with([Fault::Passes].into_iter().chain(cuts));
+    // Three retries, and each of five hundred requests transfers a byte.
+    let options = Options::default().verification(Verification::Off).chunk_size(None).unwrap();
+    let uploaded = wire.upload(create(endpoint(), NewUpload::new(Some(500)), options, None)).unwrap();
+    assert_eq!(wire.stored(&uploaded), wire.source);
+    assert_eq!(wire.log.iter().filter(|line| line.starts_with("PATCH")).count(), 500);
+}
+
+#[derive(Debug, Clone)]
+struct Case {
+    length: usize,
+    chunk_size: Option<u64>,
+    deferred: bool,
+    verified: bool,
+    data_in_creation: bool,
+    override_method: bool,
+    /// Restart from the URL after this many steps, as another process would.
+    faults: Vec<Fault>,
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        3 => Just(Fault::Passes),
+        1 => Just(Fault::Lost),
+        2 => Just(Fault::Unanswered),
+        4 => (0u64..64).prop_map(Fault::Cut),
+        1 => prop_oneof![Just(408), Just(423), Just(429), Just(460), Just(500), Just(502), Just(503), Just(409)]
+            .prop_map(Fault::Answered),
+        1 => Just(Fault::Answered(200)),
+        2 => Just(Fault::Late),
+        2 => Just(Fault::Twice),
+    ]
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let chunk_size = prop_oneof![Just(None), (1u64..80).prop_map(Some)];
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (0usize..300, chunk_size, flags, vec(fault(), 0..60)).prop_map(|(length, chunk_size, flags, faults)| {
+        let (deferred, verified, data_in_creation, override_method) = flags;
+        Case { length, chunk_size, deferred, verified, data_in_creation, override_method, faults }
+    })
+}
+
+#[test]
+fn the_final_bytes_equal_the_source_for_any_faults() {
+    let interruptions = Cell::new(0);
+    let config = Config { cases: cases(), source_file: Some(file!()), ..Config::default() };
+    TestRunner::new(config)
+        .run(&case(), |case| {
+            let mut wire = Wire::new(bytes(case.length));
+            let capabilities = wire.capabilities();
+            wire.faults.extend(&case.faults);
+            let verification = match case.verified {
+                true => Verification::Required(Algorithm::Sha1),
+                false => Verification::Off,
+            };
+            let options = stubborn()
+                .chunk_size(case.chunk_size)
+                .unwrap()
+                .verification(verification)
+                .data_in_creation(case.data_in_creation)
+                .override_method(case.override_method);
+            let length = Some(case.length as u64).filter(|_| !case.deferred);
+            let created = create(endpoint(), NewUpload::new(length), options.clone(), Some(&capabilities));
+            let uploaded = wire.upload(created).unwrap();
+            assert_eq!(wire.stored(&uploaded), wire.source);
+            assert_eq!(uploaded.length, Some(case.length as u64));
+            // Every upload left behind by a lost response contains a prefix of the source.
+            for id in wire.server.uploads.ids() {
+                assert!(wire.source.starts_with(wire.server.uploads.bytes(id).unwrap()));
+            }
+            // Its URL leads to the complete upload.
+            wire.faults.clear();
+            let again = resume(uploaded.url.clone(), length, options, Some(&capabilities));
+            assert_eq!(wire.upload(again).unwrap(), uploaded);
+            interruptions.set(interruptions.get() + wire.interruptions);
+            Ok(())
+        })
+        .unwrap();
+    eprintln!("{} cases, {} interruptions", cases(), interruptions.get());
+}
+
+/// `PROPTEST_CASES` for a longer run.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2000)
+}

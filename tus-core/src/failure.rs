@@ -1,0 +1,25 @@
+//! How a storage fails, as far as the protocol distinguishes it.
+
+/// How a storage failed, as far as the protocol distinguishes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The record changed meanwhile; nothing was done.
+    #[error("the upload changed meanwhile; ask for its offset and go on from there")]
+    Conflict,
+    /// There is no such upload, or not any more.
+    #[error("there is no such upload")]
+    NotFound,
+    /// There is an upload of that id already.
+    #[error("there is an upload of that id already")]
+    Exists,
+    /// Somebody else uses the upload or the store at the moment.
+    #[error("the upload is in use elsewhere; try again in a moment")]
+    Busy,
+    /// There is no room left.
+    #[error("the server has no room left; what it has acknowledged is kept")]
+    Full,
+    /// Anything else; the reason is for the server's log, not for the client.
+    #[error("the server could not do this; what it has acknowledged is kept")]
+    Internal,
+}

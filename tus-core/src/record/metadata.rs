@@ -1,0 +1,210 @@
+//! What a client says of its upload: pairs of a key and bytes. They are data, and nothing here turns them into a
+//! path, a header of another name, or markup.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http::HeaderValue;
+
+/// What a client says of an upload: ordered pairs of a key and bytes.
+///
+/// Keys are visible ASCII without a comma, and unique (tus 1.0.0, "Upload-Metadata").
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metadata(Vec<(String, Bytes)>);
+
+impl Metadata {
+    /// Reads the value of an `Upload-Metadata` header (tus 1.0.0, "Upload-Metadata").
+    ///
+    /// # Errors
+    ///
+    /// When a pair is empty, a key is empty, repeated or not visible ASCII, or a value is not
+    /// base64 of the standard alphabet with its padding (RFC 4648, section 4).
+    pub fn parse(header: &HeaderValue) -> Result<Self, InvalidMetadata> {
+        let text = header.to_str().map_err(|_| InvalidMetadata::NotAscii)?;
+        let mut metadata = Self::default();
+        for pair in text.split(',').map(|pair| pair.trim_matches([' ', '\t'])) {
+            let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
+            metadata.check_new(key)?;
+            let value = BASE64_STANDARD.decode(value).map_err(|_| InvalidMetadata::Value(key.to_owned()))?;
+            metadata.0.push((key.to_owned(), value.into()));
+        }
+        Ok(metadata)
+    }
+
+    /// Metadata of the application's own making.
+    ///
+    /// # Errors
+    ///
+    /// When a key is empty, repeated, or not visible ASCII without a comma.
+    pub fn from_pairs<K, V>(pairs: impl IntoIterator<Item = (K, V)>) -> Result<Self, InvalidMetadata>
+    where
+        K: Into<String>,
+        V: Into<Bytes>,
+    {
+        let mut metadata = Self::default();
+        for (key, value) in pairs {
+            let key = key.into();
+            metadata.check_new(&key)?;
+            metadata.0.push((key, value.into()));
+        }
+        Ok(metadata)
+    }
+
+    /// Sets the value of a key, in place of the one that it has, or at the end.
+    ///
+    /// # Errors
+    ///
+    /// When the key is empty, or not visible ASCII without a comma.
+    ///
+    /// ```
+    /// use tus_core::Metadata;
+    ///
+    /// let mut metadata = Metadata::default();
+    /// metadata.set("filename", "film.mp4")?;
+    /// assert_eq!(metadata.text("filename"), Some("film.mp4"));
+    /// # Ok::<(), tus_core::InvalidMetadata>(())
+    /// ```
+    pub fn set(&mut self, key: impl Into<String>, value: impl Into<Bytes>) -> Result<(), InvalidMetadata> {
+        let (key, value) = (key.into(), value.into());
+        check_key(&key)?;
+        match self.0.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, known)) => *known = value,
+            None => self.0.push((key, value)),
+        }
+        Ok(())
+    }
+
+    /// Removes a key. Its value, if it was there.
+    pub fn remove(&mut self, key: &str) -> Option<Bytes> {
+        let at = self.0.iter().position(|(known, _)| known == key)?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// The value of the header `Upload-Metadata`; `None` where there is no metadata.
+    pub fn to_header(&self) -> Option<HeaderValue> {
+        let fields = self.iter().map(|(key, value)| match value.is_empty() {
+            true => key.to_owned(),
+            false => format!("{key} {}", BASE64_STANDARD.encode(value)),
+        });
+        (!self.is_empty()).then(|| crate::header::value(fields.collect::<Vec<_>>().join(",")))
+    }
+
+    /// The value of a key.
+    pub fn value(&self, key: &str) -> Option<&Bytes> {
+        self.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
+    }
+
+    /// The value of a key where it is UTF-8 text, as that of `filename` mostly is.
+    ///
+    /// It is the client's word: no path, no name for a file, and no markup.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.value(key).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// The pairs in the order in which they were sent.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// Whether there is no pair.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn check_new(&self, key: &str) -> Result<(), InvalidMetadata> {
+        check_key(key)?;
+        if self.value(key).is_some() { Err(InvalidMetadata::RepeatedKey(key.to_owned())) } else { Ok(()) }
+    }
+}
+
+fn check_key(key: &str) -> Result<(), InvalidMetadata> {
+    match key {
+        "" => Err(InvalidMetadata::EmptyKey),
+        _ if !key.bytes().all(|b| b.is_ascii_graphic() && b != b',') => Err(InvalidMetadata::Key(key.to_owned())),
+        _ => Ok(()),
+    }
+}
+
+/// What is wrong with metadata.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidMetadata {
+    /// The header holds other bytes than visible ASCII, spaces and tabs.
+    #[error("it is not ASCII; keys are ASCII and values are base64")]
+    NotAscii,
+    /// A pair has no key.
+    #[error("a key is empty; pairs are written `key base64(value)` and separated by one comma")]
+    EmptyKey,
+    /// A key is not visible ASCII without a comma.
+    #[error("the key {0:?} has a character that is not visible ASCII, or a comma")]
+    Key(String),
+    /// A key is there twice.
+    #[error("the key {0:?} is there more than once")]
+    RepeatedKey(String),
+    /// A value is not base64.
+    #[error("the value of {0:?} is not base64 with its padding (RFC 4648, section 4)")]
+    Value(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &'static str) -> Result<Metadata, InvalidMetadata> {
+        Metadata::parse(&HeaderValue::from_static(text))
+    }
+
+    #[test]
+    fn pairs_are_read_in_order() {
+        let text = "filename d29ybGRfZG9taW5hdGlvbl9wbGFuLnBkZg==,is_confidential, empty ,b /w==";
+        let metadata = parse(text).unwrap();
+        let keys: Vec<_> = metadata.iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["filename", "is_confidential", "empty", "b"]);
+        assert_eq!(metadata.text("filename"), Some("world_domination_plan.pdf"));
+        assert_eq!(metadata.value("is_confidential"), Some(&Bytes::new()));
+        assert_eq!(metadata.value("b").unwrap(), &[0xff][..]);
+        assert_eq!(metadata.text("b"), None);
+        assert_eq!(metadata.to_header().unwrap(), text.replace(", ", ",").replace(" ,", ","));
+    }
+
+    #[test]
+    fn refuses_what_is_not_pairs_of_key_and_base64() {
+        for (text, error) in [
+            ("", InvalidMetadata::EmptyKey),
+            ("a,,b", InvalidMetadata::EmptyKey),
+            ("a,", InvalidMetadata::EmptyKey),
+            ("a YQ==,a Yg==", InvalidMetadata::RepeatedKey("a".into())),
+            ("a YQ", InvalidMetadata::Value("a".into())),
+            ("a Y Q==", InvalidMetadata::Value("a".into())),
+            ("a  YQ==", InvalidMetadata::Value("a".into())),
+            ("a _-8=", InvalidMetadata::Value("a".into())),
+            ("a YR==", InvalidMetadata::Value("a".into())),
+            ("a\tYQ==", InvalidMetadata::Key("a\tYQ==".into())),
+        ] {
+            assert_eq!(parse(text), Err(error), "{text:?}");
+        }
+        let bytes = HeaderValue::from_bytes(b"\xc3\xa4 YQ==").unwrap();
+        assert_eq!(Metadata::parse(&bytes), Err(InvalidMetadata::NotAscii));
+    }
+
+    #[test]
+    fn a_key_is_set_in_place_and_removed() {
+        let mut metadata = parse("a YQ==,b Yg==").unwrap();
+        metadata.set("a", "x").unwrap();
+        metadata.set("c", "").unwrap();
+        assert_eq!(metadata.to_header().unwrap(), "a eA==,b Yg==,c");
+        assert_eq!(metadata.remove("b").unwrap(), "b");
+        assert_eq!(metadata.remove("b"), None);
+        assert!(metadata.set("a,b", "").is_err());
+    }
+
+    #[test]
+    fn own_pairs_become_a_header_that_reads_back() {
+        let own = Metadata::from_pairs([("filename", "Größe.txt"), ("flag", "")]).unwrap();
+        assert_eq!(own.to_header().unwrap(), "filename R3LDtsOfZS50eHQ=,flag");
+        assert_eq!(Metadata::parse(&own.to_header().unwrap()).unwrap(), own);
+        assert!(Metadata::from_pairs::<&str, &str>([]).unwrap().to_header().is_none());
+        assert!(Metadata::from_pairs([("a b", "")]).is_err());
+        assert!(Metadata::from_pairs([("a,b", "")]).is_err());
+        assert!(Metadata::from_pairs([("a\r\nx", "")]).is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! What is known of an upload: the one thing that protocol, service and storage share.
+
+mod id;
+mod metadata;
+mod new_upload;
+mod stored;
+mod upload;
+mod verbatim;
+
+#[cfg(feature = "serde")]
+mod document;
+
+pub use id::{Incarnation, InvalidUploadId, UploadId};
+pub use metadata::{InvalidMetadata, Metadata};
+pub use new_upload::NewUpload;
+pub use stored::{Change, Stored, Version};
+pub use upload::{Dialect, Kind, Phase, Upload};
+pub use verbatim::Verbatim;

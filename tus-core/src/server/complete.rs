@@ -1,0 +1,65 @@
+//! What follows when a request has completed an upload, and the response to it.
+
+use super::{Completion, Refusal, Step, Terminate, Wake, completion, ending::Ending, exchange::Exchange};
+use crate::{Kind, Phase, Stored};
+
+/// Complete an upload by the steps of its [`Completion`]; the client waits for the response.
+#[must_use]
+#[derive(Debug)]
+pub struct Complete {
+    completion: Completion,
+    completing: Completing,
+}
+
+/// The exchange that waits for a completion.
+#[must_use]
+#[derive(Debug)]
+pub struct Completing {
+    exchange: Box<Exchange>,
+    ending: Ending,
+}
+
+impl Complete {
+    pub(super) fn of(exchange: Box<Exchange>, completion: Completion, ending: Ending) -> Step {
+        Step::Complete(Self { completion, completing: Completing { exchange, ending } })
+    }
+
+    /// What follows when an upload's record has been stored: its completion, if all bytes are there.
+    pub(super) fn after(exchange: Box<Exchange>, stored: Box<Stored>, ending: Ending) -> Step {
+        match (stored.upload.phase, &stored.upload.kind) {
+            // "The Server SHOULD NOT process these partial uploads until they are concatenated to form a
+            // final upload."
+            (Phase::Complete, Kind::Partial) => Wake::finals_of(exchange, stored, ending),
+            (Phase::Complete, _) => {
+                let completion = Completion::of_complete(stored);
+                Self::of(exchange, completion, ending)
+            }
+            _ => exchange.respond(ending.outcome(&stored.upload)),
+        }
+    }
+
+    /// The first step of the completion, and the exchange that continues when it is done.
+    pub fn begin(self) -> (Completion, Completing) {
+        (self.completion, self.completing)
+    }
+}
+
+impl Completing {
+    /// Continues when the completion is done.
+    pub fn done(self, done: completion::Done) -> Step {
+        let Self { mut exchange, ending } = self;
+        let (stored, result) = done.into_parts();
+        exchange.expires = stored.upload.expires;
+        match result {
+            Ok(reply) => exchange.respond_with(ending.outcome(&stored.upload), reply),
+            Err(refusal) if !matches!(ending, Ending::Created { .. }) => exchange.refuse(refusal),
+            // The upload exists nevertheless, and its client may ask again.
+            Err(Refusal::Rejected(rejection)) => {
+                let location = exchange.endpoint.url(&stored.upload.id);
+                exchange.refuse(Refusal::Rejected(rejection.located(location)))
+            }
+            // No client knows the final upload that was created for these parts.
+            Err(refusal) => Terminate::undo(exchange, stored, refusal),
+        }
+    }
+}

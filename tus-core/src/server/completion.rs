@@ -1,0 +1,271 @@
+//! What follows when all bytes of an upload are there: it is assembled if necessary, the application is asked and
+//! notified, and that is recorded. The steps are the same for a request that completed the upload and for a server that
+//! finds the work left undone:
+//!
+//! ```text
+//! (LoadParts) → (Assemble) → Finish → Notify → Record → Done
+//! ```
+
+use std::{sync::Arc, time::SystemTime};
+
+use super::{Config, FinishReply, Refusal, Rejection, concatenation::assembled_length};
+use crate::{Change, Failure, Kind, Phase, Stored, Upload, UploadId, Version};
+
+/// The next step to complete an upload.
+#[must_use]
+#[derive(Debug)]
+pub enum Completion {
+    /// Fetch the records of the parts of a final upload.
+    LoadParts(PartsNeeded),
+    /// Assemble the upload.
+    Assemble(Assemble),
+    /// Ask the application for its part of the response; it may refuse.
+    Finish(Finish),
+    /// Notify the application that the upload is complete.
+    Notify(Notify),
+    /// Record that the application was notified.
+    Record(Record),
+    /// The completion is finished.
+    Done(Done),
+}
+
+impl Completion {
+    /// The completion of an upload that is due: see [`Upload::is_due`].
+    pub(super) fn of_due(config: &Arc<Config>, now: SystemTime, stored: Box<Stored>) -> Self {
+        let plan = Plan { config: config.clone(), now };
+        match (stored.upload.phase, &stored.upload.kind) {
+            (Phase::Assembling, Kind::Final(parts)) => {
+                let ids = super::concatenation::distinct(parts);
+                Self::LoadParts(PartsNeeded { plan, stored, ids })
+            }
+            (Phase::Assembling, _) => Assemble::of(plan, stored, Vec::new()),
+            (Phase::Complete, Kind::Single | Kind::Final(_)) => Self::of_complete(stored),
+            _ => Self::ended(stored, Ok(FinishReply::default())),
+        }
+    }
+
+    /// The completion of a final upload whose parts are loaded, authorized and complete.
+    pub(super) fn of_parts(config: &Arc<Config>, now: SystemTime, stored: Box<Stored>, parts: Vec<Stored>) -> Self {
+        Assemble::of(Plan { config: config.clone(), now }, stored, parts)
+    }
+
+    /// The completion of an upload about which the application must still be notified.
+    pub(super) fn of_complete(stored: Box<Stored>) -> Self {
+        match stored.upload.phase {
+            Phase::Complete => Self::Finish(Finish { stored }),
+            _ => Self::ended(stored, Ok(FinishReply::default())),
+        }
+    }
+
+    fn ended(stored: Box<Stored>, result: Result<FinishReply, Refusal>) -> Self {
+        Self::Done(Done { stored, result })
+    }
+}
+
+#[derive(Debug)]
+struct Plan {
+    config: Arc<Config>,
+    now: SystemTime,
+}
+
+/// Fetch the records of the parts of a final upload.
+#[must_use]
+#[derive(Debug)]
+pub struct PartsNeeded {
+    plan: Plan,
+    stored: Box<Stored>,
+    ids: Vec<UploadId>,
+}
+
+impl PartsNeeded {
+    /// The parts to fetch, each once.
+    pub fn ids(&self) -> &[UploadId] {
+        &self.ids
+    }
+
+    /// Continues with the records, in the order of [`PartsNeeded::ids`].
+    pub fn done(self, loaded: Result<Vec<Option<Stored>>, Failure>) -> Completion {
+        let Self { plan, stored, ids } = self;
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(failure) => return Completion::ended(stored, Err(failure.into())),
+        };
+        let Kind::Final(named) = &stored.upload.kind else {
+            return Completion::ended(stored, Ok(FinishReply::default()));
+        };
+        match super::concatenation::in_order(named, &ids, &loaded) {
+            Some(parts) if parts.iter().all(|part| part.upload.is_complete()) => Assemble::of(plan, stored, parts),
+            // It keeps waiting until the last part is complete or it expires.
+            _ => Completion::ended(stored, Ok(FinishReply::default())),
+        }
+    }
+}
+
+/// Assemble an upload: a final upload from its parts, any other from what its storage holds.
+///
+/// This may take long. Until it is done a final upload is shown without an offset (tus 1.0.0, "Concatenation").
+#[must_use]
+#[derive(Debug)]
+pub struct Assemble {
+    stored: Box<Stored>,
+    parts: Vec<Stored>,
+    change: Change,
+}
+
+impl Assemble {
+    fn of(plan: Plan, stored: Box<Stored>, parts: Vec<Stored>) -> Completion {
+        let upload = &stored.upload;
+        let mut change = Change::of(upload);
+        if let Kind::Final(_) = upload.kind {
+            match assembled_length(upload, &parts) {
+                Ok(total) => (change.offset, change.length) = (total, Some(total)),
+                Err(refusal) => return Completion::ended(stored, Err(refusal)),
+            }
+        }
+        change.phase = plan.config.complete_phase(&upload.kind);
+        change.expires = plan.config.expiry(&upload.kind, true, plan.now);
+        Completion::Assemble(Self { stored, parts, change })
+    }
+
+    /// The upload.
+    pub fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// Its parts, all complete, in order; a part may be repeated. Empty for an upload that is not final.
+    pub fn parts(&self) -> &[Stored] {
+        &self.parts
+    }
+
+    /// The change to its record.
+    pub fn change(&self) -> &Change {
+        &self.change
+    }
+
+    /// Continues when that is done.
+    pub fn done(self, assembled: Result<Version, Failure>) -> Completion {
+        let Self { mut stored, change, .. } = self;
+        match assembled {
+            Ok(version) => {
+                change.apply(&mut stored.upload);
+                stored.version = version;
+                Completion::of_complete(stored)
+            }
+            // Another process was faster.
+            Err(Failure::Conflict | Failure::Busy) => {
+                change.apply(&mut stored.upload);
+                Completion::ended(stored, Ok(FinishReply::default()))
+            }
+            Err(failure) => Completion::ended(stored, Err(failure.into())),
+        }
+    }
+}
+
+/// Ask the application for its part of the response to the request that completed the upload.
+#[must_use]
+#[derive(Debug)]
+pub struct Finish {
+    stored: Box<Stored>,
+}
+
+impl Finish {
+    /// The upload that is complete.
+    pub fn upload(&self) -> &Upload {
+        &self.stored.upload
+    }
+
+    /// Continues with what the application adds to the response.
+    pub fn done(self, answer: Result<FinishReply, Rejection>) -> Completion {
+        let Self { stored } = self;
+        match answer {
+            Ok(reply) => Completion::Notify(Notify { stored, reply }),
+            Err(rejection) => Completion::ended(stored, Err(Refusal::Rejected(rejection))),
+        }
+    }
+
+    /// Continues where another process is doing this for the upload at this moment: the upload is complete
+    /// nevertheless.
+    pub fn claimed_elsewhere(self) -> Completion {
+        Completion::ended(self.stored, Ok(FinishReply::default()))
+    }
+}
+
+/// Notify the application that the upload is complete.
+///
+/// Delivery is at least once: if it fails, or its record is lost, the application is notified again. The upload's id is
+/// the same each time; use it to recognise a repeat.
+#[must_use]
+#[derive(Debug)]
+pub struct Notify {
+    stored: Box<Stored>,
+    reply: FinishReply,
+}
+
+impl Notify {
+    /// The upload that is complete.
+    pub fn upload(&self) -> &Upload {
+        &self.stored.upload
+    }
+
+    /// Continues when the application has been notified.
+    pub fn done(self) -> Completion {
+        let Self { stored, reply } = self;
+        let mut change = Change::of(&stored.upload);
+        change.phase = Phase::Notified;
+        Completion::Record(Record { stored, change, reply })
+    }
+
+    /// Continues where that failed: the application is notified again later.
+    pub fn failed(self) -> Completion {
+        Completion::ended(self.stored, Ok(self.reply))
+    }
+}
+
+/// Record that the application was notified.
+#[must_use]
+#[derive(Debug)]
+pub struct Record {
+    stored: Box<Stored>,
+    change: Change,
+    reply: FinishReply,
+}
+
+impl Record {
+    /// The upload.
+    pub fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// The change to its record.
+    pub fn change(&self) -> &Change {
+        &self.change
+    }
+
+    /// Continues when that is done. If it fails, the application is notified again, as promised.
+    pub fn done(self, recorded: Result<Version, Failure>) -> Completion {
+        let Self { mut stored, change, reply } = self;
+        if let Ok(version) = recorded {
+            change.apply(&mut stored.upload);
+            stored.version = version;
+        }
+        Completion::ended(stored, Ok(reply))
+    }
+}
+
+/// A finished completion.
+#[derive(Debug)]
+pub struct Done {
+    stored: Box<Stored>,
+    result: Result<FinishReply, Refusal>,
+}
+
+impl Done {
+    /// The upload as it is now.
+    pub fn upload(&self) -> &Upload {
+        &self.stored.upload
+    }
+
+    pub(super) fn into_parts(self) -> (Box<Stored>, Result<FinishReply, Refusal>) {
+        (self.stored, self.result)
+    }
+}

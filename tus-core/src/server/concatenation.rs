@@ -1,0 +1,179 @@
+//! Concatenation: the parts of a final upload, the sum of their lengths, and final uploads that wait for a part.
+
+use std::collections::HashMap;
+
+use super::{
+    Authorize, Refusal, Step, TusExtension,
+    ask::Creation,
+    ending::Ending,
+    exchange::{Exchange, usable},
+    outcome::Outcome,
+};
+use crate::{Failure, Kind, MAX_LENGTH, Stored, Upload, UploadId};
+
+/// Fetch the records of the partial uploads that a final upload names.
+#[must_use]
+#[derive(Debug)]
+pub struct LoadParts {
+    exchange: Box<Exchange>,
+    named: Vec<UploadId>,
+    ids: Vec<UploadId>,
+    purpose: Purpose,
+}
+
+#[derive(Debug)]
+enum Purpose {
+    Create(Box<Creation>),
+    Inspect(Box<Stored>),
+}
+
+impl LoadParts {
+    pub(super) fn to_create(exchange: Box<Exchange>, creation: Creation, named: Vec<UploadId>) -> Step {
+        Self::of(exchange, named, Purpose::Create(Box::new(creation)))
+    }
+
+    pub(super) fn to_inspect(exchange: Box<Exchange>, stored: Box<Stored>, named: Vec<UploadId>) -> Step {
+        Self::of(exchange, named, Purpose::Inspect(stored))
+    }
+
+    fn of(exchange: Box<Exchange>, named: Vec<UploadId>, purpose: Purpose) -> Step {
+        let ids = distinct(&named);
+        Step::LoadParts(Self { exchange, named, ids, purpose })
+    }
+
+    /// The uploads to fetch, each once.
+    pub fn ids(&self) -> &[UploadId] {
+        &self.ids
+    }
+
+    /// Continues with the records, in the order of [`LoadParts::ids`].
+    pub fn done(self, loaded: Result<Vec<Option<Stored>>, Failure>) -> Step {
+        let Self { exchange, named, ids, purpose } = self;
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(failure) => return exchange.refuse(failure),
+        };
+        match purpose {
+            Purpose::Create(creation) => Authorize::parts(exchange, *creation, Parts { named, ids, loaded }),
+            Purpose::Inspect(stored) => {
+                // A part that is gone makes the length unknown.
+                let parts = in_order(&named, &ids, &loaded);
+                let length = parts.and_then(|parts| total_length(&parts).ok().flatten());
+                exchange.respond(Outcome::Found(&stored.upload, length))
+            }
+        }
+    }
+}
+
+/// The parts that a new final upload names, as loaded.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// In the order in which they are named, repeats included.
+    named: Vec<UploadId>,
+    /// Each once.
+    ids: Vec<UploadId>,
+    loaded: Vec<Option<Stored>>,
+}
+
+impl Parts {
+    /// The number of different parts.
+    pub(super) fn count(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub(super) fn upload(&self, at: usize) -> Option<&Upload> {
+        self.loaded.get(at)?.as_ref().map(|stored| &stored.upload)
+    }
+
+    /// The records in their order, if this server can concatenate them.
+    pub(super) fn check(self, exchange: &Exchange) -> Result<Vec<Stored>, Refusal> {
+        for (at, id) in self.ids.iter().enumerate() {
+            let part = self.upload(at).ok_or_else(|| Refusal::PartNotFound(id.clone()))?;
+            usable(part, exchange.now)?;
+            if part.kind != Kind::Partial {
+                return Err(Refusal::NotPart(id.clone()));
+            }
+            if !part.is_complete() && !exchange.offers(TusExtension::ConcatenationUnfinished) {
+                return Err(Refusal::PartIncomplete(id.clone()));
+            }
+        }
+        in_order(&self.named, &self.ids, &self.loaded).ok_or(Refusal::NotFound)
+    }
+}
+
+/// Each of these once, in the order in which they are named first.
+pub(super) fn distinct(named: &[UploadId]) -> Vec<UploadId> {
+    let mut seen = std::collections::HashSet::new();
+    named.iter().filter(|id| seen.insert(*id)).cloned().collect()
+}
+
+/// The records as often, and in the order, in which they are named; `None` if one is missing.
+pub(super) fn in_order(named: &[UploadId], ids: &[UploadId], loaded: &[Option<Stored>]) -> Option<Vec<Stored>> {
+    let found: HashMap<_, _> = ids.iter().zip(loaded).collect();
+    named.iter().map(|id| found.get(id).copied()?.clone()).collect()
+}
+
+/// "The length of the final upload MUST be the sum of the length of all partial uploads." `None`
+/// if one of them is unknown.
+pub(super) fn total_length(parts: &[Stored]) -> Result<Option<u64>, Refusal> {
+    let known = parts.iter().filter_map(|part| part.upload.length);
+    let sum = known.into_iter().try_fold(0u64, |sum, length| sum.checked_add(length).filter(|sum| *sum <= MAX_LENGTH));
+    let sum = sum.ok_or(Refusal::TooLarge { limit: MAX_LENGTH })?;
+    Ok(parts.iter().all(|part| part.upload.length.is_some()).then_some(sum))
+}
+
+/// The length of complete parts; they may have outgrown the limit while they were being uploaded.
+pub(super) fn assembled_length(upload: &Upload, parts: &[Stored]) -> Result<u64, Refusal> {
+    let total = total_length(parts)?.unwrap_or(0);
+    match upload.max_size {
+        Some(limit) if total > limit => Err(Refusal::TooLarge { limit }),
+        _ => Ok(total),
+    }
+}
+
+/// Look after final uploads that may have all their parts now, beside the exchange: each is to be
+/// [recovered](super::recover).
+#[must_use]
+#[derive(Debug)]
+pub struct Wake {
+    exchange: Box<Exchange>,
+    stored: Box<Stored>,
+    ending: Ending,
+}
+
+/// The final uploads that may have all their parts now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting<'a> {
+    /// Those that name this part.
+    For(&'a UploadId),
+    /// This one.
+    Final(&'a UploadId),
+}
+
+impl Wake {
+    /// A part is complete.
+    pub(super) fn finals_of(exchange: Box<Exchange>, stored: Box<Stored>, ending: Ending) -> Step {
+        if !exchange.offers(TusExtension::ConcatenationUnfinished) {
+            return exchange.respond(ending.outcome(&stored.upload));
+        }
+        Step::Wake(Self { exchange, stored, ending })
+    }
+
+    /// A final upload was created before its parts were complete.
+    pub(super) fn final_upload(exchange: Box<Exchange>, stored: Box<Stored>, ending: Ending) -> Step {
+        Step::Wake(Self { exchange, stored, ending })
+    }
+
+    /// Which ones.
+    pub fn waiting(&self) -> Waiting<'_> {
+        match self.stored.upload.kind {
+            Kind::Final(_) => Waiting::Final(&self.stored.upload.id),
+            Kind::Single | Kind::Partial => Waiting::For(&self.stored.upload.id),
+        }
+    }
+
+    /// Continues at once.
+    pub fn done(self) -> Step {
+        self.exchange.respond(self.ending.outcome(&self.stored.upload))
+    }
+}

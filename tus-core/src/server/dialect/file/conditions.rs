@@ -1,0 +1,142 @@
+//! The conditions of a download request.
+
+use http::{HeaderMap, HeaderValue, header};
+
+use super::{
+    entity_tag,
+    range::{self, Wanted},
+};
+use crate::Upload;
+
+/// The conditions of a download request (RFC 9110, sections 13 and 14).
+#[derive(Debug)]
+pub(in crate::server) struct Conditions(HeaderMap);
+
+impl Conditions {
+    pub(in crate::server) fn of(headers: &HeaderMap) -> Self {
+        let named = [header::RANGE, header::IF_RANGE, header::IF_NONE_MATCH];
+        let all = named.into_iter().flat_map(|name| {
+            let values = headers.get_all(&name).into_iter().cloned();
+            values.map(move |value| (name.clone(), value)).collect::<Vec<_>>()
+        });
+        Self(all.collect())
+    }
+
+    /// Whether the client already has the file (RFC 9110, 13.1.2).
+    pub(in crate::server) fn has_it(&self, upload: &Upload) -> bool {
+        if !self.0.contains_key(header::IF_NONE_MATCH) {
+            return false;
+        }
+        let current = entity_tag(upload);
+        // Other tags may contain commas but no quotes, so no piece of them looks like ours.
+        let tags = |field: &HeaderValue| {
+            let mut tags = field.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            tags.any(|tag| tag.strip_prefix(b"W/").unwrap_or(tag) == current.as_bytes())
+        };
+        self.0.get_all(header::IF_NONE_MATCH).iter().any(|field| field == "*" || tags(field))
+    }
+
+    /// The requested range, if the client's other bytes are from this file (RFC 9110, 13.1.5).
+    pub(in crate::server) fn wanted(&self, upload: &Upload) -> Wanted {
+        let mut ranges = self.0.get_all(header::RANGE).iter();
+        match (ranges.next(), ranges.next()) {
+            (Some(range), None) if self.is_of(upload) => range::wanted(Some(range), upload.offset),
+            // Two fields would form one list (RFC 9110, 5.3), which is not valid here.
+            _ => Wanted::All,
+        }
+    }
+
+    /// Whether `If-Range`, if present, names this file: by a strong tag, as ours is. A date never matches, since
+    /// responses have none.
+    fn is_of(&self, upload: &Upload) -> bool {
+        self.0.get_all(header::IF_RANGE).iter().all(|known| known == entity_tag(upload))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Incarnation, Kind};
+
+    fn upload() -> Upload {
+        let mut upload = Upload::new("a".parse().unwrap(), Incarnation::from_random(0x1f), Kind::Single);
+        upload.offset = 1000;
+        upload
+    }
+
+    fn conditions(fields: &[(header::HeaderName, &[u8])]) -> Conditions {
+        let fields = fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_bytes(value).unwrap()));
+        Conditions::of(&fields.collect())
+    }
+
+    /// RFC 9110, 13.1.2 and 8.8.3.2: weak comparison, in any of the fields.
+    #[test]
+    fn if_none_match_finds_the_tag_in_a_list() {
+        let has_it = |fields: &[&[u8]]| {
+            let fields: Vec<_> = fields.iter().map(|value| (header::IF_NONE_MATCH, *value)).collect();
+            conditions(&fields).has_it(&upload())
+        };
+        for known in [
+            &b"\"0000000000000000000000000000001f\""[..],
+            b"W/\"0000000000000000000000000000001f\"",
+            b"\"xyzzy\", W/\"r2d2xxxx\" ,\"0000000000000000000000000000001f\"",
+            b",,\"0000000000000000000000000000001f\",",
+            b"\"\xe4\", \"0000000000000000000000000000001f\"",
+            b"*",
+        ] {
+            assert!(has_it(&[known]), "{}", String::from_utf8_lossy(known));
+            assert!(has_it(&[b"\"xyzzy\"", known]));
+        }
+        for unknown in [
+            &b""[..],
+            b"\"xyzzy\"",
+            b"\"a,*,b\"",
+            b"\"*\"",
+            b"0000000000000000000000000000001f",
+            b"w/\"0000000000000000000000000000001f\"",
+            b"\"0000000000000000000000000000001F\"",
+            b"\"x 0000000000000000000000000000001f\"",
+            b"\"",
+            b"W/",
+            b"\"\xff",
+        ] {
+            assert!(!has_it(&[unknown]), "{}", String::from_utf8_lossy(unknown));
+        }
+        assert!(!has_it(&[]));
+    }
+
+    /// RFC 9110, 13.1.5: strong comparison.
+    #[test]
+    fn if_range_requires_a_matching_strong_tag() {
+        let wanted = |known: &[&[u8]]| {
+            let known = known.iter().map(|value| (header::IF_RANGE, *value));
+            let fields: Vec<_> = known.chain([(header::RANGE, &b"bytes=500-"[..])]).collect();
+            conditions(&fields).wanted(&upload())
+        };
+        assert_eq!(wanted(&[]), Wanted::Part(500..1000));
+        assert_eq!(wanted(&[b"\"0000000000000000000000000000001f\""]), Wanted::Part(500..1000));
+        for unknown in [
+            &b"W/\"0000000000000000000000000000001f\""[..],
+            b"\"xyzzy\"",
+            b"Sat, 29 Oct 1994 19:43:31 GMT",
+            b"*",
+            b"",
+            b"\xff",
+        ] {
+            assert_eq!(wanted(&[unknown]), Wanted::All, "{}", String::from_utf8_lossy(unknown));
+            assert_eq!(wanted(&[b"\"0000000000000000000000000000001f\"", unknown]), Wanted::All);
+        }
+    }
+
+    #[test]
+    fn two_range_fields_are_ignored() {
+        let wanted = |ranges: &[&[u8]]| {
+            let fields: Vec<_> = ranges.iter().map(|value| (header::RANGE, *value)).collect();
+            conditions(&fields).wanted(&upload())
+        };
+        assert_eq!(wanted(&[b"bytes=0-"]), Wanted::Part(0..1000));
+        assert_eq!(wanted(&[b"bytes=0-", b"bytes=0-"]), Wanted::All);
+        assert_eq!(wanted(&[b"bytes=5000-", b"bytes=0-1"]), Wanted::All);
+        assert_eq!(wanted(&[]), Wanted::All);
+    }
+}

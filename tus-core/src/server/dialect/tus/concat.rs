@@ -1,0 +1,53 @@
+//! `Upload-Concat`: whether an upload is a part, or made of parts.
+
+use http::{HeaderValue, request::Parts};
+
+use super::Fault;
+use crate::{
+    Kind, Upload,
+    header::{UPLOAD_CONCAT, single, value},
+    server::{Config, location::Endpoint},
+};
+
+/// Bytes of `Upload-Concat` for each part that a final upload may have: it bounds what a request can store.
+const BYTES_PER_PART: usize = 256;
+
+/// Reads `Upload-Concat` of a creation request (tus 1.0.0, "Upload-Concat"): the kind, and the value if it must be
+/// repeated as it was sent.
+pub(super) fn kind<'a>(
+    config: &Config,
+    head: &'a Parts,
+    endpoint: &Endpoint,
+) -> Result<(Kind, Option<&'a HeaderValue>), Fault> {
+    let Some(value) = single(&head.headers, &UPLOAD_CONCAT)? else {
+        return Ok((Kind::Single, None));
+    };
+    let invalid = || Fault::invalid(&UPLOAD_CONCAT, value, "`partial`, or `final;` and URLs of partial uploads here");
+    let text = value.to_str().map_err(|_| invalid())?;
+    if text == "partial" {
+        return Ok((Kind::Partial, None));
+    }
+    let urls = text.strip_prefix("final;").ok_or_else(invalid)?.trim_matches(' ');
+    if urls.split(' ').count() > config.max_parts {
+        return Err(Fault::TooManyParts(config.max_parts));
+    }
+    let limit = config.max_parts.saturating_mul(BYTES_PER_PART);
+    if value.len() > limit {
+        return Err(Fault::ConcatTooLarge { actual: value.len(), limit });
+    }
+    let parts: Option<Vec<_>> = urls.split(' ').map(|url| endpoint.resolve(url, &head.uri)).collect();
+    Ok((Kind::Final(parts.ok_or_else(invalid)?), Some(value)))
+}
+
+/// The value of `Upload-Concat` "as received in the upload creation request".
+pub(super) fn header(upload: &Upload, endpoint: &Endpoint) -> Option<HeaderValue> {
+    match &upload.kind {
+        Kind::Single => None,
+        Kind::Partial => Some(HeaderValue::from_static("partial")),
+        Kind::Final(parts) => Some(upload.verbatim.get(&UPLOAD_CONCAT).unwrap_or_else(|| {
+            let urls: Vec<_> = parts.iter().map(|id| endpoint.url(id)).collect();
+            let urls: Vec<_> = urls.iter().filter_map(|url| url.to_str().ok()).collect();
+            value(format!("final;{}", urls.join(" ")))
+        })),
+    }
+}

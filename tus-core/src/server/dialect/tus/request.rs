@@ -1,0 +1,239 @@
+//! What a request of tus 1.0.0 asks for.
+
+use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
+
+use super::{
+    Fault, TusExtension, concat,
+    reader::{announces_trailer, is_offset_octet_stream, number},
+};
+use crate::{
+    Checksum, Kind, Metadata, NewUpload, TUS_VERSION as VERSION,
+    checksum::InvalidChecksum,
+    header::{
+        TUS_RESUMABLE, UPLOAD_CHECKSUM, UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA,
+        UPLOAD_OFFSET, X_HTTP_METHOD_OVERRIDE, single,
+    },
+    server::{
+        Config, Refusal,
+        ask::{Action, Append, Ask, Body, Creation},
+        dialect::file::Conditions,
+        exchange::Exchange,
+        location::Target,
+        verify::Verify,
+    },
+};
+
+pub(in crate::server) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask, Refusal> {
+    let version = single(&head.headers, &TUS_RESUMABLE);
+    // "If the version specified by the Client is not supported by the Server, it MUST respond with
+    // the 412 Precondition Failed status [...] the Server MUST NOT process the request." But for OPTIONS,
+    // "the Server MUST ignore the header."
+    if head.method != Method::OPTIONS && version.clone().map_err(Fault::from)?.is_some_and(|sent| sent != VERSION) {
+        return Err(Fault::UnsupportedVersion.into());
+    }
+    let method = method(head)?;
+    if method == Method::OPTIONS {
+        return Ok(Ask::Options);
+    }
+    let config = &exchange.config;
+    let target = exchange.endpoint.target(head.uri.path());
+    if target != Target::Nothing && !allowed(config, &target).any(|allowed| allowed == method) {
+        let allow = allowed(config, &target).map(|method| method.to_string()).collect::<Vec<_>>().join(", ");
+        return Err(Fault::MethodNotAllowed { method, allow }.into());
+    }
+    // "The Tus-Resumable header MUST be included in every request" of tus; a download is not one. A method that is not
+    // allowed here has been refused before.
+    if version.map_err(Fault::from)?.is_none() && method != Method::GET {
+        return Err(Fault::UnsupportedVersion.into());
+    }
+    match target {
+        Target::Nothing => Err(Refusal::NotFound),
+        Target::Endpoint => creation(exchange, head).map(Ask::Create),
+        Target::Upload(id) => {
+            let action = match method {
+                Method::HEAD => Action::Inspect,
+                Method::GET => Action::Download(Conditions::of(&head.headers)),
+                Method::DELETE => Action::Terminate,
+                _ => Action::Append(append(exchange, &head.headers)?),
+            };
+            Ok(Ask::Existing(id, action))
+        }
+    }
+}
+
+/// The effective method (R32: an override turns a POST into PATCH, DELETE or HEAD only).
+fn method(head: &Parts) -> Result<Method, Fault> {
+    let Some(meant) = single(&head.headers, &X_HTTP_METHOD_OVERRIDE)? else {
+        return Ok(head.method.clone());
+    };
+    match meant.as_bytes() {
+        _ if head.method != Method::POST => Err(Fault::MethodOverride),
+        b"PATCH" => Ok(Method::PATCH),
+        b"DELETE" => Ok(Method::DELETE),
+        b"HEAD" => Ok(Method::HEAD),
+        _ => Err(Fault::MethodOverride),
+    }
+}
+
+fn allowed(config: &Config, target: &Target) -> impl Iterator<Item = Method> {
+    let (endpoint, upload) = (*target == Target::Endpoint, matches!(target, Target::Upload(_)));
+    let methods = [
+        (true, Method::OPTIONS),
+        (endpoint && config.offers(TusExtension::Creation), Method::POST),
+        (upload && config.download.is_some(), Method::GET),
+        (upload, Method::HEAD),
+        (upload, Method::PATCH),
+        (upload && config.offers(TusExtension::Termination), Method::DELETE),
+    ];
+    methods.into_iter().filter_map(|(allowed, method)| allowed.then_some(method))
+}
+
+fn creation(exchange: &Exchange, head: &Parts) -> Result<Creation, Refusal> {
+    let headers = &head.headers;
+    let (kind, concat) = concat::kind(&exchange.config, head, &exchange.endpoint)?;
+    if kind != Kind::Single {
+        offered(exchange, TusExtension::Concatenation)?;
+    }
+    let length = declared_length(exchange, headers, &kind)?;
+    let body = creation_body(exchange, headers)?;
+    if body.is_some() && matches!(kind, Kind::Final(_)) {
+        return Err(Refusal::FinalTakesNoBytes);
+    }
+    let mut upload = NewUpload::new(kind, length);
+    upload.max_size = exchange.config.max_size;
+    if let Some(concat) = concat {
+        upload.verbatim.set(&UPLOAD_CONCAT, concat);
+    }
+    if let Some(sent) = single(headers, &UPLOAD_METADATA).map_err(Fault::from)? {
+        upload.metadata = metadata(&exchange.config, sent)?;
+        if is_spaced(sent) {
+            upload.verbatim.set(&UPLOAD_METADATA, sent);
+        }
+    }
+    Ok(Creation { upload, body })
+}
+
+/// Whether there is white space around a pair: since base64 is read strictly, the pairs lose nothing else of the text.
+fn is_spaced(metadata: &HeaderValue) -> bool {
+    metadata.as_bytes().split(|byte| *byte == b',').any(|pair| pair != pair.trim_ascii())
+}
+
+/// The text that was sent is repeated only while it still means the same: the application may have changed the
+/// metadata.
+pub(in crate::server) fn creation_as_stored(new: &mut NewUpload) {
+    let sent = new.verbatim.get(&UPLOAD_METADATA);
+    if sent.is_some_and(|sent| Metadata::parse(&sent).as_ref() != Ok(&new.metadata)) {
+        new.verbatim.remove(&UPLOAD_METADATA);
+    }
+}
+
+/// The length of a new upload; `None` if it is deferred or follows from the parts.
+fn declared_length(exchange: &Exchange, headers: &HeaderMap, kind: &Kind) -> Result<Option<u64>, Fault> {
+    let length = number(headers, &UPLOAD_LENGTH)?;
+    let deferred = single(headers, &UPLOAD_DEFER_LENGTH)?;
+    if let Some(flag) = deferred {
+        offered(exchange, TusExtension::CreationDeferLength)?;
+        // "If the Upload-Defer-Length header contains any other value than 1 the server should
+        // return a 400 Bad Request status."
+        if flag != "1" {
+            return Err(Fault::invalid(&UPLOAD_DEFER_LENGTH, flag, "1, or omitted"));
+        }
+    }
+    match (kind, length, deferred) {
+        (Kind::Final(_), None, None) => Ok(None),
+        (Kind::Final(_), ..) => {
+            Err(Fault::Contradiction("the length of a final upload is that of its parts; leave upload-length out"))
+        }
+        (_, Some(_), Some(_)) => Err(Fault::Contradiction("upload-length and upload-defer-length exclude each other")),
+        (_, None, None) => Err(Fault::MissingHeader(&UPLOAD_LENGTH, "the number of bytes of the complete upload")),
+        (_, length, _) => Ok(length),
+    }
+}
+
+/// The body of a creation request, where bytes of the upload are in it.
+fn creation_body(exchange: &Exchange, headers: &HeaderMap) -> Result<Option<Body>, Fault> {
+    let length = number(headers, &header::CONTENT_LENGTH)?;
+    if length == Some(0) {
+        return Ok(None);
+    }
+    if is_offset_octet_stream(headers)? {
+        offered(exchange, TusExtension::CreationWithUpload)?;
+        return body(exchange, headers).map(Some);
+    }
+    // Without a length there may be no body at all; a wrong type is no reason to refuse that.
+    if length.is_some() { Err(Fault::UnsupportedMediaType) } else { Ok(None) }
+}
+
+fn append(exchange: &Exchange, headers: &HeaderMap) -> Result<Append, Fault> {
+    if !is_offset_octet_stream(headers)? {
+        return Err(Fault::UnsupportedMediaType);
+    }
+    let offset = number(headers, &UPLOAD_OFFSET)?
+        .ok_or(Fault::MissingHeader(&UPLOAD_OFFSET, "the number of bytes already stored"))?;
+    let length = number(headers, &UPLOAD_LENGTH)?;
+    Ok(Append { offset, length, body: body(exchange, headers)? })
+}
+
+fn body(exchange: &Exchange, headers: &HeaderMap) -> Result<Body, Fault> {
+    let length = number(headers, &header::CONTENT_LENGTH)?;
+    let sent = single(headers, &UPLOAD_CHECKSUM)?;
+    let verify = match (sent, announces_trailer(headers, &UPLOAD_CHECKSUM)) {
+        (None, false) => Verify::Nothing,
+        (Some(sent), false) => {
+            offered(exchange, TusExtension::Checksum)?;
+            Verify::header(checksum(exchange, sent)?)
+        }
+        (None, true) => {
+            offered(exchange, TusExtension::ChecksumTrailer)?;
+            Verify::trailer(&exchange.config.checksums)
+        }
+        (Some(_), true) => {
+            return Err(Fault::Contradiction("upload-checksum is a header or a trailer, not both"));
+        }
+    };
+    Ok(Body { length, verify })
+}
+
+/// Reads an `Upload-Checksum`, from the head or the trailers.
+fn checksum(exchange: &Exchange, sent: &HeaderValue) -> Result<Checksum, Fault> {
+    Checksum::parse(sent, &exchange.config.checksums).map_err(|error| {
+        let expected = match error {
+            InvalidChecksum::Form => "the algorithm, a space, and the digest in base64",
+            InvalidChecksum::Algorithm => "of an algorithm that tus-checksum-algorithm lists in a response to OPTIONS",
+        };
+        Fault::invalid(&UPLOAD_CHECKSUM, sent, expected)
+    })
+}
+
+/// The `Upload-Checksum` that trails a body, which `announced` it or not.
+pub(in crate::server) fn trailing_checksum(
+    exchange: &Exchange,
+    announced: bool,
+    trailers: Option<&HeaderMap>,
+) -> Result<Option<Checksum>, Refusal> {
+    let sent = match trailers {
+        Some(trailers) => single(trailers, &UPLOAD_CHECKSUM).map_err(Fault::from)?,
+        None => None,
+    };
+    match (sent, announced) {
+        (None, false) => Ok(None),
+        (Some(sent), true) => Ok(Some(checksum(exchange, sent)?)),
+        (None, true) => Err(Fault::Contradiction("the trailer upload-checksum was announced but is missing").into()),
+        (Some(_), false) => Err(Fault::Contradiction(
+            "the trailer upload-checksum must be announced by `trailer: upload-checksum`, and not be a header as well",
+        )
+        .into()),
+    }
+}
+
+fn metadata(config: &Config, sent: &HeaderValue) -> Result<Metadata, Fault> {
+    let limit = config.max_metadata;
+    if sent.len() > limit {
+        return Err(Fault::MetadataTooLarge { actual: sent.len(), limit });
+    }
+    Ok(Metadata::parse(sent)?)
+}
+
+fn offered(exchange: &Exchange, extension: TusExtension) -> Result<(), Fault> {
+    if exchange.offers(extension) { Ok(()) } else { Err(Fault::NotOffered(extension.name())) }
+}

@@ -1,0 +1,237 @@
+//! Writes the outcome of a tus 1.0.0 request as a response.
+
+use std::{ops::Range, time::SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::{Fault, TusExtension, concat, extension};
+use crate::{
+    Failure, Kind, TUS_VERSION as VERSION, Upload,
+    header::{
+        TUS_CHECKSUM_ALGORITHM, TUS_EXTENSION, TUS_MAX_SIZE, TUS_RESUMABLE, TUS_VERSION, UPLOAD_CONCAT,
+        UPLOAD_DEFER_LENGTH, UPLOAD_EXPIRES, UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET, value,
+    },
+    server::{Config, Refusal, dialect::file, exchange::Exchange, location::Endpoint, outcome::Outcome},
+};
+
+pub(in crate::server) fn render(exchange: &Exchange, outcome: Outcome<'_>) -> Response<Bytes> {
+    let (config, endpoint) = (&*exchange.config, &exchange.endpoint);
+    let mut response = Response::new(Bytes::new());
+    // "The Tus-Resumable header MUST be included in every request and response"
+    response.headers_mut().insert(TUS_RESUMABLE.clone(), HeaderValue::from_static(VERSION));
+    match outcome {
+        Outcome::Options => options(config, exchange.trailers, &mut response),
+        Outcome::Found(upload, length) => found(upload, endpoint, length, &mut response),
+        Outcome::Created(upload, with_body) => {
+            *response.status_mut() = StatusCode::CREATED;
+            response.headers_mut().insert(header::LOCATION, endpoint.url(&upload.id));
+            if with_body {
+                response.headers_mut().insert(UPLOAD_OFFSET.clone(), upload.offset.into());
+            }
+            expires(upload.expires, &mut response);
+        }
+        Outcome::Appended(upload) => {
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response.headers_mut().insert(UPLOAD_OFFSET.clone(), upload.offset.into());
+            expires(upload.expires, &mut response);
+        }
+        Outcome::Terminated => *response.status_mut() = StatusCode::NO_CONTENT,
+        Outcome::Delivered(upload, part) => delivered(config, upload, part, &mut response),
+        Outcome::NotModified(upload) => {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response.headers_mut().insert(header::ETAG, file::entity_tag(upload));
+        }
+        Outcome::Refused(refusal, at) => {
+            expires(at, &mut response);
+            refused(refusal, &mut response);
+        }
+    }
+    response
+}
+
+fn options(config: &Config, trailers: bool, response: &mut Response<Bytes>) {
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(TUS_VERSION.clone(), HeaderValue::from_static(VERSION));
+    if let Some(list) = extension::list(config, trailers) {
+        headers.insert(TUS_EXTENSION.clone(), value(list));
+    }
+    if let Some(limit) = config.max_size {
+        headers.insert(TUS_MAX_SIZE.clone(), limit.into());
+    }
+    if config.offers(TusExtension::Checksum) {
+        headers.insert(
+            TUS_CHECKSUM_ALGORITHM.clone(),
+            value(config.checksums.iter().map(|known| known.name()).collect::<Vec<_>>().join(",")),
+        );
+    }
+}
+
+fn found(upload: &Upload, endpoint: &Endpoint, length: Option<u64>, response: &mut Response<Bytes>) {
+    let headers = response.headers_mut();
+    // "The Server MUST prevent the client and/or proxies from caching the response"
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let pending = matches!(upload.kind, Kind::Final(_)) && !upload.is_complete();
+    if !pending {
+        headers.insert(UPLOAD_OFFSET.clone(), upload.offset.into());
+    }
+    match length {
+        Some(length) => headers.insert(UPLOAD_LENGTH.clone(), length.into()),
+        // The length of a final upload is not deferred; it is that of its parts.
+        None if pending => None,
+        None => headers.insert(UPLOAD_DEFER_LENGTH.clone(), HeaderValue::from_static("1")),
+    };
+    if let Some(metadata) = upload.verbatim.get(&UPLOAD_METADATA).or_else(|| upload.metadata.to_header()) {
+        headers.insert(UPLOAD_METADATA.clone(), metadata);
+    }
+    if let Some(concat) = concat::header(upload, endpoint) {
+        headers.insert(UPLOAD_CONCAT.clone(), concat);
+    }
+    expires(upload.expires, response);
+}
+
+fn delivered(config: &Config, upload: &Upload, part: Option<Range<u64>>, response: &mut Response<Bytes>) {
+    let headers = response.headers_mut();
+    headers.extend(config.download.as_ref().map(|download| download.headers(upload)).unwrap_or_default());
+    let length = upload.offset;
+    let bytes = part.as_ref().map_or(length, |part| part.end - part.start);
+    headers.insert(header::CONTENT_LENGTH, bytes.into());
+    if let Some(Range { start, end }) = part {
+        headers.insert(header::CONTENT_RANGE, value(format!("bytes {start}-{}/{length}", end - 1)));
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+}
+
+fn expires(at: Option<SystemTime>, response: &mut Response<Bytes>) {
+    if let Some(at) = at {
+        response.headers_mut().insert(UPLOAD_EXPIRES.clone(), value(httpdate::fmt_http_date(at)));
+    }
+}
+
+fn refused(refusal: Refusal, response: &mut Response<Bytes>) {
+    *response.status_mut() = status(&refusal);
+    let headers = response.headers_mut();
+    if may_pass(&refusal) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    // A cache may keep a 404 or a 410 by itself (RFC 9111, 4.2.2), but the next HEAD must see the current state.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The text may repeat what the client sent.
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let text = text(&refusal);
+    match refusal {
+        Refusal::Fault(Fault::MethodNotAllowed { allow, .. }) => {
+            headers.insert(header::ALLOW, value(allow));
+        }
+        Refusal::Fault(Fault::UnsupportedVersion) => {
+            // "and MUST include the Tus-Version header into the response."
+            headers.insert(TUS_VERSION.clone(), HeaderValue::from_static(VERSION));
+        }
+        Refusal::RangeNotSatisfiable { length } => {
+            headers.insert(header::CONTENT_RANGE, value(format!("bytes */{length}")));
+        }
+        Refusal::Rejected(rejection) => {
+            let (head, body) = rejection.into_response().into_parts();
+            headers.extend(head.headers);
+            *response.body_mut() = body;
+            return;
+        }
+        _ => {}
+    }
+    *response.body_mut() = format!("{text}\n").into();
+}
+
+fn status(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::Fault(fault) => match fault {
+            Fault::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Fault::UnsupportedVersion => StatusCode::PRECONDITION_FAILED,
+            Fault::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Fault::MethodOverride
+            | Fault::MissingHeader(..)
+            | Fault::RepeatedHeader(_)
+            | Fault::InvalidHeader { .. }
+            | Fault::Contradiction(_)
+            | Fault::Metadata(_)
+            | Fault::MetadataTooLarge { .. }
+            | Fault::TooManyParts(_)
+            | Fault::ConcatTooLarge { .. }
+            | Fault::NotOffered(_)
+            | Fault::Unreadable(_) => StatusCode::BAD_REQUEST,
+        },
+        Refusal::LengthMismatch { .. }
+        | Refusal::LengthTooSmall { .. }
+        | Refusal::NotPart(_)
+        | Refusal::BrokenOff { .. } => StatusCode::BAD_REQUEST,
+        Refusal::FinalTakesNoBytes => StatusCode::FORBIDDEN,
+        Refusal::NotFound | Refusal::PartNotFound(_) | Refusal::NotFinished => StatusCode::NOT_FOUND,
+        Refusal::TimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
+        Refusal::OffsetMismatch { .. } | Refusal::PartIncomplete(_) => StatusCode::CONFLICT,
+        Refusal::Expired | Refusal::Invalid => StatusCode::GONE,
+        Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+        Refusal::Superseded => StatusCode::LOCKED,
+        Refusal::ChecksumMismatch => checksum_mismatch(),
+        Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Storage(failure) => match failure {
+            Failure::Conflict | Failure::Exists => StatusCode::CONFLICT,
+            Failure::NotFound => StatusCode::NOT_FOUND,
+            Failure::Busy => StatusCode::LOCKED,
+            Failure::Full => StatusCode::INSUFFICIENT_STORAGE,
+            Failure::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        },
+        Refusal::Rejected(rejection) => rejection.status(),
+    }
+}
+
+/// `460 Checksum Mismatch`, a status without a name outside tus (tus 1.0.0, "Checksum").
+fn checksum_mismatch() -> StatusCode {
+    StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST)
+}
+
+/// Whether the same request may succeed in a second.
+fn may_pass(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Superseded | Refusal::ShuttingDown | Refusal::Storage(Failure::Busy))
+}
+
+/// The text for the client.
+fn text(refusal: &Refusal) -> String {
+    let text = match refusal {
+        Refusal::Fault(fault) => return fault.to_string(),
+        Refusal::Storage(failure) => return failure.to_string(),
+        Refusal::LengthMismatch { sent } => {
+            return format!("the header upload-length is {sent}, but it must be the length that was already set");
+        }
+        Refusal::LengthTooSmall { sent } => {
+            return format!(
+                "the header upload-length is {sent}, but it must be at least the number of bytes already stored"
+            );
+        }
+        Refusal::RangeNotSatisfiable { length } => {
+            return format!("the range is not within the {length} bytes of the upload");
+        }
+        Refusal::OffsetMismatch { sent, actual } => {
+            return format!("upload-offset is {sent}, but the upload's offset is {actual}");
+        }
+        Refusal::TooLarge { limit } => return format!("the upload would exceed its limit of {limit} bytes"),
+        Refusal::PartNotFound(id) => return format!("there is no partial upload {id}"),
+        Refusal::NotPart(id) => return format!("{id} was not created with upload-concat: partial"),
+        Refusal::PartIncomplete(id) => return format!("the partial upload {id} is not complete yet"),
+        Refusal::TimedOut { offset } => {
+            return format!("no data was received for too long; the upload's offset is {offset}");
+        }
+        Refusal::BrokenOff { offset } => return format!("the body was interrupted; the upload's offset is {offset}"),
+        Refusal::NotFound => "there is no such upload",
+        Refusal::Expired => "the upload has expired",
+        Refusal::Invalid => "the upload has lost bytes and cannot be resumed",
+        Refusal::NotFinished => "the upload is not finished; only finished uploads can be downloaded",
+        Refusal::FinalTakesNoBytes => "a final upload consists of its parts and accepts no bytes",
+        Refusal::ChecksumMismatch => "the body does not match upload-checksum and was discarded",
+        Refusal::Superseded => "another request continues this upload",
+        Refusal::ShuttingDown => "the server is shutting down; resume in a moment",
+        Refusal::Rejected(_) => "the application rejected the request",
+    };
+    text.to_owned()
+}

@@ -1,0 +1,472 @@
+//! Maps an upload's id to its URL and back.
+
+use std::{borrow::Cow, fmt};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts, uri::Authority};
+use iri_string::{
+    format::ToDedicatedString,
+    types::{UriAbsoluteStr, UriReferenceStr},
+};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use super::Config;
+use crate::UploadId;
+
+/// How the URL of a created upload is written in `Location`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Location {
+    /// An absolute path, which is correct behind any proxy that keeps the path.
+    #[default]
+    Path,
+    /// A full URL, built from the request's `Host`. The scheme is the forwarded one if that is trusted, that of the
+    /// request's target if it has one (HTTP/2), and `http` otherwise.
+    Host,
+    /// A full URL below this one: see [`Location::base`].
+    Base(BaseUrl),
+}
+
+impl Location {
+    /// A full URL below `url`, the public URL of the endpoint: `https://example.org/files`.
+    ///
+    /// # Errors
+    ///
+    /// When `url` is not an `http` or `https` URL without query.
+    pub fn base(url: &str) -> Result<Self, InvalidBaseUrl> {
+        let invalid = || InvalidBaseUrl(url.to_owned());
+        let uri: Uri = url.parse().map_err(|_| invalid())?;
+        let http = matches!(uri.scheme_str(), Some("http" | "https"));
+        if !http || uri.authority().is_none() || uri.query().is_some() {
+            return Err(invalid());
+        }
+        let path = uri.path().trim_end_matches('/').to_owned();
+        Ok(Self::Base(BaseUrl { url: url.trim_end_matches('/').to_owned(), path }))
+    }
+}
+
+/// The public URL of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseUrl {
+    url: String,
+    path: String,
+}
+
+/// The text is not a URL that can be the base of upload URLs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a URL like https://example.org/files, without query")]
+pub struct InvalidBaseUrl(String);
+
+/// What a request's target names.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The endpoint, where uploads are created.
+    Endpoint,
+    Upload(UploadId),
+    /// A path below the endpoint that cannot be an upload's.
+    Nothing,
+}
+
+/// The endpoint of this request, as the server and as the client see it.
+pub(crate) struct Endpoint {
+    /// The path on the server, without a trailing slash.
+    path: String,
+    /// As the client sees it: only a path if no host is to be named, `None` if it is the same path.
+    public: Option<BaseUrl>,
+}
+
+impl Endpoint {
+    /// `mount` is the path at which the endpoint was reached; the request has its full path.
+    pub(crate) fn new(config: &Config, request: &Parts, mount: &str) -> Self {
+        let path = mount.trim_end_matches('/').to_owned();
+        let forwarded = Forwarded::read(config, &request.headers);
+        let forwarded_path = || format!("{}{path}", forwarded.prefix);
+        let public = match &config.location {
+            Location::Path if forwarded.prefix.is_empty() => None,
+            Location::Path => Some(BaseUrl { url: forwarded_path(), path: forwarded_path() }),
+            Location::Base(base) => Some(base.clone()),
+            Location::Host => {
+                let scheme = forwarded.proto.as_deref().or(request.uri.scheme_str()).unwrap_or("http");
+                let host = forwarded.host.or_else(|| host(request));
+                // HTTP/1.0 requests may lack a host; a path is still correct then.
+                let origin = host.map(|host| format!("{scheme}://{host}")).unwrap_or_default();
+                Some(BaseUrl { url: format!("{origin}{}", forwarded_path()), path: forwarded_path() })
+            }
+        };
+        Self { path, public }
+    }
+
+    pub(crate) fn target(&self, path: &str) -> Target {
+        match path.strip_prefix(&self.path) {
+            Some("" | "/") => Target::Endpoint,
+            Some(rest) => upload_id(rest).map_or(Target::Nothing, Target::Upload),
+            None => Target::Nothing,
+        }
+    }
+
+    /// The value of `Location`.
+    pub(crate) fn url(&self, id: &UploadId) -> HeaderValue {
+        let base = self.public.as_ref().map_or(&self.path, |public| &public.url);
+        crate::header::value([base, "/", id.as_str()].concat())
+    }
+
+    /// The upload that a URL names, absolute or relative to that of the request (tus 1.0.0, "Upload-Concat"; RFC 3986,
+    /// section 5). Scheme and host are ignored: behind a proxy this server does not know all of its names.
+    pub(crate) fn resolve(&self, reference: &str, request: &Uri) -> Option<UploadId> {
+        let (reference, request) = (escaped(reference), format!("http://host{}", escaped(request.path())));
+        let reference = UriReferenceStr::new(&reference).ok()?;
+        let url = reference.resolve_against(UriAbsoluteStr::new(&request).ok()?).to_dedicated_string();
+        // "A recipient that processes such a URI reference", without a host, "MUST reject it as invalid" (RFC 9110, 4.2.1).
+        let has_host = url.authority_components().is_some_and(|authority| !authority.host().is_empty());
+        if !has_host || url.query_str().is_some() || url.fragment().is_some() {
+            return None;
+        }
+        let bases = [self.public.as_ref().map(|public| &public.path), Some(&self.path)];
+        bases.into_iter().flatten().find_map(|base| upload_id(url.path_str().strip_prefix(&*escaped(base))?))
+    }
+}
+
+/// Characters that no URL may contain (RFC 3986, appendix A), but that paths of requests do contain and ours then
+/// inherit.
+const FORBIDDEN: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+
+/// Percent-encodes what must not be in a URL. What is encoded already stays unchanged.
+fn escaped(text: &str) -> Cow<'_, str> {
+    utf8_percent_encode(text, FORBIDDEN).into()
+}
+
+/// `/id` or `/id/`, with percent-encoding undone (RFC 3986, 2.4).
+fn upload_id(rest: &str) -> Option<UploadId> {
+    let segment = rest.strip_prefix('/')?;
+    let segment = segment.strip_suffix('/').unwrap_or(segment);
+    percent_encoding::percent_decode_str(segment).decode_utf8().ok()?.parse().ok()
+}
+
+fn host(request: &Parts) -> Option<Authority> {
+    let named = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse().ok());
+    named.or_else(|| request.uri.authority().cloned())
+}
+
+/// What the proxy that the client reached reports about the request (RFC 7239, and the older header names). It must
+/// overwrite what the client itself sends in these headers.
+#[derive(Default)]
+struct Forwarded {
+    proto: Option<String>,
+    host: Option<Authority>,
+    prefix: String,
+}
+
+impl Forwarded {
+    fn read(config: &Config, headers: &HeaderMap) -> Self {
+        if !config.trust_forwarded {
+            return Self::default();
+        }
+        let list = headers.get(header::FORWARDED).and_then(|list| list.to_str().ok());
+        let old = |name: &'static str| first(headers, &HeaderName::from_static(name));
+        let proto = parameter(list, "proto").or_else(|| old("x-forwarded-proto"));
+        let host = parameter(list, "host").or_else(|| old("x-forwarded-host"));
+        let prefix = old("x-forwarded-prefix")
+            .filter(|prefix| !prefix.starts_with("//") && prefix.parse::<Uri>().is_ok_and(|u| u.path() == prefix));
+        Self {
+            proto: proto.map(|p| p.to_ascii_lowercase()).filter(|p| p == "http" || p == "https"),
+            host: host.and_then(|h| h.parse().ok()),
+            prefix: prefix.unwrap_or_default().trim_end_matches('/').to_owned(),
+        }
+    }
+}
+
+/// A parameter of the first element of `Forwarded` (RFC 7239, section 4): what the client reached, according to the
+/// proxy.
+fn parameter(list: Option<&str>, name: &str) -> Option<String> {
+    let element = unquoted(list?, ',').map(str::trim).find(|element| !element.is_empty())?;
+    let mut pairs = unquoted(element, ';').filter_map(|pair| pair.trim().split_once('='));
+    let (_, value) = pairs.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+    let Some(quoted) = value.strip_prefix('"') else {
+        return Some(value.to_owned());
+    };
+    let mut characters = quoted.strip_suffix('"')?.chars();
+    let mut text = String::new();
+    while let Some(character) = characters.next() {
+        text.push(if character == '\\' { characters.next()? } else { character });
+    }
+    Some(text)
+}
+
+/// Splits at the separators outside quoted strings (RFC 9110, 5.6.4).
+fn unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |character| {
+        quoted ^= character == '"' && !escaped;
+        escaped = quoted && character == '\\' && !escaped;
+        character == separator && !quoted
+    })
+}
+
+/// The first element of a list in the older headers, which have no quoted strings.
+fn first(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let list = headers.get(name)?.to_str().ok()?;
+    list.split(',').next().map(|value| value.trim().to_owned())
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.public.as_ref().map_or(&self.path, |public| &public.url))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn endpoint(config: &Config, mount: &str, headers: &[(&str, &str)]) -> Endpoint {
+        let mut request = Request::post(format!("{mount}/"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Endpoint::new(config, &request.body(()).unwrap().into_parts().0, mount)
+    }
+
+    fn location(config: Config, headers: &[(&str, &str)]) -> HeaderValue {
+        endpoint(&config, "/files", headers).url(&"a".parse().unwrap())
+    }
+
+    #[test]
+    fn a_target_names_the_endpoint_an_upload_or_nothing() {
+        let endpoint = endpoint(&Config::default(), "/api/files", &[]);
+        assert_eq!(endpoint.target("/api/files"), Target::Endpoint);
+        assert_eq!(endpoint.target("/api/files/"), Target::Endpoint);
+        for path in ["/api/files/ab", "/api/files/ab/", "/api/files/%61b"] {
+            assert_eq!(endpoint.target(path), Target::Upload("ab".parse().unwrap()), "{path}");
+        }
+        for path in ["/api/filesab", "/api/files/a/b", "/api/files/..", "/api/files/%2e%2e", "/api/files//", "/", "*"] {
+            assert_eq!(endpoint.target(path), Target::Nothing, "{path}");
+        }
+    }
+
+    #[test]
+    fn location_is_a_path_a_url_by_host_or_below_a_base() {
+        let host = ("host", "up.example:8080");
+        assert_eq!(location(Config::default(), &[host]), "/files/a");
+        let by_host = Config::default().location(Location::Host);
+        assert_eq!(location(by_host.clone(), &[host]), "http://up.example:8080/files/a");
+        assert_eq!(location(by_host.clone(), &[]), "/files/a");
+        assert_eq!(location(by_host, &[("host", "a b")]), "/files/a");
+        let below = Config::default().location(Location::base("https://example.org/u/").unwrap());
+        assert_eq!(location(below, &[host]), "https://example.org/u/a");
+    }
+
+    #[test]
+    fn forwarded_headers_count_only_where_they_are_trusted() {
+        let headers = [
+            ("host", "inner"),
+            ("forwarded", "for=1.2.3.4;host=\"outer:1\";proto=HTTPS, host=x"),
+            ("x-forwarded-prefix", "/p"),
+        ];
+        let by_host = Config::default().location(Location::Host);
+        assert_eq!(location(by_host.clone(), &headers), "http://inner/files/a");
+        assert_eq!(location(by_host.clone().trust_forwarded(true), &headers), "https://outer:1/p/files/a");
+        let old = [("host", "inner"), ("x-forwarded-host", "outer"), ("x-forwarded-proto", "https")];
+        assert_eq!(location(by_host.trust_forwarded(true), &old), "https://outer/files/a");
+    }
+
+    #[test]
+    fn a_base_url_is_http_and_has_no_query() {
+        for url in ["", "/files", "example.org", "ftp://example.org/", "https://example.org/?a", "https://"] {
+            assert!(Location::base(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_resolved_to_the_upload_it_names() {
+        let config = Config::default().location(Location::base("https://example.org/public").unwrap());
+        let endpoint = endpoint(&config, "/files", &[]);
+        let resolve = |reference| endpoint.resolve(reference, &Uri::from_static("/files/"));
+        for reference in [
+            "/files/a",
+            "https://example.org/public/a",
+            "http://other/files/a",
+            "a",
+            "/public/a",
+            "../files/a",
+            "./a",
+            "../../../files/a",
+            "b/../a",
+            "/x/../files/./a",
+            "//other/files/a",
+            "HTTPS://u@[2001:db8::1]:8080/files/a/",
+            "/files/%61",
+            "http://other/x/../files/a",
+        ] {
+            assert_eq!(resolve(reference).map(|id| id.to_string()).as_deref(), Some("a"), "{reference}");
+        }
+        for reference in [
+            "",
+            "/a",
+            "/files/",
+            "/files/a/b",
+            "/files/../a",
+            "../a",
+            "..",
+            "/files/%2e%2e/a",
+            "/files/%2e%2e",
+            "/files%2Fa",
+            "/files//a",
+            "/FILES/a",
+            "/files/b/../../a",
+            "https://example.org",
+            "https://example.org/../a",
+            "/files/a?b",
+            "/files/a?",
+            "?a",
+            "/files/a#b",
+            "/files/a#",
+            "#a",
+            "data:/files/a",
+            "http:a",
+            "http:///files/a",
+            "http://:80/files/a",
+            "///files/a",
+            "x:a",
+            ":a",
+            "\\files\\a",
+            "/files\\a",
+            "/files/a\t",
+            "http://[::1/files/a",
+            "http://a:b/files/a",
+            "/files/%",
+            "/files/%zz",
+            "/files/%00",
+            "/files/\u{e4}",
+        ] {
+            assert_eq!(resolve(reference), None, "{reference}");
+        }
+    }
+
+    /// RFC 3986, 5.4: the path of each example that has neither query nor fragment, against `http://a/b/c/d;p?q`.
+    #[test]
+    fn the_examples_of_relative_references_are_resolved() {
+        for (reference, mount) in [
+            ("g", "/b/c"),
+            ("./g", "/b/c"),
+            ("g/", "/b/c"),
+            ("/g", ""),
+            ("//h/g", ""),
+            ("../g", "/b"),
+            ("../../g", ""),
+            ("../../../g", ""),
+            ("../../../../g", ""),
+            ("/./g", ""),
+            ("/../g", ""),
+            ("./../g", "/b"),
+            ("./g/.", "/b/c"),
+            ("g/./h/../", "/b/c"),
+            ("h/../g", "/b/c"),
+            ("http://a/b/c/g", "/b/c"),
+        ] {
+            let endpoint = endpoint(&Config::default(), mount, &[]);
+            let id = endpoint.resolve(reference, &Uri::from_static("http://a/b/c/d;p?q"));
+            assert_eq!(id, Some("g".parse().unwrap()), "{reference}");
+        }
+    }
+
+    #[test]
+    fn a_location_resolves_for_any_path_of_the_endpoint() {
+        for mount in ["", "/a|b/files", "/{a}/files", "/a%20b/files", "/files;v=1", "/a:b", "/~a/@b!$&'()*+,="] {
+            let endpoint = endpoint(&Config::default(), mount, &[]);
+            let location = endpoint.url(&"a".parse().unwrap());
+            for reference in [location.to_str().unwrap(), "a", "./a", "x/../a"] {
+                let id = endpoint.resolve(reference, &format!("{mount}/").parse().unwrap());
+                assert_eq!(id, Some("a".parse().unwrap()), "{mount} {reference}");
+            }
+        }
+    }
+
+    /// RFC 7239, section 4, 5.4, 6.1 and 7.1, with the host and the scheme that result.
+    #[test]
+    fn the_examples_of_forwarded_are_understood() {
+        let by_host = Config::default().location(Location::Host).trust_forwarded(true);
+        for (forwarded, expected) in [
+            ("for=\"_gazonk\"", "http://inner"),
+            ("For=\"[2001:db8:cafe::17]:4711\"", "http://inner"),
+            ("for=192.0.2.60;proto=http;by=203.0.113.43", "http://inner"),
+            ("for=192.0.2.43, for=198.51.100.17", "http://inner"),
+            ("for=192.0.2.43, for=198.51.100.17;by=203.0.113.60;proto=https;host=example.com", "http://inner"),
+            ("for=192.0.2.43;proto=https;host=example.com, for=198.51.100.17;host=x", "https://example.com"),
+            ("for=_hidden, for=_SEVKISEK", "http://inner"),
+            ("for=\"[2001:db8:cafe::17]:_port\";by=_a-b;HOST=\"[2001:db8::1]:80\"", "http://[2001:db8::1]:80"),
+            ("for=\"_a,b;host=x\\\"\";host=example.com , host=y", "http://example.com"),
+            ("secret=\"\\\\\";proto=https", "https://inner"),
+            ("host=\"ex\\ample.com\"; Proto=\"https\"", "https://example.com"),
+            (", ;;host=example.com;", "http://example.com"),
+            ("host=example.com;host=other", "http://example.com"),
+        ] {
+            let expected = format!("{expected}/files/a");
+            assert_eq!(
+                location(by_host.clone(), &[("host", "inner"), ("forwarded", forwarded)]),
+                expected,
+                "{forwarded}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_invalid_forwarded_header_is_ignored() {
+        let by_host = Config::default().location(Location::Host).trust_forwarded(true);
+        for forwarded in [
+            "",
+            ",",
+            ";",
+            "=",
+            "host",
+            "host=",
+            "host=\"",
+            "host=\"\"",
+            "host=\"\\\"",
+            "host=\"a",
+            "host=\"a\\\"",
+            "host=\"a\"b\"",
+            "host=a\"",
+            "host=\"a b\"",
+            "host=\"a/b\"",
+            "host=\"a\\\\b\"",
+            "proto=\"javascript\"",
+            "proto=\"https;host=x",
+            "for=\",host=x;proto=https",
+            "host=\u{e4}",
+        ] {
+            assert_eq!(
+                location(by_host.clone(), &[("host", "inner"), ("forwarded", forwarded)]),
+                "http://inner/files/a"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_reference_of_any_form_names_what_it_names_to_a_browser_or_nothing(
+            reference in r"(http:)?/{0,3}([a.:@?#|-]|/|/|%2[eEfF]|\.\./|\./){0,9}a?",
+            mount in r"(/[a|][a.|-]{0,2}){0,2}",
+        ) {
+            let endpoint = endpoint(&Config::default(), &mount, &[]);
+            let request = format!("{mount}/").parse().unwrap();
+            let browser = url::Url::parse(&format!("http://host{mount}/")).unwrap().join(&reference);
+            // A browser validates the host, and may not accept it.
+            if let (Some(id), Ok(url)) = (endpoint.resolve(&reference, &request), browser) {
+                let path = url.path().strip_suffix('/').unwrap_or(url.path());
+                prop_assert_eq!(path, format!("{mount}/{id}"));
+                prop_assert_eq!((url.query(), url.fragment()), (None, None));
+            }
+        }
+
+        #[test]
+        fn forwarded_of_any_form_leaves_a_url(forwarded in r#"[hostpr=\\",;: a.\[\]]{0,24}"#) {
+            let by_host = Config::default().location(Location::Host).trust_forwarded(true);
+            let location = location(by_host, &[("host", "inner"), ("forwarded", &forwarded)]);
+            let url: Uri = location.to_str().unwrap().parse().unwrap();
+            prop_assert_eq!((url.scheme_str(), url.path()), (Some("http"), "/files/a"));
+        }
+    }
+}

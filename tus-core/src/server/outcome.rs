@@ -1,0 +1,23 @@
+//! The outcome of a request, independent of its dialect.
+
+use std::{ops::Range, time::SystemTime};
+
+use super::Refusal;
+use crate::Upload;
+
+/// The outcome of a request.
+pub(super) enum Outcome<'a> {
+    Options,
+    /// The upload's state, and separately its length, which is calculated for a final upload.
+    Found(&'a Upload, Option<u64>),
+    /// An upload was created, with or without a body to go with it.
+    Created(&'a Upload, bool),
+    Appended(&'a Upload),
+    Terminated,
+    /// A download: its bytes, or the requested range of them, are the body.
+    Delivered(&'a Upload, Option<Range<u64>>),
+    /// The client already has the bytes.
+    NotModified(&'a Upload),
+    /// It was refused; with the time at which the upload expires, if the client may know it.
+    Refused(Refusal, Option<SystemTime>),
+}

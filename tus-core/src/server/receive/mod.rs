@@ -1,0 +1,208 @@
+//! The body of a request: how much of it may be stored, and what is kept when it ends.
+
+mod commit;
+
+use std::time::SystemTime;
+
+use http::HeaderMap;
+
+pub use self::commit::Commit;
+use self::commit::Received;
+use super::{
+    Complete, Refusal, Step, Terminate,
+    ask::{Body, room_until},
+    dialect,
+    ending::Ending,
+    exchange::Exchange,
+    verify::Verify,
+};
+use crate::{Change, Failure, Phase, Stored, Upload};
+
+/// Read the body and pass it to the storage; it must not be polled earlier.
+///
+/// Bytes belong to the upload once they are committed. The bytes of a body with a checksum are committed together or
+/// not at all, so it has no checkpoints.
+#[must_use]
+#[derive(Debug)]
+pub struct Receive {
+    exchange: Box<Exchange>,
+    stored: Box<Stored>,
+    /// The length of the upload, if it is known or declared by this request.
+    length: Option<u64>,
+    body: Body,
+    received: u64,
+    ending: Ending,
+}
+
+/// How a body ended.
+#[derive(Debug)]
+pub enum End {
+    /// At its end, with the trailers that followed it.
+    Complete(Option<HeaderMap>),
+    /// Before its end.
+    Interrupted(Interruption),
+}
+
+/// Why a body ended before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Interruption {
+    /// The connection broke.
+    Disconnected,
+    /// No byte came for too long.
+    TimedOut,
+    /// A newer request takes the upload over.
+    Superseded,
+    /// The server is about to stop.
+    ShuttingDown,
+    /// The storage failed after it had accepted `stored` bytes of this body.
+    Failed {
+        /// How it failed.
+        failure: Failure,
+        /// Bytes of this body that it accepted.
+        stored: u64,
+    },
+}
+
+impl Receive {
+    pub(super) fn of(
+        exchange: Box<Exchange>,
+        stored: Box<Stored>,
+        length: Option<u64>,
+        body: Body,
+        ending: Ending,
+    ) -> Step {
+        Step::Receive(Self { exchange, stored, length, body, received: 0, ending })
+    }
+
+    /// The upload that the body is added to, at its offset.
+    pub fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// Whether the body has a checksum, so that [`Receive::data`] has work to do.
+    pub fn is_verified(&self) -> bool {
+        !matches!(self.body.verify, Verify::Nothing)
+    }
+
+    /// Accepts any number of further bytes of the body. They may go to the storage at the same time, since they belong
+    /// to the upload only once they are committed.
+    ///
+    /// # Errors
+    ///
+    /// The next step, if the bytes reach beyond the end of the upload and must not be stored.
+    pub fn data(mut self, bytes: &[u8]) -> Result<Self, Box<Step>> {
+        let limit = room_until(self.length, self.stored.upload.max_size);
+        let room = limit.saturating_sub(self.stored.upload.offset).saturating_sub(self.received);
+        let more = bytes.len() as u64;
+        if more > room {
+            return Err(Box::new(self.forget(Refusal::TooLarge { limit })));
+        }
+        self.body.verify.update(bytes);
+        self.received += more;
+        Ok(self)
+    }
+
+    /// The change that a checkpoint may commit now, with all bytes so far. `None` if they can't be committed yet.
+    pub fn checkpoint(&self, now: SystemTime) -> Option<Change> {
+        let counts = !self.is_verified() && self.received > 0;
+        // The last commit comes at the body's end: a client that sends too much must not complete the upload.
+        counts.then(|| self.advanced(self.received, now)).filter(|change| change.phase == Phase::Receiving)
+    }
+
+    /// The record with all bytes so far, committed or not: the progress of the upload.
+    pub fn progress(&self) -> Upload {
+        let mut upload = self.stored.upload.clone();
+        self.advanced(self.received, self.exchange.now).apply(&mut upload);
+        upload
+    }
+
+    /// Continues when the body has ended.
+    pub fn end(mut self, end: End, now: SystemTime) -> Step {
+        match end {
+            End::Complete(_) if self.body.length.is_some_and(|length| self.received < length) => {
+                self.interrupted(Interruption::Disconnected, now)
+            }
+            End::Complete(trailers) => {
+                let verify = std::mem::replace(&mut self.body.verify, Verify::Nothing);
+                match check(&self.exchange, verify, trailers.as_ref()) {
+                    Ok(()) => {
+                        let received = self.received;
+                        self.commit(received, now)
+                    }
+                    Err(refusal) => self.forget(refusal),
+                }
+            }
+            End::Interrupted(why) => self.interrupted(why, now),
+        }
+    }
+
+    fn interrupted(mut self, why: Interruption, now: SystemTime) -> Step {
+        let stored = match why {
+            Interruption::Failed { stored, .. } => stored.min(self.received),
+            _ => self.received,
+        };
+        let kept = if self.is_verified() { 0 } else { stored };
+        // A client that learns the URL and offset of its new upload can resume: that beats an error. The same holds if
+        // the last byte arrived before the interruption.
+        let offset = self.stored.upload.offset + kept;
+        if matches!(self.ending, Ending::Appended) && self.length != Some(offset) {
+            self.ending = Ending::Broken(why.refusal(offset));
+        }
+        self.commit(kept, now)
+    }
+
+    fn commit(self, kept: u64, now: SystemTime) -> Step {
+        let change = self.advanced(kept, now);
+        if change == Change::of(&self.stored.upload) {
+            return Complete::after(self.exchange, self.stored, self.ending);
+        }
+        Commit::of(Received::new(self.exchange, self.stored, change, self.ending))
+    }
+
+    /// Discards the bytes since the last commit, and an upload that was created for them.
+    fn forget(self, refusal: Refusal) -> Step {
+        match self.ending {
+            Ending::Created { .. } => Terminate::undo(self.exchange, self.stored, refusal),
+            _ => self.exchange.refuse(refusal),
+        }
+    }
+
+    fn advanced(&self, received: u64, now: SystemTime) -> Change {
+        let (upload, config) = (&self.stored.upload, &self.exchange.config);
+        let mut change = Change::of(upload);
+        change.offset += received;
+        change.length = self.length;
+        // In tus, an upload is complete when its offset equals its length.
+        if upload.phase == Phase::Receiving && change.length == Some(change.offset) {
+            change.phase = config.complete_phase(&upload.kind);
+        }
+        change.expires = config.expiry(&upload.kind, change.phase != Phase::Receiving, now);
+        change
+    }
+}
+
+impl Interruption {
+    fn refusal(self, offset: u64) -> Refusal {
+        match self {
+            Self::Disconnected => Refusal::BrokenOff { offset },
+            Self::TimedOut => Refusal::TimedOut { offset },
+            Self::Superseded => Refusal::Superseded,
+            Self::ShuttingDown => Refusal::ShuttingDown,
+            Self::Failed { failure, .. } => failure.into(),
+        }
+    }
+}
+
+/// "Once the entire request has been received, the Server MUST verify the uploaded chunk against
+/// the provided checksum using the specified algorithm."
+fn check(exchange: &Exchange, verify: Verify, trailers: Option<&HeaderMap>) -> Result<(), Refusal> {
+    let announced = matches!(verify, Verify::Trailer(_));
+    let trailing = dialect::trailing_checksum(exchange, announced, trailers)?;
+    let matches = match (verify, trailing) {
+        (Verify::Nothing, _) => true,
+        (Verify::Header(sent, hasher), _) => hasher.finish() == sent,
+        (Verify::Trailer(hashers), sent) => hashers.into_iter().any(|hasher| Some(hasher.finish()) == sent),
+    };
+    if matches { Ok(()) } else { Err(Refusal::ChecksumMismatch) }
+}

@@ -1,0 +1,63 @@
+//! Every reason to refuse a request. A dialect gives each its status and text.
+
+use super::{Rejection, dialect::Fault};
+use crate::{Failure, UploadId};
+
+/// Why a request is refused.
+#[derive(Debug, Clone)]
+pub(crate) enum Refusal {
+    /// The request is invalid, or asks for something that is not offered.
+    Fault(Fault),
+    /// There is no such upload.
+    NotFound,
+    /// The upload has expired.
+    Expired,
+    /// The upload lost bytes or got too many, and cannot be resumed.
+    Invalid,
+    /// The upload is not complete, or the application has not been notified of it yet; parts are never notified.
+    NotFinished,
+    /// A download asks for bytes that do not exist.
+    RangeNotSatisfiable { length: u64 },
+    /// The request's offset differs from the upload's.
+    OffsetMismatch { sent: u64, actual: u64 },
+    /// The request declares a different length from the one already set.
+    LengthMismatch { sent: u64 },
+    /// The request declares a length smaller than the bytes already stored.
+    LengthTooSmall { sent: u64 },
+    /// The upload, or what the request adds to it, is larger than allowed.
+    TooLarge { limit: u64 },
+    /// Bytes cannot be added to a final upload.
+    FinalTakesNoBytes,
+    /// A final upload names a part that does not exist, or no longer exists.
+    PartNotFound(UploadId),
+    /// A final upload names an upload that is not a part.
+    NotPart(UploadId),
+    /// A final upload names a part that is not complete, and this server does not wait for it.
+    PartIncomplete(UploadId),
+    /// The body does not match its checksum.
+    ChecksumMismatch,
+    /// No byte came for too long.
+    TimedOut { offset: u64 },
+    /// The body was cut short.
+    BrokenOff { offset: u64 },
+    /// Another request continues this upload.
+    Superseded,
+    /// The server is about to stop.
+    ShuttingDown,
+    /// The storage failed.
+    Storage(Failure),
+    /// The application rejected the request.
+    Rejected(Rejection),
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Storage(failure)
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}

@@ -1,0 +1,69 @@
+//! The application's rejection of a request.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+
+/// The application's rejection: the response that the client gets instead.
+#[derive(Debug, Clone)]
+pub struct Rejection(Box<Response<Bytes>>);
+
+impl Rejection {
+    /// A rejection with a status and a text that the client's user may read.
+    pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
+        let mut response = Response::new(Bytes::from(text.into()));
+        *response.status_mut() = status;
+        Self(Box::new(response))
+    }
+
+    /// `401 Unauthorized`, which asks for credentials by the named scheme (`Bearer`, say).
+    pub fn unauthorized(scheme: &'static str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "credentials are needed\n")
+            .header(http::header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme))
+    }
+
+    /// `403 Forbidden`.
+    pub fn forbidden(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, text)
+    }
+
+    /// Sets a header of the response.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers_mut().insert(name, value);
+        self
+    }
+
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.0.status()
+    }
+
+    /// The rejection gives the upload's URL nevertheless.
+    pub(super) fn located(self, location: HeaderValue) -> Self {
+        self.header(http::header::LOCATION, location)
+    }
+
+    pub(super) fn into_response(self) -> Response<Bytes> {
+        *self.0
+    }
+}
+
+/// A rejection whose text is the status' reason phrase.
+///
+/// ```
+/// use http::StatusCode;
+/// use tus_core::Rejection;
+///
+/// let rejection = Rejection::from(StatusCode::PAYMENT_REQUIRED);
+/// assert_eq!(rejection.status(), 402);
+/// ```
+impl From<StatusCode> for Rejection {
+    fn from(status: StatusCode) -> Self {
+        Self::new(status, format!("{}\n", status.canonical_reason().unwrap_or("refused")))
+    }
+}
+
+impl From<Response<Bytes>> for Rejection {
+    fn from(response: Response<Bytes>) -> Self {
+        Self(Box::new(response))
+    }
+}

@@ -1,0 +1,49 @@
+//! The application behind the model: what it says when it is asked.
+
+use std::fmt;
+
+use crate::{
+    NewUpload, Rejection, UploadId,
+    server::{FinishReply, Operation},
+};
+
+type Rejects = dyn FnMut(Operation, Option<&UploadId>) -> bool;
+type Shape = dyn FnMut(&mut NewUpload) -> Result<(), Rejection>;
+
+/// What the application says when it is asked; at first, yes to everything.
+pub struct Application {
+    /// Whether it rejects an operation on an upload (with `403`).
+    pub rejects: Box<Rejects>,
+    /// What it does with a new upload.
+    pub shape: Box<Shape>,
+    /// What it adds to the response of the request that completed an upload, or its rejection.
+    pub reply: Result<FinishReply, Rejection>,
+    /// Whether a client may delete an upload.
+    pub veto: Result<(), Rejection>,
+}
+
+impl Default for Application {
+    fn default() -> Self {
+        Self {
+            rejects: Box::new(|_, _| false),
+            shape: Box::new(|_| Ok(())),
+            reply: Ok(FinishReply::default()),
+            veto: Ok(()),
+        }
+    }
+}
+
+impl Application {
+    pub(super) fn authorize(&mut self, operation: Operation, id: Option<&UploadId>) -> Result<(), Rejection> {
+        match (self.rejects)(operation, id) {
+            true => Err(Rejection::forbidden("the application says no")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Application {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Application").field("reply", &self.reply).field("veto", &self.veto).finish_non_exhaustive()
+    }
+}

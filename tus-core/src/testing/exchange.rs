@@ -1,0 +1,166 @@
+//! The loop over the steps of an exchange.
+
+use bytes::Bytes;
+use http::{Response, request::Parts};
+
+use super::{Body, Log, Model, receive::Intake, watch::Watch};
+use crate::{
+    Failure, Rejection,
+    server::{Mount, Step, Waiting, begin},
+};
+
+impl Model {
+    /// Handles a request.
+    ///
+    /// # Panics
+    ///
+    /// Where something does not hold that must hold (see the [module](super)).
+    pub fn exchange(&mut self, head: &Parts, body: Body) -> Response<Bytes> {
+        self.log = Log::default();
+        let mut watch = Watch::new(&self.uploads);
+        let mount = match self.trailers {
+            true => Mount::at(&self.mount),
+            false => Mount::at(&self.mount).without_trailers(),
+        };
+        let first = begin(&self.config, head, &mount, self.now);
+        let response = self.drive(first, body, &mut watch);
+        self.trouble.end();
+        watch.end(&self.uploads);
+        watch.response(head, &response, &self.uploads);
+        response
+    }
+
+    fn drive(&mut self, mut step: Step, mut body: Body, watch: &mut Watch) -> Response<Bytes> {
+        let mut intake = None;
+        loop {
+            let works = self.enter(name(&step), watch);
+            step = match step {
+                Step::Load(load) => {
+                    let found = self.uploads.get(load.id()).cloned();
+                    load.done(works.map(|()| found))
+                }
+                Step::LoadParts(load) => {
+                    watch.loads(load.ids());
+                    self.log.loaded.push(load.ids().to_vec());
+                    let found = self.uploads.get_all(load.ids());
+                    load.done(works.map(|()| found))
+                }
+                Step::Authorize(ask) => {
+                    let (operation, upload) = (ask.operation(), ask.upload());
+                    let id = upload.map(|upload| upload.id.clone());
+                    let answer = self.application.authorize(operation, id.as_ref());
+                    self.log.asked.push((operation, id));
+                    let answer = answer.and(works.map_err(no));
+                    watch.asks(operation, upload, answer.is_ok());
+                    ask.done(answer)
+                }
+                Step::Hold(hold) => {
+                    watch.holds(&hold);
+                    self.log.held.push(hold.access());
+                    let found = self.uploads.get(&hold.stored().upload.id).cloned();
+                    hold.done(works.map(|()| found))
+                }
+                Step::Create(mut create) => {
+                    watch.creates();
+                    let shaped = (self.application.shape)(create.upload()).and(works.map_err(no));
+                    let (fresh, incarnation) = self.fresh_name();
+                    let id = create.upload().id.clone().unwrap_or(fresh);
+                    watch.rejects(shaped.is_err());
+                    create.done(shaped.map(|()| (id, incarnation)))
+                }
+                Step::Store(store) => {
+                    watch.stores(store.upload());
+                    let created = works.and_then(|()| self.uploads.create(store.upload()));
+                    if created.is_ok() {
+                        watch.owns(store.upload());
+                    }
+                    store.done(created)
+                }
+                Step::Receive(receive) => {
+                    watch.receives(receive.stored(), &self.uploads);
+                    let intake = intake.insert(Intake::new(receive.stored()));
+                    self.receive(receive, std::mem::take(&mut body), intake)
+                }
+                Step::Commit(commit) => {
+                    let intake = intake.as_mut().expect("only what was received is committed");
+                    assert!(commit.stored().is_same_upload(intake.upload()), "another upload is committed");
+                    let committed = works.and_then(|()| intake.commit(commit.change(), &mut self.uploads));
+                    commit.done(committed)
+                }
+                Step::Complete(complete) => {
+                    let (completion, completing) = complete.begin();
+                    completing.done(self.complete(completion, watch))
+                }
+                Step::Wake(wake) => {
+                    let woken = match wake.waiting() {
+                        Waiting::For(part) => self.uploads.waiting_for(part),
+                        Waiting::Final(id) => vec![id.clone()],
+                    };
+                    self.log.woken.extend(woken);
+                    wake.done()
+                }
+                Step::Veto(veto) => {
+                    let answer = self.application.veto.clone().and(works.map_err(no));
+                    watch.vetoes(veto.upload(), answer.is_ok());
+                    veto.done(answer)
+                }
+                Step::Terminate(terminate) => {
+                    let upload = &terminate.stored().upload;
+                    watch.terminates(upload, terminate.is_undo());
+                    // Somebody else may have been faster.
+                    let removed = match works {
+                        Ok(()) => self.uploads.remove(upload),
+                        Err(Failure::NotFound) => self.uploads.remove(upload).and(works),
+                        Err(failure) => Err(failure),
+                    };
+                    terminate.done(removed)
+                }
+                Step::Deliver(deliver) => match works {
+                    Err(failure) => deliver.failed(failure),
+                    Ok(()) => {
+                        watch.delivers(deliver.stored());
+                        let range = deliver.range();
+                        let bytes = self.uploads.bytes(&deliver.stored().upload.id).unwrap_or_default();
+                        let body = Bytes::copy_from_slice(&bytes[range.start as usize..range.end as usize]);
+                        return deliver.response().map(|()| body);
+                    }
+                },
+                Step::Respond(response) => return response,
+            }
+        }
+    }
+
+    /// Begins a step: whether it works.
+    pub(super) fn enter(&mut self, name: &'static str, watch: &mut Watch) -> Result<(), Failure> {
+        let number = self.log.steps.len();
+        assert!(number < 1000, "it does not end");
+        self.log.steps.push(name);
+        if self.trouble.strikes(name, &mut self.uploads) {
+            watch.begins_again(&self.uploads);
+        }
+        self.trouble.of(name, number)
+    }
+}
+
+fn no(failure: Failure) -> Rejection {
+    Rejection::forbidden(failure.to_string())
+}
+
+fn name(step: &Step) -> &'static str {
+    match step {
+        Step::Load(_) => "Load",
+        Step::LoadParts(_) => "LoadParts",
+        Step::Authorize(_) => "Authorize",
+        Step::Hold(_) => "Hold",
+        Step::Create(_) => "Create",
+        Step::Store(_) => "Store",
+        Step::Receive(_) => "Receive",
+        Step::Commit(_) => "Commit",
+        Step::Complete(_) => "Complete",
+        Step::Wake(_) => "Wake",
+        Step::Veto(_) => "Veto",
+        Step::Terminate(_) => "Terminate",
+        Step::Deliver(_) => "Deliver",
+        Step::Respond(_) => "Respond",
+    }
+}

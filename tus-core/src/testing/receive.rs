@@ -1,0 +1,63 @@
+//! The body of a request, on its way to the storage.
+
+use super::{Body, Model, Uploads};
+use crate::{
+    Change, Failure, Stored, Upload, Version,
+    server::{End, Interruption, Receive, Step},
+};
+
+impl Model {
+    pub(super) fn receive(&mut self, mut receive: Receive, body: Body, intake: &mut Intake) -> Step {
+        let began = intake.upload().offset;
+        assert_eq!(receive.checkpoint(self.now), None, "nothing has come that could count");
+        for piece in body.pieces {
+            receive = match receive.data(&piece) {
+                Ok(receive) => receive,
+                Err(step) => return *step,
+            };
+            intake.bytes.extend(piece);
+            assert_eq!(receive.progress().offset, intake.upload().offset + intake.bytes.len() as u64);
+            let checkpoint = receive.checkpoint(self.now);
+            self.log.checkpoints.push(checkpoint.as_ref().map(|change| change.offset));
+            if let Some(change) = checkpoint.filter(|_| self.commits_checkpoints)
+                && let Err(failure) = intake.commit(&change, &mut self.uploads)
+            {
+                let stored = intake.upload().offset - began;
+                return receive.end(End::Interrupted(Interruption::Failed { failure, stored }), self.now);
+            }
+        }
+        let mut end = body.end;
+        if let End::Interrupted(Interruption::Failed { stored, .. }) = &mut end {
+            // What was committed was stored before.
+            *stored = (*stored).max(intake.upload().offset - began);
+        }
+        receive.end(end, self.now)
+    }
+}
+
+/// An upload that bytes are added to: what is committed of it, and what has come since.
+pub(super) struct Intake {
+    committed: Stored,
+    bytes: Vec<u8>,
+}
+
+impl Intake {
+    pub(super) fn new(stored: &Stored) -> Self {
+        Self { committed: stored.clone(), bytes: Vec::new() }
+    }
+
+    /// The upload as it was committed last.
+    pub(super) fn upload(&self) -> &Upload {
+        &self.committed.upload
+    }
+
+    pub(super) fn commit(&mut self, change: &Change, uploads: &mut Uploads) -> Result<Version, Failure> {
+        let more = change.offset.checked_sub(self.upload().offset).expect("an offset never goes back");
+        let more = usize::try_from(more).ok().filter(|more| *more <= self.bytes.len());
+        let more = more.expect("no more is committed than came");
+        let version = uploads.change(&self.committed, change, &self.bytes[..more])?;
+        self.bytes.drain(..more);
+        self.committed = self.committed.clone().changed(change, version.clone());
+        Ok(version)
+    }
+}

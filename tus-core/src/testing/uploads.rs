@@ -1,0 +1,144 @@
+//! Uploads in memory: records with versions, and their bytes.
+
+use std::collections::BTreeMap;
+
+use crate::{Change, Failure, Kind, Phase, Stored, Upload, UploadId, Version};
+
+/// The uploads that there are, with their bytes. A change is made to the version that it was decided on, or not at all.
+#[derive(Debug, Clone, Default)]
+pub struct Uploads {
+    all: BTreeMap<UploadId, (Stored, Vec<u8>)>,
+    versions: u64,
+}
+
+/// What was created and deleted again is not seen.
+impl PartialEq for Uploads {
+    fn eq(&self, other: &Self) -> bool {
+        self.all == other.all
+    }
+}
+
+impl Eq for Uploads {}
+
+/// What a driver does.
+impl Uploads {
+    /// The record of an upload.
+    pub fn get(&self, id: &UploadId) -> Option<&Stored> {
+        self.all.get(id).map(|(stored, _)| stored)
+    }
+
+    /// The bytes of an upload.
+    pub fn bytes(&self, id: &UploadId) -> Option<&[u8]> {
+        self.all.get(id).map(|(_, bytes)| bytes.as_slice())
+    }
+
+    /// The records of several uploads, in their order.
+    pub(super) fn get_all(&self, ids: &[UploadId]) -> Vec<Option<Stored>> {
+        ids.iter().map(|id| self.get(id).cloned()).collect()
+    }
+
+    pub(super) fn create(&mut self, upload: &Upload) -> Result<Version, Failure> {
+        if self.contains(&upload.id) {
+            return Err(Failure::Exists);
+        }
+        let version = self.fresh();
+        self.all.insert(upload.id.clone(), (Stored::new(upload.clone(), version.clone()), Vec::new()));
+        Ok(version)
+    }
+
+    /// Changes the record that was seen, and adds bytes.
+    pub(super) fn change(&mut self, seen: &Stored, change: &Change, more: &[u8]) -> Result<Version, Failure> {
+        let version = self.fresh();
+        let (stored, bytes) = self.current(seen)?;
+        change.apply(&mut stored.upload);
+        stored.version = version.clone();
+        bytes.extend_from_slice(more);
+        Ok(version)
+    }
+
+    /// Deletes an upload: this incarnation, in whatever state it is.
+    pub(super) fn remove(&mut self, upload: &Upload) -> Result<(), Failure> {
+        match self.get(&upload.id) {
+            Some(now) if now.is_same_upload(upload) => {
+                self.all.remove(&upload.id);
+                Ok(())
+            }
+            _ => Err(Failure::NotFound),
+        }
+    }
+
+    /// Deletes an upload in the state in which it was seen.
+    pub(super) fn remove_exactly(&mut self, seen: &Stored) -> Result<(), Failure> {
+        self.current(seen)?;
+        self.remove(&seen.upload)
+    }
+
+    /// The final uploads that wait for a part.
+    pub(super) fn waiting_for(&self, part: &UploadId) -> Vec<UploadId> {
+        let waits = |upload: &Upload| {
+            let named = matches!(&upload.kind, Kind::Final(parts) if parts.contains(part));
+            named && upload.phase == Phase::Assembling
+        };
+        self.all.iter().filter(|(_, (stored, _))| waits(&stored.upload)).map(|(id, _)| id.clone()).collect()
+    }
+
+    fn current(&mut self, seen: &Stored) -> Result<&mut (Stored, Vec<u8>), Failure> {
+        let there = self.all.get_mut(&seen.upload.id).ok_or(Failure::NotFound)?;
+        if there.0.version == seen.version { Ok(there) } else { Err(Failure::Conflict) }
+    }
+
+    fn fresh(&mut self) -> Version {
+        self.versions += 1;
+        self.versions.into()
+    }
+}
+
+/// What others do, and tests look at.
+impl Uploads {
+    /// Puts an upload in place, whatever is there. Its version is a new one.
+    pub fn place(&mut self, upload: Upload, bytes: impl Into<Vec<u8>>) {
+        let version = self.fresh();
+        self.all.insert(upload.id.clone(), (Stored::new(upload, version), bytes.into()));
+    }
+
+    /// Changes an upload as somebody else would. Its version is a new one. Does nothing where there is none.
+    pub fn edit(&mut self, id: &UploadId, change: impl FnOnce(&mut Upload, &mut Vec<u8>)) {
+        let version = self.fresh();
+        if let Some((stored, bytes)) = self.all.get_mut(id) {
+            change(&mut stored.upload, bytes);
+            stored.version = version;
+        }
+    }
+
+    /// Whether somebody in another process is adding bytes that the record does not claim yet.
+    pub fn hold_elsewhere(&mut self, id: &UploadId, held: bool) {
+        if let Some((stored, _)) = self.all.get_mut(id) {
+            stored.held_elsewhere = held;
+        }
+    }
+
+    /// Deletes an upload. Whether there was one.
+    pub fn forget(&mut self, id: &UploadId) -> bool {
+        self.all.remove(id).is_some()
+    }
+
+    /// Whether there is an upload of that id.
+    pub fn contains(&self, id: &UploadId) -> bool {
+        self.all.contains_key(id)
+    }
+
+    /// The ids in their order.
+    pub fn ids(&self) -> impl Iterator<Item = &UploadId> {
+        self.all.keys()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+}
