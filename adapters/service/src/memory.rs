@@ -194,7 +194,12 @@ impl Storage for Memory {
     }
 
     async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError> {
-        self.state().unchanged(stored)?;
+        let state = self.state();
+        state.unchanged(stored)?;
+        if state.holders.is_wanted(stored) {
+            return Err(Failure::Busy.into());
+        }
+        drop(state);
         Ok(Box::new(MemoryWriter::new(self.clone(), stored.clone())))
     }
 

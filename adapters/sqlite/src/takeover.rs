@@ -46,6 +46,10 @@ pub(crate) async fn settle(
         Some(_) if inner.writers.has(id) => End::Impatient,
         Some(file) => asking.ask(since, file, began, patience).await?,
     };
+    if end == End::Impatient {
+        // Before its upload is opened all the same.
+        asking.withdraw().await?;
+    }
     if end == End::Free {
         inner.writers.note_left(id, since);
     }
@@ -68,6 +72,13 @@ enum End {
     Outdone,
     /// It took too long, or somebody adds bytes to it here by now.
     Impatient,
+}
+
+/// Whether somebody waits for an upload.
+pub(crate) async fn is_wanted(inner: &Arc<Inner>, id: &UploadId) -> Result<bool, StorageError> {
+    let (inner_too, id) = (inner.clone(), id.clone());
+    let look = move || inner_too.database.read(asks::wanted);
+    Ok(inner.reading.run(look).await?.iter().any(|(wanted, _)| *wanted == id))
 }
 
 async fn file_of(inner: &Arc<Inner>, id: &UploadId) -> Result<Option<File>, StorageError> {
@@ -114,6 +125,12 @@ impl Asking {
                 false => sleep(TRY.min(left)).await,
             }
         }
+    }
+
+    /// From now on only others ask for it.
+    async fn withdraw(&self) -> Result<(), StorageError> {
+        let (id, asker) = (self.id.clone(), self.asker);
+        self.inner.database.write(move |connection| asks::want_no_more(connection, &id, &asker)).await
     }
 
     async fn is_outdone(&self) -> Result<bool, StorageError> {

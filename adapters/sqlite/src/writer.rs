@@ -149,6 +149,10 @@ impl Writer for FileWriter {
             return Ok(Checkpoint::Declined);
         }
         self.saved().await?;
+        // Everything that may be committed is.
+        if change.offset == self.seen.upload.offset {
+            return Ok(Checkpoint::Taken);
+        }
         let Ok(turn) = self.inner.checkpoints.clone().try_acquire_owned() else {
             return Ok(Checkpoint::Declined);
         };
@@ -221,6 +225,10 @@ async fn open(inner: &Arc<Inner>, stored: &Stored) -> Result<Held, StorageError>
     let since = inner.writers.right_since(&stored.upload.id);
     let (began, mut pause) = (Instant::now(), Duration::from_millis(1));
     loop {
+        // Who was not given the upload does not get in before whoever asked later.
+        if stored.held_elsewhere && takeover::is_wanted(inner, &stored.upload.id).await? {
+            return Err(StorageError::new(Failure::Busy, "somebody else asked for the upload later"));
+        }
         let (again, stored) = (inner.clone(), stored.clone());
         if let Some(held) = inner.writing.run(move || try_open(&again, &stored, since)).await? {
             return Ok(held);

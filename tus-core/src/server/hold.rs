@@ -21,8 +21,10 @@ pub enum Access {
 /// Ask older requests on this upload to leave, in this process and in others, hold it where [`Hold::access`] is
 /// `Write`, and fetch its record again.
 ///
-/// An older request commits what it has and leaves (R40). If it doesn't within a bounded time, a reader continues with
-/// what is committed, and a writer gets [`Failure::Busy`].
+/// An older request commits what it has and leaves (R40). Where one in this process doesn't within a bounded time, a
+/// writer is [`Failure::Busy`]; where one in another process doesn't
+/// ([`held_elsewhere`](Stored::held_elsewhere)), the storage decides what becomes of the writer. A reader goes on with
+/// what is committed.
 #[must_use]
 #[derive(Debug)]
 pub struct Hold {
@@ -56,12 +58,10 @@ impl Hold {
 
     /// Continues with the current record. A reader that found no request to wait for may pass the record that it has.
     pub fn done(self, held: Result<Option<Stored>, Failure>) -> Step {
-        let access = self.access();
         let Self { exchange, mut stored, action } = self;
         match held.map_err(Refusal::from).and_then(|now| present(now, exchange.now)) {
             // The authorization is for one incarnation, and nothing is done to a later one.
             Ok(now) if !now.is_same_upload(&stored.upload) => return exchange.refuse(Refusal::NotFound),
-            Ok(now) if now.held_elsewhere && access == Access::Write => return exchange.refuse(Failure::Busy),
             Ok(now) => *stored = now,
             Err(refusal) => return exchange.refuse(refusal),
         }

@@ -50,8 +50,8 @@ pub struct Log {
     pub held: Vec<Access>,
     /// Several records that were fetched at once.
     pub loaded: Vec<Vec<UploadId>>,
-    /// The offset that a checkpoint would have made durable after each piece of the body.
-    pub checkpoints: Vec<Option<u64>>,
+    /// The offset up to which a checkpoint might commit after each piece of the body.
+    pub checkpoints: Vec<u64>,
     /// The final uploads that may have all their parts now.
     pub woken: Vec<UploadId>,
 }

@@ -9,7 +9,8 @@ use crate::{
 impl Model {
     pub(super) fn receive(&mut self, mut receive: Receive, body: Body, intake: &mut Intake) -> Step {
         let began = intake.upload().offset;
-        assert_eq!(receive.checkpoint(self.now), None, "nothing has come that could count");
+        let mut last = Change::of(intake.upload());
+        assert_eq!(receive.checkpoint(self.now), last, "nothing has come that could count");
         for piece in body.pieces {
             receive = match receive.data(&piece) {
                 Ok(receive) => receive,
@@ -18,9 +19,14 @@ impl Model {
             intake.bytes.extend(piece);
             assert_eq!(receive.progress().offset, intake.upload().offset + intake.bytes.len() as u64);
             let checkpoint = receive.checkpoint(self.now);
-            self.log.checkpoints.push(checkpoint.as_ref().map(|change| change.offset));
-            if let Some(change) = checkpoint.filter(|_| self.commits_checkpoints)
-                && let Err(failure) = intake.commit(&change, &mut self.uploads)
+            assert!(checkpoint.offset >= last.offset, "what may be committed never becomes less");
+            assert_eq!(checkpoint.phase, last.phase, "a checkpoint never completes an upload");
+            last = checkpoint;
+            self.log.checkpoints.push(last.offset);
+            // Where the last commit stands there is nothing to do.
+            if self.commits_checkpoints
+                && last.offset > intake.upload().offset
+                && let Err(failure) = intake.commit(&last, &mut self.uploads)
             {
                 let stored = intake.upload().offset - began;
                 return receive.end(End::Interrupted(Interruption::Failed { failure, stored }), self.now);

@@ -65,6 +65,7 @@ pub async fn a_commit_to_another_version_is_refused(fixture: Fixture) {
     let changed = updated(fixture.other(), &now, &expiring(&now, 4_000_000_000)).await;
     assert_eq!(failure(writer.commit(&adding(&now, 5)).await), Failure::Conflict);
     drop(writer);
+    fixture.assert_released(&now.upload.id).await;
     fixture.assert_has(&changed, b"hello").await;
     let complete = appended(fixture.other(), &changed, " world").await;
     fixture.assert_has(&complete, b"hello world").await;
@@ -94,6 +95,7 @@ pub async fn the_first_commit_wins(fixture: Fixture) {
     }
     drop(first);
     let stored = stored.changed(&change, version);
+    fixture.assert_released(&stored.upload.id).await;
     fixture.assert_has(&stored, b"11").await;
     let stored = appended(fixture.other(), &stored, "33").await;
     fixture.assert_has(&stored, b"1133").await;
@@ -134,6 +136,7 @@ pub async fn a_length_is_declared_once(fixture: Fixture) {
         assert_eq!(failure(late.commit(&declared(9)).await), Failure::Conflict);
     }
     assert_eq!(failure(fixture.other().update(&stored, &declared(9)).await), Failure::Conflict);
+    fixture.assert_released(&stored.upload.id).await;
     fixture.assert_is(&stored.clone().changed(&declared(3), version)).await;
 }
 

@@ -79,11 +79,13 @@ macro_rules! storage_tests {
             a_removed_upload_is_gone
             // bytes
             bytes_exist_after_a_commit
-            a_commit_may_take_less_than_was_written
+            a_commit_may_forget_all_since_the_last_one
             a_dropped_writer_leaves_nothing
             many_small_chunks_keep_their_order
             a_checkpoint_claims_no_more_than_there_is
             a_taken_checkpoint_needs_no_other_word
+            a_hint_that_allows_nothing_changes_nothing
+            a_writer_lets_go_of_its_chunks
             a_commit_completes_an_upload
             many_writers_do_not_mix
             tidying_takes_nothing_that_belongs_to_an_upload

@@ -5,47 +5,42 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{FutureExt, future};
 use tokio::time::timeout;
-use tus_core::{Failure, Stored};
+use tus_core::{Failure, Kind, Stored};
 
 use super::{Fixture, uploads::*};
-use crate::{Storage, Writer};
+use crate::{Checkpoint, Hint, Storage, Writer};
 
 /// Longer than any storage should need.
 const PATIENCE: Duration = Duration::from_secs(20);
 const IMPATIENCE: Duration = Duration::from_millis(300);
 
 /// [`Stored::held_elsewhere`] says that somebody in another process is adding bytes that the record does not claim
-/// yet. It is no secret in the process itself.
+/// yet, at the latest once there was a hint. It is no secret in the process itself.
 pub async fn bytes_that_come_in_another_process_are_reported(fixture: Fixture) {
     let stored = created(fixture.one(), single("held")).await;
     let stored = appended(fixture.one(), &stored, "hel").await;
     let other = created(fixture.one(), single("other")).await;
     fixture.assert_is(&stored).await;
-    let writer = written(fixture.one(), &stored, "lo").await;
-    let mut held = stored.clone();
-    held.held_elsewhere = true;
-    assert_eq!(fixture.two().load(&stored.upload.id).await.unwrap(), Some(held.clone()));
+    let (writer, stored) = written(fixture.one(), &stored, "lo").await;
+    let held = held(fixture.two(), &stored).await;
     assert_eq!(fixture.one().load(&stored.upload.id).await.unwrap().as_ref(), Some(&stored));
     let ids = ["other", "held"].map(id);
     assert_eq!(fixture.two().load_all(&ids).await.unwrap(), [Some(other.clone()), Some(held)]);
     assert_eq!(fixture.one().load_all(&ids).await.unwrap(), [Some(other), Some(stored.clone())]);
     drop(writer);
-    fixture.assert_has(&stored, b"hel").await;
+    fixture.assert_released(&stored.upload.id).await;
+    fixture.assert_has(&stored, &b"hell"[..stored.upload.offset as usize]).await;
 }
 
 /// [`Storage::settle`] asks whoever adds bytes to commit and to leave; then the upload is free, with all its bytes.
 pub async fn an_upload_is_taken_over_and_no_byte_is_lost(fixture: Fixture) {
     let stored = created(fixture.one(), single("wanted")).await;
     let stored = appended(fixture.one(), &stored, "hello").await;
-    let writer = written(fixture.one(), &stored, " wor").await;
-    let older = leaves(writer, &stored, 4);
-    let newer = async {
-        let seen = fixture.two().load(&stored.upload.id).await.unwrap().unwrap();
-        assert!(seen.held_elsewhere);
-        fixture.two().settle(&seen, PATIENCE).await.unwrap().unwrap()
-    };
-    let (committed, settled) = future::join(older, newer).await;
-    assert_eq!(settled, committed);
+    let (writer, now) = written(fixture.one(), &stored, " wor").await;
+    let held = held(fixture.two(), &now).await;
+    let (committed, settled) = future::join(leaves(writer, &stored, 4), fixture.two().settle(&held, PATIENCE)).await;
+    assert_eq!(settled.unwrap().as_ref(), Some(&committed));
+    let settled = committed;
     fixture.assert_has(&settled, b"hello wor").await;
     let complete = appended(fixture.two(), &settled, "ld").await;
     fixture.assert_has(&complete, b"hello world").await;
@@ -53,24 +48,24 @@ pub async fn an_upload_is_taken_over_and_no_byte_is_lost(fixture: Fixture) {
 
 /// The process that had to leave can take the upload back, and so on.
 pub async fn an_upload_goes_to_and_fro(fixture: Fixture) {
-    let mut now = created(fixture.one(), single("wanted")).await;
+    let mut now = created(fixture.one(), upload("wanted", Kind::Single, Some(12))).await;
     for (one, two) in [(fixture.one(), fixture.two()), (fixture.two(), fixture.one())].repeat(2) {
-        let writer = written(one, &now, "a").await;
-        let held = two.load(&now.upload.id).await.unwrap().unwrap();
-        assert!(held.held_elsewhere);
-        let (committed, settled) = future::join(leaves(writer, &now, 1), two.settle(&held, PATIENCE)).await;
+        let (writer, seen) = written(one, &now, "ab").await;
+        let held = held(two, &seen).await;
+        let (committed, settled) = future::join(leaves(writer, &now, 2), two.settle(&held, PATIENCE)).await;
         assert_eq!(settled.unwrap().as_ref(), Some(&committed));
-        now = appended(two, &committed, "b").await;
-        assert_eq!(failure(try_append(one, &committed, "c".into()).await), Failure::Conflict);
+        now = appended(two, &committed, "c").await;
+        assert_eq!(failure(try_append(one, &committed, "d".into()).await), Failure::Conflict);
     }
-    fixture.assert_has(&now, b"abababab").await;
+    fixture.assert_has(&now, b"abcabcabcabc").await;
 }
 
-/// Of two requests that wait for an upload the newer one gets it, and the older one learns that it is held.
+/// Of two requests that wait for an upload the newer one gets it, and the older one learns that it is held, and does not
+/// get in before the newer one.
 pub async fn of_two_requests_the_newer_one_wins(fixture: Fixture) {
     let stored = created(fixture.one(), single("wanted")).await;
-    let writer = written(fixture.one(), &stored, "hello").await;
-    let held = fixture.two().load(&stored.upload.id).await.unwrap().unwrap();
+    let (writer, now) = written(fixture.one(), &stored, "hello").await;
+    let held = held(fixture.two(), &now).await;
     let older = fixture.two().settle(&held, PATIENCE);
     // It has asked once the writer is asked to leave.
     let older = match future::select(older, writer.asked_to_leave()).await {
@@ -82,6 +77,7 @@ pub async fn of_two_requests_the_newer_one_wins(fixture: Fixture) {
     let leaving = async {
         let older = older.await.unwrap().unwrap();
         assert!(older.held_elsewhere, "somebody else asked later");
+        assert_eq!(failure(fixture.two().open(&older).await), Failure::Busy);
         leaves(writer, &stored, 5).await
     };
     let (committed, newer) = future::join(leaving, newer).await;
@@ -93,8 +89,8 @@ pub async fn of_two_requests_the_newer_one_wins(fixture: Fixture) {
 /// [`Storage::settle`] waits no longer than it is patient, and says that the upload is still held.
 pub async fn who_does_not_leave_is_reported(fixture: Fixture) {
     let stored = created(fixture.one(), single("kept")).await;
-    let mut writer = written(fixture.one(), &stored, "hello").await;
-    let held = fixture.two().load(&stored.upload.id).await.unwrap().unwrap();
+    let (mut writer, now) = written(fixture.one(), &stored, "hello").await;
+    let held = held(fixture.two(), &now).await;
     let began = Instant::now();
     let settled = timeout(PATIENCE, fixture.two().settle(&held, IMPATIENCE)).await.expect("it is not that patient");
     assert_eq!(settled.unwrap().as_ref(), Some(&held));
@@ -112,13 +108,11 @@ pub async fn who_does_not_leave_is_reported(fixture: Fixture) {
 pub async fn nobody_is_asked_to_leave_whom_nobody_asked(fixture: Fixture) {
     let wanted = created(fixture.one(), single("wanted")).await;
     let other = created(fixture.one(), single("other")).await;
-    let wanted_writer = written(fixture.one(), &wanted, "hello").await;
-    let other_writer = written(fixture.one(), &other, "hello").await;
-    for stored in [&wanted, &other] {
-        assert!(fixture.two().load(&stored.upload.id).await.unwrap().unwrap().held_elsewhere);
-    }
+    let (wanted_writer, wanted_now) = written(fixture.one(), &wanted, "hello").await;
+    let (other_writer, other_now) = written(fixture.one(), &other, "hello").await;
+    held(fixture.two(), &other_now).await;
+    let held = held(fixture.two(), &wanted_now).await;
     assert!(timeout(IMPATIENCE, wanted_writer.asked_to_leave()).await.is_err());
-    let held = fixture.two().load(&wanted.upload.id).await.unwrap().unwrap();
     let (committed, settled) =
         future::join(leaves(wanted_writer, &wanted, 5), fixture.two().settle(&held, PATIENCE)).await;
     assert_eq!(settled.unwrap(), Some(committed));
@@ -128,8 +122,8 @@ pub async fn nobody_is_asked_to_leave_whom_nobody_asked(fixture: Fixture) {
 /// An upload that is removed while its writer is asked to leave is gone.
 pub async fn a_removed_upload_is_held_by_nobody(fixture: Fixture) {
     let stored = created(fixture.one(), single("removed")).await;
-    let writer = written(fixture.one(), &stored, "hello").await;
-    let held = fixture.two().load(&stored.upload.id).await.unwrap().unwrap();
+    let (writer, stored) = written(fixture.one(), &stored, "hello").await;
+    let held = held(fixture.two(), &stored).await;
     let removed = async {
         writer.asked_to_leave().await;
         fixture.one().remove(&stored).await.unwrap();
@@ -153,11 +147,29 @@ pub async fn who_asks_himself_gets_the_record(fixture: Fixture) {
     assert_eq!(fixture.other().settle(&stored, PATIENCE).await.unwrap(), None);
 }
 
-/// A writer that has bytes of which the record does not know.
-async fn written(storage: &dyn Storage, stored: &Stored, bytes: &'static str) -> Box<dyn Writer> {
+/// A writer that has bytes of which the record does not know, and the record. The storage was given a hint when the
+/// first of them had come, and may have committed that one; not the others.
+async fn written(storage: &dyn Storage, stored: &Stored, bytes: &'static str) -> (Box<dyn Writer>, Stored) {
+    let (first, others) = bytes.as_bytes().split_at(1);
     let mut writer = storage.open(stored).await.unwrap();
-    writer.write(Bytes::from_static(bytes.as_bytes()).into()).await.unwrap();
-    writer
+    writer.write(Bytes::from_static(first).into()).await.unwrap();
+    let change = adding(stored, 1);
+    let hinted = writer.checkpoint(&change, Hint::Streaming).await.unwrap();
+    writer.write(Bytes::from_static(others).into()).await.unwrap();
+    assert_eq!(writer.stored(), bytes.len() as u64);
+    let now = match hinted {
+        Checkpoint::Taken => with_offset(storage, stored, change.offset).await,
+        Checkpoint::Declined => stored.clone(),
+    };
+    (writer, now)
+}
+
+/// The record as another process sees it, which is that one, and held.
+async fn held(storage: &dyn Storage, stored: &Stored) -> Stored {
+    let mut held = stored.clone();
+    held.held_elsewhere = true;
+    assert_eq!(storage.load(&stored.upload.id).await.unwrap().as_ref(), Some(&held));
+    held
 }
 
 /// Waits until the writer is asked to leave, commits what came, and leaves.

@@ -23,6 +23,15 @@ mod memory_alone {
     crate::storage_tests!(one_process: open);
 }
 
+/// No storage need be able to read what is not complete.
+mod reads_only_what_is_complete {
+    async fn open() -> super::Fixture {
+        super::faults::reads_only_what_is_complete()
+    }
+
+    crate::storage_tests!(open);
+}
+
 /// No truth is shown by a storage that refuses everything.
 mod always_busy {
     use super::wrong::AlwaysBusy;

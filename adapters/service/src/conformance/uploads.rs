@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{TryStreamExt, future};
+use tokio::time::sleep;
 use tus_core::{Change, Failure, Incarnation, Kind, Phase, Stored, Upload, UploadId};
 
 use super::Fixture;
@@ -112,12 +113,32 @@ pub(super) async fn try_append(storage: &dyn Storage, stored: &Stored, bytes: By
     Ok(stored.clone().changed(&change, version))
 }
 
+/// How often, and after what time, is looked for what comes soon: ten seconds in all.
+pub(super) const TRIES: usize = 2000;
+pub(super) const TRY: Duration = Duration::from_millis(5);
+
+/// The record once it has that offset, and nobody elsewhere holds it.
+pub(super) async fn with_offset(storage: &dyn Storage, stored: &Stored, offset: u64) -> Stored {
+    for _ in 0..TRIES {
+        let now = storage.load(&stored.upload.id).await.unwrap().unwrap();
+        if now.upload.offset == offset && !now.held_elsewhere {
+            return now;
+        }
+        sleep(TRY).await;
+    }
+    panic!("a checkpoint that was taken was not committed within 10 seconds");
+}
+
 /// More than most storages read at once.
 pub(super) const MANY: usize = 300;
 
-/// All bytes that there are, in pieces that are not too large.
-pub(super) async fn content(storage: &dyn Storage, stored: &Stored) -> Vec<u8> {
-    try_content(storage, stored).await.unwrap()
+/// All bytes that there are, in pieces that are not too large. `None` where the upload is not complete and the storage
+/// cannot read it.
+pub(super) async fn content(storage: &dyn Storage, stored: &Stored) -> Option<Vec<u8>> {
+    match try_content(storage, stored).await {
+        Err(error) if error.failure() == Failure::Conflict && !stored.upload.is_complete() => None,
+        content => Some(content.unwrap()),
+    }
 }
 
 pub(super) async fn try_content(storage: &dyn Storage, stored: &Stored) -> Result<Vec<u8>, StorageError> {
@@ -159,8 +180,23 @@ impl Fixture {
     pub(super) async fn assert_has(&self, expected: &Stored, bytes: &[u8]) {
         self.assert_is(expected).await;
         for storage in [self.one(), self.other()] {
-            let content = content(storage, expected).await;
-            assert!(content == bytes, "{} bytes of {}", content.len(), bytes.len());
+            if let Some(content) = content(storage, expected).await {
+                assert!(content == bytes, "{} bytes of {}", content.len(), bytes.len());
+            }
+        }
+    }
+
+    /// Both processes find that nobody elsewhere holds the upload: soon after its writer was dropped without a commit.
+    pub(super) async fn assert_released(&self, id: &UploadId) {
+        for storage in [self.one(), self.other()] {
+            let is_held = async || storage.load(id).await.unwrap().is_some_and(|stored| stored.held_elsewhere);
+            for _ in 0..TRIES {
+                if !is_held().await {
+                    break;
+                }
+                sleep(TRY).await;
+            }
+            assert!(!is_held().await, "a writer that was dropped still holds its upload");
         }
     }
 

@@ -79,7 +79,7 @@ impl<'a> Appending<'a> {
             if let Some(Unsaved { due, hint }) = unsaved
                 && due <= Instant::now()
             {
-                unsaved = match self.checkpoint(&receive, hint).await {
+                unsaved = match self.checkpoint(&mut receive, hint).await {
                     Ok(Checkpoint::Taken) => None,
                     Ok(Checkpoint::Declined) => Some(self.unsaved(Hint::Stalled)),
                     Err(why) => break End::Interrupted(why),
@@ -181,12 +181,10 @@ impl<'a> Appending<'a> {
         self.writer().await?.write(chunks).await
     }
 
-    async fn checkpoint(&mut self, receive: &Receive, hint: Hint) -> Result<Checkpoint, Interruption> {
+    /// Also where nothing more may be committed: the storage can let go of memory.
+    async fn checkpoint(&mut self, receive: &mut Receive, hint: Hint) -> Result<Checkpoint, Interruption> {
         self.report_progress(receive.progress());
-        let Some(change) = receive.checkpoint(SystemTime::now()) else {
-            // Nothing may be committed before more bytes arrive.
-            return Ok(Checkpoint::Taken);
-        };
+        let change = receive.checkpoint(SystemTime::now());
         let saved = match self.writer().await {
             Ok(writer) => writer.checkpoint(&change, hint).await,
             Err(error) => Err(error),

@@ -27,6 +27,11 @@ impl Holders {
         self.elsewhere(upload, process).next().is_some()
     }
 
+    /// Whether a request waits that came later than the one that saw this.
+    pub(super) fn is_wanted(&self, seen: &Stored) -> bool {
+        seen.held_elsewhere && self.wanted.contains_key(&seen.upload.id)
+    }
+
     fn elsewhere<'a>(&'a self, upload: &'a Upload, process: u64) -> impl Iterator<Item = &'a Holder> {
         let holders = self.open.get(&upload.id).into_iter().flatten();
         holders.filter(move |holder| holder.process != process && holder.incarnation == upload.incarnation)

@@ -58,7 +58,10 @@ impl Writer for MemoryWriter {
     }
 
     async fn checkpoint(&mut self, change: &Change, _: Hint) -> Result<Checkpoint, StorageError> {
-        self.save(change).map(|_| Checkpoint::Taken)
+        if change.offset > self.seen.upload.offset {
+            self.save(change)?;
+        }
+        Ok(Checkpoint::Taken)
     }
 
     async fn commit(&mut self, change: &Change) -> Result<Version, StorageError> {
@@ -69,5 +72,26 @@ impl Writer for MemoryWriter {
 
     fn asked_to_leave(&self) -> BoxFuture<'static, ()> {
         self.held.leave().cancelled_owned().boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tus_core::{Incarnation, Kind, Upload, UploadId};
+
+    use super::*;
+    use crate::Storage;
+
+    #[tokio::test]
+    async fn a_hint_that_allows_nothing_is_no_work() {
+        let memory = Memory::new();
+        let upload = Upload::new(UploadId::from_random(1), Incarnation::from_random(2), Kind::Single);
+        let stored = Stored::new(upload.clone(), memory.create(&upload).await.unwrap());
+        let mut writer = memory.open(&stored).await.unwrap();
+        writer.write(Bytes::from_static(b"hello").into()).await.unwrap();
+        for hint in [Hint::Streaming, Hint::Stalled] {
+            assert_eq!(writer.checkpoint(&Change::of(&upload), hint).await.unwrap(), Checkpoint::Taken);
+            assert_eq!(memory.load(&upload.id).await.unwrap().as_ref(), Some(&stored));
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! it didn't. So a crash, a broken checksum and an abort share one path: the tail is forgotten.
 //!
 //! Nothing here needs an append, a rename, a lock or an index, so that an object store can be a storage: its writer
-//! holds bytes back until they fill a part, and declines checkpoints.
+//! holds bytes back until they fill a part, or until no more come.
 
 mod chunks;
 mod error;
@@ -45,14 +45,19 @@ pub type UploadStream<'a> = BoxStream<'a, Result<Upload, StorageError>>;
 /// - **An acknowledged offset is durable**, as far as the storage promises durability.
 /// - Every method either does what it says or changes nothing.
 ///
+/// Every change makes a new [`Version`]. Notes that a storage keeps beside the record (who adds bytes, who asks for the
+/// upload) make none.
+///
 /// What was done to a [`Stored`] is done to that [incarnation](tus_core::Incarnation) or not at all: an upload that
 /// was removed and created again under the same id is another one ([`Failure::Conflict`](crate::Failure::Conflict)).
 ///
 /// Times may be rounded to a millisecond.
 #[async_trait]
 pub trait Storage: Send + Sync + 'static {
-    /// Stores the record of a new upload, durably. One that is complete from the start may take long where its bytes are
-    /// an object of their own.
+    /// Stores the record of a new upload, durably.
+    ///
+    /// One that is complete from the start has no bytes. It may take long where the storage has to make something of
+    /// that; meanwhile, [`Storage::load`] may give the record as [assembling](tus_core::Phase::Assembling).
     ///
     /// # Errors
     ///
@@ -70,7 +75,8 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Asks whoever adds bytes to the upload in another process to commit what it has and to leave, and waits for
     /// that, `patience` at the most. The record as it is then; it is still
-    /// [`held_elsewhere`](Stored::held_elsewhere) where the other did not leave.
+    /// [`held_elsewhere`](Stored::held_elsewhere) where the other did not leave. A change may be tried all the same
+    /// ([`Storage::open`]).
     ///
     /// The newest request wins: one that waits here returns at once, with the upload still held elsewhere, when a newer
     /// one asks for the upload. Where nobody holds it any more, this is [`Storage::load`]. A storage of one process
@@ -82,17 +88,23 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Opens the upload for adding bytes at its offset; bytes that were never committed are forgotten.
     ///
+    /// Where `stored` says [`held_elsewhere`](Stored::held_elsewhere), its owner was asked to leave ([`Storage::settle`])
+    /// and did not answer in time, or a newer request is to get the upload. From an owner that did not answer a storage
+    /// may take the upload over.
+    ///
     /// # Errors
     ///
-    /// [`Failure::Busy`](crate::Failure::Busy) where somebody else is adding bytes and the storage can tell. One that
-    /// cannot lets the first commit win. [`Failure::Conflict`](crate::Failure::Conflict) where the record has changed
+    /// [`Failure::Busy`](crate::Failure::Busy) where a newer request waits for the upload, and where somebody else is
+    /// adding bytes and the storage can tell; it says so within a few seconds. One that cannot tell lets the first
+    /// commit win. [`Failure::Conflict`](crate::Failure::Conflict) where the record has changed
     /// or is not [receiving](tus_core::Phase::Receiving), [`Failure::NotFound`](crate::Failure::NotFound) where it is
     /// gone, if the storage can tell already.
     async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError>;
 
-    /// Makes a change that adds no bytes, durably: the offset of `change` is that of the record. A change that completes
-    /// the upload may take long, as that of [`Writer::commit`]. A writer that is open
+    /// Makes a change that adds no bytes, durably: the offset of `change` is that of the record. A writer that is open
     /// meanwhile finds that the record has changed.
+    ///
+    /// A change that completes the upload may take long; see [`Writer::commit`].
     ///
     /// # Errors
     ///
@@ -114,10 +126,12 @@ pub trait Storage: Send + Sync + 'static {
     /// [`Failure::Busy`](crate::Failure::Busy) where somebody else is at it.
     async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError>;
 
-    /// Deletes an upload: it is not found from now on, and its space is given back now or soon.
+    /// Deletes an upload: it is not found from now on, and its space is given back now or soon. A writer that is open
+    /// meanwhile finds that the upload is gone.
     ///
     /// # Errors
     ///
+    /// [`Failure::Busy`](crate::Failure::Busy) where somebody else adds bytes and the storage cannot delete it meanwhile;
     /// [`Failure::Conflict`](crate::Failure::Conflict) where the record has changed,
     /// [`Failure::NotFound`](crate::Failure::NotFound) where it is gone.
     async fn remove(&self, stored: &Stored) -> Result<(), StorageError>;
@@ -126,10 +140,13 @@ pub trait Storage: Send + Sync + 'static {
     /// that a download never mixes the bytes of two uploads. Pieces have at most 128 KiB and are read when the stream
     /// is polled.
     ///
+    /// A storage need not be able to read an upload that is not complete. Of tus, only finished ones are served.
+    ///
     /// # Errors
     ///
-    /// [`Failure::NotFound`](crate::Failure::NotFound) where the incarnation is gone, at once; the stream ends with
-    /// an error where bytes are missing.
+    /// At once: [`Failure::NotFound`](crate::Failure::NotFound) where the incarnation is gone, and
+    /// [`Failure::Conflict`](crate::Failure::Conflict) where the upload is not complete and the storage cannot read it.
+    /// The stream ends with an error where bytes are missing.
     async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError>;
 
     /// The uploads that pass `filter`, in the order of their ids (by their bytes), beginning after `after`. Uploads
@@ -138,9 +155,9 @@ pub trait Storage: Send + Sync + 'static {
     fn list(&self, filter: UploadFilter, after: Option<&UploadId>) -> StoredStream<'_>;
 
     /// The uploads for which something is to be done by `now` without a request: those that have expired, and those
-    /// that are [due](Upload::is_due), except those that a live process is completing. In no order; it costs little more
-    /// where there are many others. The storage
-    /// gives back by itself, now and then, what belongs to no upload.
+    /// that are [due](Upload::is_due). In no order; it costs little more where there are many others. What a live
+    /// process is at just now may be left out. The storage gives back by itself, now and then, what belongs to no
+    /// upload.
     fn pending(&self, now: SystemTime) -> StoredStream<'_>;
 
     /// The final uploads that are not assembled yet and name this part, each once. It costs no more where there are
@@ -161,24 +178,31 @@ pub trait Storage: Send + Sync + 'static {
 
 /// Adds bytes to one upload.
 ///
-/// Dropping it without a commit forgets what was written since the last one.
+/// Dropping it without a commit forgets what was written since the last one. For a moment, others may still see the
+/// upload as [`held_elsewhere`](Stored::held_elsewhere) then.
 #[async_trait]
 pub trait Writer: Send {
     /// Takes the next bytes: all chunks, in order. They exist only after a commit, and may be held back
-    /// until then: their share of the memory budget is free again when the storage drops them.
+    /// until then: their share of the memory budget is free again when the storage drops them. A storage that holds
+    /// bytes back lets go of them at the latest when it is told that no more come ([`Hint::Stalled`]), or all bodies
+    /// together might wait for room for ever.
     ///
     /// Where it fails, [`Writer::stored`] says how much was taken, and that much can still be committed.
     async fn write(&mut self, chunks: Chunks) -> Result<(), StorageError>;
 
-    /// Bytes that were taken since the upload was opened. After a write, a checkpoint or a commit that failed it may be
-    /// less than before, but never less than what is committed.
+    /// Bytes that were taken since the upload was opened. After a commit that forgets some, and after a write, a hint or
+    /// a commit that failed, it may be less than before, but never less than what is committed.
     fn stored(&self) -> u64;
 
-    /// A hint that the bytes so far may be committed now. The storage may decline, commit less, or do so
-    /// while the next bytes come.
+    /// A hint of how the bytes come, again and again while a body is received. The storage may commit now, while the next
+    /// bytes come, or not at all.
     ///
-    /// `change` is what a commit of all bytes so far would be; its offset is at most that of opening plus
-    /// [`Writer::stored`].
+    /// `change` is what may be committed now: its offset may be less than all bytes, even none of them, and it never
+    /// completes the upload. The hint holds all the same: a storage can let go of memory without committing. From one
+    /// hint to the next the offset becomes no less. Where it is that of the last commit, nothing changes.
+    ///
+    /// An upload may be seen as [`held_elsewhere`](Stored::held_elsewhere) only from the writer's first hint on, so that
+    /// a small body costs nothing but its commit.
     ///
     /// # Errors
     ///
@@ -186,6 +210,9 @@ pub trait Writer: Send {
     async fn checkpoint(&mut self, change: &Change, hint: Hint) -> Result<Checkpoint, StorageError>;
 
     /// Makes the bytes up to `change.offset`, and then the change, durable. Bytes beyond are forgotten.
+    ///
+    /// The offset is that of all bytes that were taken ([`Writer::stored`], also after a call that failed), or that of
+    /// the last commit: those of a body with a checksum that broke off are forgotten. Nothing in between is asked for.
     ///
     /// A change to [`Phase::Complete`](tus_core::Phase::Complete) or [`Phase::Notified`](tus_core::Phase::Notified) may
     /// take long where the storage has to put its pieces together; meanwhile, [`Storage::load`] may tell the record as
@@ -199,13 +226,13 @@ pub trait Writer: Send {
     async fn commit(&mut self, change: &Change) -> Result<Version, StorageError>;
 
     /// Ends when another process wants the upload ([`Storage::settle`]): what came is to be committed, and the writer
-    /// to be dropped. It is polled only while a body is received. Never ends, by default.
+    /// to be dropped. Never, by default. It is polled only while a body is received: not while a hook runs, say.
     fn asked_to_leave(&self) -> BoxFuture<'static, ()> {
         future::pending().boxed()
     }
 }
 
-/// Whether bytes have come since the last checkpoint.
+/// Whether bytes have come since the last hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hint {
@@ -215,12 +242,13 @@ pub enum Hint {
     Stalled,
 }
 
-/// What became of a checkpoint.
+/// What became of a hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Checkpoint {
-    /// All bytes so far are committed, or will be without another call, also where the writer is dropped.
+    /// There is nothing more to do before more bytes come. What may be committed is, or will be without another call,
+    /// also where the writer is dropped; and so it is with the memory that the bytes so far took.
     Taken,
-    /// Some are not: ask again.
+    /// There is: ask again.
     Declined,
 }

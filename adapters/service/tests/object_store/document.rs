@@ -137,9 +137,6 @@ pub(crate) struct Settings {
     pub window: usize,
     /// How often an owner looks whether it is asked, and who asks, whether it has left.
     pub look: Duration,
-    /// Whether a writer takes the ownership with the first byte, as the conformance suite wants it; the design waits for
-    /// the first hint, so that a small request costs no more than its commit.
-    pub eager: bool,
 }
 
 #[derive(Debug)]

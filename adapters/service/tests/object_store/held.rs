@@ -7,18 +7,14 @@ use tus_service::Chunks;
 
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    /// The chunks not put yet, each with its share; `Chunks` cannot be split.
-    chunks: VecDeque<(Bytes, Chunks)>,
+    /// The chunks not put yet, with their shares.
+    chunks: VecDeque<Chunks>,
     length: u64,
 }
 
 /// Bytes to put. Their shares go back to the budget with it.
 #[derive(Debug, Default)]
-pub(crate) struct Payload {
-    pub bytes: Vec<Bytes>,
-    /// Not to be read, only to be dropped.
-    shares: Vec<Chunks>,
-}
+pub(crate) struct Payload(Vec<Chunks>);
 
 impl Held {
     pub(crate) fn length(&self) -> u64 {
@@ -27,7 +23,7 @@ impl Held {
 
     pub(crate) fn push(&mut self, chunks: Chunks) {
         self.length += chunks.bytes() as u64;
-        self.chunks.extend(chunks.iter().map(|chunk| (chunk.clone(), chunks.clone())));
+        self.chunks.push_back(chunks);
     }
 
     /// The first bytes, in as many as there are.
@@ -35,16 +31,29 @@ impl Held {
         let (mut payload, mut left) = (Payload::default(), length.min(self.length));
         self.length -= left;
         while left > 0
-            && let Some((mut chunk, share)) = self.chunks.pop_front()
+            && let Some(mut chunks) = self.chunks.pop_front()
         {
-            let taken = chunk.split_to(chunk.len().min(left as usize));
-            left -= taken.len() as u64;
-            payload.bytes.push(taken);
-            payload.shares.push(share.clone());
-            if !chunk.is_empty() {
-                self.chunks.push_front((chunk, share));
+            let first = chunks.split_to(chunks.bytes().min(left as usize));
+            left -= first.bytes() as u64;
+            payload.0.push(first);
+            if chunks.bytes() > 0 {
+                self.chunks.push_front(chunks);
             }
         }
         payload
+    }
+
+    /// Takes back what was not put.
+    pub(crate) fn put_back(&mut self, payload: Payload) {
+        for chunks in payload.0.into_iter().rev() {
+            self.length += chunks.bytes() as u64;
+            self.chunks.push_front(chunks);
+        }
+    }
+}
+
+impl Payload {
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &Bytes> {
+        self.0.iter().flat_map(|chunks| chunks.iter())
     }
 }

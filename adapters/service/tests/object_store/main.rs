@@ -2,7 +2,7 @@
 //!
 //! Each file is one idea: the fake [`bucket`]; the [`document`] and its compare-and-set; the [`storage`]; the
 //! [`writer`] with what is [`held`] in memory; how an upload is [sealed](seal) and read; what the design promises of the
-//! main [`paths`].
+//! main [`paths`]; and how a service gets on with it ([`requests`]).
 //!
 //! Left out: contested parts, the test of the store, pages of a listing, giving back what a crash has left.
 #![allow(clippy::unwrap_used)]
@@ -11,6 +11,7 @@ mod bucket;
 mod document;
 mod held;
 mod paths;
+mod requests;
 mod seal;
 mod storage;
 mod writer;
@@ -18,8 +19,7 @@ mod writer;
 use tus_service::conformance::Fixture;
 
 async fn open() -> Fixture {
-    // The suite reads a megabyte that is not complete: no part may be full.
-    let (one, two) = paths::both(8 * 1024 * 1024, true);
+    let (one, two) = paths::two();
     Fixture::two_processes(one, two)
 }
 

@@ -7,34 +7,27 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::{sync::Semaphore, time::timeout};
 use tus_service::{
     Change, Checkpoint, Chunks, Failure, Hint, Incarnation, Kind, Phase, Storage, Stored, Upload, Writer,
 };
 
 use crate::{bucket::Bucket, document::Settings, storage::ObjectStore};
 
-const PART: usize = 64 * 1024;
-
-fn two() -> (ObjectStore, ObjectStore) {
-    both(PART, false)
-}
+pub(crate) const PART: usize = 64 * 1024;
 
 /// Two processes on one bucket.
-pub(crate) fn both(part_size: usize, eager: bool) -> (ObjectStore, ObjectStore) {
-    let settings = Settings { part_size: part_size as u64, window: 2, look: Duration::from_millis(10), eager };
+pub(crate) fn two() -> (ObjectStore, ObjectStore) {
+    let settings = Settings { part_size: PART as u64, window: 2, look: Duration::from_millis(10) };
     let bucket = Arc::new(Bucket::default());
     (ObjectStore::new(bucket.clone(), settings), ObjectStore::new(bucket, settings))
 }
 
-fn bytes(length: usize) -> Bytes {
+pub(crate) fn bytes(length: usize) -> Bytes {
     (0..length).map(|n| (n / 7) as u8).collect()
 }
 
-async fn created(store: &ObjectStore, id: &str, kind: Kind, length: Option<usize>) -> Stored {
+pub(crate) async fn created(store: &ObjectStore, id: &str, kind: Kind, length: Option<usize>) -> Stored {
     let mut upload = Upload::new(id.parse().unwrap(), Incarnation::from_random(1), kind);
     upload.length = length.map(|length| length as u64);
     let version = store.create(&upload).await.unwrap();
@@ -42,7 +35,7 @@ async fn created(store: &ObjectStore, id: &str, kind: Kind, length: Option<usize
 }
 
 /// What is to be committed when so many bytes more have come.
-fn more(stored: &Stored, bytes: usize) -> Change {
+pub(crate) fn more(stored: &Stored, bytes: usize) -> Change {
     let mut change = Change::of(&stored.upload);
     change.offset += bytes as u64;
     if Some(change.offset) == change.length {
@@ -65,11 +58,11 @@ async fn written(writer: &mut dyn Writer, mut bytes: Bytes) {
     }
 }
 
-async fn loaded(store: &ObjectStore, stored: &Stored) -> Stored {
+pub(crate) async fn loaded(store: &ObjectStore, stored: &Stored) -> Stored {
     store.load(&stored.upload.id).await.unwrap().unwrap()
 }
 
-async fn content(store: &ObjectStore, stored: &Stored) -> Bytes {
+pub(crate) async fn content(store: &ObjectStore, stored: &Stored) -> Bytes {
     let stream = store.read(stored, 0..u64::MAX).await.unwrap();
     stream.try_collect::<Vec<_>>().await.unwrap().into_iter().flatten().collect()
 }
@@ -130,15 +123,16 @@ async fn a_newer_request_gets_through_and_loses_nothing() {
     written(&mut *writer, whole.slice(..2 * PART)).await;
     let seen = loaded(&two, &stored).await;
     assert!(seen.held_elsewhere && !loaded(&one, &stored).await.held_elsewhere);
+    let change = more(&stored, 2 * PART);
     let leave = async {
         writer.asked_to_leave().await;
-        writer.commit(&more(&stored, 2 * PART)).await.unwrap();
+        writer.commit(&change).await.unwrap();
     };
     let (settled, ()) = tokio::join!(two.settle(&seen, Duration::from_secs(5)), leave);
     let settled = settled.unwrap().unwrap();
     assert_eq!((settled.upload.offset, settled.held_elsewhere), (2 * PART as u64, false));
-    let stored = added(&two, settled, whole.slice(2 * PART..)).await;
-    let error = writer.commit(&more(&stored, 0)).await.unwrap_err();
+    added(&two, settled, whole.slice(2 * PART..)).await;
+    let error = writer.commit(&change).await.unwrap_err();
     assert_eq!(error.failure(), Failure::Conflict, "who left is out");
 }
 
@@ -151,24 +145,17 @@ async fn who_does_not_answer_is_taken_over() {
     let seen = loaded(&two, &stored).await;
     let settled = two.settle(&seen, Duration::from_millis(50)).await.unwrap().unwrap();
     assert_eq!((settled.upload.offset, settled.held_elsewhere), (0, true));
+    let change = more(&stored, 2 * PART + 10);
     let stored = added(&two, settled, bytes(3 * PART)).await;
     written(&mut *dead, bytes(10)).await;
-    assert_eq!(dead.commit(&more(&stored, 0)).await.unwrap_err().failure(), Failure::Conflict);
+    assert_eq!(dead.commit(&change).await.unwrap_err().failure(), Failure::Conflict);
     assert_eq!(content(&one, &loaded(&one, &stored).await).await, bytes(3 * PART));
 }
 
 /// Bytes with a share of a budget.
-struct Share(Vec<u8>, #[allow(dead_code)] OwnedSemaphorePermit);
-
-impl AsRef<[u8]> for Share {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 async fn within(budget: &Arc<Semaphore>, length: u32) -> Option<Chunks> {
     let permit = timeout(Duration::from_millis(20), budget.clone().acquire_many_owned(length)).await.ok()?.unwrap();
-    Some(Bytes::from_owner(Share(vec![b'x'; length as usize], permit)).into())
+    Some(Chunks::from(Bytes::from(vec![b'x'; length as usize])).sharing(permit))
 }
 
 #[tokio::test]
@@ -184,10 +171,9 @@ async fn held_bytes_do_not_exhaust_the_memory_for_good() {
     }
     assert!(within(&budget, 1).await.is_none(), "neither can fill its part");
     // One may be committed; the other has a checksum, and nothing of it counts yet.
-    for ((stored, writer), (length, told)) in
-        writers.iter_mut().zip([(PART / 2, Checkpoint::Taken), (0, Checkpoint::Declined)])
-    {
-        assert_eq!(writer.checkpoint(&more(stored, length), Hint::Stalled).await.unwrap(), told);
+    for ((stored, writer), length) in writers.iter_mut().zip([PART / 2, 0]) {
+        let told = writer.checkpoint(&more(stored, length), Hint::Stalled).await.unwrap();
+        assert_eq!(told, Checkpoint::Taken);
         assert_eq!(loaded(&store, stored).await.upload.offset, length as u64);
     }
     assert_eq!(budget.available_permits(), PART);

@@ -122,7 +122,7 @@ impl Inner {
             }
             _ => {
                 let reason = "a part of an upload that is not complete cannot be read back";
-                return Err(StorageError::new(Failure::Internal, reason));
+                return Err(StorageError::new(Failure::Conflict, reason));
             }
         };
         let split = |mut bytes: Bytes| {

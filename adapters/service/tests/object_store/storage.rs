@@ -98,8 +98,9 @@ impl Storage for ObjectStore {
     async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError> {
         let seen = self.0.expect(stored).await?;
         let owner = seen.document.owner.as_ref().filter(|owner| owner.process != self.0.process);
-        // Who was asked (`settle`) and did not answer is taken over.
-        if owner.is_some_and(|owner| !self.0.unanswered.lock().unwrap().contains(&owner.writer)) {
+        // Who was asked (`settle`) and did not answer is taken over; not where somebody asked later.
+        let unanswered = owner.is_some_and(|owner| self.0.unanswered.lock().unwrap().contains(&owner.writer));
+        if (owner.is_some() || stored.held_elsewhere) && !unanswered {
             return Err(Failure::Busy.into());
         }
         Ok(Box::new(PartWriter::new(self.0.clone(), seen)))

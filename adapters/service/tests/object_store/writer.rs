@@ -9,10 +9,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tus_service::{Change, Checkpoint, Chunks, Failure, Hint, StorageError, Version, Writer, async_trait};
 
-use crate::{
-    document::*,
-    held::{Held, Payload},
-};
+use crate::{document::*, held::Held};
 
 pub(crate) struct PartWriter {
     store: Arc<Inner>,
@@ -56,6 +53,10 @@ impl PartWriter {
     /// The offset behind everything that was taken.
     fn end(&self) -> u64 {
         self.opened_at + self.taken
+    }
+
+    fn committed(&self) -> u64 {
+        self.seen.document.upload.offset
     }
 
     /// Changes the document, unless another writer owns it since this one was opened.
@@ -114,7 +115,7 @@ impl PartWriter {
         let store = self.store.clone();
         self.on_the_way.spawn(async move {
             let mut bytes = store.pieces(&before).await?;
-            bytes.extend(payload.bytes.iter().cloned());
+            bytes.extend(payload.chunks().cloned());
             let etag = store.bucket.put_part(&multipart, place, bytes).await?;
             drop(payload);
             Ok((number, etag))
@@ -127,8 +128,8 @@ impl PartWriter {
         let length = self.held.length();
         if length > 0 {
             let piece = Piece { nonce: nonce(), length };
-            let payload: Payload = self.held.take(length);
-            let bytes = payload.bytes.iter().flatten().copied().collect();
+            let payload = self.held.take(length);
+            let bytes = payload.chunks().flatten().copied().collect();
             let key = piece_key(&self.seen.document.upload.id, &piece.nonce);
             self.store.bucket.put_new(&key, bytes).await?;
             self.pieces.push(piece);
@@ -142,7 +143,7 @@ impl PartWriter {
             match landed.map_err(|error| StorageError::new(Failure::Internal, error)).flatten() {
                 Ok((number, etag)) => self.parts[number].etag = etag,
                 Err(error) => {
-                    self.forget_from(self.seen.document.upload.offset).await?;
+                    self.forget().await;
                     // Where somebody else went on, that is why.
                     self.swap(|_| ()).await?;
                     return Err(error);
@@ -188,23 +189,13 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Forgets what came after an offset: all since the last commit, or some of what is held.
-    async fn forget_from(&mut self, offset: u64) -> Result<(), StorageError> {
-        if offset == self.seen.document.upload.offset {
-            self.on_the_way.shutdown().await;
-            self.parts.clear();
-            self.pieces.clone_from(&self.seen.document.pieces);
-            self.held = Held::default();
-        } else {
-            let beyond = self.end().checked_sub(offset).and_then(|beyond| self.held.length().checked_sub(beyond));
-            // A part cannot be cut, nor read back.
-            let keep = beyond.ok_or_else(|| StorageError::new(Failure::Internal, "a part lies across this offset"))?;
-            let payload = self.held.take(keep);
-            self.held = Held::default();
-            self.held.push(payload.bytes.into());
-        }
-        self.taken = offset.saturating_sub(self.opened_at);
-        Ok(())
+    /// Forgets all since the last commit.
+    async fn forget(&mut self) {
+        self.on_the_way.shutdown().await;
+        self.parts.clear();
+        self.pieces.clone_from(&self.seen.document.pieces);
+        self.held = Held::default();
+        self.taken = self.committed() - self.opened_at;
     }
 
     /// Every byte is there: the object is made.
@@ -216,16 +207,21 @@ impl PartWriter {
         let has_parts = !before.parts.is_empty() || !self.parts.is_empty();
         if !has_parts {
             // Not more than a part: where nothing stands in its place, the object comes first, and one change is enough.
-            let pieces = self.store.pieces(&Document { pieces: self.pieces.clone(), ..before.clone() }).await?;
+            let pieces = self.store.pieces(&Document { pieces: self.pieces.clone(), ..before.clone() }).await;
+            if pieces.is_err() {
+                // Where somebody else went on, that is why.
+                self.swap(|_| ()).await?;
+            }
+            let pieces = pieces?;
             let payload = self.held.take(change.offset);
-            let bytes = pieces.iter().chain(&payload.bytes).flatten().copied().collect();
+            let bytes = pieces.iter().chain(payload.chunks()).flatten().copied().collect();
             if let Ok(object) = self.store.bucket.put_new(&object_key(&after.id), bytes).await {
                 self.swap(|document| document.done(change, &object, &before.version)).await?;
                 self.store.forget_pieces(&before, &self.pieces).await;
                 self.pieces.clear();
                 return Ok(());
             }
-            self.held.push(payload.bytes.into());
+            self.held.put_back(payload);
         }
         let tail = self.pieces.iter().map(|piece| piece.length).sum::<u64>() + self.held.length();
         match has_parts {
@@ -253,9 +249,6 @@ impl Writer for PartWriter {
         self.taken += chunks.bytes() as u64;
         self.held.push(chunks);
         let part_size = self.store.settings.part_size;
-        if self.store.settings.eager {
-            self.own(self.seen.document.multipart.clone()).await?;
-        }
         // The last part may be smaller, and the one that is full may be the last: it waits for the next byte.
         while self.pieces.iter().map(|piece| piece.length).sum::<u64>() + self.held.length() > part_size {
             if self.parts.len().saturating_sub(self.seen.document.pending.len()) >= self.store.settings.window {
@@ -277,17 +270,20 @@ impl Writer for PartWriter {
             return Ok(Checkpoint::Declined);
         }
         self.put_piece().await?;
-        if change.offset < self.end() {
-            // They may not count yet, but need no memory any more.
-            return Ok(Checkpoint::Declined);
+        if change.offset == self.end() && change.offset > self.committed() {
+            self.commit(change).await?;
         }
-        self.commit(change).await?;
-        Ok(Checkpoint::Taken)
+        // What may not count yet needs no memory any more.
+        self.land().await?;
+        // Where only some of it may count, that is left to the next commit: a piece is not divided.
+        Ok(if change.offset == self.committed() { Checkpoint::Taken } else { Checkpoint::Declined })
     }
 
     async fn commit(&mut self, change: &Change) -> Result<Version, StorageError> {
-        if change.offset < self.end() {
-            self.forget_from(change.offset).await?;
+        if change.offset == self.committed() {
+            self.forget().await;
+        } else if change.offset != self.end() {
+            return Err(StorageError::new(Failure::Internal, "a commit of some of the bytes"));
         }
         let mut after = self.seen.document.upload.clone();
         change.apply(&mut after);

@@ -2,7 +2,9 @@
 
 use std::{sync::atomic::AtomicBool, time::Instant};
 
-use tus_service::Writer;
+use futures_util::stream;
+use http::Request;
+use tus_service::{Checkpoint, Hint, Mount, StreamBody, Tus, Writer};
 
 use super::*;
 use crate::asks::{self, Tick};
@@ -65,6 +67,68 @@ async fn who_does_not_leave_is_told_of() {
     assert!(began.elapsed() >= Duration::from_millis(300));
     drop(writer);
     assert_eq!(two.settle(&seen, PATIENCE).await.unwrap(), Some(upload));
+}
+
+#[tokio::test]
+async fn an_upload_whose_owner_does_not_leave_is_busy_soon() {
+    let directory = directory();
+    let (one, two) = two(&directory);
+    let upload = stored(&one, "kept", Some(11), b"hello").await;
+    let _writer = one.open(&upload).await.unwrap();
+    let seen = loaded(&two, &upload).await.unwrap();
+    let held = two.settle(&seen, Duration::from_millis(100)).await.unwrap().unwrap();
+    assert_eq!(two.inner().database.write(wanted).await.unwrap(), 0, "it asks no more");
+    let began = Instant::now();
+    assert_eq!(failure(two.open(&held).await), Failure::Busy);
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(2), "it may leave still: {took:?}");
+    assert!(took < Duration::from_secs(8), "{took:?}");
+}
+
+/// This takes as long as a request is patient, and a little more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_for_the_upload_of_a_frozen_process_is_refused_and_loses_nothing() {
+    let directory = directory();
+    let (one, two) = two(&directory);
+    let upload = stored(&one, "frozen", Some(11), b"hello").await;
+    let mut writer = one.open(&upload).await.unwrap();
+    writer.write(Bytes::from_static(b" wor").into()).await.unwrap();
+    let request = Request::patch("/files/frozen")
+        .header("tus-resumable", "1.0.0")
+        .header("upload-offset", "5")
+        .header("content-type", "application/offset+octet-stream");
+    let body = StreamBody(stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b" world"))]));
+    let tus = Tus::builder(two.clone()).build();
+    let response = tus.handle(request.body(body).unwrap(), &Mount::at("/files")).await;
+    assert_eq!(response.status(), 423);
+    assert!(response.headers().contains_key("retry-after"));
+    // It goes on as if nothing had been.
+    let change = with_bytes(&upload, 4);
+    let version = writer.commit(&change).await.unwrap();
+    drop(writer);
+    let upload = upload.changed(&change, version);
+    assert_eq!(content(&two, &appended(&two, &upload, b"ld").await.unwrap()).await, "hello world");
+}
+
+#[tokio::test]
+async fn a_hint_that_allows_nothing_is_no_work() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let upload = stored(&sqlite, "a", Some(11), b"hello").await;
+    let mut writer = sqlite.open(&upload).await.unwrap();
+    writer.write(Bytes::from_static(b" wor").into()).await.unwrap();
+    // Others have all the turns, without which nothing is synced or changed.
+    let turns = sqlite.inner().checkpoints.clone();
+    let _turns = turns.try_acquire_many_owned(turns_in(&sqlite)).unwrap();
+    for hint in [Hint::Streaming, Hint::Stalled] {
+        assert_eq!(writer.checkpoint(&Change::of(&upload.upload), hint).await.unwrap(), Checkpoint::Taken);
+        assert_eq!(writer.checkpoint(&with_bytes(&upload, 4), hint).await.unwrap(), Checkpoint::Declined);
+    }
+    assert_eq!(loaded(&sqlite, &upload).await, Some(upload));
+}
+
+fn turns_in(sqlite: &Sqlite) -> u32 {
+    sqlite.inner().checkpoints.available_permits() as u32
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,8 +20,8 @@ use crate::{Change, Failure, Phase, Stored, Upload};
 
 /// Read the body and pass it to the storage; it must not be polled earlier.
 ///
-/// Bytes belong to the upload once they are committed. The bytes of a body with a checksum are committed together or
-/// not at all, so it has no checkpoints.
+/// Bytes count once they are committed. Those of a body with a checksum count all together or not at
+/// all, so that no checkpoint within it covers any.
 #[must_use]
 #[derive(Debug)]
 pub struct Receive {
@@ -31,6 +31,8 @@ pub struct Receive {
     length: Option<u64>,
     body: Body,
     received: u64,
+    /// How many of them a checkpoint may commit.
+    counted: u64,
     ending: Ending,
 }
 
@@ -72,7 +74,7 @@ impl Receive {
         body: Body,
         ending: Ending,
     ) -> Step {
-        Step::Receive(Self { exchange, stored, length, body, received: 0, ending })
+        Step::Receive(Self { exchange, stored, length, body, received: 0, counted: 0, ending })
     }
 
     /// The upload that the body is added to, at its offset.
@@ -103,11 +105,18 @@ impl Receive {
         Ok(self)
     }
 
-    /// The change that a checkpoint may commit now, with all bytes so far. `None` if they can't be committed yet.
-    pub fn checkpoint(&self, now: SystemTime) -> Option<Change> {
-        let counts = !self.is_verified() && self.received > 0;
-        // The last commit comes at the body's end: a client that sends too much must not complete the upload.
-        counts.then(|| self.advanced(self.received, now)).filter(|change| change.phase == Phase::Receiving)
+    /// What a checkpoint may commit now: all bytes so far; where they don't count yet, what the last checkpoint might
+    /// commit, and before the first one the record as it is. It never completes the upload, and its offset is never
+    /// less than before.
+    pub fn checkpoint(&mut self, now: SystemTime) -> Change {
+        // The last commit is the body's end: who sends too much must not have completed the upload.
+        if !self.is_verified() && self.advanced(self.received, now).phase == Phase::Receiving {
+            self.counted = self.received;
+        }
+        match self.counted {
+            0 => Change::of(&self.stored.upload),
+            counted => self.advanced(counted, now),
+        }
     }
 
     /// The record with all bytes so far, committed or not: the progress of the upload.
@@ -143,11 +152,16 @@ impl Receive {
             _ => self.received,
         };
         let kept = if self.is_verified() { 0 } else { stored };
-        // A client that learns the URL and offset of its new upload can resume: that beats an error. The same holds if
-        // the last byte arrived before the interruption.
+        let is_busy = matches!(why, Interruption::Failed { failure: Failure::Busy, .. });
+        // A client that learns where its new upload is, and how far it got, can go on: that beats an error.
+        // So does the truth where the last byte came before the interruption.
         let offset = self.stored.upload.offset + kept;
         if matches!(self.ending, Ending::Appended) && self.length != Some(offset) {
             self.ending = Ending::Broken(why.refusal(offset));
+        }
+        // Who did not get the upload has nothing to commit.
+        if is_busy && kept == 0 {
+            return Complete::after(self.exchange, self.stored, self.ending);
         }
         self.commit(kept, now)
     }

@@ -1,8 +1,11 @@
 //! An id may be used again, but nothing that was authorized for one upload is done to a later one with its id. Also:
 //! requests for an upload that another process holds.
 
-use super::{super::Access, world::World};
-use crate::{Incarnation, Kind, Phase, Upload, UploadId, testing::Uploads};
+use super::{
+    super::{Access, Interruption},
+    world::World,
+};
+use crate::{Config, Failure, Incarnation, Kind, Phase, Upload, UploadId, testing::Uploads};
 
 /// Another upload has the id now, with the same length and the same offset.
 fn used_again(id: &UploadId) -> impl FnOnce(&mut Uploads) + use<> {
@@ -50,22 +53,37 @@ fn an_id_reused_while_an_upload_is_held_gets_none_of_its_bytes() {
     is_untouched(&world, &id);
 }
 
-/// Bytes that another process has not committed don't exist yet.
+/// Bytes that another process has not committed don't exist yet. Whether it is taken over, the storage decides.
 #[test]
-fn an_upload_held_elsewhere_shows_committed_bytes_and_accepts_none() {
+fn an_upload_that_is_held_elsewhere_shows_what_is_committed_and_goes_to_the_storage() {
     let mut world = World::new();
     let id = world.upload(b"hello", 11);
     world.uploads.hold_elsewhere(&id, true);
     world.head(&id).send().is(200).has("upload-offset", 5);
     assert_eq!(world.log.held, [Access::Read]);
     let before = world.uploads.clone();
-    world.patch(&id).offset(5).body(b" world").send().says(423, "in use").has("retry-after", 1);
-    assert_eq!(world.path(), "Load Authorize Hold Respond");
+    let busy = Interruption::Failed { failure: Failure::Busy, stored: 0 };
+    let patch = world.patch(&id).offset(5).body(b" world").interrupted(busy);
+    patch.send().says(423, "in use").has("retry-after", 1);
+    assert_eq!(world.path(), "Load Authorize Hold Receive Respond");
+    world.fail("Terminate", Failure::Busy);
     world.delete(&id).send().says(423, "in use").has("retry-after", 1);
-    assert_eq!(world.path(), "Load Authorize Hold Respond");
+    assert_eq!(world.path(), "Load Authorize Hold Veto Terminate Respond");
     assert_eq!(world.uploads, before);
-    world.uploads.hold_elsewhere(&id, false);
-    world.patch(&id).offset(5).body(b" world").send().is(204);
+    world.patch(&id).offset(5).body(b" wo").send().is(204).has("upload-offset", 8);
+    world.delete(&id).send().is(204);
+}
+
+/// It would wait for the upload again, only to say when it expires.
+#[test]
+fn who_did_not_get_the_upload_commits_nothing() {
+    let mut world = World::with(Config::default().expire_after(std::time::Duration::from_secs(60)));
+    let id = world.upload(b"hello", 11);
+    let before = world.uploads.clone();
+    let busy = Interruption::Failed { failure: Failure::Busy, stored: 0 };
+    world.patch(&id).offset(5).body(b" world").interrupted(busy).send().is(423);
+    assert!(!world.passed("Commit"));
+    assert_eq!(world.uploads, before);
 }
 
 #[test]

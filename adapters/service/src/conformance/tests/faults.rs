@@ -54,10 +54,14 @@ are_found! {
     nobody_is_held: HeldByNobody breaks bytes_that_come_in_another_process_are_reported
     nobody_is_asked: AsksNobody breaks an_upload_is_taken_over_and_no_byte_is_lost
     all_are_asked: AsksAll breaks nobody_is_asked_to_leave_whom_nobody_asked
+    who_was_outdone_gets_in: OpensForAll breaks of_two_requests_the_newer_one_wins
     requests_wait_for_ever: WaitsForEver breaks who_does_not_leave_is_reported
     a_taken_checkpoint_is_lost: LosesCheckpoints breaks a_taken_checkpoint_needs_no_other_word
     a_checkpoint_claims_too_much: ClaimsTooMuch breaks a_checkpoint_claims_no_more_than_there_is
-    bytes_beyond_a_commit_stay: KeepsTooMuch breaks a_commit_may_take_less_than_was_written
+    bytes_beyond_a_commit_stay: KeepsTooMuch breaks a_commit_may_forget_all_since_the_last_one
+    any_hint_is_a_commit: CommitsAnyHint breaks a_hint_that_allows_nothing_changes_nothing
+    chunks_are_kept: KeepsChunks breaks a_writer_lets_go_of_its_chunks
+    what_came_after_a_hint_is_lost: KeepsTooLittle breaks an_upload_is_taken_over_and_no_byte_is_lost
     pieces_are_too_large: LargePieces breaks bytes_are_read_in_small_pieces
 }
 
@@ -72,6 +76,10 @@ async fn one_process_does_not_pass_for_two() {
 async fn one_process_twice_does_not_pass_for_two() {
     let memory = Memory::new();
     conformance::a_claim_keeps_another_process_out(Fixture::two_processes(memory.clone(), memory)).await;
+}
+
+pub(super) fn reads_only_what_is_complete() -> Fixture {
+    with(ReadsWhatIsComplete)
 }
 
 fn with(fault: Fault) -> Fixture {
@@ -91,18 +99,24 @@ enum Fault {
     ClaimsForever,
     ClaimsNever,
     ClaimsTooMuch,
+    CommitsAnyHint,
     FindsNothingDue,
     FindsTwice,
     ForgetsTheLast,
     HeldByNobody,
     IgnoresIncarnations,
     IgnoresVersions,
+    KeepsChunks,
+    KeepsTooLittle,
     KeepsTooMuch,
     LargePieces,
     ListsAgain,
     LoadsInOtherOrder,
     LosesCheckpoints,
     LosesPrivateData,
+    OpensForAll,
+    /// This is none.
+    ReadsWhatIsComplete,
     Replaces,
     WaitsForEver,
 }
@@ -181,8 +195,16 @@ impl Storage for Faulty {
         if self.fault == BusyOnOpen {
             return Err(Failure::Busy.into());
         }
-        let writer = self.memory.open(&self.seen(stored).await?).await?;
-        Ok(Box::new(FaultyWriter { writer, opened_at: stored.upload.offset, fault: self.fault }))
+        let mut seen = self.seen(stored).await?;
+        seen.held_elsewhere &= self.fault != OpensForAll;
+        let writer = self.memory.open(&seen).await?;
+        Ok(Box::new(FaultyWriter {
+            writer,
+            opened_at: stored.upload.offset,
+            fault: self.fault,
+            kept: Vec::new(),
+            hinted: 0,
+        }))
     }
 
     async fn update(&self, stored: &Stored, change: &Change) -> Result<Version, StorageError> {
@@ -206,6 +228,9 @@ impl Storage for Faulty {
 
     async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
         let stream = self.memory.read(&self.seen(stored).await?, range).await?;
+        if self.fault == ReadsWhatIsComplete && !stored.upload.is_complete() {
+            return Err(Failure::Conflict.into());
+        }
         if self.fault != LargePieces {
             return Ok(stream);
         }
@@ -254,11 +279,17 @@ struct FaultyWriter {
     writer: Box<dyn Writer>,
     opened_at: u64,
     fault: Fault,
+    kept: Vec<Chunks>,
+    /// The offset of the last hint.
+    hinted: u64,
 }
 
 #[async_trait]
 impl Writer for FaultyWriter {
     async fn write(&mut self, chunks: Chunks) -> Result<(), StorageError> {
+        if self.fault == KeepsChunks {
+            self.kept.push(chunks.clone());
+        }
         self.writer.write(chunks).await
     }
 
@@ -267,8 +298,10 @@ impl Writer for FaultyWriter {
     }
 
     async fn checkpoint(&mut self, change: &Change, hint: Hint) -> Result<Checkpoint, StorageError> {
+        self.hinted = change.offset;
         match self.fault {
             LosesCheckpoints => Ok(Checkpoint::Taken),
+            CommitsAnyHint => self.writer.commit(change).await.map(|_| Checkpoint::Taken),
             _ => self.writer.checkpoint(change, hint).await,
         }
     }
@@ -277,6 +310,9 @@ impl Writer for FaultyWriter {
         let mut change = change.clone();
         if self.fault == KeepsTooMuch {
             change.offset = self.opened_at + self.stored();
+        }
+        if self.fault == KeepsTooLittle && self.hinted > 0 {
+            change.offset = self.hinted;
         }
         self.writer.commit(&change).await
     }

@@ -1,0 +1,100 @@
+//! Requests to a service whose storage this is.
+
+use std::{convert::Infallible, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, Stream, stream};
+use http::{HeaderMap, Request, Response, request};
+use tokio::{sync::mpsc, time::sleep};
+use tus_service::{Failure, Hint, Kind, Mount, ResponseBody, Storage, StreamBody, Tus};
+
+use crate::{paths::*, storage::ObjectStore};
+
+fn patch(id: &str) -> request::Builder {
+    Request::patch(format!("/files/{id}"))
+        .header("tus-resumable", "1.0.0")
+        .header("upload-offset", "0")
+        .header("content-type", "application/offset+octet-stream")
+}
+
+async fn send(
+    tus: &Tus,
+    head: request::Builder,
+    body: impl Stream<Item = Result<Bytes, Infallible>> + Send + Unpin + 'static,
+) -> Response<ResponseBody> {
+    tus.handle(head.body(StreamBody(body)).unwrap(), &Mount::at("/files")).await
+}
+
+fn service(store: &ObjectStore) -> Tus {
+    Tus::builder(store.clone()).checkpoint_interval(Duration::from_millis(10)).build()
+}
+
+/// Bodies that wait for each other's memory, each of which holds bytes that may not be committed yet.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_holds_no_memory_although_nothing_of_it_counts() {
+    let (store, _) = two();
+    let tus = service(&store);
+    let whole = bytes(1000);
+    // Because of a checksum, or because the last byte is there and the end is not.
+    for (id, sent, headers) in [
+        ("verified", 600, HeaderMap::from_iter([("trailer".parse().unwrap(), "upload-checksum".parse().unwrap())])),
+        ("last-byte", 1000, HeaderMap::new()),
+    ] {
+        let stored = created(&store, id, Kind::Partial, Some(1000)).await;
+        let (sender, mut body) = mpsc::unbounded_channel();
+        sender.send(Ok(whole.slice(..sent))).unwrap();
+        let body = stream::poll_fn(move |context| body.poll_recv(context));
+        let mut head = patch(id);
+        head.headers_mut().unwrap().extend(headers);
+        let mut response = Box::pin(send(&tus, head, body));
+        while store.0.bucket.keys(&format!(".tus/w/{id}/")).is_empty() {
+            assert!((&mut response).now_or_never().is_none(), "the body has not ended");
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(loaded(&store, &stored).await, stored, "nothing of it counts");
+        drop(sender);
+        let response = response.await;
+        match id {
+            "verified" => assert_eq!(response.status(), 400, "there was no checksum"),
+            _ => {
+                assert_eq!(response.status(), 204);
+                assert_eq!(content(&store, &loaded(&store, &stored).await).await, whole);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_is_taken_over_from_a_process_that_does_not_answer() {
+    let (one, two) = two();
+    let stored = created(&one, "frozen", Kind::Partial, Some(1000)).await;
+    let mut frozen = one.open(&stored).await.unwrap();
+    frozen.write(bytes(600).into()).await.unwrap();
+    let _ = frozen.checkpoint(&more(&stored, 600), Hint::Streaming).await.unwrap();
+    assert!(loaded(&two, &stored).await.held_elsewhere);
+    let tus = service(&two);
+    let head = send(&tus, Request::head("/files/frozen").header("tus-resumable", "1.0.0"), stream::empty()).await;
+    assert_eq!((head.status().as_u16(), &head.headers()["upload-offset"]), (200, &"0".parse().unwrap()));
+    let response = send(&tus, patch("frozen"), stream::iter([Ok(bytes(1000))])).await;
+    assert_eq!(response.status(), 204);
+    assert_eq!(frozen.commit(&more(&stored, 600)).await.unwrap_err().failure(), Failure::Conflict);
+    assert_eq!(content(&one, &loaded(&one, &stored).await).await, bytes(1000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_gives_way_to_one_that_asks_later() {
+    let (one, two) = two();
+    let stored = created(&one, "frozen", Kind::Partial, Some(1000)).await;
+    let mut frozen = one.open(&stored).await.unwrap();
+    let _ = frozen.checkpoint(&more(&stored, 0), Hint::Streaming).await.unwrap();
+    let tus = service(&two);
+    let earlier = send(&tus, patch("frozen"), stream::iter([Ok(bytes(1000))]));
+    let later = async {
+        sleep(Duration::from_millis(100)).await;
+        let seen = loaded(&two, &stored).await;
+        two.settle(&seen, Duration::from_secs(5)).await.unwrap().unwrap()
+    };
+    let (refused, settled) = tokio::join!(earlier, later);
+    assert_eq!(refused.status(), 423);
+    assert_eq!((settled.held_elsewhere, settled.upload.offset), (true, 0));
+}
