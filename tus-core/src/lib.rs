@@ -30,8 +30,8 @@ pub mod testing;
 pub use checksum::{Algorithm, Checksum, Hasher};
 pub use failure::Failure;
 pub use record::{
-    Change, Dialect, Incarnation, InvalidMetadata, InvalidUploadId, Kind, Metadata, NewUpload, Phase, Stored, Upload,
-    UploadId, Verbatim, Version,
+    Change, Dialect, Incarnation, InvalidMetadata, InvalidUploadId, Kind, Metadata, NewUpload, Part, Phase, Stored,
+    Upload, UploadId, Verbatim, Version,
 };
 pub use server::{BaseUrl, Config, Cors, Download, InvalidBaseUrl, Location, Rejection, TusExtension};
 

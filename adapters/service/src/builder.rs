@@ -38,6 +38,7 @@ impl Tus {
             body_timeout: Duration::from_secs(30),
             checkpoint_interval: Duration::from_millis(500),
             sweep_interval: Duration::from_secs(60),
+            background: true,
         }
     }
 }
@@ -50,6 +51,7 @@ pub struct Builder {
     body_timeout: Duration,
     checkpoint_interval: Duration,
     sweep_interval: Duration,
+    background: bool,
 }
 
 /// Each hook as a closure: what it takes and returns is that of the method of [`Hooks`] of its name. A closure is
@@ -158,6 +160,14 @@ impl Builder {
         self
     }
 
+    /// Whether this process does background work: removes expired uploads, assembles final ones, and calls hooks that are
+    /// due. It does by default. Turn it off in a program that only looks at the uploads of a server, or that has not the
+    /// server's hooks: an upload that is assembled without hooks counts as finished, and nobody is notified of it.
+    pub fn background(mut self, background: bool) -> Self {
+        self.background = background;
+        self
+    }
+
     /// The endpoint. What a killed process left undone is completed at once, in the background.
     ///
     /// # Panics
@@ -179,7 +189,9 @@ impl Builder {
             gone: CancellationToken::new(),
             exchanges: TaskTracker::new(),
         });
-        tokio::spawn(background::run(Arc::downgrade(&engine), engine.gone.clone(), self.sweep_interval));
+        if self.background {
+            tokio::spawn(background::run(Arc::downgrade(&engine), engine.gone.clone(), self.sweep_interval));
+        }
         Tus { engine }
     }
 }

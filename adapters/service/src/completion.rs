@@ -1,6 +1,6 @@
 //! Completes an upload, for a request or in the background.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use http::request::Parts;
 use tokio::time::sleep;
@@ -62,19 +62,28 @@ fn elsewhere(completion: Completion) -> Completion {
     }
 }
 
-/// Renews the claim for as long as the work runs.
-async fn keeping_the_claim(engine: &Engine, id: &UploadId, work: impl Future<Output = Done>) -> Done {
-    let mut work = std::pin::pin!(work);
-    let done = loop {
-        tokio::select! {
-            biased;
-            done = &mut work => break done,
-            () = sleep(RENEWAL) => {
-                if let Err(error) = engine.storage.claim(id, CLAIM).await {
-                    failure(id, &error);
-                }
+/// Renews a claim. It is polled beside the work, which may hold what the storage needs for it.
+async fn renew(engine: &Engine, id: &UploadId) -> Infallible {
+    loop {
+        sleep(RENEWAL).await;
+        match engine.storage.claim(id, CLAIM).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!(upload = %id, "another process has claimed an upload that is being completed here")
+            }
+            Err(error) => {
+                failure(id, &error);
             }
         }
+    }
+}
+
+/// Renews the claim for as long as the work runs.
+async fn keeping_the_claim(engine: &Engine, id: &UploadId, work: impl Future<Output = Done>) -> Done {
+    let done = tokio::select! {
+        biased;
+        done = work => done,
+        never = renew(engine, id) => match never {},
     };
     // No process looks for an upload without remaining work, so its claim may simply expire.
     if done.upload().is_due()

@@ -42,8 +42,8 @@ pub use storage::{
 };
 pub use tus_core::{
     Algorithm, BaseUrl, Change, Checksum, Config, Cors, Dialect, Download, Failure, Incarnation, InvalidBaseUrl,
-    InvalidMetadata, InvalidUploadId, Kind, Location, Metadata, NewUpload, Phase, Rejection, Stored, TusExtension,
-    Upload, UploadId, Verbatim, Version,
+    InvalidMetadata, InvalidUploadId, Kind, Location, Metadata, NewUpload, Part, Phase, Rejection, Stored,
+    TusExtension, Upload, UploadId, Verbatim, Version,
     server::{FinishReply, Mount, Operation},
 };
 

@@ -195,7 +195,9 @@ impl Storage for Memory {
 
     async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError> {
         let state = self.state();
-        state.unchanged(stored)?;
+        if state.unchanged(stored)?.upload.phase != Phase::Receiving {
+            return Err(Failure::Conflict.into());
+        }
         if state.holders.is_wanted(stored) {
             return Err(Failure::Busy.into());
         }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, types::Type};
 use tus_service::{
-    Change, Dialect, Failure, Incarnation, Kind, Metadata, Phase, StorageError, Stored, Upload, UploadId, Verbatim,
-    Version,
+    Change, Dialect, Failure, Incarnation, Kind, Metadata, Part, Phase, StorageError, Stored, Upload, UploadId,
+    Verbatim, Version,
 };
 
 use crate::error::sql_error;
@@ -41,7 +41,7 @@ pub(crate) fn insert(connection: &Connection, upload: &Upload) -> Result<Version
     let (kind, parts) = match &upload.kind {
         Kind::Single => (0, None),
         Kind::Partial => (1, None),
-        Kind::Final(parts) => (2, Some(parts.iter().map(UploadId::as_str).collect::<Vec<_>>().join(" "))),
+        Kind::Final(parts) => (2, Some(parts.iter().map(part_text).collect::<Vec<_>>().join(" "))),
     };
     let inserted = execute(
         connection,
@@ -129,7 +129,7 @@ fn note_parts(connection: &Connection, upload: &Upload) -> Result<(), StorageErr
     let Kind::Final(parts) = &upload.kind else { return Ok(()) };
     for part in parts {
         let sql = "INSERT OR IGNORE INTO parts (part, final) VALUES (?1, ?2)";
-        execute(connection, sql, &[&part.as_str(), &upload.id.as_str()])?;
+        execute(connection, sql, &[&part.id.as_str(), &upload.id.as_str()])?;
     }
     Ok(())
 }
@@ -169,8 +169,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
         1 => Kind::Partial,
         2 => {
             let parts: String = row.get(13)?;
-            let parts: Result<_, _> = parts.split(' ').filter(|id| !id.is_empty()).map(str::parse).collect();
-            Kind::Final(parts.map_err(|error| invalid(13, Type::Text, error))?)
+            let parts: Option<_> = parts.split(' ').filter(|part| !part.is_empty()).map(part_of).collect();
+            Kind::Final(parts.ok_or_else(|| invalid(13, Type::Text, InvalidParts))?)
         }
         other => return Err(rusqlite::Error::IntegralValueOutOfRange(4, other)),
     };
@@ -198,6 +198,21 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
     upload.expires = row.get::<_, Option<i64>>(15)?.map(time);
     Ok(Stored::new(upload, Version::from(unsigned(row, 2)?.unwrap_or(0))))
 }
+
+/// A part as text: its id and its incarnation.
+pub(crate) fn part_text(part: &Part) -> String {
+    format!("{}/{}", part.id, part.incarnation)
+}
+
+fn part_of(text: &str) -> Option<Part> {
+    let (id, incarnation) = text.split_once('/')?;
+    let incarnation = Incarnation::from_random(u128::from_str_radix(incarnation, 16).ok()?);
+    Some(Part { id: id.parse().ok()?, incarnation })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the parts of a final upload are not ids with incarnations")]
+struct InvalidParts;
 
 fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<UploadId> {
     let text = row.get_ref(column)?.as_str().map_err(|error| invalid(column, Type::Text, error))?;

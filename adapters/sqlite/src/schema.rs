@@ -3,7 +3,7 @@
 use std::{io, path::Path};
 
 use http::HeaderValue;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use tus_service::{Metadata, UploadId};
 
 use crate::{
@@ -74,7 +74,7 @@ const MIGRATIONS: &[Migration] = &[
         owner TEXT,
         private BLOB,                    -- NULL where there is nothing
         verbatim BLOB,                   -- NULL where there is nothing
-        parts TEXT,                      -- of a final upload: ids, separated by a space
+        parts TEXT,                      -- of a final upload: ids, separated by a space (see the next version)
         created INTEGER NOT NULL,        -- milliseconds since 1970
         expires INTEGER                  -- milliseconds since 1970
     ) STRICT, WITHOUT ROWID;
@@ -118,6 +118,8 @@ const MIGRATIONS: &[Migration] = &[
 ",
         then: take_over_headers,
     },
+    // A final upload remembers which incarnations its parts are: text of `id/incarnation`, separated by a space.
+    Migration { sql: "", then: identify_parts },
 ];
 
 /// Brings the schema up to date: `strangers` are the files that are there before the database is made. It runs under
@@ -197,6 +199,26 @@ fn take_over_headers(connection: &Connection) -> rusqlite::Result<()> {
         for part in parts.split(' ').filter(|part| !part.is_empty()) {
             note.execute((part, &id))?;
         }
+    }
+    Ok(())
+}
+
+/// Parts are those that have the ids now; one that is gone has an incarnation that no upload has.
+fn identify_parts(connection: &Connection) -> rusqlite::Result<()> {
+    let mut finals = connection.prepare("SELECT id, parts FROM uploads WHERE parts IS NOT NULL")?;
+    let rows = finals.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    // Read before the table is changed.
+    let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut incarnation = connection.prepare("SELECT hex(incarnation) FROM uploads WHERE id = ?1")?;
+    let mut update = connection.prepare("UPDATE uploads SET parts = ?2 WHERE id = ?1")?;
+    for (id, parts) in rows {
+        let mut identified = Vec::new();
+        for part in parts.split(' ').filter(|part| !part.is_empty()) {
+            let found: Option<String> = incarnation.query_row([part], |row| row.get(0)).optional()?;
+            let found = found.map_or("0".repeat(32), |hex| hex.to_lowercase());
+            identified.push(format!("{part}/{found}"));
+        }
+        update.execute((id, identified.join(" ")))?;
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ pub use http;
 pub use tus_service::{
     Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
     Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, NewUpload,
-    Operation, Phase, Rejection, Storage, StorageError, Tus, TusExtension, Upload, UploadFilter, UploadId,
+    Operation, Part, Phase, Rejection, Storage, StorageError, Tus, TusExtension, Upload, UploadFilter, UploadId,
     UploadStream, context,
 };
 #[cfg(feature = "sqlite")]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use tus_core::{
     Algorithm, Checksum, Config, Incarnation, Kind, Stored, Upload, UploadId,
-    server::{self, Completion, End, FinishReply, Mount, Step},
+    server::{self, Completion, End, Ended, FinishReply, Mount, Step},
 };
 
 /// Bytes of a body.
@@ -72,10 +72,12 @@ impl Exchange {
                 }
                 Step::Store(store) => store.done(Ok(2.into())),
                 Step::Receive(receive) => match receive.data(&self.body) {
-                    Ok(receive) => receive.end(End::Complete(None), now),
+                    Ok(receive) => match receive.end(End::Complete(None), now) {
+                        Ended::Commit(commit) => commit.done(Ok(2.into())),
+                        Ended::Step(step) => *step,
+                    },
                     Err(step) => *step,
                 },
-                Step::Commit(commit) => commit.done(Ok(2.into())),
                 Step::Complete(complete) => {
                     let (mut completion, completing) = complete.begin();
                     completing.done(loop {

@@ -94,12 +94,13 @@ impl<'de> Deserialize<'de> for Metadata {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Dialect, Incarnation, Kind, Metadata, Phase, Upload, UploadId, Verbatim};
+    use crate::{Dialect, Incarnation, Kind, Metadata, Part, Phase, Upload, UploadId, Verbatim};
 
     #[test]
     fn a_record_comes_back_from_its_document() {
         let id: UploadId = "a-b".parse().unwrap();
-        let mut upload = Upload::new(id.clone(), Incarnation::from_random(7), Kind::Final(vec![id]));
+        let part = Part { id: id.clone(), incarnation: Incarnation::from_random(9) };
+        let mut upload = Upload::new(id, Incarnation::from_random(7), Kind::Final(vec![part]));
         let plain = serde_json::to_string(&upload).unwrap();
         assert_eq!(serde_json::from_str::<Upload>(&plain).unwrap(), upload);
         upload.dialect = Dialect::Draft(9);

@@ -14,5 +14,5 @@ pub use id::{Incarnation, InvalidUploadId, UploadId};
 pub use metadata::{InvalidMetadata, Metadata};
 pub use new_upload::NewUpload;
 pub use stored::{Change, Stored, Version};
-pub use upload::{Dialect, Kind, Phase, Upload};
+pub use upload::{Dialect, Kind, Part, Phase, Upload};
 pub use verbatim::Verbatim;

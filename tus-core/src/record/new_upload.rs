@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Kind, Metadata, UploadId, Verbatim};
+use super::{Kind, Metadata, Part, UploadId, Verbatim};
 
 /// An upload that a client asks for, before it exists. The application may change what it likes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,11 @@ impl NewUpload {
     /// Bytes of the complete upload; `None` while that is not known. That of a final upload is the sum of its parts.
     pub fn length(&self) -> Option<u64> {
         self.length
+    }
+
+    /// The parts of a final upload are known once they are loaded and authorized.
+    pub(crate) fn set_parts(&mut self, parts: Vec<Part>) {
+        self.kind = Kind::Final(parts);
     }
 
     /// Whether it is to stand alone, be a part, or be made of parts.

@@ -149,7 +149,24 @@ pub enum Kind {
     /// A part of an upload; the application isn't notified of it.
     Partial,
     /// An upload made of these partial uploads, in this order; one may be there several times.
-    Final(Vec<UploadId>),
+    Final(Vec<Part>),
+}
+
+/// A partial upload that a final one is made of: exactly this incarnation, as it was authorized. A later upload with its
+/// id is no part.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Part {
+    /// Its id.
+    pub id: UploadId,
+    /// Which of the uploads that have had this id.
+    pub incarnation: Incarnation,
+}
+
+impl From<&Upload> for Part {
+    fn from(upload: &Upload) -> Self {
+        Self { id: upload.id.clone(), incarnation: upload.incarnation }
+    }
 }
 
 /// How far the life of an upload has come.
@@ -167,7 +184,7 @@ pub enum Phase {
     Complete,
     /// Every byte is there, and nothing is left to be done: the application was notified, or does not want to be.
     Notified,
-    /// Bytes were lost or there were too many. Nothing can be added, and it is never complete.
+    /// It can never be complete: bytes were lost, there were too many, or a part is gone. Nothing can be added.
     Invalid,
 }
 
@@ -190,7 +207,7 @@ mod tests {
     fn lost_bytes_set_tus_back_and_invalidate_the_draft() {
         let change = upload(Kind::Single).after_loss(3);
         assert_eq!((change.offset, change.length, change.phase), (3, Some(7), Phase::Receiving));
-        let change = upload(Kind::Final(vec![UploadId::from_random(2)])).after_loss(3);
+        let change = upload(Kind::Final(vec![Part::from(&upload(Kind::Partial))])).after_loss(3);
         assert_eq!((change.offset, change.length, change.phase), (0, None, Phase::Assembling));
         for kind in [Kind::Single, Kind::Partial, Kind::Final(Vec::new())] {
             let mut draft = upload(kind);

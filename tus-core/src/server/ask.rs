@@ -18,6 +18,9 @@ pub(super) enum Ask {
 #[derive(Debug)]
 pub(super) struct Creation {
     pub(super) upload: NewUpload,
+    /// The uploads that a final one is to be made of, in order and repeats included; which incarnations they are is
+    /// known when they are loaded.
+    pub(super) named: Vec<UploadId>,
     pub(super) body: Option<Body>,
 }
 

@@ -80,21 +80,22 @@ impl Authorize {
             Asked::Absent(_, refusal) => exchange.refuse(refusal),
             Asked::Parts { creation, parts, next } => Self::part(exchange, creation, parts, next + 1),
             Asked::Creation(creation) => match creation.upload.kind() {
-                Kind::Final(named) => {
-                    let named = named.clone();
-                    LoadParts::to_create(exchange, creation, named)
-                }
+                Kind::Final(_) => LoadParts::to_create(exchange, creation),
                 Kind::Single | Kind::Partial => Create::of(exchange, creation, Vec::new()),
             },
         }
     }
 
-    fn part(exchange: Box<Exchange>, creation: Creation, parts: Parts, next: usize) -> Step {
+    fn part(exchange: Box<Exchange>, mut creation: Creation, parts: Parts, next: usize) -> Step {
         if next < parts.count() {
             return Step::Authorize(Self { exchange, asked: Asked::Parts { creation, parts, next } });
         }
-        match parts.check(&exchange) {
-            Ok(parts) => Create::of(exchange, creation, parts),
+        match parts.check(&exchange, &creation.named) {
+            Ok(parts) => {
+                // What was authorized are these incarnations, and no later uploads with their ids.
+                creation.upload.set_parts(parts.iter().map(|part| (&part.upload).into()).collect());
+                Create::of(exchange, creation, parts)
+            }
             Err(refusal) => exchange.refuse(refusal),
         }
     }

@@ -30,7 +30,7 @@ impl Complete {
             // "The Server SHOULD NOT process these partial uploads until they are concatenated to form a
             // final upload."
             (Phase::Complete, Kind::Partial) => Wake::finals_of(exchange, stored, ending),
-            (Phase::Complete, _) => {
+            (Phase::Complete, _) if exchange.config.notifies() => {
                 let completion = Completion::of_complete(stored);
                 Self::of(exchange, completion, ending)
             }

@@ -8,8 +8,11 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::{Config, FinishReply, Refusal, Rejection, concatenation::assembled_length};
-use crate::{Change, Failure, Kind, Phase, Stored, Upload, UploadId, Version};
+use super::{
+    Config, FinishReply, Refusal, Rejection,
+    concatenation::{assembled_length, distinct, in_order},
+};
+use crate::{Change, Failure, Kind, Part, Phase, Stored, Upload, UploadId, Version};
 
 /// The next step to complete an upload.
 #[must_use]
@@ -23,7 +26,7 @@ pub enum Completion {
     Finish(Finish),
     /// Notify the application that the upload is complete.
     Notify(Notify),
-    /// Record that the application was notified.
+    /// Record what came of it: the application was notified, or the upload can never be complete.
     Record(Record),
     /// The completion is finished.
     Done(Done),
@@ -35,11 +38,13 @@ impl Completion {
         let plan = Plan { config: config.clone(), now };
         match (stored.upload.phase, &stored.upload.kind) {
             (Phase::Assembling, Kind::Final(parts)) => {
-                let ids = super::concatenation::distinct(parts);
-                Self::LoadParts(PartsNeeded { plan, stored, ids })
+                let parts = parts.clone();
+                let ids = distinct(parts.iter().map(|part| &part.id));
+                Self::LoadParts(PartsNeeded { plan, stored, parts, ids })
             }
             (Phase::Assembling, _) => Assemble::of(plan, stored, Vec::new()),
-            (Phase::Complete, Kind::Single | Kind::Final(_)) => Self::of_complete(stored),
+            // Where nobody is to be notified here, somebody may be in another process.
+            (Phase::Complete, Kind::Single | Kind::Final(_)) if config.notifies() => Self::of_complete(stored),
             _ => Self::ended(stored, Ok(FinishReply::default())),
         }
     }
@@ -74,6 +79,7 @@ struct Plan {
 pub struct PartsNeeded {
     plan: Plan,
     stored: Box<Stored>,
+    parts: Vec<Part>,
     ids: Vec<UploadId>,
 }
 
@@ -85,18 +91,21 @@ impl PartsNeeded {
 
     /// Continues with the records, in the order of [`PartsNeeded::ids`].
     pub fn done(self, loaded: Result<Vec<Option<Stored>>, Failure>) -> Completion {
-        let Self { plan, stored, ids } = self;
+        let Self { plan, stored, parts, .. } = self;
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(failure) => return Completion::ended(stored, Err(failure.into())),
         };
-        let Kind::Final(named) = &stored.upload.kind else {
-            return Completion::ended(stored, Ok(FinishReply::default()));
-        };
-        match super::concatenation::in_order(named, &ids, &loaded) {
-            Some(parts) if parts.iter().all(|part| part.upload.is_complete()) => Assemble::of(plan, stored, parts),
-            // It keeps waiting until the last part is complete or it expires.
-            _ => Completion::ended(stored, Ok(FinishReply::default())),
+        match in_order(&parts, loaded) {
+            // A part that is gone never comes back.
+            None => Record::invalid(stored),
+            Some(parts) if !parts.iter().all(|part| part.upload.is_complete()) => {
+                // It waits until the last part is complete or it expires.
+                Completion::ended(stored, Ok(FinishReply::default()))
+            }
+            // The parts may have outgrown the limit while they were being uploaded.
+            Some(parts) if assembled_length(&stored.upload, &parts).is_err() => Record::invalid(stored),
+            Some(parts) => Assemble::of(plan, stored, parts),
         }
     }
 }
@@ -151,11 +160,8 @@ impl Assemble {
                 stored.version = version;
                 Completion::of_complete(stored)
             }
-            // Another process was faster.
-            Err(Failure::Conflict | Failure::Busy) => {
-                change.apply(&mut stored.upload);
-                Completion::ended(stored, Ok(FinishReply::default()))
-            }
+            // Another process was faster, or is at it: the upload is looked at again later.
+            Err(Failure::Conflict | Failure::Busy) => Completion::ended(stored, Ok(FinishReply::default())),
             Err(failure) => Completion::ended(stored, Err(failure.into())),
         }
     }
@@ -221,7 +227,7 @@ impl Notify {
     }
 }
 
-/// Record that the application was notified.
+/// Record what came of a completion.
 #[must_use]
 #[derive(Debug)]
 pub struct Record {
@@ -231,6 +237,13 @@ pub struct Record {
 }
 
 impl Record {
+    /// The upload can never be complete.
+    fn invalid(stored: Box<Stored>) -> Completion {
+        let mut change = Change::of(&stored.upload);
+        change.phase = Phase::Invalid;
+        Completion::Record(Self { stored, change, reply: FinishReply::default() })
+    }
+
     /// The upload.
     pub fn stored(&self) -> &Stored {
         &self.stored
@@ -241,7 +254,7 @@ impl Record {
         &self.change
     }
 
-    /// Continues when that is done. If it fails, the application is notified again, as promised.
+    /// Continues when that is done. If it fails, the upload stays due: the application is notified again, as promised.
     pub fn done(self, recorded: Result<Version, Failure>) -> Completion {
         let Self { mut stored, change, reply } = self;
         if let Ok(version) = recorded {

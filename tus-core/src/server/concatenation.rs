@@ -1,6 +1,6 @@
 //! Concatenation: the parts of a final upload, the sum of their lengths, and final uploads that wait for a part.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     Authorize, Refusal, Step, TusExtension,
@@ -9,14 +9,13 @@ use super::{
     exchange::{Exchange, usable},
     outcome::Outcome,
 };
-use crate::{Failure, Kind, MAX_LENGTH, Stored, Upload, UploadId};
+use crate::{Failure, Kind, MAX_LENGTH, Part, Stored, Upload, UploadId};
 
 /// Fetch the records of the partial uploads that a final upload names.
 #[must_use]
 #[derive(Debug)]
 pub struct LoadParts {
     exchange: Box<Exchange>,
-    named: Vec<UploadId>,
     ids: Vec<UploadId>,
     purpose: Purpose,
 }
@@ -24,21 +23,18 @@ pub struct LoadParts {
 #[derive(Debug)]
 enum Purpose {
     Create(Box<Creation>),
-    Inspect(Box<Stored>),
+    Inspect(Box<Stored>, Vec<Part>),
 }
 
 impl LoadParts {
-    pub(super) fn to_create(exchange: Box<Exchange>, creation: Creation, named: Vec<UploadId>) -> Step {
-        Self::of(exchange, named, Purpose::Create(Box::new(creation)))
+    pub(super) fn to_create(exchange: Box<Exchange>, creation: Creation) -> Step {
+        let ids = distinct(&creation.named);
+        Step::LoadParts(Self { exchange, ids, purpose: Purpose::Create(Box::new(creation)) })
     }
 
-    pub(super) fn to_inspect(exchange: Box<Exchange>, stored: Box<Stored>, named: Vec<UploadId>) -> Step {
-        Self::of(exchange, named, Purpose::Inspect(stored))
-    }
-
-    fn of(exchange: Box<Exchange>, named: Vec<UploadId>, purpose: Purpose) -> Step {
-        let ids = distinct(&named);
-        Step::LoadParts(Self { exchange, named, ids, purpose })
+    pub(super) fn to_inspect(exchange: Box<Exchange>, stored: Box<Stored>, parts: Vec<Part>) -> Step {
+        let ids = distinct(parts.iter().map(|part| &part.id));
+        Step::LoadParts(Self { exchange, ids, purpose: Purpose::Inspect(stored, parts) })
     }
 
     /// The uploads to fetch, each once.
@@ -48,16 +44,16 @@ impl LoadParts {
 
     /// Continues with the records, in the order of [`LoadParts::ids`].
     pub fn done(self, loaded: Result<Vec<Option<Stored>>, Failure>) -> Step {
-        let Self { exchange, named, ids, purpose } = self;
+        let Self { exchange, ids, purpose } = self;
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(failure) => return exchange.refuse(failure),
         };
         match purpose {
-            Purpose::Create(creation) => Authorize::parts(exchange, *creation, Parts { named, ids, loaded }),
-            Purpose::Inspect(stored) => {
+            Purpose::Create(creation) => Authorize::parts(exchange, *creation, Parts { ids, loaded }),
+            Purpose::Inspect(stored, parts) => {
                 // A part that is gone makes the length unknown.
-                let parts = in_order(&named, &ids, &loaded);
+                let parts = in_order(&parts, loaded);
                 let length = parts.and_then(|parts| total_length(&parts).ok().flatten());
                 exchange.respond(Outcome::Found(&stored.upload, length))
             }
@@ -65,12 +61,9 @@ impl LoadParts {
     }
 }
 
-/// The parts that a new final upload names, as loaded.
+/// The uploads that a new final upload names, each once, as loaded.
 #[derive(Debug)]
 pub(super) struct Parts {
-    /// In the order in which they are named, repeats included.
-    named: Vec<UploadId>,
-    /// Each once.
     ids: Vec<UploadId>,
     loaded: Vec<Option<Stored>>,
 }
@@ -85,8 +78,8 @@ impl Parts {
         self.loaded.get(at)?.as_ref().map(|stored| &stored.upload)
     }
 
-    /// The records in their order, if this server can concatenate them.
-    pub(super) fn check(self, exchange: &Exchange) -> Result<Vec<Stored>, Refusal> {
+    /// The records as they are named, if this server can concatenate them.
+    pub(super) fn check(self, exchange: &Exchange, named: &[UploadId]) -> Result<Vec<Stored>, Refusal> {
         for (at, id) in self.ids.iter().enumerate() {
             let part = self.upload(at).ok_or_else(|| Refusal::PartNotFound(id.clone()))?;
             usable(part, exchange.now)?;
@@ -97,20 +90,24 @@ impl Parts {
                 return Err(Refusal::PartIncomplete(id.clone()));
             }
         }
-        in_order(&self.named, &self.ids, &self.loaded).ok_or(Refusal::NotFound)
+        let found: HashMap<_, _> = self.ids.iter().zip(&self.loaded).collect();
+        let named = named.iter().map(|id| found.get(id).copied()?.clone());
+        named.collect::<Option<_>>().ok_or(Refusal::NotFound)
     }
 }
 
 /// Each of these once, in the order in which they are named first.
-pub(super) fn distinct(named: &[UploadId]) -> Vec<UploadId> {
-    let mut seen = std::collections::HashSet::new();
-    named.iter().filter(|id| seen.insert(*id)).cloned().collect()
+pub(super) fn distinct<'a>(named: impl IntoIterator<Item = &'a UploadId>) -> Vec<UploadId> {
+    let mut seen = HashSet::new();
+    named.into_iter().filter(|id| seen.insert(*id)).cloned().collect()
 }
 
-/// The records as often, and in the order, in which they are named; `None` if one is missing.
-pub(super) fn in_order(named: &[UploadId], ids: &[UploadId], loaded: &[Option<Stored>]) -> Option<Vec<Stored>> {
-    let found: HashMap<_, _> = ids.iter().zip(loaded).collect();
-    named.iter().map(|id| found.get(id).copied()?.clone()).collect()
+/// The records as often, and in the order, in which they are named; `None` if one is missing. An upload that has the id
+/// of a part and is another one, or is no part, is missing: it was not authorized.
+pub(super) fn in_order(parts: &[Part], loaded: Vec<Option<Stored>>) -> Option<Vec<Stored>> {
+    let loaded = loaded.into_iter().flatten().filter(|stored| stored.upload.kind == Kind::Partial);
+    let found: HashMap<_, _> = loaded.map(|stored| (Part::from(&stored.upload), stored)).collect();
+    parts.iter().map(|part| found.get(part).cloned()).collect()
 }
 
 /// "The length of the final upload MUST be the sum of the length of all partial uploads." `None`

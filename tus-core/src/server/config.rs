@@ -114,8 +114,8 @@ impl Config {
     }
 
     /// Whether the application is notified of complete uploads; the default is yes. Otherwise an upload is
-    /// [`Phase::Notified`] as soon as it is complete, which saves a change to its record. A driver sets this when it
-    /// knows whether there is anyone to notify.
+    /// [`Phase::Notified`] as soon as it is complete, which saves a change to its record. The driver decides this,
+    /// since it knows whether there are hooks, and overrides what an application sets.
     pub fn notify(mut self, notify: bool) -> Self {
         self.notify = notify;
         self
@@ -124,6 +124,10 @@ impl Config {
     /// Whether an extension is on.
     pub fn offers(&self, extension: TusExtension) -> bool {
         self.off & (1 << extension as u8) == 0 && extension.needs().is_none_or(|needed| self.offers(needed))
+    }
+
+    pub(crate) fn notifies(&self) -> bool {
+        self.notify
     }
 
     /// The phase of an upload all of whose bytes are there.

@@ -32,7 +32,7 @@ impl Create {
     /// Continues with the id of the new upload (128 random bits, or the application's choice) and its incarnation
     /// (always 128 random bits).
     pub fn done(self, name: Result<(UploadId, Incarnation), Rejection>) -> Step {
-        let Self { exchange, creation: Creation { upload: mut new, body }, parts } = self;
+        let Self { exchange, creation: Creation { upload: mut new, body, .. }, parts } = self;
         let (id, incarnation) = match name {
             Ok(name) => name,
             Err(rejection) => return exchange.refuse(Refusal::Rejected(rejection)),

@@ -13,7 +13,7 @@ use super::{
     location::Endpoint,
     outcome::Outcome,
 };
-use crate::{Stored, Upload, UploadId};
+use crate::{Phase, Stored, Upload, UploadId};
 
 pub(super) struct Exchange {
     pub(super) config: Arc<Config>,
@@ -89,16 +89,19 @@ impl fmt::Debug for Exchange {
     }
 }
 
-/// An upload that requests can still change or find: it exists and has not expired.
-pub(super) fn present(stored: Option<Stored>, now: SystemTime) -> Result<Stored, Refusal> {
+/// An upload to which this can still be done: it exists, has not expired, and is not invalid, unless it is to be deleted.
+pub(super) fn present(stored: Option<Stored>, action: &Action, now: SystemTime) -> Result<Stored, Refusal> {
     let stored = stored.ok_or(Refusal::NotFound)?;
-    usable(&stored.upload, now).map(|()| stored)
+    match usable(&stored.upload, now) {
+        Err(Refusal::Invalid) if matches!(action, Action::Terminate) => Ok(stored),
+        usable => usable.map(|()| stored),
+    }
 }
 
 pub(super) fn usable(upload: &Upload, now: SystemTime) -> Result<(), Refusal> {
     match upload.phase {
         _ if upload.is_expired(now) => Err(Refusal::Expired),
-        crate::Phase::Invalid => Err(Refusal::Invalid),
+        Phase::Invalid => Err(Refusal::Invalid),
         _ => Ok(()),
     }
 }

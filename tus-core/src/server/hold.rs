@@ -34,12 +34,19 @@ pub struct Hold {
 }
 
 impl Hold {
-    pub(super) fn of(exchange: Box<Exchange>, stored: Box<Stored>, action: Action) -> Step {
+    pub(super) fn of(mut exchange: Box<Exchange>, stored: Box<Stored>, action: Action) -> Step {
         match action {
             Action::Download(conditions) => Deliver::of(exchange, stored, &conditions),
             // No request adds bytes to an upload that accepts none: there is no request to wait for.
             Action::Inspect if stored.upload.phase != Phase::Receiving => inspect(exchange, stored),
-            action => Step::Hold(Self { exchange, stored, action }),
+            action => {
+                // "This header [Upload-Expires] MUST be included in every PATCH response if the upload is going to
+                // expire."
+                if let Action::Append(_) = action {
+                    exchange.expires = stored.upload.expires;
+                }
+                Step::Hold(Self { exchange, stored, action })
+            }
         }
     }
 
@@ -59,7 +66,7 @@ impl Hold {
     /// Continues with the current record. A reader that found no request to wait for may pass the record that it has.
     pub fn done(self, held: Result<Option<Stored>, Failure>) -> Step {
         let Self { exchange, mut stored, action } = self;
-        match held.map_err(Refusal::from).and_then(|now| present(now, exchange.now)) {
+        match held.map_err(Refusal::from).and_then(|now| present(now, &action, exchange.now)) {
             // The authorization is for one incarnation, and nothing is done to a later one.
             Ok(now) if !now.is_same_upload(&stored.upload) => return exchange.refuse(Refusal::NotFound),
             Ok(now) => *stored = now,
@@ -78,16 +85,15 @@ fn inspect(exchange: Box<Exchange>, stored: Box<Stored>) -> Step {
     match &stored.upload.kind {
         // "The Upload-Length header MUST be included if the length of the final resource can be
         // calculated at the time of the request."
-        Kind::Final(named) if !stored.upload.is_complete() => {
-            let named = named.clone();
-            LoadParts::to_inspect(exchange, stored, named)
+        Kind::Final(parts) if !stored.upload.is_complete() => {
+            let parts = parts.clone();
+            LoadParts::to_inspect(exchange, stored, parts)
         }
         _ => exchange.respond(Outcome::Found(&stored.upload, stored.upload.length)),
     }
 }
 
 fn begin_append(mut exchange: Box<Exchange>, stored: Box<Stored>, append: Append) -> Step {
-    // "This header [Upload-Expires] MUST be included in every PATCH response if the upload is going to expire."
     exchange.expires = stored.upload.expires;
     match check_append(&stored.upload, &append) {
         Ok(length) => Receive::of(exchange, stored, length, append.body, Ending::Appended),

@@ -30,7 +30,7 @@ impl Load {
     /// Continues with the record; `None` if there is no such upload.
     pub fn done(self, loaded: Result<Option<Stored>, Failure>) -> Step {
         let Self { exchange, action, .. } = self;
-        match loaded.map_err(Refusal::from).and_then(|stored| present(stored, exchange.now)) {
+        match loaded.map_err(Refusal::from).and_then(|stored| present(stored, &action, exchange.now)) {
             Ok(stored) => Authorize::existing(exchange, Box::new(stored), action),
             Err(Refusal::Storage(failure)) => exchange.refuse(failure),
             // A client that may not ask must not learn whether the upload exists.

@@ -100,7 +100,7 @@ pub use self::{
     hold::{Access, Hold},
     load::Load,
     location::{BaseUrl, InvalidBaseUrl, Location},
-    receive::{Commit, End, Interruption, Receive},
+    receive::{Commit, End, Ended, Interruption, Receive},
     recovery::{Recovery, recover},
     rejection::Rejection,
     reply::FinishReply,
@@ -127,8 +127,6 @@ pub enum Step {
     Store(Store),
     /// Read the body; only now may it be polled.
     Receive(Receive),
-    /// Make the bytes and the record durable.
-    Commit(Commit),
     /// Complete the upload, by steps of its own.
     Complete(Complete),
     /// Look after final uploads that may have all their parts now.

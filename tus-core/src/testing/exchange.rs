@@ -6,7 +6,7 @@ use http::{Response, request::Parts};
 use super::{Body, Log, Model, receive::Intake, watch::Watch};
 use crate::{
     Failure, Rejection,
-    server::{Mount, Step, Waiting, begin},
+    server::{Ended, Mount, Step, Waiting, begin},
 };
 
 impl Model {
@@ -31,7 +31,6 @@ impl Model {
     }
 
     fn drive(&mut self, mut step: Step, mut body: Body, watch: &mut Watch) -> Response<Bytes> {
-        let mut intake = None;
         loop {
             let works = self.enter(name(&step), watch);
             step = match step {
@@ -78,14 +77,16 @@ impl Model {
                 }
                 Step::Receive(receive) => {
                     watch.receives(receive.stored(), &self.uploads);
-                    let intake = intake.insert(Intake::new(receive.stored()));
-                    self.receive(receive, std::mem::take(&mut body), intake)
-                }
-                Step::Commit(commit) => {
-                    let intake = intake.as_mut().expect("only what was received is committed");
-                    assert!(commit.stored().is_same_upload(intake.upload()), "another upload is committed");
-                    let committed = works.and_then(|()| intake.commit(commit.change(), &mut self.uploads));
-                    commit.done(committed)
+                    let mut intake = Intake::new(receive.stored());
+                    match self.receive(receive, std::mem::take(&mut body), &mut intake) {
+                        Ended::Commit(commit) => {
+                            let works = self.enter("Commit", watch);
+                            assert!(commit.stored().is_same_upload(intake.upload()), "another upload is committed");
+                            let committed = works.and_then(|()| intake.commit(commit.change(), &mut self.uploads));
+                            commit.done(committed)
+                        }
+                        Ended::Step(step) => *step,
+                    }
                 }
                 Step::Complete(complete) => {
                     let (completion, completing) = complete.begin();
@@ -118,7 +119,7 @@ impl Model {
                 Step::Deliver(deliver) => match works {
                     Err(failure) => deliver.failed(failure),
                     Ok(()) => {
-                        watch.delivers(deliver.stored());
+                        watch.delivers(deliver.stored(), self.config.notifies());
                         let range = deliver.range();
                         let bytes = self.uploads.bytes(&deliver.stored().upload.id).unwrap_or_default();
                         let body = Bytes::copy_from_slice(&bytes[range.start as usize..range.end as usize]);
@@ -155,7 +156,6 @@ fn name(step: &Step) -> &'static str {
         Step::Create(_) => "Create",
         Step::Store(_) => "Store",
         Step::Receive(_) => "Receive",
-        Step::Commit(_) => "Commit",
         Step::Complete(_) => "Complete",
         Step::Wake(_) => "Wake",
         Step::Veto(_) => "Veto",

@@ -3,18 +3,18 @@
 use super::{Body, Model, Uploads};
 use crate::{
     Change, Failure, Stored, Upload, Version,
-    server::{End, Interruption, Receive, Step},
+    server::{End, Ended, Interruption, Receive},
 };
 
 impl Model {
-    pub(super) fn receive(&mut self, mut receive: Receive, body: Body, intake: &mut Intake) -> Step {
+    pub(super) fn receive(&mut self, mut receive: Receive, body: Body, intake: &mut Intake) -> Ended {
         let began = intake.upload().offset;
         let mut last = Change::of(intake.upload());
         assert_eq!(receive.checkpoint(self.now), last, "nothing has come that could count");
         for piece in body.pieces {
             receive = match receive.data(&piece) {
                 Ok(receive) => receive,
-                Err(step) => return *step,
+                Err(step) => return Ended::Step(step),
             };
             intake.bytes.extend(piece);
             assert_eq!(receive.progress().offset, intake.upload().offset + intake.bytes.len() as u64);

@@ -76,7 +76,7 @@ impl Uploads {
     /// The final uploads that wait for a part.
     pub(super) fn waiting_for(&self, part: &UploadId) -> Vec<UploadId> {
         let waits = |upload: &Upload| {
-            let named = matches!(&upload.kind, Kind::Final(parts) if parts.contains(part));
+            let named = matches!(&upload.kind, Kind::Final(parts) if parts.iter().any(|named| named.id == *part));
             named && upload.phase == Phase::Assembling
         };
         self.all.iter().filter(|(_, (stored, _))| waits(&stored.upload)).map(|(id, _)| id.clone()).collect()

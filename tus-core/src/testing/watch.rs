@@ -7,7 +7,7 @@ use http::{Response, request::Parts};
 
 use super::Uploads;
 use crate::{
-    Incarnation, Kind, Phase, Stored, Upload, UploadId,
+    Incarnation, Kind, Part, Phase, Stored, Upload, UploadId,
     server::{Access, Hold, Operation},
 };
 
@@ -87,13 +87,10 @@ impl Watch {
     pub(super) fn stores(&self, upload: &Upload) {
         self.creates();
         if let Kind::Final(parts) = &upload.kind {
-            let asked = |id| {
-                let part = |(operation, name): &(Operation, Option<Name>)| {
-                    *operation == Operation::Concatenate && name.as_ref().is_some_and(|(named, _)| named == id)
-                };
-                self.allowed.iter().any(part)
+            let asked = |part: &Part| {
+                self.allowed.contains(&(Operation::Concatenate, Some((part.id.clone(), part.incarnation))))
             };
-            assert!(parts.iter().all(asked), "a part is taken without a question");
+            assert!(parts.iter().all(asked), "a part is used without a question");
         }
         assert_eq!(upload.offset, 0, "{upload:?} has bytes already");
     }
@@ -143,10 +140,12 @@ impl Watch {
         self.changed.insert(upload.id.clone());
     }
 
-    pub(super) fn delivers(&self, stored: &Stored) {
+    /// `notifies` says whether there is an application that may still refuse a complete upload.
+    pub(super) fn delivers(&self, stored: &Stored, notifies: bool) {
         let upload = &stored.upload;
         assert!(self.allows(Operation::Download, Some(upload)), "{upload:?} is delivered without a question");
-        assert_eq!(upload.phase, Phase::Notified, "{upload:?} is delivered");
+        let is_finished = upload.phase == Phase::Notified || upload.phase == Phase::Complete && !notifies;
+        assert!(is_finished && upload.kind != Kind::Partial, "{upload:?} is delivered");
     }
 
     /// The exchange is over.

@@ -3,11 +3,12 @@
 mod wake;
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
 
-use futures_util::{StreamExt, future};
+use futures_util::{FutureExt, StreamExt, future};
 use tokio_util::sync::CancellationToken;
 use tus_core::{
     Failure, UploadId,
@@ -27,12 +28,10 @@ pub(crate) async fn run(engine: Weak<Engine>, gone: CancellationToken, interval:
         match engine.upgrade() {
             Some(engine) if !engine.stopping.is_cancelled() => {
                 // A process that claimed an upload may have died since.
-                if sweep(&engine).await.is_claimed_elsewhere {
+                if unless_it_panics(sweep(&engine)).await.is_claimed_elsewhere {
                     pause = pause.min(completion::CLAIM);
                 }
-                if let Err(error) = engine.storage.tidy().await {
-                    tracing::error!(%error, "orphaned data could not be removed");
-                }
+                unless_it_panics(tidy(&engine)).await;
             }
             _ => return,
         }
@@ -41,6 +40,20 @@ pub(crate) async fn run(engine: Weak<Engine>, gone: CancellationToken, interval:
             () = gone.cancelled() => return,
         }
     }
+}
+
+async fn tidy(engine: &Engine) {
+    if let Err(error) = engine.storage.tidy().await {
+        tracing::error!(%error, "orphaned data could not be removed");
+    }
+}
+
+/// A panic, of a storage say, fails only the work in which it occurs: the background work goes on.
+async fn unless_it_panics<T: Default>(work: impl Future<Output = T>) -> T {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!("background work panicked");
+        T::default()
+    })
 }
 
 /// The result of a sweep.
@@ -74,6 +87,10 @@ async fn look_after(engine: &Arc<Engine>, id: UploadId) -> Swept {
 
 /// Does the background work that is due for an upload.
 async fn recover_leased(engine: &Engine, id: &UploadId, _lease: Lease<'_>) -> Swept {
+    unless_it_panics(recover_one(engine, id)).await
+}
+
+async fn recover_one(engine: &Engine, id: &UploadId) -> Swept {
     // What was found without the lease may be outdated.
     let stored = match engine.storage.load(id).await {
         Ok(Some(stored)) if !stored.held_elsewhere => stored,

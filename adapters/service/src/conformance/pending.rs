@@ -41,7 +41,7 @@ pub async fn what_has_expired_is_pending(fixture: Fixture) {
 /// [`Storage::pending`](crate::Storage::pending) gives the uploads that are due, and no others.
 pub async fn what_is_due_is_pending(fixture: Fixture) {
     let mut expected = BTreeSet::new();
-    let kinds = [("single", Kind::Single), ("partial", Kind::Partial), ("final", Kind::Final(vec![id("part")]))];
+    let kinds = [("single", Kind::Single), ("partial", Kind::Partial), ("final", Kind::Final(vec![part("part", 0)]))];
     for (kind, of_kind) in kinds {
         for phase in Phase::ALL {
             let mut upload: Upload = upload(&format!("{kind}-{phase:?}"), of_kind.clone(), Some(0));

@@ -10,7 +10,7 @@ use super::{Fixture, uploads::*};
 
 /// A record comes back as it was created: every field, byte by byte.
 pub async fn records_come_back_as_they_were(fixture: Fixture) {
-    let mut full = upload("full", Kind::Final(vec![id("b"), id("a"), id("b")]), None);
+    let mut full = upload("full", Kind::Final(vec![part("b", u128::MAX), part("a", 1), part("b", 0)]), None);
     full.dialect = Dialect::Draft(9);
     full.max_size = Some(MAX_LENGTH);
     full.metadata =

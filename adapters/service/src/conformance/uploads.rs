@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{TryStreamExt, future};
 use tokio::time::sleep;
-use tus_core::{Change, Failure, Incarnation, Kind, Phase, Stored, Upload, UploadId};
+use tus_core::{Change, Failure, Incarnation, Kind, Part, Phase, Stored, Upload, UploadId};
 
 use super::Fixture;
 use crate::{Storage, StorageError, StoredStream};
@@ -35,7 +35,13 @@ pub(super) fn partial(name: &str, length: u64) -> Upload {
 }
 
 pub(super) fn final_of(name: &str, parts: &[&str]) -> Upload {
-    upload(name, Kind::Final(parts.iter().map(|part| id(part)).collect()), None)
+    upload(name, Kind::Final(parts.iter().map(|name| part(name, 0)).collect()), None)
+}
+
+/// A part by its id and the bits of its incarnation. A storage gets the records of the parts when it assembles them,
+/// and keeps this for the machine.
+pub(super) fn part(name: &str, bits: u128) -> Part {
+    Part { id: id(name), incarnation: Incarnation::from_random(bits) }
 }
 
 /// An upload of a new incarnation.

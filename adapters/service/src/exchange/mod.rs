@@ -8,7 +8,7 @@ use http::{Response, StatusCode, request::Parts};
 use tokio::time::Instant;
 use tus_core::{
     Failure, Incarnation, Rejection, Stored, UploadId,
-    server::{Access, Authorize, Commit, Create, Hold, Step, Store, Terminate, Veto},
+    server::{Access, Authorize, Commit, Create, Ended, Hold, Step, Store, Terminate, Veto},
 };
 
 use self::receive::Appending;
@@ -68,15 +68,14 @@ impl<'a> Exchange<'a> {
                         Place::Nowhere | Place::Loaded(_) => Default::default(),
                     };
                     let appending = Appending::new(engine, self.head, receive.stored().clone());
-                    let (step, appending) = appending.receive(receive, &mut self.body, lease).await;
-                    match step {
-                        Step::Commit(commit) => self.commit(commit, appending).await,
-                        other => other,
+                    let (ended, appending) = appending.receive(receive, &mut self.body, lease).await;
+                    match ended {
+                        Ended::Commit(commit) => self.commit(commit, appending).await,
+                        Ended::Step(step) => {
+                            appending.end().await;
+                            *step
+                        }
                     }
-                }
-                Step::Commit(commit) => {
-                    let appending = Appending::new(engine, self.head, commit.stored().clone());
-                    self.commit(commit, appending).await
                 }
                 Step::Complete(complete) => {
                     let (completion, completing) = complete.begin();
@@ -185,6 +184,7 @@ impl<'a> Exchange<'a> {
             observe::committed(began.elapsed());
             observe::changed(&commit.stored().upload, commit.change());
         }
+        appending.end().await;
         commit.done(committed)
     }
 

@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tus_core::{
     Change, Stored, Upload, Version,
-    server::{End, Interruption, Receive, Step},
+    server::{End, Ended, Interruption, Receive, Step},
 };
 
 use crate::{
@@ -70,7 +70,7 @@ impl<'a> Appending<'a> {
         mut receive: Receive,
         body: &mut BodyReceiver,
         leave: CancellationToken,
-    ) -> (Step, Self) {
+    ) -> (Ended, Self) {
         let (engine, stopping) = (self.engine, self.engine.stopping.clone());
         body.open();
         let mut silent_since = Instant::now();
@@ -111,7 +111,7 @@ impl<'a> Appending<'a> {
             match written {
                 Ok((next, None)) => receive = next,
                 Ok((next, Some(end))) => return (next.end(end, SystemTime::now()), self),
-                Err(step) => return (*step, self),
+                Err(step) => return (Ended::Step(step), self),
             }
         };
         (receive.end(end, SystemTime::now()), self)
@@ -123,13 +123,17 @@ impl<'a> Appending<'a> {
             Ok(writer) => writer.commit(change).await,
             Err(error) => Err(error),
         };
-        // The next hook must neither be overtaken by the progress hook nor wait for it.
-        if let Some(progress) = self.progress.take() {
+        self.writer = None;
+        committed
+    }
+
+    /// Ends it: the writer goes, and the next hook must neither be overtaken by the progress hook nor wait for it.
+    pub(super) async fn end(self) {
+        drop(self.writer);
+        if let Some(progress) = self.progress {
             progress.abort();
             let _ = progress.await;
         }
-        self.writer = None;
-        committed
     }
 
     fn unsaved(&self, hint: Hint) -> Unsaved {
@@ -138,7 +142,7 @@ impl<'a> Appending<'a> {
 
     /// Ends a body early, but keeps all bytes that are already here: those of a dead connection that are still in the
     /// kernel's buffers have reached the server, too.
-    async fn cut(mut self, mut receive: Receive, body: &mut BodyReceiver, why: Interruption) -> (Step, Self) {
+    async fn cut(mut self, mut receive: Receive, body: &mut BodyReceiver, why: Interruption) -> (Ended, Self) {
         let last = Instant::now() + CUT_TOTAL;
         let end = loop {
             let now = Instant::now();
@@ -153,7 +157,7 @@ impl<'a> Appending<'a> {
                 Ok(Ok(batch)) => match Box::pin(self.write(receive, batch)).await {
                     Ok((next, None)) => receive = next,
                     Ok((next, Some(end))) => return (next.end(end, SystemTime::now()), self),
-                    Err(step) => return (*step, self),
+                    Err(step) => return (Ended::Step(step), self),
                 },
             }
         };

@@ -6,7 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-use tus_core::{Kind, Phase, Upload, UploadId};
+use tus_core::{Kind, Part, Phase, Upload, UploadId};
 
 /// When an upload expires, and its id.
 pub(super) type Expiry = (SystemTime, UploadId);
@@ -25,8 +25,8 @@ impl Index {
         if upload.is_due() {
             self.due.insert(upload.id.clone());
         }
-        for part in parts(upload) {
-            self.waiting.entry(part.clone()).or_default().insert(upload.id.clone());
+        for Part { id, .. } in parts(upload) {
+            self.waiting.entry(id.clone()).or_default().insert(upload.id.clone());
         }
     }
 
@@ -35,11 +35,11 @@ impl Index {
             self.expiring.remove(&expiry);
         }
         self.due.remove(&upload.id);
-        for part in parts(upload) {
-            if let Some(finals) = self.waiting.get_mut(part) {
+        for Part { id, .. } in parts(upload) {
+            if let Some(finals) = self.waiting.get_mut(id) {
                 finals.remove(&upload.id);
                 if finals.is_empty() {
-                    self.waiting.remove(part);
+                    self.waiting.remove(id);
                 }
             }
         }
@@ -60,7 +60,7 @@ impl Index {
 }
 
 /// The parts for which an upload waits.
-fn parts(upload: &Upload) -> &[UploadId] {
+fn parts(upload: &Upload) -> &[Part] {
     match &upload.kind {
         Kind::Final(parts) if upload.phase == Phase::Assembling => parts,
         _ => &[],

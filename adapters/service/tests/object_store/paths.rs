@@ -222,7 +222,7 @@ async fn a_final_upload_is_streamed_together() {
         let part = created(&one, id, Kind::Partial, Some(length)).await;
         parts.push(added(&one, part, bytes(length)).await);
     }
-    let ids = parts.iter().map(|part| part.upload.id.clone()).collect();
+    let ids = parts.iter().map(|part| (&part.upload).into()).collect();
     let last = created(&two, "whole", Kind::Final(ids), None).await;
     assert_eq!(one.waiting_for(&parts[1].upload.id).await.unwrap(), std::slice::from_ref(&last.upload.id));
     let mut change = more(&last, 3 * PART + 30);

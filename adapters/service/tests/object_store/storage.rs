@@ -51,7 +51,7 @@ impl Storage for ObjectStore {
         }
         self.0.announce(upload, None).await?;
         if let Kind::Final(parts) = &upload.kind {
-            for part in BTreeSet::from_iter(parts) {
+            for part in BTreeSet::from_iter(parts.iter().map(|part| &part.id)) {
                 self.0.bucket.put(&format!(".tus/f/{part}/{}", upload.id), Default::default()).await?;
             }
         }
@@ -138,7 +138,7 @@ impl Storage for ObjectStore {
         }
         let sealed = self.0.seal(&seen, change).await?;
         if let Kind::Final(parts) = &stored.upload.kind {
-            for part in BTreeSet::from_iter(parts) {
+            for part in BTreeSet::from_iter(parts.iter().map(|part| &part.id)) {
                 let _ = self.0.bucket.delete(&format!(".tus/f/{part}/{}", stored.upload.id)).await;
             }
         }

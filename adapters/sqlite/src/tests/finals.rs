@@ -6,7 +6,7 @@ use super::*;
 pub(super) async fn part_and_final(sqlite: &Sqlite) -> (Stored, Stored, Change) {
     let part = created(sqlite, of_kind("part", Kind::Partial, Some(5))).await;
     let part = appended(sqlite, &part, b"hello").await.unwrap();
-    let whole = created(sqlite, of_kind("whole", Kind::Final(vec![part.upload.id.clone()]), None)).await;
+    let whole = created(sqlite, of_kind("whole", Kind::Final(vec![(&part.upload).into()]), None)).await;
     let mut change = Change::of(&whole.upload);
     (change.offset, change.length, change.phase) = (5, Some(5), Phase::Complete);
     (part, whole, change)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tus_service::{Dialect, Metadata};
+use tus_service::{Dialect, Incarnation, Metadata, Part};
 
 use super::*;
 
@@ -30,7 +30,9 @@ fn expected() -> Vec<(Upload, &'static str)> {
         upload.created = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         (upload, bytes)
     };
-    let parts = |ids: &[&str]| Kind::Final(ids.iter().map(|text| id(text)).collect());
+    // Which incarnations they are is found out when the directory is opened.
+    let part = |text: &&str| Part { id: id(text), incarnation: Incarnation::from_random(0) };
+    let parts = |ids: &[&str]| Kind::Final(ids.iter().map(part).collect());
     use {Kind::*, Phase::*};
     let mut all = vec![
         record("untouched", Single, Receiving, "", Some(11)),
@@ -80,9 +82,14 @@ async fn every_record_and_byte_of_the_first_edition_is_there() {
     let all: Vec<_> = sqlite.list(UploadFilter::default(), None).try_collect().await.unwrap();
     let mut found: BTreeMap<_, _> = all.into_iter().map(|stored| (stored.upload.id.to_string(), stored)).collect();
     let mut incarnations = std::collections::HashSet::new();
+    let incarnation_of: BTreeMap<_, _> =
+        found.values().map(|stored| (stored.upload.id.clone(), stored.upload.incarnation)).collect();
     for (mut upload, bytes) in expected() {
         let stored = found.remove(upload.id.as_str()).unwrap();
         upload.incarnation = stored.upload.incarnation;
+        if let Kind::Final(parts) = &mut upload.kind {
+            parts.iter_mut().for_each(|part| part.incarnation = incarnation_of[&part.id]);
+        }
         assert!(incarnations.insert(upload.incarnation));
         assert_eq!(stored.upload, upload);
         assert_eq!((stored.version.as_number(), stored.upload.dialect), (Some(1), Dialect::Tus));

@@ -315,7 +315,7 @@ fn a_directory_that_cannot_be_used_says_why() {
 
     drop(Sqlite::open(&directory).unwrap());
     Connection::open(&database).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    assert!(error(directory.path()).contains("schema version 99, and this program knows up to 3"));
+    assert!(error(directory.path()).contains("schema version 99, and this program knows up to 4"));
 
     fs::remove_file(&database).unwrap();
     Connection::open(&database).unwrap().execute_batch("CREATE TABLE accounts (id)").unwrap();
@@ -339,7 +339,7 @@ fn an_open_of_a_newer_database_changes_nothing() {
     drop(Sqlite::open(&directory).unwrap());
     let connection = Connection::open(directory.path().join("uploads.db")).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
-    assert!(matches!(Sqlite::open(&directory), Err(OpenError::Newer { found: 99, known: 3, .. })));
+    assert!(matches!(Sqlite::open(&directory), Err(OpenError::Newer { found: 99, known: 4, .. })));
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!(version, 99);
 }

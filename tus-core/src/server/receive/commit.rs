@@ -30,8 +30,8 @@ impl Received {
 }
 
 impl Commit {
-    pub(super) fn of(received: Received) -> Step {
-        Step::Commit(Self(received))
+    pub(super) fn of(received: Received) -> Self {
+        Self(received)
     }
 
     /// The upload as it was when the body began.
@@ -53,6 +53,8 @@ impl Commit {
                 stored.version = version;
                 Complete::after(exchange, stored, ending)
             }
+            // Another request has changed the upload meanwhile, so its client knows it.
+            Err(Failure::Conflict) => exchange.refuse(Failure::Conflict),
             // No client knows the upload that was created for these bytes.
             Err(failure) if matches!(ending, Ending::Created { .. }) => {
                 Terminate::undo(exchange, stored, failure.into())

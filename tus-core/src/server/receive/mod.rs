@@ -66,6 +66,16 @@ pub enum Interruption {
     },
 }
 
+/// What follows a body.
+#[must_use]
+#[derive(Debug)]
+pub enum Ended {
+    /// Make its bytes durable. Nothing but the end of a body leads here.
+    Commit(Commit),
+    /// Nothing came that could be made durable.
+    Step(Box<Step>),
+}
+
 impl Receive {
     pub(super) fn of(
         exchange: Box<Exchange>,
@@ -127,7 +137,7 @@ impl Receive {
     }
 
     /// Continues when the body has ended.
-    pub fn end(mut self, end: End, now: SystemTime) -> Step {
+    pub fn end(mut self, end: End, now: SystemTime) -> Ended {
         match end {
             End::Complete(_) if self.body.length.is_some_and(|length| self.received < length) => {
                 self.interrupted(Interruption::Disconnected, now)
@@ -139,14 +149,14 @@ impl Receive {
                         let received = self.received;
                         self.commit(received, now)
                     }
-                    Err(refusal) => self.forget(refusal),
+                    Err(refusal) => Ended::Step(Box::new(self.forget(refusal))),
                 }
             }
             End::Interrupted(why) => self.interrupted(why, now),
         }
     }
 
-    fn interrupted(mut self, why: Interruption, now: SystemTime) -> Step {
+    fn interrupted(mut self, why: Interruption, now: SystemTime) -> Ended {
         let stored = match why {
             Interruption::Failed { stored, .. } => stored.min(self.received),
             _ => self.received,
@@ -159,19 +169,19 @@ impl Receive {
         if matches!(self.ending, Ending::Appended) && self.length != Some(offset) {
             self.ending = Ending::Broken(why.refusal(offset));
         }
-        // Who did not get the upload has nothing to commit.
+        // A request that did not get the upload has nothing to commit.
         if is_busy && kept == 0 {
-            return Complete::after(self.exchange, self.stored, self.ending);
+            return Ended::Step(Box::new(Complete::after(self.exchange, self.stored, self.ending)));
         }
         self.commit(kept, now)
     }
 
-    fn commit(self, kept: u64, now: SystemTime) -> Step {
+    fn commit(self, kept: u64, now: SystemTime) -> Ended {
         let change = self.advanced(kept, now);
         if change == Change::of(&self.stored.upload) {
-            return Complete::after(self.exchange, self.stored, self.ending);
+            return Ended::Step(Box::new(Complete::after(self.exchange, self.stored, self.ending)));
         }
-        Commit::of(Received::new(self.exchange, self.stored, change, self.ending))
+        Ended::Commit(Commit::of(Received::new(self.exchange, self.stored, change, self.ending)))
     }
 
     /// Discards the bytes since the last commit, and an upload that was created for them.
@@ -191,7 +201,10 @@ impl Receive {
         if upload.phase == Phase::Receiving && change.length == Some(change.offset) {
             change.phase = config.complete_phase(&upload.kind);
         }
-        change.expires = config.expiry(&upload.kind, change.phase != Phase::Receiving, now);
+        // An upload that takes no more bytes is not kept alive by empty requests.
+        if upload.phase == Phase::Receiving {
+            change.expires = config.expiry(&upload.kind, change.phase != Phase::Receiving, now);
+        }
         change
     }
 }

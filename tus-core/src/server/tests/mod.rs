@@ -17,6 +17,7 @@ mod hostile;
 mod incarnation;
 mod interruption;
 mod metadata;
+mod parts;
 mod refusals;
 pub(crate) mod request;
 mod requests;

@@ -4,7 +4,7 @@ use http::{HeaderValue, request::Parts};
 
 use super::Fault;
 use crate::{
-    Kind, Upload,
+    Kind, Upload, UploadId,
     header::{UPLOAD_CONCAT, single, value},
     server::{Config, location::Endpoint},
 };
@@ -12,20 +12,22 @@ use crate::{
 /// Bytes of `Upload-Concat` for each part that a final upload may have: it bounds what a request can store.
 const BYTES_PER_PART: usize = 256;
 
-/// Reads `Upload-Concat` of a creation request (tus 1.0.0, "Upload-Concat"): the kind, and the value if it must be
-/// repeated as it was sent.
-pub(super) fn kind<'a>(
-    config: &Config,
-    head: &'a Parts,
-    endpoint: &Endpoint,
-) -> Result<(Kind, Option<&'a HeaderValue>), Fault> {
+/// What `Upload-Concat` of a creation request asks for (tus 1.0.0, "Upload-Concat").
+pub(super) enum Concat<'a> {
+    Single,
+    Partial,
+    /// Of these parts; with the value, which must be repeated as it was sent.
+    Final(Vec<UploadId>, &'a HeaderValue),
+}
+
+pub(super) fn parse<'a>(config: &Config, head: &'a Parts, endpoint: &Endpoint) -> Result<Concat<'a>, Fault> {
     let Some(value) = single(&head.headers, &UPLOAD_CONCAT)? else {
-        return Ok((Kind::Single, None));
+        return Ok(Concat::Single);
     };
     let invalid = || Fault::invalid(&UPLOAD_CONCAT, value, "`partial`, or `final;` and URLs of partial uploads here");
     let text = value.to_str().map_err(|_| invalid())?;
     if text == "partial" {
-        return Ok((Kind::Partial, None));
+        return Ok(Concat::Partial);
     }
     let urls = text.strip_prefix("final;").ok_or_else(invalid)?.trim_matches(' ');
     if urls.split(' ').count() > config.max_parts {
@@ -36,7 +38,7 @@ pub(super) fn kind<'a>(
         return Err(Fault::ConcatTooLarge { actual: value.len(), limit });
     }
     let parts: Option<Vec<_>> = urls.split(' ').map(|url| endpoint.resolve(url, &head.uri)).collect();
-    Ok((Kind::Final(parts.ok_or_else(invalid)?), Some(value)))
+    Ok(Concat::Final(parts.ok_or_else(invalid)?, value))
 }
 
 /// The value of `Upload-Concat` "as received in the upload creation request".
@@ -45,7 +47,7 @@ pub(super) fn header(upload: &Upload, endpoint: &Endpoint) -> Option<HeaderValue
         Kind::Single => None,
         Kind::Partial => Some(HeaderValue::from_static("partial")),
         Kind::Final(parts) => Some(upload.verbatim.get(&UPLOAD_CONCAT).unwrap_or_else(|| {
-            let urls: Vec<_> = parts.iter().map(|id| endpoint.url(id)).collect();
+            let urls: Vec<_> = parts.iter().map(|part| endpoint.url(&part.id)).collect();
             let urls: Vec<_> = urls.iter().filter_map(|url| url.to_str().ok()).collect();
             value(format!("final;{}", urls.join(" ")))
         })),

@@ -3,7 +3,8 @@
 use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 
 use super::{
-    Fault, TusExtension, concat,
+    Fault, TusExtension,
+    concat::{self, Concat},
     reader::{announces_trailer, is_offset_octet_stream, number},
 };
 use crate::{
@@ -90,7 +91,11 @@ fn allowed(config: &Config, target: &Target) -> impl Iterator<Item = Method> {
 
 fn creation(exchange: &Exchange, head: &Parts) -> Result<Creation, Refusal> {
     let headers = &head.headers;
-    let (kind, concat) = concat::kind(&exchange.config, head, &exchange.endpoint)?;
+    let (kind, named, concat) = match concat::parse(&exchange.config, head, &exchange.endpoint)? {
+        Concat::Single => (Kind::Single, Vec::new(), None),
+        Concat::Partial => (Kind::Partial, Vec::new(), None),
+        Concat::Final(named, sent) => (Kind::Final(Vec::new()), named, Some(sent)),
+    };
     if kind != Kind::Single {
         offered(exchange, TusExtension::Concatenation)?;
     }
@@ -110,7 +115,7 @@ fn creation(exchange: &Exchange, head: &Parts) -> Result<Creation, Refusal> {
             upload.verbatim.set(&UPLOAD_METADATA, sent);
         }
     }
-    Ok(Creation { upload, body })
+    Ok(Creation { upload, named, body })
 }
 
 /// Whether there is white space around a pair: since base64 is read strictly, the pairs lose nothing else of the text.

@@ -225,7 +225,7 @@ fn text(refusal: &Refusal) -> String {
         Refusal::BrokenOff { offset } => return format!("the body was interrupted; the upload's offset is {offset}"),
         Refusal::NotFound => "there is no such upload",
         Refusal::Expired => "the upload has expired",
-        Refusal::Invalid => "the upload has lost bytes and cannot be resumed",
+        Refusal::Invalid => "the upload can never be completed; begin a new one",
         Refusal::NotFinished => "the upload is not finished; only finished uploads can be downloaded",
         Refusal::FinalTakesNoBytes => "a final upload consists of its parts and accepts no bytes",
         Refusal::ChecksumMismatch => "the body does not match upload-checksum and was discarded",

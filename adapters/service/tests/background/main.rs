@@ -1,0 +1,134 @@
+//! Background work beside storages and processes that are in its way.
+#![allow(clippy::unwrap_used)]
+
+mod wrapped;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use tokio::{sync::Notify, time::timeout};
+use tus_service::{Config, Memory, Mount, Phase, ResponseBody, Tus, UploadId};
+
+use crate::wrapped::Wrapped;
+
+const SOON: Duration = Duration::from_millis(10);
+
+async fn send(
+    tus: &Tus,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &'static str,
+) -> Response<ResponseBody> {
+    let request = Request::builder().method(method).uri(path).header("tus-resumable", "1.0.0");
+    let request =
+        request.header("content-type", "application/offset+octet-stream").header("content-length", body.len());
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    tus.handle(request.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap(), &Mount::at("/files")).await
+}
+
+/// Creates an upload of these bytes; its path.
+async fn created(tus: &Tus, headers: &[(&str, &str)], body: &'static str) -> String {
+    let length = body.len().to_string();
+    let headers = [headers, &[("upload-length", &length)]].concat();
+    let response = send(tus, "POST", "/files", &headers, body).await;
+    assert_eq!(response.status(), 201);
+    response.headers()["location"].to_str().unwrap().to_owned()
+}
+
+fn id(path: &str) -> UploadId {
+    path.rsplit('/').next().unwrap().parse().unwrap()
+}
+
+/// A storage may need for a claim what assembling an upload holds.
+#[tokio::test(start_paused = true)]
+async fn a_claim_is_renewed_beside_the_work_that_it_protects() {
+    let storage = Wrapped { assembly: Duration::from_secs(60), ..Wrapped::new() };
+    let claims = storage.claims.clone();
+    let tus = Tus::builder(storage).build();
+    let part = created(&tus, &[("upload-concat", "partial")], "hello").await;
+    let concat = format!("final;{part}");
+    let headers = [("upload-concat", &*concat)];
+    let response = timeout(Duration::from_secs(300), send(&tus, "POST", "/files", &headers, "")).await;
+    assert_eq!(response.expect("the assembly ends").status(), 201);
+    assert!(claims.load(SeqCst) > 0, "a claim was waited for meanwhile");
+}
+
+/// A program that only looks at the uploads must not keep the application from being notified.
+#[tokio::test]
+async fn a_process_without_hooks_leaves_notifications_to_the_others() {
+    let store = Memory::new();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let (counted, done) = (calls.clone(), Arc::new(Notify::new()));
+    let notified = done.clone();
+    let server = |store: Memory| Tus::builder(store).sweep_interval(SOON);
+    // It fails until the other process has swept.
+    let swept = Arc::new(AtomicUsize::new(0));
+    let sweeps = swept.clone();
+    let tus = server(store.clone())
+        .finished(move |_| {
+            counted.fetch_add(1, SeqCst);
+            let may = sweeps.load(SeqCst) >= 3;
+            if may {
+                notified.notify_one();
+            }
+            async move { if may { Ok(()) } else { Err(io::Error::other("not yet")) } }
+        })
+        .build();
+    let path = created(&tus, &[], "hello").await;
+    let other = Wrapped { memory: store.another_process(), sweeps: swept.clone(), ..Wrapped::new() };
+    let _other = Tus::builder(other).sweep_interval(SOON).build();
+    done.notified().await;
+    while tus.find(&id(&path)).await.unwrap().unwrap().phase != Phase::Notified {
+        tokio::task::yield_now().await;
+    }
+    assert!(swept.load(SeqCst) >= 3 && calls.load(SeqCst) > 1);
+}
+
+#[tokio::test]
+async fn a_program_without_background_work_never_looks() {
+    let storage = Wrapped::new();
+    let sweeps = storage.sweeps.clone();
+    let _looks = Tus::builder(storage).background(false).sweep_interval(SOON).build();
+    let storage = Wrapped::new();
+    let others = storage.sweeps.clone();
+    let _works = Tus::builder(storage).sweep_interval(SOON).build();
+    while others.load(SeqCst) < 5 {
+        tokio::time::sleep(SOON).await;
+    }
+    assert_eq!(sweeps.load(SeqCst), 0);
+}
+
+#[tokio::test]
+async fn background_work_goes_on_after_a_panic() {
+    let storage = Wrapped { panics: 2, ..Wrapped::new() };
+    let sweeps = storage.sweeps.clone();
+    let tus = Tus::builder(storage).config(Config::default().expire_after(Duration::from_millis(1)));
+    let tus = tus.sweep_interval(SOON).build();
+    let response = send(&tus, "POST", "/files", &[("upload-length", "5")], "").await;
+    let id = id(response.headers()["location"].to_str().unwrap());
+    while tus.find(&id).await.unwrap().is_some() {
+        tokio::time::sleep(SOON).await;
+    }
+    assert!(sweeps.load(SeqCst) > 2);
+}
+
+/// The lost reply of a part, over a storage that opens only uploads that receive bytes.
+#[tokio::test]
+async fn an_empty_patch_at_the_end_of_a_part_is_answered_again() {
+    let tus = Tus::builder(Memory::new()).config(Config::default().expire_after(Duration::from_secs(3600))).build();
+    let part = created(&tus, &[("upload-concat", "partial")], "hello").await;
+    let before = tus.find(&id(&part)).await.unwrap().unwrap();
+    let again = send(&tus, "PATCH", &part, &[("upload-offset", "5")], "").await;
+    assert_eq!((again.status().as_u16(), &again.headers()["upload-offset"]), (204, &"5".parse().unwrap()));
+    assert_eq!(tus.find(&id(&part)).await.unwrap().unwrap(), before);
+}

@@ -1,0 +1,90 @@
+//! A storage in memory that takes its time, counts, and panics as a test wants it.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, SystemTime},
+};
+
+use tokio::{sync::Mutex, time::sleep};
+use tus_service::{
+    ByteStream, Change, Memory, Storage, StorageError, Stored, StoredStream, Upload, UploadFilter, UploadId, Version,
+    Writer, async_trait,
+};
+
+pub(crate) struct Wrapped {
+    pub(crate) memory: Memory,
+    /// How long an assembly takes; it holds what a claim needs.
+    pub(crate) assembly: Duration,
+    /// How many of the first sweeps panic.
+    pub(crate) panics: usize,
+    /// Sweeps that were begun.
+    pub(crate) sweeps: Arc<AtomicUsize>,
+    /// Claims that had to wait.
+    pub(crate) claims: Arc<AtomicUsize>,
+    pub(crate) connection: Mutex<()>,
+}
+
+impl Wrapped {
+    pub(crate) fn new() -> Self {
+        Self {
+            memory: Memory::new(),
+            assembly: Duration::ZERO,
+            panics: 0,
+            sweeps: Arc::default(),
+            claims: Arc::default(),
+            connection: Mutex::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Storage for Wrapped {
+    async fn create(&self, upload: &Upload) -> Result<Version, StorageError> {
+        self.memory.create(upload).await
+    }
+    async fn load(&self, id: &UploadId) -> Result<Option<Stored>, StorageError> {
+        self.memory.load(id).await
+    }
+    async fn load_all(&self, ids: &[UploadId]) -> Result<Vec<Option<Stored>>, StorageError> {
+        self.memory.load_all(ids).await
+    }
+    async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError> {
+        self.memory.open(stored).await
+    }
+    async fn update(&self, stored: &Stored, change: &Change) -> Result<Version, StorageError> {
+        self.memory.update(stored, change).await
+    }
+    async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError> {
+        let _connection = self.connection.lock().await;
+        sleep(self.assembly).await;
+        self.memory.assemble(stored, parts, change).await
+    }
+    async fn remove(&self, stored: &Stored) -> Result<(), StorageError> {
+        self.memory.remove(stored).await
+    }
+    async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
+        self.memory.read(stored, range).await
+    }
+    fn list(&self, filter: UploadFilter, after: Option<&UploadId>) -> StoredStream<'_> {
+        self.memory.list(filter, after)
+    }
+    fn pending(&self, now: SystemTime) -> StoredStream<'_> {
+        let sweep = self.sweeps.fetch_add(1, SeqCst);
+        assert!(sweep >= self.panics, "as the test wants it");
+        self.memory.pending(now)
+    }
+    async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
+        self.memory.waiting_for(part).await
+    }
+    async fn claim(&self, id: &UploadId, duration: Duration) -> Result<bool, StorageError> {
+        if self.connection.try_lock().is_err() {
+            self.claims.fetch_add(1, SeqCst);
+        }
+        let _connection = self.connection.lock().await;
+        self.memory.claim(id, duration).await
+    }
+}
