@@ -12,8 +12,8 @@ use std::{
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tus_service::{
-    ByteStream, Change, Checkpoint, Chunks, Hint, Storage, StorageError, Stored, StoredStream, Upload, UploadFilter,
-    UploadId, Version, Writer, async_trait,
+    Access, ByteStream, Change, Checkpoint, Chunks, Hint, Storage, StorageError, Stored, StoredStream, Upload,
+    UploadFilter, UploadId, Version, Writer, async_trait,
 };
 
 use crate::harness::wait_until;
@@ -163,8 +163,13 @@ impl Storage for Watched {
         self.storage.load_all(ids).await
     }
 
-    async fn settle(&self, stored: &Stored, patience: Duration) -> Result<Option<Stored>, StorageError> {
-        self.storage.settle(stored, patience).await
+    async fn settle(
+        &self,
+        stored: &Stored,
+        access: Access,
+        patience: Duration,
+    ) -> Result<Option<Stored>, StorageError> {
+        self.storage.settle(stored, access, patience).await
     }
 
     async fn update(&self, stored: &Stored, change: &Change) -> Result<Version, StorageError> {
@@ -195,8 +200,8 @@ impl Storage for Watched {
         self.storage.waiting_for(part).await
     }
 
-    async fn claim(&self, id: &UploadId, duration: Duration) -> Result<bool, StorageError> {
-        let claimed = self.storage.claim(id, duration).await?;
+    async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
+        let claimed = self.storage.claim(upload, duration).await?;
         self.watch.refused_claims.fetch_add(u64::from(!claimed), Ordering::Relaxed);
         Ok(claimed)
     }

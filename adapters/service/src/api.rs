@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use futures_util::StreamExt;
-use tus_core::{Failure, Upload, UploadId};
+use tus_core::{Failure, Upload, UploadId, server::Access};
 
 use crate::{
     ByteStream, Cause, StorageError, Tus, UploadFilter, UploadStream,
@@ -50,7 +50,7 @@ impl Tus {
         let _lease = self.engine.leases.hold(id, PATIENCE).await.map_err(|_| Failure::Busy)?;
         let mut stored = storage.load(id).await?.ok_or(Failure::NotFound)?;
         if stored.held_elsewhere {
-            stored = storage.settle(&stored, READER_PATIENCE).await?.ok_or(Failure::NotFound)?;
+            stored = storage.settle(&stored, Access::Write, READER_PATIENCE).await?.ok_or(Failure::NotFound)?;
         }
         self.engine.remove_incarnation(&stored, Cause::Application).await
     }

@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use http::request::Parts;
 use tokio::time::sleep;
 use tus_core::{
-    Failure, UploadId,
+    Failure, Upload,
     server::{Completion, Done, PartsNeeded},
 };
 
@@ -31,18 +31,18 @@ pub(crate) async fn run(engine: &Engine, completion: Completion, request: Option
         Completion::LoadParts(parts) => load(engine, parts).await,
         other => other,
     };
-    let id = match &completion {
-        Completion::Assemble(assemble) => assemble.stored().upload.id.clone(),
-        Completion::Finish(finish) => finish.upload().id.clone(),
+    let upload = match &completion {
+        Completion::Assemble(assemble) => assemble.stored().upload.clone(),
+        Completion::Finish(finish) => finish.upload().clone(),
         _ => return Ran { done: steps(engine, completion, request).await, is_claimed_elsewhere: false },
     };
     // If this process cannot find out, it looks at the upload again later.
-    let claimed = engine.storage.claim(&id, CLAIM).await.unwrap_or_else(|error| {
-        failure(&id, &error);
+    let claimed = engine.storage.claim(&upload, CLAIM).await.unwrap_or_else(|error| {
+        failure(&upload.id, &error);
         false
     });
     let done = match claimed {
-        true => keeping_the_claim(engine, &id, steps(engine, completion, request)).await,
+        true => keeping_the_claim(engine, &upload, steps(engine, completion, request)).await,
         false => steps(engine, elsewhere(completion), request).await,
     };
     Ran { done, is_claimed_elsewhere: !claimed }
@@ -63,33 +63,33 @@ fn elsewhere(completion: Completion) -> Completion {
 }
 
 /// Renews a claim. It is polled beside the work, which may hold what the storage needs for it.
-async fn renew(engine: &Engine, id: &UploadId) -> Infallible {
+async fn renew(engine: &Engine, upload: &Upload) -> Infallible {
     loop {
         sleep(RENEWAL).await;
-        match engine.storage.claim(id, CLAIM).await {
+        match engine.storage.claim(upload, CLAIM).await {
             Ok(true) => {}
             Ok(false) => {
-                tracing::warn!(upload = %id, "another process has claimed an upload that is being completed here")
+                tracing::warn!(upload = %upload.id, "another process has claimed an upload that is being completed here")
             }
             Err(error) => {
-                failure(id, &error);
+                failure(&upload.id, &error);
             }
         }
     }
 }
 
 /// Renews the claim for as long as the work runs.
-async fn keeping_the_claim(engine: &Engine, id: &UploadId, work: impl Future<Output = Done>) -> Done {
+async fn keeping_the_claim(engine: &Engine, upload: &Upload, work: impl Future<Output = Done>) -> Done {
     let done = tokio::select! {
         biased;
         done = work => done,
-        never = renew(engine, id) => match never {},
+        never = renew(engine, upload) => match never {},
     };
     // No process looks for an upload without remaining work, so its claim may simply expire.
     if done.upload().is_due()
-        && let Err(error) = engine.storage.claim(id, Duration::ZERO).await
+        && let Err(error) = engine.storage.claim(upload, Duration::ZERO).await
     {
-        failure(id, &error);
+        failure(&upload.id, &error);
     }
     done
 }

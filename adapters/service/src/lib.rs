@@ -44,7 +44,7 @@ pub use tus_core::{
     Algorithm, BaseUrl, Change, Checksum, Config, Cors, Dialect, Download, Failure, Incarnation, InvalidBaseUrl,
     InvalidMetadata, InvalidUploadId, Kind, Location, Metadata, NewUpload, Part, Phase, Rejection, Stored,
     TusExtension, Upload, UploadId, Verbatim, Version,
-    server::{FinishReply, Mount, Operation},
+    server::{Access, FinishReply, Mount, Operation},
 };
 
 /// Makes the traits [`Storage`] and [`Writer`] implementable: put it on the `impl`.

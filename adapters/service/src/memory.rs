@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, future, stream};
 use tokio::sync::watch;
-use tus_core::{Change, Failure, Kind, Phase, Stored, Upload, UploadId, Version};
+use tus_core::{Change, Failure, Kind, Phase, Stored, Upload, UploadId, Version, server::Access};
 
 use self::{
     index::{Expiry, Index, Place, beyond},
@@ -79,12 +79,14 @@ impl Memory {
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// use std::time::Duration;
-    /// use tus_service::{Memory, Storage, UploadId};
+    /// use tus_service::{Incarnation, Kind, Memory, Storage, Upload, UploadId};
     ///
-    /// let (one, id) = (Memory::new(), UploadId::from_random(1));
+    /// let one = Memory::new();
     /// let two = one.another_process();
-    /// assert!(one.claim(&id, Duration::from_secs(60)).await?);
-    /// assert!(!two.claim(&id, Duration::from_secs(60)).await?);
+    /// let upload = Upload::new(UploadId::from_random(1), Incarnation::from_random(2), Kind::Single);
+    /// one.create(&upload).await?;
+    /// assert!(one.claim(&upload, Duration::from_secs(60)).await?);
+    /// assert!(!two.claim(&upload, Duration::from_secs(60)).await?);
     /// # Ok::<(), tus_service::StorageError>(())
     /// # }).unwrap();
     /// ```
@@ -189,8 +191,13 @@ impl Storage for Memory {
         Ok(ids.iter().map(|id| state.load(id, self.process)).collect())
     }
 
-    async fn settle(&self, stored: &Stored, patience: Duration) -> Result<Option<Stored>, StorageError> {
-        Ok(takeover::settle(self, &stored.upload, patience).await)
+    async fn settle(
+        &self,
+        stored: &Stored,
+        access: Access,
+        patience: Duration,
+    ) -> Result<Option<Stored>, StorageError> {
+        Ok(takeover::settle(self, &stored.upload, access, patience).await)
     }
 
     async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError> {
@@ -271,11 +278,12 @@ impl Storage for Memory {
         Ok(self.state().index.waiting_for(part))
     }
 
-    async fn claim(&self, id: &UploadId, duration: Duration) -> Result<bool, StorageError> {
-        let now = Instant::now();
+    async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
+        let (now, id) = (Instant::now(), &upload.id);
         let mut state = self.state();
+        let is_there = state.entries.get(id).is_some_and(|entry| entry.upload.incarnation == upload.incarnation);
         let theirs = state.claims.get(id).is_some_and(|claim| claim.process != self.process && !claim.has_run_out(now));
-        if theirs {
+        if theirs || !is_there {
             return Ok(false);
         }
         match duration {

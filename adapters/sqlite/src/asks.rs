@@ -3,13 +3,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use rustix::time::{ClockId, clock_gettime};
-use tus_service::{StorageError, UploadId};
+use tus_service::{Access, Incarnation, StorageError, UploadId};
 
 use crate::{
     error::sql_error,
-    row::{execute, exists, milliseconds},
+    row::{bits, execute, exists, milliseconds},
 };
 
 /// Whoever asked so long ago was killed, or is not patient any more; in microseconds.
@@ -37,27 +37,47 @@ impl Tick {
     }
 }
 
-/// Asks for an upload, in place of all that asked before. Whether nobody asked later.
-pub(crate) fn want(connection: &Connection, id: &UploadId, since: Tick, asker: &[u8]) -> Result<bool, StorageError> {
-    // What lies far ahead comes from before the machine started.
-    let sql = "INSERT INTO wanted (id, since, asker) VALUES (?1, ?2, ?3)
-         ON CONFLICT DO UPDATE SET since = excluded.since, asker = excluded.asker
-         WHERE since <= excluded.since OR since > excluded.since + ?4";
-    execute(connection, sql, &[&id.as_str(), &since.0, &asker, &DEAD]).map(|changed| changed > 0)
+/// Asks for an upload. A request that reads asks only where no other one has asked already: the process that adds bytes
+/// is to leave in any case.
+pub(crate) fn want(
+    connection: &Connection,
+    id: &UploadId,
+    access: Access,
+    since: Tick,
+    asker: &[u8],
+) -> Result<(), StorageError> {
+    let writes = access == Access::Write;
+    if !writes && is_wanted(connection, id)? {
+        return Ok(());
+    }
+    let sql = "INSERT INTO wanted (id, since, asker, writes) VALUES (?1, ?2, ?3, ?4)";
+    execute(connection, sql, &[&id.as_str(), &since.0, &asker, &writes]).map(drop)
 }
 
-/// Whether somebody else asked for it later.
-pub(crate) fn is_outdone(connection: &Connection, id: &UploadId, asker: &[u8]) -> Result<bool, StorageError> {
-    let mut statement = connection.prepare_cached("SELECT asker FROM wanted WHERE id = ?1").map_err(sql_error)?;
-    let newest: Option<Vec<u8>> = statement.query_row([id.as_str()], |row| row.get(0)).optional().map_err(sql_error)?;
-    Ok(newest.is_some_and(|newest| newest != asker))
+/// Whether somebody else asked later in order to write.
+pub(crate) fn is_outdone(
+    connection: &Connection,
+    id: &UploadId,
+    since: Tick,
+    asker: &[u8],
+) -> Result<bool, StorageError> {
+    let sql =
+        "SELECT EXISTS (SELECT 1 FROM wanted WHERE id = ?1 AND writes AND (since, asker) > (?2, ?3) AND since <= ?4)";
+    exists(connection, sql, &[&id.as_str(), &since.0, &asker, &(Tick::now().0 + AHEAD)])
+}
+
+/// Whether somebody waits in order to write.
+pub(crate) fn is_wanted(connection: &Connection, id: &UploadId) -> Result<bool, StorageError> {
+    let now = Tick::now().0;
+    let sql = "SELECT EXISTS (SELECT 1 FROM wanted WHERE id = ?1 AND writes AND since > ?2 AND since <= ?3)";
+    exists(connection, sql, &[&id.as_str(), &(now - DEAD), &(now + AHEAD)])
 }
 
 pub(crate) fn want_no_more(connection: &Connection, id: &UploadId, asker: &[u8]) -> Result<(), StorageError> {
     execute(connection, "DELETE FROM wanted WHERE id = ?1 AND asker = ?2", &[&id.as_str(), &asker]).map(drop)
 }
 
-/// What is wanted, and since when. There are as many rows as processes that wait just now.
+/// What is wanted, and since when. There are as many rows as requests that wait just now.
 pub(crate) fn wanted(connection: &Connection) -> Result<Vec<(UploadId, Tick)>, StorageError> {
     let mut statement = connection.prepare_cached("SELECT id, since FROM wanted").map_err(sql_error)?;
     let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, Tick(row.get(1)?)))).map_err(sql_error)?;
@@ -70,12 +90,18 @@ pub(crate) fn wanted(connection: &Connection) -> Result<Vec<(UploadId, Tick)>, S
 pub(crate) fn claim(
     connection: &Connection,
     id: &UploadId,
+    incarnation: Incarnation,
     claimant: &[u8],
     duration: Duration,
 ) -> Result<bool, StorageError> {
     let now = SystemTime::now();
     let until = now.checked_add(duration).map_or(i64::MAX, milliseconds);
     let now = milliseconds(now);
+    let incarnation = bits(incarnation);
+    let is_there = "SELECT EXISTS (SELECT 1 FROM uploads WHERE id = ?1 AND incarnation = ?2)";
+    if !exists(connection, is_there, &[&id.as_str(), &incarnation])? {
+        return Ok(false);
+    }
     if duration.is_zero() {
         execute(connection, "DELETE FROM claims WHERE id = ?1 AND claimant = ?2", &[&id.as_str(), &claimant])?;
         let sql = "SELECT NOT EXISTS (SELECT 1 FROM claims WHERE id = ?1 AND until > ?2)";

@@ -255,7 +255,7 @@ fn version_of(seen: &Stored) -> Result<i64, StorageError> {
     seen.version.as_number().and_then(|number| number.try_into().ok()).ok_or_else(|| Failure::Conflict.into())
 }
 
-fn bits(incarnation: Incarnation) -> [u8; 16] {
+pub(crate) fn bits(incarnation: Incarnation) -> [u8; 16] {
     incarnation.to_bits().to_be_bytes()
 }
 

@@ -118,8 +118,21 @@ const MIGRATIONS: &[Migration] = &[
 ",
         then: take_over_headers,
     },
-    // A final upload remembers which incarnations its parts are: text of `id/incarnation`, separated by a space.
-    Migration { sql: "", then: identify_parts },
+    // A final upload remembers which incarnations its parts are: text of `id/incarnation`, separated by a space. Each
+    // request that wants an upload has a row of its own.
+    Migration {
+        sql: "
+    DROP TABLE wanted;
+    CREATE TABLE wanted (
+        id TEXT NOT NULL,
+        asker BLOB NOT NULL,
+        since INTEGER NOT NULL,          -- microseconds of the machine's monotonic clock
+        writes INTEGER NOT NULL,         -- 1 where it wants to add bytes, 0 where it reads
+        PRIMARY KEY (id, asker)
+    ) STRICT, WITHOUT ROWID;
+",
+        then: identify_parts,
+    },
 ];
 
 /// Brings the schema up to date: `strangers` are the files that are there before the database is made. It runs under

@@ -11,8 +11,8 @@ use std::{
 };
 
 use tus_service::{
-    ByteStream, Change, Failure, Kind, Storage, StorageError, Stored, StoredStream, Upload, UploadFilter, UploadId,
-    Version, Writer, async_trait,
+    Access, ByteStream, Change, Failure, Kind, Storage, StorageError, Stored, StoredStream, Upload, UploadFilter,
+    UploadId, Version, Writer, async_trait,
 };
 
 use crate::{
@@ -123,8 +123,13 @@ impl Storage for Sqlite {
         Ok(ids.iter().map(|id| loaded.get(id).cloned().flatten()).collect())
     }
 
-    async fn settle(&self, stored: &Stored, patience: Duration) -> Result<Option<Stored>, StorageError> {
-        let found = takeover::settle(&self.0, stored, patience).await?;
+    async fn settle(
+        &self,
+        stored: &Stored,
+        access: Access,
+        patience: Duration,
+    ) -> Result<Option<Stored>, StorageError> {
+        let found = takeover::settle(&self.0, stored, access, patience).await?;
         self.repaired(&stored.upload.id, found).await
     }
 
@@ -193,9 +198,9 @@ impl Storage for Sqlite {
         self.0.reading.run(waiting).await
     }
 
-    async fn claim(&self, id: &UploadId, duration: Duration) -> Result<bool, StorageError> {
-        let (id, claimant) = (id.clone(), *self.0.database.name());
-        self.0.database.write(move |connection| asks::claim(connection, &id, &claimant, duration)).await
+    async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
+        let (id, incarnation, claimant) = (upload.id.clone(), upload.incarnation, *self.0.database.name());
+        self.0.database.write(move |connection| asks::claim(connection, &id, incarnation, &claimant, duration)).await
     }
 
     async fn tidy(&self) -> Result<(), StorageError> {

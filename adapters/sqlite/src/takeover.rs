@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::time::sleep;
-use tus_service::{StorageError, Stored, UploadId};
+use tus_service::{Access, StorageError, Stored, UploadId};
 
 use crate::{
     asks::{self, Tick},
@@ -31,27 +31,28 @@ const TRY: Duration = Duration::from_millis(15);
 /// After so many tries it looks whether somebody has come later.
 const TRIES: u32 = 8;
 
-/// Asks for an upload and waits until it is free, `patience` at the most, or until somebody asks who came later.
+/// Asks for an upload and waits until it is free, `patience` at the most; one that writes waits only until another one
+/// that does asks later.
 pub(crate) async fn settle(
     inner: &Arc<Inner>,
     stored: &Stored,
+    access: Access,
     patience: Duration,
 ) -> Result<Option<Found>, StorageError> {
     let (began, id) = (Instant::now(), &stored.upload.id);
-    let since = Tick::now();
-    let asking = Asking::new(inner, id);
+    let asking = Asking::new(inner, id, access);
     let end = match file_of(inner, id).await? {
         None => End::Free,
         // It was opened here meanwhile.
         Some(_) if inner.writers.has(id) => End::Impatient,
-        Some(file) => asking.ask(since, file, began, patience).await?,
+        Some(file) => asking.ask(file, began, patience).await?,
     };
     if end == End::Impatient {
         // Before its upload is opened all the same.
         asking.withdraw().await?;
     }
-    if end == End::Free {
-        inner.writers.note_left(id, since);
+    if end == End::Free && access == Access::Write {
+        inner.writers.note_left(id, asking.since);
     }
     let (again, id) = (inner.clone(), id.clone());
     let mut found = inner.reading.run(move || again.load(&id)).await?;
@@ -74,11 +75,11 @@ enum End {
     Impatient,
 }
 
-/// Whether somebody waits for an upload.
+/// Whether a request waits for an upload in order to add bytes.
 pub(crate) async fn is_wanted(inner: &Arc<Inner>, id: &UploadId) -> Result<bool, StorageError> {
     let (inner_too, id) = (inner.clone(), id.clone());
-    let look = move || inner_too.database.read(asks::wanted);
-    Ok(inner.reading.run(look).await?.iter().any(|(wanted, _)| *wanted == id))
+    let look = move || inner_too.database.read(|connection| asks::is_wanted(connection, &id));
+    inner.reading.run(look).await
 }
 
 async fn file_of(inner: &Arc<Inner>, id: &UploadId) -> Result<Option<File>, StorageError> {
@@ -94,23 +95,23 @@ async fn file_of(inner: &Arc<Inner>, id: &UploadId) -> Result<Option<File>, Stor
 struct Asking {
     inner: Arc<Inner>,
     id: UploadId,
+    access: Access,
+    since: Tick,
     asker: [u8; 24],
 }
 
 impl Asking {
-    fn new(inner: &Arc<Inner>, id: &UploadId) -> Self {
+    fn new(inner: &Arc<Inner>, id: &UploadId, access: Access) -> Self {
         let mut asker = [0; 24];
         asker[..16].copy_from_slice(inner.database.name());
         asker[16..].copy_from_slice(&inner.asked.fetch_add(1, Relaxed).to_be_bytes());
-        Self { inner: inner.clone(), id: id.clone(), asker }
+        Self { inner: inner.clone(), id: id.clone(), access, since: Tick::now(), asker }
     }
 
     /// Asks, and waits until nobody keeps the file locked.
-    async fn ask(&self, since: Tick, file: File, began: Instant, patience: Duration) -> Result<End, StorageError> {
-        let (id, asker) = (self.id.clone(), self.asker);
-        if !self.inner.database.write(move |connection| asks::want(connection, &id, since, &asker)).await? {
-            return Ok(End::Outdone);
-        }
+    async fn ask(&self, file: File, began: Instant, patience: Duration) -> Result<End, StorageError> {
+        let (id, access, since, asker) = (self.id.clone(), self.access, self.since, self.asker);
+        self.inner.database.write(move |connection| asks::want(connection, &id, access, since, &asker)).await?;
         let mut tries = 0;
         loop {
             let is_free = files::is_free(&file)?;
@@ -134,8 +135,11 @@ impl Asking {
     }
 
     async fn is_outdone(&self) -> Result<bool, StorageError> {
-        let (inner, id, asker) = (self.inner.clone(), self.id.clone(), self.asker);
-        let look = move || inner.database.read(|connection| asks::is_outdone(connection, &id, &asker));
+        if self.access == Access::Read {
+            return Ok(false);
+        }
+        let (inner, id, since, asker) = (self.inner.clone(), self.id.clone(), self.since, self.asker);
+        let look = move || inner.database.read(|connection| asks::is_outdone(connection, &id, since, &asker));
         self.inner.reading.run(look).await
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future;
 use tokio::time::sleep;
+use tus_core::Upload;
 
 use super::{Fixture, uploads::*};
 use crate::Storage;
@@ -14,73 +15,89 @@ const SHORT: Duration = Duration::from_millis(50);
 /// [`Storage::claim`]: what is ours stays ours, and can be claimed again when it was given back.
 pub async fn a_claim_is_ours_until_it_runs_out(fixture: Fixture) {
     let stored = created(fixture.one(), single("claimed")).await;
-    let id = &stored.upload.id;
     for duration in [LONG, SHORT, Duration::MAX, LONG, Duration::ZERO, LONG, Duration::ZERO] {
-        assert!(fixture.one().claim(id, duration).await.unwrap(), "{duration:?}");
+        assert!(fixture.one().claim(&stored.upload, duration).await.unwrap(), "{duration:?}");
     }
     fixture.assert_is(&stored).await;
 }
 
 /// While one process has claimed an upload, no other can; it can claim others.
 pub async fn a_claim_keeps_another_process_out(fixture: Fixture) {
-    for name in ["claimed", "other"] {
-        created(fixture.one(), single(name)).await;
-    }
-    assert!(claim(fixture.one(), LONG).await);
-    assert!(!claim(fixture.two(), LONG).await);
-    assert!(claim(fixture.one(), LONG).await, "it is ours already");
-    assert!(!claim(fixture.two(), SHORT).await);
-    assert!(fixture.two().claim(&id("other"), LONG).await.unwrap());
-    assert!(!fixture.one().claim(&id("other"), LONG).await.unwrap());
+    let upload = created(fixture.one(), single("claimed")).await.upload;
+    let other = created(fixture.one(), single("other")).await.upload;
+    assert!(claim(fixture.one(), &upload, LONG).await);
+    assert!(!claim(fixture.two(), &upload, LONG).await);
+    assert!(claim(fixture.one(), &upload, LONG).await, "it is ours already");
+    assert!(!claim(fixture.two(), &upload, SHORT).await);
+    assert!(claim(fixture.two(), &other, LONG).await);
+    assert!(!claim(fixture.one(), &other, LONG).await);
 }
 
 /// A duration of zero gives a claim back.
 pub async fn a_claim_that_is_given_back_is_free(fixture: Fixture) {
-    created(fixture.one(), single("claimed")).await;
+    let upload = created(fixture.one(), single("claimed")).await.upload;
     for (one, two) in [(fixture.one(), fixture.two()), (fixture.two(), fixture.one())] {
-        assert!(claim(one, LONG).await);
-        assert!(!claim(two, LONG).await);
-        assert!(claim(one, Duration::ZERO).await);
-        assert!(claim(two, LONG).await);
-        assert!(!claim(one, LONG).await);
-        assert!(claim(two, Duration::ZERO).await);
+        assert!(claim(one, &upload, LONG).await);
+        assert!(!claim(two, &upload, LONG).await);
+        assert!(claim(one, &upload, Duration::ZERO).await);
+        assert!(claim(two, &upload, LONG).await);
+        assert!(!claim(one, &upload, LONG).await);
+        assert!(claim(two, &upload, Duration::ZERO).await);
     }
 }
 
 /// A claim runs out, so that the work of a killed process goes on; a claim that was renewed runs out later.
 pub async fn a_claim_runs_out(fixture: Fixture) {
-    created(fixture.one(), single("claimed")).await;
-    assert!(claim(fixture.one(), SHORT).await);
+    let upload = created(fixture.one(), single("claimed")).await.upload;
+    assert!(claim(fixture.one(), &upload, SHORT).await);
     let mut tries = 0;
-    while !claim(fixture.two(), LONG).await {
+    while !claim(fixture.two(), &upload, LONG).await {
         tries += 1;
         assert!(tries < 1000, "a claim of 50 ms has not run out after 10 s");
         sleep(Duration::from_millis(10)).await;
     }
-    assert!(!claim(fixture.one(), LONG).await);
-    assert!(claim(fixture.two(), SHORT).await && claim(fixture.two(), LONG).await);
+    assert!(!claim(fixture.one(), &upload, LONG).await);
+    assert!(claim(fixture.two(), &upload, SHORT).await && claim(fixture.two(), &upload, LONG).await);
     sleep(2 * SHORT).await;
-    assert!(!claim(fixture.one(), LONG).await, "it was renewed");
+    assert!(!claim(fixture.one(), &upload, LONG).await, "it was renewed");
 }
 
 /// A process can give back nothing but its own claim.
 pub async fn nobody_gives_back_the_claim_of_another_process(fixture: Fixture) {
-    created(fixture.one(), single("claimed")).await;
-    assert!(claim(fixture.one(), LONG).await);
-    assert!(!claim(fixture.two(), Duration::ZERO).await);
-    assert!(!claim(fixture.two(), LONG).await);
-    assert!(claim(fixture.one(), LONG).await);
+    let upload = created(fixture.one(), single("claimed")).await.upload;
+    assert!(claim(fixture.one(), &upload, LONG).await);
+    assert!(!claim(fixture.two(), &upload, Duration::ZERO).await);
+    assert!(!claim(fixture.two(), &upload, LONG).await);
+    assert!(claim(fixture.one(), &upload, LONG).await);
 }
 
 /// Of many who claim an upload at once, those of one process have it.
 pub async fn of_many_claims_one_process_has_its_own(fixture: Fixture) {
-    created(fixture.one(), single("claimed")).await;
-    let claims = [fixture.one(), fixture.two()].into_iter().cycle().take(8).map(|storage| claim(storage, LONG));
+    let upload = created(fixture.one(), single("claimed")).await.upload;
+    let claims =
+        [fixture.one(), fixture.two()].into_iter().cycle().take(8).map(|storage| claim(storage, &upload, LONG));
     let claims = future::join_all(claims).await;
     let of = |process| claims.iter().skip(process).step_by(2).filter(|ours| **ours).count();
     assert!(matches!((of(0), of(1)), (4, 0) | (0, 4)), "{claims:?}");
 }
 
-async fn claim(storage: &dyn Storage, duration: Duration) -> bool {
-    storage.claim(&id("claimed"), duration).await.unwrap()
+/// A claim ends with its upload: it reserves nothing of a later upload with the same id, and is nobody's from then on.
+pub async fn a_claim_ends_with_its_upload(fixture: Fixture) {
+    let old = created(fixture.one(), single("claimed")).await;
+    assert!(claim(fixture.one(), &old.upload, LONG).await);
+    fixture.one().remove(&old).await.unwrap();
+    for storage in [fixture.one(), fixture.two()] {
+        assert!(!claim(storage, &old.upload, LONG).await, "there is nothing to do for it");
+    }
+    let new = created(fixture.two(), single("claimed")).await;
+    assert!(claim(fixture.two(), &new.upload, LONG).await);
+    for duration in [LONG, Duration::ZERO] {
+        assert!(!claim(fixture.one(), &old.upload, duration).await);
+        assert!(!claim(fixture.two(), &old.upload, duration).await);
+    }
+    assert!(!claim(fixture.one(), &new.upload, LONG).await, "the claim of the new one is as it was");
+}
+
+async fn claim(storage: &dyn Storage, upload: &Upload, duration: Duration) -> bool {
+    storage.claim(upload, duration).await.unwrap()
 }

@@ -58,11 +58,13 @@ macro_rules! storage_tests {
             a_claim_runs_out
             nobody_gives_back_the_claim_of_another_process
             of_many_claims_one_process_has_its_own
+            a_claim_ends_with_its_upload
             // takeover
             bytes_that_come_in_another_process_are_reported
             an_upload_is_taken_over_and_no_byte_is_lost
             an_upload_goes_to_and_fro
             of_two_requests_the_newer_one_wins
+            a_reader_waits_and_takes_nothing
             who_does_not_leave_is_reported
             nobody_is_asked_to_leave_whom_nobody_asked
             a_removed_upload_is_held_by_nobody

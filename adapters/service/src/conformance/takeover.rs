@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{FutureExt, future};
 use tokio::time::timeout;
-use tus_core::{Failure, Kind, Stored};
+use tus_core::{Failure, Kind, Stored, server::Access};
 
 use super::{Fixture, uploads::*};
 use crate::{Checkpoint, Hint, Storage, Writer};
@@ -38,7 +38,8 @@ pub async fn an_upload_is_taken_over_and_no_byte_is_lost(fixture: Fixture) {
     let stored = appended(fixture.one(), &stored, "hello").await;
     let (writer, now) = written(fixture.one(), &stored, " wor").await;
     let held = held(fixture.two(), &now).await;
-    let (committed, settled) = future::join(leaves(writer, &stored, 4), fixture.two().settle(&held, PATIENCE)).await;
+    let (committed, settled) =
+        future::join(leaves(writer, &stored, 4), fixture.two().settle(&held, Access::Write, PATIENCE)).await;
     assert_eq!(settled.unwrap().as_ref(), Some(&committed));
     let settled = committed;
     fixture.assert_has(&settled, b"hello wor").await;
@@ -52,7 +53,8 @@ pub async fn an_upload_goes_to_and_fro(fixture: Fixture) {
     for (one, two) in [(fixture.one(), fixture.two()), (fixture.two(), fixture.one())].repeat(2) {
         let (writer, seen) = written(one, &now, "ab").await;
         let held = held(two, &seen).await;
-        let (committed, settled) = future::join(leaves(writer, &now, 2), two.settle(&held, PATIENCE)).await;
+        let (committed, settled) =
+            future::join(leaves(writer, &now, 2), two.settle(&held, Access::Write, PATIENCE)).await;
         assert_eq!(settled.unwrap().as_ref(), Some(&committed));
         now = appended(two, &committed, "c").await;
         assert_eq!(failure(try_append(one, &committed, "d".into()).await), Failure::Conflict);
@@ -66,13 +68,13 @@ pub async fn of_two_requests_the_newer_one_wins(fixture: Fixture) {
     let stored = created(fixture.one(), single("wanted")).await;
     let (writer, now) = written(fixture.one(), &stored, "hello").await;
     let held = held(fixture.two(), &now).await;
-    let older = fixture.two().settle(&held, PATIENCE);
+    let older = fixture.two().settle(&held, Access::Write, PATIENCE);
     // It has asked once the writer is asked to leave.
     let older = match future::select(older, writer.asked_to_leave()).await {
         future::Either::Left(_) => panic!("nobody has left yet"),
         future::Either::Right(((), older)) => older,
     };
-    let newer = fixture.two().settle(&held, PATIENCE);
+    let newer = fixture.two().settle(&held, Access::Write, PATIENCE);
     // The older one ends although nobody has left; only then the writer does.
     let leaving = async {
         let older = older.await.unwrap().unwrap();
@@ -86,13 +88,40 @@ pub async fn of_two_requests_the_newer_one_wins(fixture: Fixture) {
     fixture.assert_has(&complete, b"hello world").await;
 }
 
+/// A request that only reads makes the process that adds bytes leave, too, and takes the upload from no request that
+/// waits to write.
+pub async fn a_reader_waits_and_takes_nothing(fixture: Fixture) {
+    let stored = created(fixture.one(), single("read")).await;
+    let (writer, now) = written(fixture.one(), &stored, "hel").await;
+    let seen = held(fixture.two(), &now).await;
+    let reader = fixture.two().settle(&seen, Access::Read, PATIENCE);
+    let (committed, read) = future::join(leaves(writer, &stored, 3), reader).await;
+    assert_eq!(read.unwrap().as_ref(), Some(&committed));
+    // Now one waits to write, too, and was there first.
+    let (writer, now) = written(fixture.one(), &committed, "lo").await;
+    let seen = held(fixture.two(), &now).await;
+    let waiting = fixture.two().settle(&seen, Access::Write, PATIENCE);
+    let waiting = match future::select(waiting, writer.asked_to_leave()).await {
+        future::Either::Left(_) => panic!("nobody has left yet"),
+        future::Either::Right(((), waiting)) => waiting,
+    };
+    let mut reader = fixture.two().settle(&seen, Access::Read, PATIENCE);
+    assert!(timeout(IMPATIENCE, &mut reader).await.is_err(), "the bytes that come are not committed yet");
+    let (committed, waited, read) = future::join3(leaves(writer, &committed, 2), waiting, reader).await;
+    assert_eq!((waited.unwrap(), read.unwrap()), (Some(committed.clone()), Some(committed.clone())));
+    let complete = appended(fixture.two(), &committed, " world!").await;
+    fixture.assert_has(&complete, b"hello world!").await;
+}
+
 /// [`Storage::settle`] waits no longer than it is patient, and says that the upload is still held.
 pub async fn who_does_not_leave_is_reported(fixture: Fixture) {
     let stored = created(fixture.one(), single("kept")).await;
     let (mut writer, now) = written(fixture.one(), &stored, "hello").await;
     let held = held(fixture.two(), &now).await;
     let began = Instant::now();
-    let settled = timeout(PATIENCE, fixture.two().settle(&held, IMPATIENCE)).await.expect("it is not that patient");
+    let settled = timeout(PATIENCE, fixture.two().settle(&held, Access::Write, IMPATIENCE))
+        .await
+        .expect("it is not that patient");
     assert_eq!(settled.unwrap().as_ref(), Some(&held));
     assert!(began.elapsed() >= IMPATIENCE, "it was not patient");
     // Nothing was done to it.
@@ -100,7 +129,7 @@ pub async fn who_does_not_leave_is_reported(fixture: Fixture) {
     let version = writer.commit(&change).await.unwrap();
     drop(writer);
     let stored = stored.changed(&change, version);
-    assert_eq!(fixture.two().settle(&held, PATIENCE).await.unwrap().as_ref(), Some(&stored));
+    assert_eq!(fixture.two().settle(&held, Access::Write, PATIENCE).await.unwrap().as_ref(), Some(&stored));
     fixture.assert_has(&stored, b"hello").await;
 }
 
@@ -114,7 +143,7 @@ pub async fn nobody_is_asked_to_leave_whom_nobody_asked(fixture: Fixture) {
     let held = held(fixture.two(), &wanted_now).await;
     assert!(timeout(IMPATIENCE, wanted_writer.asked_to_leave()).await.is_err());
     let (committed, settled) =
-        future::join(leaves(wanted_writer, &wanted, 5), fixture.two().settle(&held, PATIENCE)).await;
+        future::join(leaves(wanted_writer, &wanted, 5), fixture.two().settle(&held, Access::Write, PATIENCE)).await;
     assert_eq!(settled.unwrap(), Some(committed));
     assert_eq!(other_writer.asked_to_leave().now_or_never(), None);
 }
@@ -129,7 +158,7 @@ pub async fn a_removed_upload_is_held_by_nobody(fixture: Fixture) {
         fixture.one().remove(&stored).await.unwrap();
         drop(writer);
     };
-    let ((), settled) = future::join(removed, fixture.two().settle(&held, PATIENCE)).await;
+    let ((), settled) = future::join(removed, fixture.two().settle(&held, Access::Write, PATIENCE)).await;
     assert_eq!(settled.unwrap(), None);
     fixture.assert_gone(&stored.upload.id).await;
 }
@@ -139,12 +168,13 @@ pub async fn who_asks_himself_gets_the_record(fixture: Fixture) {
     let stored = created(fixture.one(), single("own")).await;
     let stored = appended(fixture.one(), &stored, "hello").await;
     for storage in [fixture.one(), fixture.other()] {
-        let settled =
-            timeout(PATIENCE / 2, storage.settle(&stored, PATIENCE)).await.expect("there is nobody to wait for");
+        let settled = timeout(PATIENCE / 2, storage.settle(&stored, Access::Write, PATIENCE))
+            .await
+            .expect("there is nobody to wait for");
         assert_eq!(settled.unwrap().as_ref(), Some(&stored));
     }
     fixture.one().remove(&stored).await.unwrap();
-    assert_eq!(fixture.other().settle(&stored, PATIENCE).await.unwrap(), None);
+    assert_eq!(fixture.other().settle(&stored, Access::Write, PATIENCE).await.unwrap(), None);
 }
 
 /// A writer that has bytes of which the record does not know, and the record. The storage was given a hint when the

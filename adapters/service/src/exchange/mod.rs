@@ -119,7 +119,8 @@ impl<'a> Exchange<'a> {
             Place::Loaded(generation) => Some(*generation),
             Place::Nowhere | Place::Leased(_) => None,
         };
-        let (is_current, patience) = match hold.access() {
+        let access = hold.access();
+        let (is_current, patience) = match access {
             Access::Read => {
                 let is_current = match generation {
                     Some(generation) => engine.leases.settle(id, generation, PATIENCE).await,
@@ -140,7 +141,7 @@ impl<'a> Exchange<'a> {
         let now = if is_current { Ok(Some(loaded.clone())) } else { self.load(id).await };
         let now = match now {
             Ok(Some(now)) if now.held_elsewhere => {
-                engine.storage.settle(&now, patience).await.map_err(|error| failure(id, &error))
+                engine.storage.settle(&now, access, patience).await.map_err(|error| failure(id, &error))
             }
             now => now,
         };

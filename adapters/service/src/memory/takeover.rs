@@ -4,14 +4,14 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tus_core::{Incarnation, Stored, Upload, UploadId};
+use tus_core::{Incarnation, Stored, Upload, UploadId, server::Access};
 
 use super::Memory;
 
 #[derive(Default)]
 pub(super) struct Holders {
     open: HashMap<UploadId, Vec<Holder>>,
-    /// The newest request for an upload that waits; the older ones have lost.
+    /// The newest request to write to an upload that waits; the older ones have lost.
     wanted: HashMap<UploadId, u64>,
 }
 
@@ -27,7 +27,7 @@ impl Holders {
         self.elsewhere(upload, process).next().is_some()
     }
 
-    /// Whether a request waits that came later than the one that saw this.
+    /// Whether a request to write waits that came later than the one that saw this.
     pub(super) fn is_wanted(&self, seen: &Stored) -> bool {
         seen.held_elsewhere && self.wanted.contains_key(&seen.upload.id)
     }
@@ -76,9 +76,10 @@ impl Drop for Held {
     }
 }
 
-/// Asks whoever adds bytes in another process to leave, and waits for that, or until somebody else asks.
-pub(super) async fn settle(memory: &Memory, upload: &Upload, patience: Duration) -> Option<Stored> {
-    let request = Request::new(memory, upload);
+/// Asks whoever adds bytes in another process to leave, and waits for that; one that writes waits only until another
+/// one that does asks later.
+pub(super) async fn settle(memory: &Memory, upload: &Upload, access: Access, patience: Duration) -> Option<Stored> {
+    let request = Request::new(memory, upload, access);
     let outdone = timeout(patience, request.answer()).await == Ok(Answer::Outdone);
     let mut stored = memory.state().load(&upload.id, memory.process)?;
     stored.held_elsewhere |= outdone;
@@ -89,6 +90,7 @@ pub(super) async fn settle(memory: &Memory, upload: &Upload, patience: Duration)
 struct Request<'a> {
     memory: &'a Memory,
     upload: &'a Upload,
+    access: Access,
     number: u64,
 }
 
@@ -101,14 +103,16 @@ enum Answer {
 }
 
 impl<'a> Request<'a> {
-    fn new(memory: &'a Memory, upload: &'a Upload) -> Self {
+    fn new(memory: &'a Memory, upload: &'a Upload, access: Access) -> Self {
         let mut state = memory.state();
         let number = state.number();
-        state.holders.wanted.insert(upload.id.clone(), number);
+        if access == Access::Write {
+            state.holders.wanted.insert(upload.id.clone(), number);
+        }
         state.holders.elsewhere(upload, memory.process).for_each(|holder| holder.leave.cancel());
         drop(state);
         memory.store.moves.send_replace(());
-        Self { memory, upload, number }
+        Self { memory, upload, access, number }
     }
 
     async fn answer(&self) -> Answer {
@@ -124,7 +128,7 @@ impl<'a> Request<'a> {
 
     fn look(&self) -> Option<Answer> {
         let state = self.memory.state();
-        if state.holders.wanted.get(&self.upload.id) != Some(&self.number) {
+        if self.access == Access::Write && state.holders.wanted.get(&self.upload.id) != Some(&self.number) {
             return Some(Answer::Outdone);
         }
         (!state.holders.is_held_elsewhere(self.upload, self.memory.process)).then_some(Answer::Free)

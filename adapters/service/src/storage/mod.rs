@@ -23,7 +23,7 @@ use futures_util::{
     future::{self, BoxFuture},
     stream::BoxStream,
 };
-use tus_core::{Change, Stored, Upload, UploadId, Version};
+use tus_core::{Change, Stored, Upload, UploadId, Version, server::Access};
 
 pub use self::{chunks::Chunks, error::StorageError, filter::UploadFilter};
 
@@ -74,15 +74,22 @@ pub trait Storage: Send + Sync + 'static {
     async fn load_all(&self, ids: &[UploadId]) -> Result<Vec<Option<Stored>>, StorageError>;
 
     /// Asks whoever adds bytes to the upload in another process to commit what it has and to leave, and waits for
-    /// that, `patience` at the most. The record as it is then; it is still
+    /// that, `patience` at the most. Returns the record as it is then; it is still
     /// [`held_elsewhere`](Stored::held_elsewhere) where the other did not leave. A change may be tried all the same
     /// ([`Storage::open`]).
     ///
-    /// The newest request wins: one that waits here returns at once, with the upload still held elsewhere, when a newer
-    /// one asks for the upload. Where nobody holds it any more, this is [`Storage::load`]. A storage of one process
-    /// has nothing to ask.
-    async fn settle(&self, stored: &Stored, patience: Duration) -> Result<Option<Stored>, StorageError> {
-        let _ = patience;
+    /// Of the requests that ask in order to [write](Access::Write), the newest wins: an older one returns at once, with
+    /// the upload still held elsewhere, when a newer one asks. One that [reads](Access::Read) only waits: it takes the
+    /// upload from no request that waits to write.
+    ///
+    /// Where nobody holds the upload any more, this is [`Storage::load`]. A storage of one process has nothing to ask.
+    async fn settle(
+        &self,
+        stored: &Stored,
+        access: Access,
+        patience: Duration,
+    ) -> Result<Option<Stored>, StorageError> {
+        let _ = (access, patience);
         self.load(&stored.upload.id).await
     }
 
@@ -104,7 +111,8 @@ pub trait Storage: Send + Sync + 'static {
     /// Makes a change that adds no bytes, durably: the offset of `change` is that of the record. A writer that is open
     /// meanwhile finds that the record has changed.
     ///
-    /// A change that completes the upload may take long; see [`Writer::commit`].
+    /// A change that completes the upload (an empty one, or one whose length was unknown until now) may take long; see
+    /// [`Writer::commit`].
     ///
     /// # Errors
     ///
@@ -155,19 +163,19 @@ pub trait Storage: Send + Sync + 'static {
     fn list(&self, filter: UploadFilter, after: Option<&UploadId>) -> StoredStream<'_>;
 
     /// The uploads for which something is to be done by `now` without a request: those that have expired, and those
-    /// that are [due](Upload::is_due). In no order; it costs little more where there are many others. What a live
-    /// process is at just now may be left out. The storage gives back by itself, now and then, what belongs to no
-    /// upload.
+    /// that are [due](Upload::is_due). In no order; it costs little more where there are many others. An upload that
+    /// this or another running process is changing just now may be left out.
     fn pending(&self, now: SystemTime) -> StoredStream<'_>;
 
-    /// The final uploads that are not assembled yet and name this part, each once. It costs no more where there are
-    /// many others.
+    /// The final uploads that are not assembled yet and name a part of this id, each once; whether it is the same
+    /// incarnation need not be found out. It costs no more where there are many others.
     async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError>;
 
-    /// Reserves an upload's background work (assembling, hooks) for this storage's process for so long, so that it
-    /// is done by one process at a time. Whether it is ours: it was free, had run out, or was ours already. A duration
-    /// of zero gives it back. A claim ends with its upload.
-    async fn claim(&self, id: &UploadId, duration: Duration) -> Result<bool, StorageError>;
+    /// Reserves the background work (assembling, hooks) of this incarnation of an upload for this storage's process for
+    /// so long, so that it is done by one process at a time. Whether it is ours: it was free, had run out, or was ours
+    /// already. A duration of zero gives it back. A claim ends with its upload; where the incarnation is gone, it is
+    /// nobody's. A claim is renewed while the work runs, also while [`Storage::assemble`] does.
+    async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError>;
 
     /// Gives back the space of what belongs to no upload: what a crash has left. It is called at the start and
     /// then with every sweep, and may do nothing most of the time.
@@ -184,7 +192,7 @@ pub trait Storage: Send + Sync + 'static {
 pub trait Writer: Send {
     /// Takes the next bytes: all chunks, in order. They exist only after a commit, and may be held back
     /// until then: their share of the memory budget is free again when the storage drops them. A storage that holds
-    /// bytes back lets go of them at the latest when it is told that no more come ([`Hint::Stalled`]), or all bodies
+    /// bytes back lets go of them at the latest at a hint that no more come ([`Hint::Stalled`]), or all bodies
     /// together might wait for room for ever.
     ///
     /// Where it fails, [`Writer::stored`] says how much was taken, and that much can still be committed.
@@ -215,7 +223,7 @@ pub trait Writer: Send {
     /// the last commit: those of a body with a checksum that broke off are forgotten. Nothing in between is asked for.
     ///
     /// A change to [`Phase::Complete`](tus_core::Phase::Complete) or [`Phase::Notified`](tus_core::Phase::Notified) may
-    /// take long where the storage has to put its pieces together; meanwhile, [`Storage::load`] may tell the record as
+    /// take long where the storage has to put its pieces together; meanwhile, [`Storage::load`] may give the record as
     /// [assembling](tus_core::Phase::Assembling).
     ///
     /// # Errors
@@ -244,6 +252,7 @@ pub enum Hint {
 
 /// What became of a hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 #[must_use]
 pub enum Checkpoint {
     /// There is nothing more to do before more bytes come. What may be committed is, or will be without another call,

@@ -80,11 +80,11 @@ impl Storage for Wrapped {
     async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
         self.memory.waiting_for(part).await
     }
-    async fn claim(&self, id: &UploadId, duration: Duration) -> Result<bool, StorageError> {
+    async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
         if self.connection.try_lock().is_err() {
             self.claims.fetch_add(1, SeqCst);
         }
         let _connection = self.connection.lock().await;
-        self.memory.claim(id, duration).await
+        self.memory.claim(upload, duration).await
     }
 }

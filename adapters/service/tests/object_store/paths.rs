@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use tokio::{sync::Semaphore, time::timeout};
 use tus_service::{
-    Change, Checkpoint, Chunks, Failure, Hint, Incarnation, Kind, Phase, Storage, Stored, Upload, Writer,
+    Access, Change, Checkpoint, Chunks, Failure, Hint, Incarnation, Kind, Phase, Storage, Stored, Upload, Writer,
 };
 
 use crate::{bucket::Bucket, document::Settings, storage::ObjectStore};
@@ -128,7 +128,7 @@ async fn a_newer_request_gets_through_and_loses_nothing() {
         writer.asked_to_leave().await;
         writer.commit(&change).await.unwrap();
     };
-    let (settled, ()) = tokio::join!(two.settle(&seen, Duration::from_secs(5)), leave);
+    let (settled, ()) = tokio::join!(two.settle(&seen, Access::Write, Duration::from_secs(5)), leave);
     let settled = settled.unwrap().unwrap();
     assert_eq!((settled.upload.offset, settled.held_elsewhere), (2 * PART as u64, false));
     added(&two, settled, whole.slice(2 * PART..)).await;
@@ -143,7 +143,7 @@ async fn who_does_not_answer_is_taken_over() {
     let mut dead = one.open(&stored).await.unwrap();
     written(&mut *dead, bytes(2 * PART)).await;
     let seen = loaded(&two, &stored).await;
-    let settled = two.settle(&seen, Duration::from_millis(50)).await.unwrap().unwrap();
+    let settled = two.settle(&seen, Access::Write, Duration::from_millis(50)).await.unwrap().unwrap();
     assert_eq!((settled.upload.offset, settled.held_elsewhere), (0, true));
     let change = more(&stored, 2 * PART + 10);
     let stored = added(&two, settled, bytes(3 * PART)).await;
@@ -203,8 +203,8 @@ async fn what_a_crash_left_unsealed_is_completed() {
         let pending: Vec<_> = two.pending(SystemTime::UNIX_EPOCH).try_collect().await.unwrap();
         let [left] = &pending[..] else { panic!("{pending:?}") };
         assert_eq!((left.upload.phase, left.upload.offset), (Phase::Assembling, 3 * PART as u64));
-        assert!(two.claim(&left.upload.id, Duration::from_secs(5)).await.unwrap());
-        assert!(!one.claim(&left.upload.id, Duration::from_secs(5)).await.unwrap());
+        assert!(two.claim(&left.upload, Duration::from_secs(5)).await.unwrap());
+        assert!(!one.claim(&left.upload, Duration::from_secs(5)).await.unwrap());
         let mut change = Change::of(&left.upload);
         change.phase = Phase::Notified;
         two.assemble(left, &[], &change).await.unwrap();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, Stream, stream};
 use http::{HeaderMap, Request, Response, request};
 use tokio::{sync::mpsc, time::sleep};
-use tus_service::{Failure, Hint, Kind, Mount, ResponseBody, Storage, StreamBody, Tus};
+use tus_service::{Access, Failure, Hint, Kind, Mount, ResponseBody, Storage, StreamBody, Tus};
 
 use crate::{paths::*, storage::ObjectStore};
 
@@ -92,7 +92,7 @@ async fn a_request_gives_way_to_one_that_asks_later() {
     let later = async {
         sleep(Duration::from_millis(100)).await;
         let seen = loaded(&two, &stored).await;
-        two.settle(&seen, Duration::from_secs(5)).await.unwrap().unwrap()
+        two.settle(&seen, Access::Write, Duration::from_secs(5)).await.unwrap().unwrap()
     };
     let (refused, settled) = tokio::join!(earlier, later);
     assert_eq!(refused.status(), 423);

@@ -15,8 +15,8 @@ use futures_util::{
 };
 use tokio::time::{Instant, sleep};
 use tus_service::{
-    ByteStream, Change, Failure, Kind, Phase, Storage, StorageError, Stored, StoredStream, Upload, UploadFilter,
-    UploadId, Version, Writer, async_trait,
+    Access, ByteStream, Change, Failure, Kind, Phase, Storage, StorageError, Stored, StoredStream, Upload,
+    UploadFilter, UploadId, Version, Writer, async_trait,
 };
 
 use crate::{
@@ -70,16 +70,23 @@ impl Storage for ObjectStore {
         try_join_all(ids.iter().map(|id| self.load(id))).await
     }
 
-    async fn settle(&self, stored: &Stored, patience: Duration) -> Result<Option<Stored>, StorageError> {
+    async fn settle(
+        &self,
+        stored: &Stored,
+        access: Access,
+        patience: Duration,
+    ) -> Result<Option<Stored>, StorageError> {
         let (mine, end, mut asked) = (nonce(), Instant::now() + patience, false);
         loop {
             let Some(seen) = self.0.fetch(&stored.upload.id).await? else { return Ok(None) };
             let now = self.0.stored(&seen);
             let Some(owner) = seen.document.owner.clone().filter(|_| now.held_elsewhere) else { return Ok(Some(now)) };
-            if asked && seen.document.wanted.as_ref() != Some(&mine) {
+            if access == Access::Write && asked && seen.document.wanted.as_ref() != Some(&mine) {
                 // Somebody asked later, and is to get it.
                 return Ok(Some(now));
             }
+            // A reader takes the upload from nobody who asked already.
+            asked |= access == Access::Read && seen.document.wanted.is_some();
             if Instant::now() >= end {
                 self.0.unanswered.lock().unwrap().insert(owner.writer);
                 return Ok(Some(now));
@@ -202,8 +209,11 @@ impl Storage for ObjectStore {
         Ok(finals.into_iter().flatten().filter_map(waits).collect())
     }
 
-    async fn claim(&self, id: &UploadId, duration: Duration) -> Result<bool, StorageError> {
-        let (key, now) = (format!(".tus/c/{id}"), milliseconds(SystemTime::now()));
+    async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
+        let (key, now) = (format!(".tus/c/{}-{}", upload.id, upload.incarnation), milliseconds(SystemTime::now()));
+        if !self.0.fetch(&upload.id).await?.is_some_and(|seen| seen.document.upload.incarnation == upload.incarnation) {
+            return Ok(false);
+        }
         let claim = Bytes::from(format!("{} {}", now + duration.as_millis(), self.0.process));
         loop {
             let put = match self.0.bucket.get(&key).await {

@@ -4,7 +4,7 @@ use std::{sync::atomic::AtomicBool, time::Instant};
 
 use futures_util::stream;
 use http::Request;
-use tus_service::{Checkpoint, Hint, Mount, StreamBody, Tus, Writer};
+use tus_service::{Access, Checkpoint, Hint, Mount, StreamBody, Tus, Writer};
 
 use super::*;
 use crate::asks::{self, Tick};
@@ -38,7 +38,7 @@ async fn a_newer_request_gets_the_upload_within_a_second_and_no_byte_is_lost() {
         assert!(seen.held_elsewhere && seen.upload == now.upload);
         assert!(!loaded(here, &now).await.unwrap().held_elsewhere, "here it is no secret");
         let began = Instant::now();
-        let settled = there.settle(&seen, PATIENCE).await.unwrap().unwrap();
+        let settled = there.settle(&seen, Access::Write, PATIENCE).await.unwrap().unwrap();
         took.push(began.elapsed());
         assert_eq!(settled, older.await.unwrap());
         now = appended(there, &settled, b"").await.unwrap();
@@ -63,10 +63,10 @@ async fn who_does_not_leave_is_told_of() {
     let writer = one.open(&upload).await.unwrap();
     let seen = loaded(&two, &upload).await.unwrap();
     let began = Instant::now();
-    assert!(two.settle(&seen, Duration::from_millis(300)).await.unwrap().unwrap().held_elsewhere);
+    assert!(two.settle(&seen, Access::Write, Duration::from_millis(300)).await.unwrap().unwrap().held_elsewhere);
     assert!(began.elapsed() >= Duration::from_millis(300));
     drop(writer);
-    assert_eq!(two.settle(&seen, PATIENCE).await.unwrap(), Some(upload));
+    assert_eq!(two.settle(&seen, Access::Write, PATIENCE).await.unwrap(), Some(upload));
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn an_upload_whose_owner_does_not_leave_is_busy_soon() {
     let upload = stored(&one, "kept", Some(11), b"hello").await;
     let _writer = one.open(&upload).await.unwrap();
     let seen = loaded(&two, &upload).await.unwrap();
-    let held = two.settle(&seen, Duration::from_millis(100)).await.unwrap().unwrap();
+    let held = two.settle(&seen, Access::Write, Duration::from_millis(100)).await.unwrap().unwrap();
     assert_eq!(two.inner().database.write(wanted).await.unwrap(), 0, "it asks no more");
     let began = Instant::now();
     assert_eq!(failure(two.open(&held).await), Failure::Busy);
@@ -141,14 +141,14 @@ async fn of_two_who_ask_the_later_one_gets_it() {
     let seen = loaded(&two, &upload).await.unwrap();
     let earlier = tokio::spawn({
         let (two, seen) = (two.clone(), seen.clone());
-        async move { two.settle(&seen, PATIENCE).await.unwrap().unwrap() }
+        async move { two.settle(&seen, Access::Write, PATIENCE).await.unwrap().unwrap() }
     });
     while two.inner().database.read(wanted).unwrap() == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let later = tokio::spawn({
         let (three, seen) = (three.clone(), seen.clone());
-        async move { three.settle(&seen, PATIENCE).await.unwrap().unwrap() }
+        async move { three.settle(&seen, Access::Write, PATIENCE).await.unwrap().unwrap() }
     });
     assert!(earlier.await.unwrap().held_elsewhere, "it gives up although nobody has left");
     writer.asked_to_leave().await;
@@ -164,15 +164,20 @@ async fn an_older_asker_does_not_push_out_a_newer_writer() {
     let before = Tick::now();
     let want = |since, asker: &'static [u8]| {
         let id = upload.upload.id.clone();
-        two.inner().database.write(move |connection| asks::want(connection, &id, since, asker))
+        two.inner().database.write(move |connection| asks::want(connection, &id, Access::Write, since, asker))
     };
-    assert!(want(before, b"killed").await.unwrap());
+    want(before, b"killed").await.unwrap();
     tokio::time::sleep(Duration::from_millis(2)).await;
     let writer = one.open(&upload).await.unwrap();
     let asked = writer.asked_to_leave();
     assert!(tokio::time::timeout(Duration::from_millis(600), asked).await.is_err());
-    assert!(want(Tick::now(), b"newer").await.unwrap());
-    assert!(!want(before, b"late").await.unwrap(), "somebody has asked later");
+    let newest = Tick::now();
+    want(newest, b"newer").await.unwrap();
+    want(before, b"late").await.unwrap();
+    let is_outdone = |since, asker: &'static [u8]| {
+        two.inner().database.read(|connection| asks::is_outdone(connection, &upload.upload.id, since, asker)).unwrap()
+    };
+    assert!(is_outdone(before, b"late") && !is_outdone(newest, b"newer"), "somebody has asked later");
     tokio::time::timeout(PATIENCE, writer.asked_to_leave()).await.unwrap();
 }
 
@@ -183,16 +188,23 @@ async fn rows_of_dead_askers_are_ignored_and_go() {
     let upload = stored(&one, "wanted", Some(11), b"hello").await;
     let now = Tick::now().0;
     for (name, since) in [("wanted", now - 16_000_000), ("before-the-boot", now + 3_600_000_000), ("alive", now)] {
-        let ask = move |connection: &Connection| asks::want(connection, &id(name), Tick(since), b"dead");
-        assert!(one.inner().database.write(ask).await.unwrap());
+        let ask = move |connection: &Connection| {
+            asks::want(connection, &id(name), Access::Write, Tick(since), b"dead")
+        };
+        one.inner().database.write(ask).await.unwrap();
     }
     let recent = one.inner().database.read(asks::wanted).unwrap();
     assert_eq!(recent, [(id("alive"), Tick(now))]);
     // Where the machine has started since, a newer asker counts nevertheless.
-    let ask = |connection: &Connection| asks::want(connection, &id("before-the-boot"), Tick::now(), b"new");
-    assert!(one.inner().database.write(ask).await.unwrap());
+    for name in ["before-the-boot", "wanted"] {
+        let now = Tick::now();
+        let ask = move |connection: &Connection| asks::want(connection, &id(name), Access::Write, now, b"new");
+        one.inner().database.write(ask).await.unwrap();
+        let look = |connection: &Connection| asks::is_outdone(connection, &id(name), now, b"new");
+        assert!(!one.inner().database.read(look).unwrap());
+    }
     one.tidy().await.unwrap();
-    assert_eq!(one.inner().database.write(wanted).await.unwrap(), 2);
+    assert_eq!(one.inner().database.write(wanted).await.unwrap(), 3);
     assert_eq!(loaded(&one, &upload).await, Some(upload));
 }
 
@@ -237,18 +249,17 @@ async fn background_work_is_one_process_s() {
     let directory = directory();
     let (one, two) = two(&directory);
     let upload = stored(&one, "claimed", Some(5), b"hello").await;
-    let id = &upload.upload.id;
     let long = Duration::from_secs(60);
-    assert!(one.claim(id, long).await.unwrap());
-    assert!(one.clone().claim(id, long).await.unwrap(), "it is ours already");
-    assert!(!two.claim(id, long).await.unwrap());
-    assert!(!two.claim(id, Duration::ZERO).await.unwrap());
-    assert!(one.claim(id, Duration::ZERO).await.unwrap());
-    assert!(two.claim(id, Duration::from_millis(20)).await.unwrap());
+    assert!(one.claim(&upload.upload, long).await.unwrap());
+    assert!(one.clone().claim(&upload.upload, long).await.unwrap(), "it is ours already");
+    assert!(!two.claim(&upload.upload, long).await.unwrap());
+    assert!(!two.claim(&upload.upload, Duration::ZERO).await.unwrap());
+    assert!(one.claim(&upload.upload, Duration::ZERO).await.unwrap());
+    assert!(two.claim(&upload.upload, Duration::from_millis(20)).await.unwrap());
     tokio::time::sleep(Duration::from_millis(40)).await;
-    assert!(one.claim(id, long).await.unwrap(), "it had run out");
+    assert!(one.claim(&upload.upload, long).await.unwrap(), "it had run out");
     one.remove(&upload).await.unwrap();
-    assert!(two.claim(id, long).await.unwrap(), "that of a removed upload is nobody's");
+    assert!(!two.claim(&upload.upload, long).await.unwrap(), "there is no work for a removed upload");
 }
 
 #[tokio::test(flavor = "multi_thread")]

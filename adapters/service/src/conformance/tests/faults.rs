@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tus_core::{Change, Failure, Phase, Stored, Upload, UploadId, Version};
+use tus_core::{Change, Failure, Phase, Stored, Upload, UploadId, Version, server::Access};
 
 use crate::{
     ByteStream, Checkpoint, Chunks, Hint, Memory, Storage, StorageError, StoredStream, UploadFilter, Writer,
@@ -55,6 +55,9 @@ are_found! {
     nobody_is_asked: AsksNobody breaks an_upload_is_taken_over_and_no_byte_is_lost
     all_are_asked: AsksAll breaks nobody_is_asked_to_leave_whom_nobody_asked
     who_was_outdone_gets_in: OpensForAll breaks of_two_requests_the_newer_one_wins
+    a_reader_takes_an_upload: WritesWhereItReads breaks a_reader_waits_and_takes_nothing
+    a_reader_asks_nobody: AsksNobody breaks a_reader_waits_and_takes_nothing
+    claims_ignore_incarnations: IgnoresIncarnations breaks a_claim_ends_with_its_upload
     requests_wait_for_ever: WaitsForEver breaks who_does_not_leave_is_reported
     a_taken_checkpoint_is_lost: LosesCheckpoints breaks a_taken_checkpoint_needs_no_other_word
     a_checkpoint_claims_too_much: ClaimsTooMuch breaks a_checkpoint_claims_no_more_than_there_is
@@ -119,6 +122,7 @@ enum Fault {
     ReadsWhatIsComplete,
     Replaces,
     WaitsForEver,
+    WritesWhereItReads,
 }
 
 use Fault::*;
@@ -183,11 +187,17 @@ impl Storage for Faulty {
         Ok(all)
     }
 
-    async fn settle(&self, stored: &Stored, patience: Duration) -> Result<Option<Stored>, StorageError> {
+    async fn settle(
+        &self,
+        stored: &Stored,
+        access: Access,
+        patience: Duration,
+    ) -> Result<Option<Stored>, StorageError> {
         match self.fault {
             AsksNobody => self.memory.load(&stored.upload.id).await,
             WaitsForEver => std::future::pending().await,
-            _ => self.memory.settle(stored, patience).await,
+            WritesWhereItReads => self.memory.settle(stored, Access::Write, patience).await,
+            _ => self.memory.settle(stored, access, patience).await,
         }
     }
 
@@ -265,12 +275,16 @@ impl Storage for Faulty {
         assembling.map_ok(|stored| stored.upload.id).try_collect().await
     }
 
-    async fn claim(&self, id: &UploadId, duration: Duration) -> Result<bool, StorageError> {
+    async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
         match self.fault {
+            IgnoresIncarnations => match self.memory.load(&upload.id).await? {
+                Some(now) => self.memory.claim(&now.upload, duration).await,
+                None => Ok(true),
+            },
             ClaimsAlways => Ok(true),
             ClaimsNever => Ok(false),
-            ClaimsForever if !duration.is_zero() => self.memory.claim(id, Duration::MAX).await,
-            _ => self.memory.claim(id, duration).await,
+            ClaimsForever if !duration.is_zero() => self.memory.claim(upload, Duration::MAX).await,
+            _ => self.memory.claim(upload, duration).await,
         }
     }
 }

@@ -52,7 +52,7 @@ impl Storage for AlwaysBusy {
     async fn waiting_for(&self, _: &UploadId) -> Result<Vec<UploadId>, StorageError> {
         busy()
     }
-    async fn claim(&self, _: &UploadId, _: Duration) -> Result<bool, StorageError> {
+    async fn claim(&self, _: &Upload, _: Duration) -> Result<bool, StorageError> {
         busy()
     }
 }
@@ -94,7 +94,7 @@ impl Storage for DoesNothing {
     async fn waiting_for(&self, _: &UploadId) -> Result<Vec<UploadId>, StorageError> {
         Ok(Vec::new())
     }
-    async fn claim(&self, _: &UploadId, _: Duration) -> Result<bool, StorageError> {
+    async fn claim(&self, _: &Upload, _: Duration) -> Result<bool, StorageError> {
         Ok(true)
     }
 }
