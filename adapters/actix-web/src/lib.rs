@@ -33,6 +33,8 @@ use tus_service::{Mount, ResponseBody, StreamBody, mount_path};
 
 /// What the hooks' request heads and responses are made of; actix-web's own types are older ones.
 pub use http;
+/// All that the frameworks share, also what an implementation of [`Storage`] needs.
+pub use tus_service as service;
 pub use tus_service::{
     Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
     Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, NewUpload,

@@ -78,6 +78,8 @@ use tus_service::{Mount, mount_path};
 
 /// What requests and responses are made of.
 pub use axum::http;
+/// All that the frameworks share, also what an implementation of [`Storage`] needs.
+pub use tus_service as service;
 pub use tus_service::{
     Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
     Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, NewUpload,

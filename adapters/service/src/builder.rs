@@ -25,6 +25,10 @@ const ASSEMBLING: usize = 4;
 
 impl Tus {
     /// An endpoint whose uploads are kept in `storage`.
+    ///
+    /// Requests on one upload take turns within an endpoint (a clone of [`Tus`] is the same endpoint). A second endpoint
+    /// over the same uploads, with other hooks say, needs a storage of its own on that store, as another process would:
+    /// open it again.
     pub fn builder(storage: impl Storage) -> Builder {
         Self::builder_shared(Arc::new(storage))
     }

@@ -4,6 +4,7 @@ use std::{
     fmt,
     fmt::Display,
     future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::Arc,
     task::Poll,
@@ -16,7 +17,7 @@ use http_body::Body;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 use tus_core::{
-    Failure,
+    Config, Failure,
     server::{self, Mount},
 };
 
@@ -82,7 +83,10 @@ impl Tus {
             (finished.await, at_end)
         };
         let response = finished.unwrap_or_else(|| {
-            server::fail(&self.engine.config, &head, &mount, Failure::Internal).map(ResponseBody::from)
+            // What panicked may be the application's own rule for origins.
+            let respond = |config: &Arc<Config>| server::fail(config, &head, &mount, Failure::Internal);
+            let responded = catch_unwind(AssertUnwindSafe(|| respond(&self.engine.config)));
+            responded.unwrap_or_else(|_| respond(&Arc::default())).map(ResponseBody::from)
         });
         if at_end { response } else { drain(&head, body, response).await }
     }
@@ -117,5 +121,56 @@ async fn exchange(
 impl fmt::Debug for Tus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tus").field("config", &self.engine.config).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::StatusCode;
+    use http_body_util::Full;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::{Cors, Memory};
+
+    fn request(method: &str, path: &str) -> http::request::Builder {
+        Request::builder().method(method).uri(path).header("tus-resumable", "1.0.0")
+    }
+
+    /// A body whose bytes wait for memory is not one whose client is silent.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_waits_for_memory_does_not_time_out() {
+        let tus = Tus::builder(Memory::new()).build();
+        let mount = Mount::at("/files");
+        let create = request("POST", "/files").header("upload-length", 5).body(Full::new(Bytes::new())).unwrap();
+        let created = tus.handle(create, &mount).await;
+        let path = created.headers()["location"].to_str().unwrap();
+        let all = tus.engine.budget.exhaust().await;
+        let append = request("PATCH", path).header("upload-offset", 0).header("content-length", 5);
+        let append = append.header("content-type", "application/offset+octet-stream");
+        let append = tus.handle(append.body(Full::new(Bytes::from_static(b"hello"))).unwrap(), &mount);
+        let freed = async {
+            sleep(Duration::from_secs(3600)).await;
+            drop(all);
+        };
+        let (appended, ()) = tokio::join!(append, freed);
+        assert_eq!(
+            (appended.status(), &appended.headers()["upload-offset"]),
+            (StatusCode::NO_CONTENT, &"5".parse().unwrap())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_rule_for_origins_that_panics_fails_only_its_request() {
+        let cors = Cors::Matching(Arc::new(|_| panic!("as the test wants it")));
+        let tus = Tus::builder(Memory::new()).config(Config::default().cors(cors)).build();
+        let options = async |origin: bool| {
+            let request = request("OPTIONS", "/files");
+            let request = if origin { request.header("origin", "https://a.example") } else { request };
+            tus.handle(request.body(Full::new(Bytes::new())).unwrap(), &Mount::at("/files")).await
+        };
+        assert_eq!(options(true).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(options(false).await.status(), StatusCode::NO_CONTENT);
     }
 }

@@ -39,6 +39,8 @@ use warp::{
 
 /// What requests and responses are made of.
 pub use http;
+/// All that the frameworks share, also what an implementation of [`Storage`] needs.
+pub use tus_service as service;
 pub use tus_service::{
     Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
     Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, NewUpload,

@@ -95,8 +95,10 @@ impl<'a> Appending<'a> {
                 () = stopping.cancelled() => return self.cut(receive, body, Interruption::ShuttingDown).await,
                 next = body.next() => next,
                 () = sleep_until(unsaved.as_ref().map_or(silent_until, |unsaved| unsaved.due.min(silent_until))) => {
-                    if Instant::now() >= silent_until {
-                        break End::Interrupted(Interruption::TimedOut);
+                    match Instant::now() >= silent_until {
+                        true if body.waits_for_memory() => silent_since = Instant::now(),
+                        true => break End::Interrupted(Interruption::TimedOut),
+                        false => {}
                     }
                     continue;
                 }

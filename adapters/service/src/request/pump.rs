@@ -7,7 +7,10 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll, Waker, ready},
 };
 
@@ -43,6 +46,14 @@ const EARLY: u32 = 64 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Budget(Arc<Semaphore>);
 
+#[cfg(test)]
+impl Budget {
+    /// Takes all of it.
+    pub(crate) async fn exhaust(&self) -> OwnedSemaphorePermit {
+        self.0.clone().acquire_many_owned(ALL_IN_FLIGHT as u32).await.unwrap()
+    }
+}
+
 impl Default for Budget {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(ALL_IN_FLIGHT)))
@@ -55,8 +66,11 @@ pub(crate) fn pump(asked_for: bool, budget: &Budget) -> (Pump, BodyReceiver) {
     let (want, wanted) = oneshot::channel();
     let (sender, receiver) = unbounded_channel();
     let room = Arc::new(Semaphore::new(EARLY as usize));
-    let pump = Pump { wanted: asked_for.then_some(wanted), sender, room: room.clone(), budget: budget.clone() };
-    (pump, BodyReceiver { channel: Some(Channel { want: Some(want), receiver, room }), ended: None })
+    let waits = Arc::new(AtomicBool::new(false));
+    let (room_too, waits_too) = (room.clone(), waits.clone());
+    let wanted = asked_for.then_some(wanted);
+    let pump = Pump { wanted, sender, room: room_too, budget: budget.clone(), waits: waits_too };
+    (pump, BodyReceiver { channel: Some(Channel { want: Some(want), receiver, room, waits }), ended: None })
 }
 
 /// The framework's end of the channel.
@@ -68,6 +82,8 @@ pub(crate) struct Pump {
     /// Limits the bytes in the channel.
     room: Arc<Semaphore>,
     budget: Budget,
+    /// Whether bytes wait for their share of the budget.
+    waits: Arc<AtomicBool>,
 }
 
 /// Boxed: the channel reserves space for many events, and an idle upload keeps all of it.
@@ -99,7 +115,9 @@ impl Pump {
                     return false;
                 };
                 permit.forget();
+                self.waits.store(true, Relaxed);
                 let share = self.budget.0.clone().acquire_many_owned(needed).await.ok();
+                self.waits.store(false, Relaxed);
                 if let Some(Event::Data(_, place)) = &mut source.in_hand {
                     *place = share;
                 }
@@ -169,6 +187,7 @@ struct Channel {
     want: Option<oneshot::Sender<()>>,
     receiver: UnboundedReceiver<Box<Event>>,
     room: Arc<Semaphore>,
+    waits: Arc<AtomicBool>,
 }
 
 /// Received bytes, in order. Dropping this frees their place in the channel; their share of the budget is freed when
@@ -210,6 +229,11 @@ impl BodyReceiver {
             }
         }
         Err(self.ended.take().unwrap_or(End::Interrupted(Interruption::Disconnected)))
+    }
+
+    /// Whether bytes have arrived that wait for memory: the other bodies take all of it. Their client is not silent.
+    pub(crate) fn waits_for_memory(&self) -> bool {
+        self.channel.as_ref().is_some_and(|channel| channel.waits.load(Relaxed))
     }
 
     /// All bytes that have arrived already, up to about a batch.

@@ -188,9 +188,7 @@ async fn rows_of_dead_askers_are_ignored_and_go() {
     let upload = stored(&one, "wanted", Some(11), b"hello").await;
     let now = Tick::now().0;
     for (name, since) in [("wanted", now - 16_000_000), ("before-the-boot", now + 3_600_000_000), ("alive", now)] {
-        let ask = move |connection: &Connection| {
-            asks::want(connection, &id(name), Access::Write, Tick(since), b"dead")
-        };
+        let ask = move |connection: &Connection| asks::want(connection, &id(name), Access::Write, Tick(since), b"dead");
         one.inner().database.write(ask).await.unwrap();
     }
     let recent = one.inner().database.read(asks::wanted).unwrap();
