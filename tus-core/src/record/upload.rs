@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::{Change, Incarnation, Metadata, UploadId, Verbatim};
+use super::{Incarnation, Metadata, UploadId, Verbatim};
 
 /// The record of an upload, as last committed.
 ///
@@ -103,27 +103,6 @@ impl Upload {
     pub fn is_expired(&self, now: SystemTime) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
-
-    /// What becomes of an upload of whose committed bytes a storage finds only the first `there`.
-    ///
-    /// One of tus goes back to what is there, and its client goes on from it; a final one is assembled again. One of
-    /// the IETF's dialect becomes invalid: its offset must never decrease (draft 12, "Upload-Offset").
-    pub fn after_loss(&self, there: u64) -> Change {
-        let mut change = Change::of(self);
-        match (self.dialect, &self.kind) {
-            (Dialect::Draft(_), _) => change.phase = Phase::Invalid,
-            (Dialect::Tus, Kind::Final(_)) => {
-                change.phase = Phase::Assembling;
-                change.offset = 0;
-                change.length = None;
-            }
-            (Dialect::Tus, Kind::Single | Kind::Partial) => {
-                change.phase = Phase::Receiving;
-                change.offset = there.min(self.offset);
-            }
-        }
-        change
-    }
 }
 
 /// The protocol in which an upload was created.
@@ -201,20 +180,6 @@ mod tests {
         let mut upload = Upload::new(UploadId::from_random(1), Incarnation::from_random(1), kind);
         (upload.offset, upload.length, upload.phase) = (7, Some(7), Phase::Notified);
         upload
-    }
-
-    #[test]
-    fn lost_bytes_set_tus_back_and_invalidate_the_draft() {
-        let change = upload(Kind::Single).after_loss(3);
-        assert_eq!((change.offset, change.length, change.phase), (3, Some(7), Phase::Receiving));
-        let change = upload(Kind::Final(vec![Part::from(&upload(Kind::Partial))])).after_loss(3);
-        assert_eq!((change.offset, change.length, change.phase), (0, None, Phase::Assembling));
-        for kind in [Kind::Single, Kind::Partial, Kind::Final(Vec::new())] {
-            let mut draft = upload(kind);
-            draft.dialect = Dialect::Draft(9);
-            let change = draft.after_loss(3);
-            assert_eq!((change.offset, change.phase), (7, Phase::Invalid), "the offset never decreases");
-        }
     }
 
     #[test]

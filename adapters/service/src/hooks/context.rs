@@ -6,8 +6,6 @@ use std::sync::Arc;
 use http::request::Parts;
 use tus_core::{NewUpload, Upload, server::Operation};
 
-use super::Cause;
-
 macro_rules! context {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)+ }) => {
         $(#[$doc])*
@@ -104,4 +102,18 @@ context! {
         /// Why it is gone.
         cause: Cause,
     }
+}
+
+/// Why an upload is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A client deleted it.
+    Client,
+    /// The application deleted it, by [`Tus::terminate`](crate::Tus::terminate).
+    Application,
+    /// It expired.
+    Expired,
+    /// The request that created it failed.
+    Failed,
 }

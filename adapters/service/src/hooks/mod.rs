@@ -8,6 +8,7 @@ use std::error::Error;
 
 use tus_core::{NewUpload, Rejection, server::FinishReply};
 
+pub use self::context::Cause;
 use self::context::{Authorize, BeforeCreate, BeforeFinish, BeforeTerminate, Created, Finished, Progress, Terminated};
 pub(crate) use self::{closures::Closures, runner::Runner};
 
@@ -132,20 +133,6 @@ pub trait Hooks: Send + Sync + 'static {
 
 /// Everything is allowed, and nobody is notified.
 impl Hooks for () {}
-
-/// Why an upload is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Cause {
-    /// A client deleted it.
-    Client,
-    /// The application deleted it, by [`Tus::terminate`](crate::Tus::terminate).
-    Application,
-    /// It expired.
-    Expired,
-    /// The request that created it failed.
-    Failed,
-}
 
 #[cfg(test)]
 mod tests {
