@@ -17,6 +17,8 @@ use rustix::{
 use tokio::task::spawn_blocking;
 use tus_service::{StorageError, UploadId};
 
+use crate::presence;
+
 #[derive(Debug)]
 pub(crate) struct Files {
     directory: OwnedFd,
@@ -29,6 +31,9 @@ impl Files {
         make_directory(path)?;
         let path = path.canonicalize()?;
         let directory = rustix::fs::open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        if let Err(error) = presence::announce(&directory) {
+            tracing::debug!(%error, "the directory cannot be locked; each look at an upload finds out who adds bytes to it");
+        }
         Ok(Self { directory, path })
     }
 
@@ -69,10 +74,13 @@ impl Files {
         self.at(id, OFlags::RDONLY)
     }
 
-    /// Bytes in a file, and whether somebody has [locked](lock) it; `None` where there is none.
+    /// Bytes in a file, and whether another storage has [locked](lock) it; `None` where there is none.
     ///
     /// It is locked for the blink of an eye, in a way that does not keep others from looking, too.
     pub(crate) fn look(&self, id: &UploadId) -> io::Result<Option<(u64, bool)>> {
+        if presence::is_alone(&self.directory) {
+            return Ok(self.length(id)?.map(|length| (length, false)));
+        }
         match self.at(id, OFlags::RDONLY | OFlags::NONBLOCK) {
             Ok(file) => {
                 let held = !try_lock(&file, FlockOperation::NonBlockingLockShared)?;

@@ -37,6 +37,7 @@ mod leftovers;
 mod open;
 mod opened;
 mod pace;
+mod presence;
 mod queries;
 mod reading;
 mod row;

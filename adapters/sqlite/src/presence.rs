@@ -1,0 +1,64 @@
+//! Whether another storage has the directory open, in this process or in another one.
+//!
+//! A storage that is alone need not find out at each look whether somebody else adds bytes to the upload.
+
+use std::{io, os::fd::AsFd};
+
+/// Notes that this storage has the directory open: a shared lock on it, which the system gives back when the directory
+/// is closed, also where the process is killed.
+#[cfg(target_os = "linux")]
+pub(crate) fn announce(directory: impl AsFd) -> io::Result<()> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    Ok(fcntl(directory, FcntlArg::F_OFD_SETLK(&first_byte(nix::libc::F_RDLCK))).map(drop)?)
+}
+
+/// Whether nobody else has done so. Where the system cannot say, somebody may have.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_alone(directory: impl AsFd) -> bool {
+    use nix::{
+        fcntl::{FcntlArg, fcntl},
+        libc::{F_UNLCK, F_WRLCK},
+    };
+    // Who could lock it for himself alone, were he to try?
+    let mut lock = first_byte(F_WRLCK);
+    fcntl(directory, FcntlArg::F_OFD_GETLK(&mut lock)).is_ok() && i32::from(lock.l_type) == F_UNLCK
+}
+
+#[cfg(target_os = "linux")]
+fn first_byte(kind: i32) -> nix::libc::flock {
+    nix::libc::flock { l_type: kind as i16, l_whence: 0, l_start: 0, l_len: 1, l_pid: 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn announce(_: impl AsFd) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_alone(_: impl AsFd) -> bool {
+    false
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn a_storage_is_alone_until_another_one_comes() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || {
+            let file = File::open(&directory).unwrap();
+            announce(&file).unwrap();
+            file
+        };
+        let one = open();
+        assert!(is_alone(&one));
+        let two = open();
+        assert!(!is_alone(&one) && !is_alone(&two));
+        drop(one);
+        assert!(is_alone(&two));
+    }
+}
