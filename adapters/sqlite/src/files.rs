@@ -74,11 +74,16 @@ impl Files {
         self.at(id, OFlags::RDONLY)
     }
 
+    /// Whether no other storage has the directory open.
+    pub(crate) fn is_alone(&self) -> bool {
+        presence::is_alone(&self.directory)
+    }
+
     /// Bytes in a file, and whether another storage has [locked](lock) it; `None` where there is none.
     ///
     /// It is locked for the blink of an eye, in a way that does not keep others from looking, too.
     pub(crate) fn look(&self, id: &UploadId) -> io::Result<Option<(u64, bool)>> {
-        if presence::is_alone(&self.directory) {
+        if self.is_alone() {
             return Ok(self.length(id)?.map(|length| (length, false)));
         }
         match self.at(id, OFlags::RDONLY | OFlags::NONBLOCK) {

@@ -103,6 +103,7 @@ impl Inner {
         let upload = &stored.upload;
         let (id, offset) = (&upload.id, upload.offset);
         let there = match upload.phase {
+            Phase::Receiving if offset == 0 && self.files.is_alone() => 0,
             Phase::Receiving if !self.writers.has(id) => {
                 let (length, held) = self.files.look(id)?.unwrap_or_default();
                 // It may be one that was opened here meanwhile.
