@@ -35,6 +35,9 @@ impl Deliver {
         if conditions.has_it(upload) {
             return exchange.respond(Outcome::NotModified(upload));
         }
+        if conditions.is_head() {
+            return exchange.respond(Outcome::Delivered(upload, None));
+        }
         let (range, is_part) = match conditions.wanted(upload) {
             Wanted::All => (0..upload.offset, false),
             Wanted::Part(range) => (range, true),

@@ -138,6 +138,38 @@ fn a_storage_failure_is_reported_before_the_first_byte() {
     }
 }
 
+/// RFC 9110, 9.3.2: "The server SHOULD send the same header fields in response to a HEAD request as it would have sent if
+/// the request method had been GET."
+#[test]
+fn head_without_tus_resumable_is_answered_as_get_would_be() {
+    let mut world = world();
+    let id = finished(&mut world, "filename eA==");
+    let url = world.url(&id);
+    let unfinished = world.upload(b"hel", 5);
+    let head = |world: &mut World, url: &str| world.request(Method::HEAD, url).without("tus-resumable").send();
+    let got = get(&mut world, &id).send().is(200);
+    let answer = head(&mut world, &url).is(200);
+    assert!(!world.passed("Deliver") && answer.text().is_empty());
+    for name in ["content-length", "content-type", "etag", "content-disposition", "accept-ranges"] {
+        assert_eq!(answer.header(name), got.header(name), "{name}");
+    }
+    let tag = got.header("etag").unwrap().to_owned();
+    let request = world.request(Method::HEAD, &url).without("tus-resumable");
+    request.header("if-none-match", &tag).send().is(304);
+    // RFC 9110, 14.2: "GET is the only method for which range handling is defined."
+    let request = world.request(Method::HEAD, &url).without("tus-resumable");
+    request.header("range", "bytes=0-1").send().is(200).has("content-length", 11);
+    let url = world.url(&unfinished);
+    head(&mut world, &url).is(404);
+    world.application.rejects = Box::new(|operation, _| operation == Operation::Download);
+    head(&mut world, &url).is(403);
+    // Where nothing is downloaded, it is a request of tus.
+    let mut world = World::new();
+    let id = world.upload(b"hello", 5);
+    let url = world.url(&id);
+    head(&mut world, &url).is(412);
+}
+
 #[test]
 fn download_requires_authorization() {
     let mut world = world();

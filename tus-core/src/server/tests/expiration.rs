@@ -56,8 +56,8 @@ fn a_refused_patch_has_upload_expires() {
         world.patch(&id).offset(5).body(b" world!").send().is(413),
         world.patch(&id).offset(5).stream(b" world!").send().is(413),
         world.patch(&id).offset(5).sha1_of(b"a").body(b" world").send().is(460),
-        world.patch(&id).offset(5).stream(b"").interrupted(Interruption::Disconnected).send().is(400),
-        world.patch(&id).offset(5).stream(b"").interrupted(Interruption::TimedOut).send().is(408),
+        world.patch(&id).offset(5).stream(b"").interrupted(Interruption::Disconnected).send().is(503),
+        world.patch(&id).offset(5).stream(b"").interrupted(Interruption::TimedOut).send().is(503),
         world.patch(&id).offset(5).stream(b"").interrupted(Interruption::Superseded).send().is(423),
     ];
     for refusal in refusals {
@@ -93,7 +93,7 @@ fn every_change_extends_the_expiration() {
     world.patch(&id).offset(0).body(b"hello").send().has("upload-expires", "Wed, 25 Jun 2014 16:30:00 GMT");
     world.wait(HOUR / 2);
     world.head(&id).send().is(200).has("upload-expires", "Wed, 25 Jun 2014 16:30:00 GMT");
-    world.patch(&id).offset(5).stream(b"!").interrupted(Interruption::Disconnected).send().is(400);
+    world.patch(&id).offset(5).stream(b"!").interrupted(Interruption::Disconnected).send().is(503);
     world.head(&id).send().has("upload-expires", "Wed, 25 Jun 2014 17:00:00 GMT");
 }
 

@@ -44,7 +44,7 @@ fn an_id_reused_while_an_upload_is_held_gets_none_of_its_bytes() {
     let mut world = World::new();
     let id = world.upload(b"hello", 11);
     world.meanwhile("Commit", used_again(&id));
-    world.patch(&id).offset(5).body(b" world").send().is(409);
+    world.patch(&id).offset(5).body(b" world").send().is(423);
     is_untouched(&world, &id);
     let id = world.upload(b"hello", 11);
     world.meanwhile("Terminate", used_again(&id));

@@ -97,7 +97,7 @@ fn a_length_declared_with_an_interrupted_body_is_kept() {
     let mut world = World::new();
     let id = world.deferred(b"hello");
     let patch = world.patch(&id).offset(5).length(11).stream(b" wo").interrupted(Interruption::Disconnected);
-    patch.send().is(400);
+    patch.send().is(503);
     world.head(&id).send().has("upload-offset", 8).has("upload-length", 11);
 }
 
@@ -143,7 +143,7 @@ fn a_checkpoint_that_fails_ends_the_body() {
     let key = id.clone();
     // A lock was lost, and another process continues the upload.
     world.meanwhile("Receive", move |uploads| uploads.edit(&key, |upload, _| upload.offset = 1));
-    world.patch(&id).offset(0).body(b"hello world").send().is(409);
+    world.patch(&id).offset(0).body(b"hello world").send().is(423);
     assert_eq!(world.log.checkpoints, [3]);
     assert_eq!(world.bytes(&id), b"");
 }
@@ -159,7 +159,7 @@ fn a_commit_is_refused_if_the_offset_changed_since_the_body_began() {
             bytes.push(b'!');
         });
     });
-    world.patch(&id).offset(5).body(b" world").send().says(409, "changed meanwhile");
+    world.patch(&id).offset(5).body(b" world").send().says(423, "changed meanwhile");
     assert_eq!(world.bytes(&id), b"hello!");
     assert!(world.notified.is_empty());
 }

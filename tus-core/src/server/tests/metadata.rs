@@ -3,6 +3,21 @@
 use super::world::World;
 use crate::{Config, Metadata};
 
+/// Clients send an empty value where there is none, and RFC 9110, 5.3, lets several lines be one list.
+#[test]
+fn empty_metadata_is_none_and_lines_are_one_list() {
+    let mut world = World::new();
+    for empty in ["", " "] {
+        let id = world.post().length(5).header("upload-metadata", empty).send().is(201).id();
+        world.head(&id).send().lacks("upload-metadata");
+    }
+    let post = world.post().length(5).header("upload-metadata", "name YQ==").also("upload-metadata", "");
+    let id = post.also("upload-metadata", "type Yg==,flag").send().is(201).id();
+    world.head(&id).send().has("upload-metadata", "name YQ==,type Yg==,flag");
+    let metadata = &world.record(&id).metadata;
+    assert_eq!((metadata.text("name"), metadata.text("type"), metadata.text("flag")), (Some("a"), Some("b"), Some("")));
+}
+
 /// tus 1.0.0, "Upload-Metadata": "The `Upload-Metadata` request and response header MUST consist of one or
 /// more comma-separated key-value pairs." "The key and value MUST be separated by a space."
 #[test]
@@ -12,7 +27,7 @@ fn metadata_is_pairs_of_a_key_and_a_value() {
     let metadata = &world.record(&id).metadata;
     let pairs: Vec<_> = metadata.iter().map(|(key, value)| (key, value.as_ref())).collect();
     assert_eq!(pairs, [("filename", b"hello".as_slice()), ("type", b"text")]);
-    for wrong in ["", ",", "a YQ==,", ",a YQ==", "a YQ==,,b YQ==", "a YQ== b YQ==", "a  YQ==", "a\tYQ=="] {
+    for wrong in [",", "a YQ==,", ",a YQ==", "a YQ==,,b YQ==", "a YQ== b YQ==", "a  YQ==", "a\tYQ=="] {
         create(&mut world, wrong).says(400, "upload-metadata");
     }
     assert_eq!(world.uploads.len(), 1);

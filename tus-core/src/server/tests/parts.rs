@@ -83,7 +83,7 @@ fn a_failed_creation_leaves_alone_what_another_request_has_added() {
             upload.offset = 3;
         });
     });
-    world.post().length(10).stream(b"hello").send().is(409);
+    world.post().length(10).stream(b"hello").send().is(423);
     assert_eq!(world.bytes(&id), b"abc");
     // Nobody knows one whose bytes could not be stored.
     world.choose_id("unknown");

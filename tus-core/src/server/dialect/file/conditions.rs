@@ -1,6 +1,6 @@
 //! The conditions of a download request.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::{
     entity_tag,
@@ -10,21 +10,34 @@ use crate::Upload;
 
 /// The conditions of a download request (RFC 9110, sections 13 and 14).
 #[derive(Debug)]
-pub(in crate::server) struct Conditions(HeaderMap);
+pub(in crate::server) struct Conditions {
+    headers: HeaderMap,
+    is_head: bool,
+}
 
 impl Conditions {
-    pub(in crate::server) fn of(headers: &HeaderMap) -> Self {
-        let named = [header::RANGE, header::IF_RANGE, header::IF_NONE_MATCH];
-        let all = named.into_iter().flat_map(|name| {
+    pub(in crate::server) fn of(method: &Method, headers: &HeaderMap) -> Self {
+        let is_head = *method == Method::HEAD;
+        // "A server MUST ignore a Range header field received with a request method that is unrecognized or for which
+        // range handling is not defined. For this specification, GET is the only method for which range handling is
+        // defined." (RFC 9110, 14.2)
+        let ranges = [header::RANGE, header::IF_RANGE].into_iter().filter(|_| !is_head);
+        let named = ranges.chain([header::IF_NONE_MATCH]);
+        let all = named.flat_map(|name| {
             let values = headers.get_all(&name).into_iter().cloned();
             values.map(move |value| (name.clone(), value)).collect::<Vec<_>>()
         });
-        Self(all.collect())
+        Self { headers: all.collect(), is_head }
+    }
+
+    /// Whether only the head of the response is wanted.
+    pub(in crate::server) fn is_head(&self) -> bool {
+        self.is_head
     }
 
     /// Whether the client already has the file (RFC 9110, 13.1.2).
     pub(in crate::server) fn has_it(&self, upload: &Upload) -> bool {
-        if !self.0.contains_key(header::IF_NONE_MATCH) {
+        if !self.headers.contains_key(header::IF_NONE_MATCH) {
             return false;
         }
         let current = entity_tag(upload);
@@ -33,12 +46,12 @@ impl Conditions {
             let mut tags = field.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             tags.any(|tag| tag.strip_prefix(b"W/").unwrap_or(tag) == current.as_bytes())
         };
-        self.0.get_all(header::IF_NONE_MATCH).iter().any(|field| field == "*" || tags(field))
+        self.headers.get_all(header::IF_NONE_MATCH).iter().any(|field| field == "*" || tags(field))
     }
 
     /// The requested range, if the client's other bytes are from this file (RFC 9110, 13.1.5).
     pub(in crate::server) fn wanted(&self, upload: &Upload) -> Wanted {
-        let mut ranges = self.0.get_all(header::RANGE).iter();
+        let mut ranges = self.headers.get_all(header::RANGE).iter();
         match (ranges.next(), ranges.next()) {
             (Some(range), None) if self.is_of(upload) => range::wanted(Some(range), upload.offset),
             // Two fields would form one list (RFC 9110, 5.3), which is not valid here.
@@ -49,7 +62,7 @@ impl Conditions {
     /// Whether `If-Range`, if present, names this file: by a strong tag, as ours is. A date never matches, since
     /// responses have none.
     fn is_of(&self, upload: &Upload) -> bool {
-        self.0.get_all(header::IF_RANGE).iter().all(|known| known == entity_tag(upload))
+        self.headers.get_all(header::IF_RANGE).iter().all(|known| known == entity_tag(upload))
     }
 }
 
@@ -66,7 +79,7 @@ mod tests {
 
     fn conditions(fields: &[(header::HeaderName, &[u8])]) -> Conditions {
         let fields = fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_bytes(value).unwrap()));
-        Conditions::of(&fields.collect())
+        Conditions::of(&Method::GET, &fields.collect())
     }
 
     /// RFC 9110, 13.1.2 and 8.8.3.2: weak comparison, in any of the fields.

@@ -7,9 +7,9 @@ use crate::{InvalidMetadata, header::Repeated};
 /// What is wrong with a request. Its text is sent to the client.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Fault {
-    /// `X-HTTP-Method-Override` asks for something else than PATCH, DELETE or HEAD over POST.
-    #[error("x-http-method-override can turn a POST only into PATCH, DELETE or HEAD")]
-    MethodOverride,
+    /// The body has another transfer coding than `chunked`.
+    #[error("the body must be sent without a transfer coding, or with transfer-encoding: chunked alone")]
+    TransferCoding,
     /// The method is not allowed for this URL.
     #[error("{method} is not allowed for this URL; allowed: {allow}")]
     MethodNotAllowed { method: Method, allow: String },

@@ -1,6 +1,8 @@
 //! Parsers of header values. They refuse rather than guess: a number is digits and nothing else.
 
-use http::{HeaderMap, HeaderName};
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Fault;
 use crate::{
@@ -19,6 +21,19 @@ pub(super) fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u6
         Some(number) => Ok(Some(number)),
         None => Err(Fault::invalid(name, value, "a number of bytes in decimal digits, at most 9223372036854775807")),
     }
+}
+
+/// The value of a header that is a list: the lines of a repeated one are one list, in order (RFC 9110, 5.3). `None`
+/// where it is missing or empty.
+pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, HeaderValue>> {
+    let mut lines = headers.get_all(name).iter().filter(|line| !line.as_bytes().trim_ascii().is_empty());
+    let first = lines.next()?;
+    let Some(second) = lines.next() else {
+        return Some(Cow::Borrowed(first));
+    };
+    let all = [first, second].into_iter().chain(lines).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b',');
+    // What consists of values and commas is a value.
+    HeaderValue::from_bytes(&all).ok().map(Cow::Owned)
 }
 
 /// Whether the body is announced as bytes to append, parameters of the media type aside (RFC 9110, 8.3.1).
@@ -40,8 +55,6 @@ pub(super) fn announces_trailer(headers: &HeaderMap, name: &HeaderName) -> bool 
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
     use crate::header::UPLOAD_OFFSET;
 
@@ -63,6 +76,17 @@ mod tests {
         }
         let bytes = HeaderMap::from_iter([(UPLOAD_OFFSET.clone(), HeaderValue::from_bytes(b"\xb2").unwrap())]);
         assert!(number(&bytes, &UPLOAD_OFFSET).is_err());
+    }
+
+    #[test]
+    fn lines_of_a_list_are_one_list() {
+        let read = |lines: &[&'static str]| {
+            let list = list(&map(lines), &UPLOAD_OFFSET).map(Cow::into_owned);
+            list.map(|list| list.to_str().unwrap().to_owned())
+        };
+        assert_eq!(read(&["a", "", " ", "b c,d"]).as_deref(), Some("a,b c,d"));
+        assert_eq!(read(&["", "a"]).as_deref(), Some("a"));
+        assert_eq!((read(&[]), read(&[""]), read(&["", "  "])), (None, None, None));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What a request of tus 1.0.0 asks for.
 
-use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts};
 
 use super::{
     Fault, TusExtension,
     concat::{self, Concat},
-    reader::{announces_trailer, is_offset_octet_stream, number},
+    reader::{announces_trailer, is_offset_octet_stream, list, number},
 };
 use crate::{
     Checksum, Kind, Metadata, NewUpload, TUS_VERSION as VERSION,
@@ -26,15 +26,20 @@ use crate::{
 
 pub(in crate::server) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask, Refusal> {
     let version = single(&head.headers, &TUS_RESUMABLE);
+    let method = method(head);
     // "If the version specified by the Client is not supported by the Server, it MUST respond with
     // the 412 Precondition Failed status [...] the Server MUST NOT process the request." But for OPTIONS,
     // "the Server MUST ignore the header."
-    if head.method != Method::OPTIONS && version.clone().map_err(Fault::from)?.is_some_and(|sent| sent != VERSION) {
+    let is_options = matches!(method, Ok(Method::OPTIONS));
+    if !is_options && version.clone().map_err(Fault::from)?.is_some_and(|sent| sent != VERSION) {
         return Err(Fault::UnsupportedVersion.into());
     }
-    let method = method(head)?;
-    if method == Method::OPTIONS {
+    let method = method?;
+    if is_options {
         return Ok(Ask::Options);
+    }
+    if is_coded(&head.headers) {
+        return Err(Fault::TransferCoding.into());
     }
     let config = &exchange.config;
     let target = exchange.endpoint.target(head.uri.path());
@@ -44,7 +49,10 @@ pub(in crate::server) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask,
     }
     // "The Tus-Resumable header MUST be included in every request" of tus; a download is not one. A method that is not
     // allowed here has been refused before.
-    if version.map_err(Fault::from)?.is_none() && method != Method::GET {
+    let version = version.map_err(Fault::from)?;
+    // "The HEAD method is identical to GET except that the server MUST NOT send content in the response." (RFC 9110, 9.3.2)
+    let downloads = method == Method::GET || method == Method::HEAD && version.is_none() && config.download.is_some();
+    if version.is_none() && !downloads {
         return Err(Fault::UnsupportedVersion.into());
     }
     match target {
@@ -52,8 +60,8 @@ pub(in crate::server) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask,
         Target::Endpoint => creation(exchange, head).map(Ask::Create),
         Target::Upload(id) => {
             let action = match method {
+                _ if downloads => Action::Download(Conditions::of(&method, &head.headers)),
                 Method::HEAD => Action::Inspect,
-                Method::GET => Action::Download(Conditions::of(&head.headers)),
                 Method::DELETE => Action::Terminate,
                 _ => Action::Append(append(exchange, &head.headers)?),
             };
@@ -62,17 +70,25 @@ pub(in crate::server) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask,
     }
 }
 
-/// The effective method (R32: an override turns a POST into PATCH, DELETE or HEAD only).
+/// The effective method: "a string which MUST be interpreted as the request's method by the Server, if the header is
+/// presented. The actual method of the request MUST be ignored."
 fn method(head: &Parts) -> Result<Method, Fault> {
     let Some(meant) = single(&head.headers, &X_HTTP_METHOD_OVERRIDE)? else {
         return Ok(head.method.clone());
     };
-    match meant.as_bytes() {
-        _ if head.method != Method::POST => Err(Fault::MethodOverride),
-        b"PATCH" => Ok(Method::PATCH),
-        b"DELETE" => Ok(Method::DELETE),
-        b"HEAD" => Ok(Method::HEAD),
-        _ => Err(Fault::MethodOverride),
+    // Methods are case-sensitive (RFC 9110, 9.1), but clients write this header by hand.
+    let name = meant.as_bytes().to_ascii_uppercase();
+    Method::from_bytes(&name).map_err(|_| Fault::invalid(&X_HTTP_METHOD_OVERRIDE, meant, "the name of a method"))
+}
+
+/// Whether the bytes of the body are not those of the upload: the frameworks undo `chunked` and nothing else
+/// (RFC 9112, 6.1).
+fn is_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) => !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        _ => true,
     }
 }
 
@@ -100,7 +116,7 @@ fn creation(exchange: &Exchange, head: &Parts) -> Result<Creation, Refusal> {
         offered(exchange, TusExtension::Concatenation)?;
     }
     let length = declared_length(exchange, headers, &kind)?;
-    let body = creation_body(exchange, headers)?;
+    let body = creation_body(exchange, head)?;
     if body.is_some() && matches!(kind, Kind::Final(_)) {
         return Err(Refusal::FinalTakesNoBytes);
     }
@@ -109,10 +125,10 @@ fn creation(exchange: &Exchange, head: &Parts) -> Result<Creation, Refusal> {
     if let Some(concat) = concat {
         upload.verbatim.set(&UPLOAD_CONCAT, concat);
     }
-    if let Some(sent) = single(headers, &UPLOAD_METADATA).map_err(Fault::from)? {
-        upload.metadata = metadata(&exchange.config, sent)?;
-        if is_spaced(sent) {
-            upload.verbatim.set(&UPLOAD_METADATA, sent);
+    if let Some(sent) = list(headers, &UPLOAD_METADATA) {
+        upload.metadata = metadata(&exchange.config, &sent)?;
+        if is_spaced(&sent) {
+            upload.verbatim.set(&UPLOAD_METADATA, &sent);
         }
     }
     Ok(Creation { upload, named, body })
@@ -156,17 +172,22 @@ fn declared_length(exchange: &Exchange, headers: &HeaderMap, kind: &Kind) -> Res
 }
 
 /// The body of a creation request, where bytes of the upload are in it.
-fn creation_body(exchange: &Exchange, headers: &HeaderMap) -> Result<Option<Body>, Fault> {
+fn creation_body(exchange: &Exchange, head: &Parts) -> Result<Option<Body>, Fault> {
+    let headers = &head.headers;
     let length = number(headers, &header::CONTENT_LENGTH)?;
-    if length == Some(0) {
+    // A checksum of no bytes is verified, too.
+    let is_checked = headers.contains_key(&UPLOAD_CHECKSUM);
+    if length == Some(0) && !is_checked {
         return Ok(None);
     }
-    if is_offset_octet_stream(headers)? {
+    if is_offset_octet_stream(headers)? || length == Some(0) {
         offered(exchange, TusExtension::CreationWithUpload)?;
         return body(exchange, headers).map(Some);
     }
-    // Without a length there may be no body at all; a wrong type is no reason to refuse that.
-    if length.is_some() { Err(Fault::UnsupportedMediaType) } else { Ok(None) }
+    // A request of HTTP/1.1 has no body without one of these (RFC 9112, 6.3); one of HTTP/2 may have one, with a type.
+    let framed = length.is_some() || headers.contains_key(header::TRANSFER_ENCODING);
+    let typed = head.version > Version::HTTP_11 && headers.contains_key(header::CONTENT_TYPE);
+    if framed || typed { Err(Fault::UnsupportedMediaType) } else { Ok(None) }
 }
 
 fn append(exchange: &Exchange, headers: &HeaderMap) -> Result<Append, Fault> {

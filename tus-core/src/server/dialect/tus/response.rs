@@ -149,8 +149,8 @@ fn status(refusal: &Refusal) -> StatusCode {
             Fault::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Fault::UnsupportedVersion => StatusCode::PRECONDITION_FAILED,
             Fault::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Fault::MethodOverride
-            | Fault::MissingHeader(..)
+            Fault::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Fault::MissingHeader(..)
             | Fault::RepeatedHeader(_)
             | Fault::InvalidHeader { .. }
             | Fault::Contradiction(_)
@@ -161,24 +161,24 @@ fn status(refusal: &Refusal) -> StatusCode {
             | Fault::NotOffered(_)
             | Fault::Unreadable(_) => StatusCode::BAD_REQUEST,
         },
-        Refusal::LengthMismatch { .. }
-        | Refusal::LengthTooSmall { .. }
-        | Refusal::NotPart(_)
-        | Refusal::BrokenOff { .. } => StatusCode::BAD_REQUEST,
+        Refusal::LengthMismatch { .. } | Refusal::LengthTooSmall { .. } | Refusal::NotPart(_) => {
+            StatusCode::BAD_REQUEST
+        }
         Refusal::FinalTakesNoBytes => StatusCode::FORBIDDEN,
         Refusal::NotFound | Refusal::PartNotFound(_) | Refusal::NotFinished => StatusCode::NOT_FOUND,
-        Refusal::TimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
         Refusal::OffsetMismatch { .. } | Refusal::PartIncomplete(_) => StatusCode::CONFLICT,
         Refusal::Expired | Refusal::Invalid => StatusCode::GONE,
         Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+        // What may pass by itself: clients retry no other 4xx than 409 and 423, so a 408 would end the upload.
         Refusal::Superseded => StatusCode::LOCKED,
         Refusal::ChecksumMismatch => checksum_mismatch(),
-        Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::TimedOut { .. } | Refusal::BrokenOff { .. } | Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Storage(failure) => match failure {
-            Failure::Conflict | Failure::Exists => StatusCode::CONFLICT,
+            Failure::Exists => StatusCode::CONFLICT,
             Failure::NotFound => StatusCode::NOT_FOUND,
-            Failure::Busy => StatusCode::LOCKED,
+            // Another request has the upload, or changed it meanwhile.
+            Failure::Busy | Failure::Conflict => StatusCode::LOCKED,
             Failure::Full => StatusCode::INSUFFICIENT_STORAGE,
             Failure::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         },
@@ -193,7 +193,14 @@ fn checksum_mismatch() -> StatusCode {
 
 /// Whether the same request may succeed in a second.
 fn may_pass(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::Superseded | Refusal::ShuttingDown | Refusal::Storage(Failure::Busy))
+    matches!(
+        refusal,
+        Refusal::Superseded
+            | Refusal::TimedOut { .. }
+            | Refusal::BrokenOff { .. }
+            | Refusal::ShuttingDown
+            | Refusal::Storage(Failure::Busy | Failure::Conflict)
+    )
 }
 
 /// The text for the client.
