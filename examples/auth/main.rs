@@ -17,7 +17,7 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use axum_tus::{Hooks, NewUpload, Rejection, Sqlite, Tus, TusExtension, UploadFilter, context};
+use axum_tus::{Hooks, NewUpload, Rejection, Sqlite, Tus, TusExtension, Upload, UploadFilter, context};
 use example_shared::{Failed, Settings, stop_signal};
 use futures_util::TryStreamExt;
 
@@ -79,6 +79,16 @@ impl Policy {
     }
 }
 
+impl Policy {
+    fn release(&self, upload: &Upload) {
+        let owner = upload.owner.clone().unwrap_or_default();
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = used.entry(owner).or_default();
+        used.bytes = used.bytes.saturating_sub(upload.length.unwrap_or(u64::MAX));
+        used.uploads = used.uploads.saturating_sub(1);
+    }
+}
+
 fn user(request: &Parts) -> Result<&User, Rejection> {
     request.extensions.get().ok_or_else(|| Rejection::unauthorized("Bearer"))
 }
@@ -102,12 +112,13 @@ impl Hooks for Policy {
         Ok(upload)
     }
 
+    /// What was reserved for an upload that is too large, say, is free again.
+    async fn creation_failed(&self, cx: context::CreationFailed) {
+        self.release(&cx.upload);
+    }
+
     async fn terminated(&self, cx: context::Terminated) {
-        let owner = cx.upload.owner.clone().unwrap_or_default();
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = used.entry(owner).or_default();
-        used.bytes = used.bytes.saturating_sub(cx.upload.length.unwrap_or(0));
-        used.uploads = used.uploads.saturating_sub(1);
+        self.release(&cx.upload);
     }
 }
 

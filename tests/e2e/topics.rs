@@ -79,6 +79,15 @@ fn auth_keeps_a_quota() {
     assert_eq!(create(&mut connection, ANNA, 1).0, 413, "stored uploads count after a restart, too");
     assert_eq!(create(&mut connection, ANNA, 0).0, 201, "the eleventh, which is empty");
     assert_eq!(create(&mut connection, ANNA, 0).0, 403);
+
+    // What is refused later takes no room.
+    example.kill();
+    let example = Example::start("auth", directory.path(), &[USERS, ("TUS_QUOTA", "2000"), ("TUS_MAX_SIZE", "600")]);
+    let mut connection = example.connect();
+    for _ in 0..3 {
+        assert_eq!(create(&mut connection, BERT, 601).0, 413);
+    }
+    assert_eq!(create(&mut connection, BERT, 600).0, 201);
 }
 
 fn rows(directory: &Path) -> Vec<(String, String, i64)> {
@@ -98,18 +107,19 @@ fn finished_moves_the_file_and_writes_a_row() {
     assert_eq!(connection.patch(&path, 0, &bytes(1, 0..500)).status, 204);
     let id = id(&path).to_string();
     let film = directory.path().join("films").join(&id);
+    let uploads = rusqlite::Connection::open(directory.path().join("uploads.db")).unwrap();
+    let phase = || uploads.query_row("SELECT phase FROM uploads", (), |row| row.get::<_, i64>(0)).unwrap();
+    // The hook is called beside the response.
+    wait_until(|| phase() == 3);
     assert_same(&std::fs::read(&film).unwrap(), &bytes(1, 0..500));
     assert_eq!(rows(directory.path()), [(id.clone(), "../../film".to_owned(), 500)]);
     assert_eq!(connection.offset(&path), 500, "its client still learns that it is complete");
 
     // As if the process had died before the notification was recorded.
     example.kill();
-    let uploads = rusqlite::Connection::open(directory.path().join("uploads.db")).unwrap();
-    let phase = || uploads.query_row("SELECT phase FROM uploads", (), |row| row.get::<_, i64>(0)).unwrap();
-    let notified = phase();
     assert_eq!(uploads.execute("UPDATE uploads SET phase = phase - 1", ()).unwrap(), 1);
     let _example = Example::start("finished", directory.path(), &[]);
-    wait_until(|| phase() == notified);
+    wait_until(|| phase() == 3);
     assert_same(&std::fs::read(&film).unwrap(), &bytes(1, 0..500));
     assert_eq!(rows(directory.path()), [(id, "../../film".to_owned(), 500)]);
 }

@@ -124,6 +124,10 @@ impl Writer for WatchedWriter {
         self.writer.stored()
     }
 
+    fn version(&self) -> Version {
+        self.writer.version()
+    }
+
     async fn checkpoint(&mut self, change: &Change, hint: Hint) -> Result<Checkpoint, StorageError> {
         self.writer.checkpoint(change, hint).await
     }

@@ -9,7 +9,9 @@ use tus_core::{Config, NewUpload, Rejection, server::FinishReply};
 
 use crate::{
     HookError, Hooks, Storage, Tus, background,
-    context::{Authorize, BeforeCreate, BeforeFinish, BeforeTerminate, Created, Finished, Progress, Terminated},
+    context::{
+        Authorize, BeforeCreate, BeforeFinish, BeforeTerminate, Created, CreationFailed, Finished, Progress, Terminated,
+    },
     engine::Engine,
     hooks::Runner,
     leases::Leases,
@@ -33,13 +35,14 @@ impl Tus {
         Self::builder_shared(Arc::new(storage))
     }
 
-    /// An endpoint whose uploads are kept in a storage that was chosen at run time, or has other users.
+    /// An endpoint whose uploads are kept in a storage that was chosen at run time.
     pub fn builder_shared(storage: Arc<dyn Storage>) -> Builder {
         Builder {
             config: Config::default(),
             storage,
             hooks: Runner::new(Duration::from_secs(30)),
             body_timeout: Duration::from_secs(30),
+            body_rate: 100,
             checkpoint_interval: Duration::from_millis(500),
             sweep_interval: Duration::from_secs(60),
             background: true,
@@ -53,6 +56,7 @@ pub struct Builder {
     storage: Arc<dyn Storage>,
     hooks: Runner,
     body_timeout: Duration,
+    body_rate: u64,
     checkpoint_interval: Duration,
     sweep_interval: Duration,
     background: bool,
@@ -94,6 +98,8 @@ closures! {
     authorize(Authorize) -> Result<(), Rejection>;
     /// Calls a closure as [`Hooks::before_create`].
     before_create(BeforeCreate) -> Result<NewUpload, Rejection>;
+    /// Calls a closure as [`Hooks::creation_failed`].
+    creation_failed(CreationFailed) -> ();
     /// Calls a closure as [`Hooks::created`].
     created(Created) -> ();
     /// Calls a closure as [`Hooks::progress`].
@@ -139,15 +145,29 @@ impl Builder {
         self
     }
 
-    /// How long a hook may take; 30 s by default.
+    /// How long a hook may take, [`Hooks::finished`] aside; 30 s by default.
     pub fn hook_timeout(mut self, timeout: Duration) -> Self {
         self.hooks.timeout = timeout;
+        self
+    }
+
+    /// How long a call of [`Hooks::finished`] may take; as long as it likes by default. 64 calls run at once: those that
+    /// never end keep the others from their turns.
+    pub fn finished_timeout(mut self, timeout: Duration) -> Self {
+        self.hooks.finished_timeout = timeout;
         self
     }
 
     /// How long a body may be silent; 30 s by default. What came until then is kept.
     pub fn body_timeout(mut self, silence: Duration) -> Self {
         self.body_timeout = silence;
+        self
+    }
+
+    /// How many bytes a second a body has to bring, over a minute; 100 by default, 0 for any. A slower one ends as a
+    /// silent one does: what came is kept.
+    pub fn body_rate(mut self, bytes_per_second: u64) -> Self {
+        self.body_rate = bytes_per_second;
         self
     }
 
@@ -166,7 +186,10 @@ impl Builder {
 
     /// Whether this process does background work: removes expired uploads, assembles final ones, and calls hooks that are
     /// due. It does by default. Turn it off in a program that only looks at the uploads of a server, or that has not the
-    /// server's hooks: an upload that is assembled without hooks counts as finished, and nobody is notified of it.
+    /// server's hooks: an upload that is completed without hooks counts as finished, and nobody is notified of it.
+    ///
+    /// A process without hooks leaves uploads alone that were complete before: another one is to be notified of them. An
+    /// application that gave up its hooks finishes them with `hooks(())`, which approves everything.
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
         self
@@ -185,11 +208,16 @@ impl Builder {
             hooks: self.hooks,
             leases: Leases::default(),
             body_timeout: self.body_timeout,
+            body_rate: self.body_rate,
             checkpoint_interval: self.checkpoint_interval,
+            looks_ahead: self.sweep_interval.saturating_mul(2),
+            background: self.background,
             budget: Budget::default(),
             assembling: Semaphore::new(ASSEMBLING),
             waking: Waking::default(),
+            jobs: Arc::default(),
             stopping: CancellationToken::new(),
+            abandoning: CancellationToken::new(),
             gone: CancellationToken::new(),
             exchanges: TaskTracker::new(),
         });

@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use http::request::Parts;
 use tokio::time::sleep;
 use tus_core::{
-    Failure, Upload,
+    Change, Failure, Stored, Upload,
     server::{Completion, Done, PartsNeeded},
 };
 
@@ -41,11 +41,16 @@ pub(crate) async fn run(engine: &Engine, completion: Completion, request: Option
         failure(&upload.id, &error);
         false
     });
-    let done = match claimed {
-        true => keeping_the_claim(engine, &upload, steps(engine, completion, request)).await,
-        false => steps(engine, elsewhere(completion), request).await,
-    };
-    Ran { done, is_claimed_elsewhere: !claimed }
+    if !claimed {
+        return Ran { done: steps(engine, elsewhere(completion), request).await, is_claimed_elsewhere: true };
+    }
+    let done = keeping_the_claim(engine, &upload, steps(engine, completion, request)).await;
+    // A job that is left keeps the claim. No process looks for an upload without remaining work, so its claim may
+    // simply expire.
+    if done.upload().is_due() && done.notify().is_none() {
+        release(engine, &upload).await;
+    }
+    Ran { done, is_claimed_elsewhere: false }
 }
 
 async fn load(engine: &Engine, parts: PartsNeeded) -> Completion {
@@ -69,7 +74,7 @@ async fn renew(engine: &Engine, upload: &Upload) -> Infallible {
         match engine.storage.claim(upload, CLAIM).await {
             Ok(true) => {}
             Ok(false) => {
-                tracing::warn!(upload = %upload.id, "another process has claimed an upload that is being completed here")
+                tracing::warn!(upload = %upload.id, "the upload that is being completed here is another process's by now, or gone")
             }
             Err(error) => {
                 failure(&upload.id, &error);
@@ -79,19 +84,35 @@ async fn renew(engine: &Engine, upload: &Upload) -> Infallible {
 }
 
 /// Renews the claim for as long as the work runs.
-async fn keeping_the_claim(engine: &Engine, upload: &Upload, work: impl Future<Output = Done>) -> Done {
-    let done = tokio::select! {
+pub(crate) async fn keeping_the_claim<T>(engine: &Engine, upload: &Upload, work: impl Future<Output = T>) -> T {
+    tokio::select! {
         biased;
         done = work => done,
         never = renew(engine, upload) => match never {},
-    };
-    // No process looks for an upload without remaining work, so its claim may simply expire.
-    if done.upload().is_due()
-        && let Err(error) = engine.storage.claim(upload, Duration::ZERO).await
-    {
+    }
+}
+
+/// Gives a claim back.
+pub(crate) async fn release(engine: &Engine, upload: &Upload) {
+    if let Err(error) = engine.storage.claim(upload, Duration::ZERO).await {
         failure(&upload.id, &error);
     }
-    done
+}
+
+/// Lets the parts of an assembled upload expire, beside whoever waits for it.
+fn release_parts(engine: &Engine, parts: Vec<(Stored, Change)>) {
+    if parts.is_empty() {
+        return;
+    }
+    let storage = engine.storage.clone();
+    engine.exchanges.spawn(async move {
+        for (part, change) in parts {
+            // A part that is changed or removed meanwhile is somebody's.
+            if let Err(error) = storage.update(&part, &change).await {
+                failure(&part.upload.id, &error);
+            }
+        }
+    });
 }
 
 async fn steps(engine: &Engine, mut completion: Completion, request: Option<&Arc<Parts>>) -> Done {
@@ -105,6 +126,7 @@ async fn steps(engine: &Engine, mut completion: Completion, request: Option<&Arc
                 let assembled = assembled.map_err(|error| failure(&stored.upload.id, &error));
                 if assembled.is_ok() {
                     observe::changed(&stored.upload, assemble.change());
+                    release_parts(engine, assemble.release());
                 }
                 assemble.done(assembled)
             }
@@ -115,10 +137,6 @@ async fn steps(engine: &Engine, mut completion: Completion, request: Option<&Arc
                 }
                 finish.done(answer)
             }
-            Completion::Notify(notify) => match engine.hooks.finished(notify.upload()).await {
-                true => notify.done(),
-                false => notify.failed(),
-            },
             Completion::Record(record) => {
                 let stored = record.stored();
                 let recorded = engine.storage.update(stored, record.change()).await;

@@ -92,7 +92,9 @@ impl Tus {
     }
 
     /// Ends every exchange: bodies that are still coming are cut short, and what came of them is committed.
-    /// Their clients are asked to go on in a moment. Waits for that, `grace` at the most.
+    /// Their clients are asked to go on in a moment. Calls of [`Hooks::finished`](crate::Hooks::finished) that run may
+    /// end. Waits for all that, `grace` at the most; a call that still runs then is dropped where it awaits, and comes
+    /// again after the next start.
     ///
     /// Call it when the server is to stop. Bodies that begin to come afterwards are cut short at once.
     pub async fn shutdown(&self, grace: Duration) {
@@ -100,8 +102,12 @@ impl Tus {
         stopping.cancel();
         exchanges.close();
         if timeout(grace, exchanges.wait()).await.is_err() {
-            tracing::warn!(exchanges = exchanges.len(), "not all uploads were committed in time");
+            tracing::warn!(
+                exchanges = exchanges.len(),
+                "not all uploads were committed, or not all hooks ended, in time"
+            );
         }
+        self.engine.abandoning.cancel();
     }
 }
 
@@ -127,8 +133,10 @@ impl fmt::Debug for Tus {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use futures_util::{StreamExt, stream};
     use http::StatusCode;
-    use http_body_util::Full;
+    use http_body::Frame;
+    use http_body_util::{Full, StreamBody};
     use tokio::time::sleep;
 
     use super::*;
@@ -159,6 +167,30 @@ mod tests {
             (appended.status(), &appended.headers()["upload-offset"]),
             (StatusCode::NO_CONTENT, &"5".parse().unwrap())
         );
+    }
+
+    /// A byte now and then is not a body. 2 kB/s are.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_times_out_and_a_slow_one_does_not() {
+        let tus = Tus::builder(Memory::new()).build();
+        let mount = Mount::at("/files");
+        for (piece, status, offset) in
+            [(1, StatusCode::SERVICE_UNAVAILABLE, 7), (20_000, StatusCode::NO_CONTENT, 2_000_000)]
+        {
+            let create = request("POST", "/files").header("upload-length", 100 * piece).body(Full::new(Bytes::new()));
+            let created = tus.handle(create.unwrap(), &mount).await;
+            let path = created.headers()["location"].to_str().unwrap();
+            let pieces = stream::iter(0..100).then(move |_| async move {
+                sleep(Duration::from_secs(10)).await;
+                Ok::<_, std::io::Error>(Frame::data(Bytes::from(vec![0; piece])))
+            });
+            let append = request("PATCH", path).header("upload-offset", 0);
+            let append = append.header("content-type", "application/offset+octet-stream");
+            let answer = tus.handle(append.body(StreamBody::new(pieces)).unwrap(), &mount).await;
+            assert_eq!(answer.status(), status);
+            let stored = tus.find(&path.rsplit('/').next().unwrap().parse().unwrap()).await.unwrap().unwrap();
+            assert!((offset - 2..=offset).contains(&stored.offset), "{stored:?}");
+        }
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use tus_core::{Config, Failure, Stored, UploadId};
 use crate::{
     Cause,
     hooks::Runner,
+    jobs::Jobs,
     leases::Leases,
     observe,
     request::Budget,
@@ -31,15 +32,25 @@ pub(crate) struct Engine {
     pub(crate) hooks: Runner,
     pub(crate) leases: Leases,
     pub(crate) body_timeout: Duration,
+    /// The fewest bytes a second that a body has to bring.
+    pub(crate) body_rate: u64,
     pub(crate) checkpoint_interval: Duration,
+    /// Uploads that expire within this time are looked at in a sweep: until the one after the next.
+    pub(crate) looks_ahead: Duration,
     /// Bounds the memory that bodies take.
     pub(crate) budget: Budget,
+    /// Whether this process does what no request asks for.
+    pub(crate) background: bool,
     /// Turns for assembling uploads, which moves many bytes.
     pub(crate) assembling: Semaphore,
     /// Final uploads that are being looked after because a part became complete.
     pub(crate) waking: Waking,
-    /// Fires when bodies are to be cut short.
+    /// The jobs that notify the application.
+    pub(crate) jobs: Arc<Jobs>,
+    /// Fires when bodies are to be cut short, and no job is to begin.
     pub(crate) stopping: CancellationToken,
+    /// Fires when the time is over that jobs had to end.
+    pub(crate) abandoning: CancellationToken,
     /// Fires when this is dropped.
     pub(crate) gone: CancellationToken,
     /// The exchanges that are under way.

@@ -19,6 +19,7 @@ mod endpoint;
 mod engine;
 mod exchange;
 mod hooks;
+mod jobs;
 mod leases;
 mod memory;
 mod mount;

@@ -79,6 +79,11 @@ pub(crate) fn refused_by_hook(upload: &Upload, rejection: &Rejection) {
     tracing::warn!(upload = %upload.id, status = %rejection.status(), "the hook before_finish refused the upload");
 }
 
+/// A hook returned an error that has no client, panicked, or took too long.
+pub(crate) fn hook_failed(hook: &'static str) {
+    count!("tus_hooks_failed_total", 1, "hook" => hook);
+}
+
 pub(crate) fn removed(upload: &Upload, cause: Cause) {
     let cause = match cause {
         Cause::Client => "client",

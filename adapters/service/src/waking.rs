@@ -1,42 +1,67 @@
-//! Which final uploads are being looked after because a part became complete.
+//! Which final uploads are being looked after because their parts may be complete.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use tokio_util::sync::CancellationToken;
 use tus_core::UploadId;
 
-/// The final uploads that are being looked after, and whether another part became complete meanwhile.
+/// The final uploads that are being looked after.
 #[derive(Debug, Default)]
-pub(crate) struct Waking(Mutex<HashMap<UploadId, bool>>);
+pub(crate) struct Waking(Mutex<HashMap<UploadId, Task>>);
+
+#[derive(Debug, Default)]
+struct Task {
+    /// Whether another part became complete meanwhile.
+    again: bool,
+    /// Fires when the task is over.
+    ended: CancellationToken,
+}
 
 impl Waking {
     /// Whether a task for this upload has to begin; one that runs goes round again.
     pub(crate) fn begin(&self, id: &UploadId) -> bool {
-        let mut waking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waking = self.table();
         match waking.get_mut(id) {
-            Some(again) => {
-                *again = true;
+            Some(task) => {
+                task.again = true;
                 false
             }
-            None => waking.insert(id.clone(), false).is_none(),
+            None => waking.insert(id.clone(), Task::default()).is_none(),
         }
     }
 
     /// Whether the task for this upload is over.
     pub(crate) fn end(&self, id: &UploadId) -> bool {
-        let mut waking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waking = self.table();
         match waking.get_mut(id) {
-            Some(again) if *again => {
-                *again = false;
+            Some(task) if task.again => {
+                task.again = false;
                 false
             }
             _ => {
-                waking.remove(id);
+                if let Some(task) = waking.remove(id) {
+                    task.ended.cancel();
+                }
                 true
             }
         }
+    }
+
+    /// Fires when no task for this upload runs any more.
+    pub(crate) fn ended(&self, id: &UploadId) -> CancellationToken {
+        let over = || {
+            let over = CancellationToken::new();
+            over.cancel();
+            over
+        };
+        self.table().get(id).map_or_else(over, |task| task.ended.clone())
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<UploadId, Task>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -47,10 +72,13 @@ mod tests {
     #[test]
     fn one_task_at_a_time_looks_after_an_upload_and_goes_round_again() {
         let (waking, id) = (Waking::default(), "a".parse().unwrap());
+        assert!(waking.ended(&id).is_cancelled());
         assert!(waking.begin(&id));
+        let ended = waking.ended(&id);
         assert!(!waking.begin(&id) && !waking.begin(&id));
         assert!(!waking.end(&id), "a part became complete meanwhile");
-        assert!(waking.end(&id));
+        assert!(!ended.is_cancelled());
+        assert!(waking.end(&id) && ended.is_cancelled());
         assert!(waking.begin(&id));
     }
 }

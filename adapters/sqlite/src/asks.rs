@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 use rustix::time::{ClockId, clock_gettime};
 use tus_service::{Access, Incarnation, StorageError, UploadId};
 
@@ -37,8 +37,15 @@ impl Tick {
     }
 }
 
-/// Asks for an upload. A request that reads asks only where no other one has asked already: the process that adds bytes
-/// is to leave in any case.
+/// A request that wants an upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) id: UploadId,
+    pub(crate) since: Tick,
+    pub(crate) access: Access,
+}
+
+/// Asks for an upload.
 pub(crate) fn want(
     connection: &Connection,
     id: &UploadId,
@@ -46,12 +53,8 @@ pub(crate) fn want(
     since: Tick,
     asker: &[u8],
 ) -> Result<(), StorageError> {
-    let writes = access == Access::Write;
-    if !writes && is_wanted(connection, id)? {
-        return Ok(());
-    }
     let sql = "INSERT INTO wanted (id, since, asker, writes) VALUES (?1, ?2, ?3, ?4)";
-    execute(connection, sql, &[&id.as_str(), &since.0, &asker, &writes]).map(drop)
+    execute(connection, sql, &[&id.as_str(), &since.0, &asker, &(access == Access::Write)]).map(drop)
 }
 
 /// Whether somebody else asked later in order to write.
@@ -77,13 +80,17 @@ pub(crate) fn want_no_more(connection: &Connection, id: &UploadId, asker: &[u8])
     execute(connection, "DELETE FROM wanted WHERE id = ?1 AND asker = ?2", &[&id.as_str(), &asker]).map(drop)
 }
 
-/// What is wanted, and since when. There are as many rows as requests that wait just now.
-pub(crate) fn wanted(connection: &Connection) -> Result<Vec<(UploadId, Tick)>, StorageError> {
-    let mut statement = connection.prepare_cached("SELECT id, since FROM wanted").map_err(sql_error)?;
-    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, Tick(row.get(1)?)))).map_err(sql_error)?;
+/// What is wanted. There are as many rows as requests that wait just now.
+pub(crate) fn wanted(connection: &Connection) -> Result<Vec<Wanted>, StorageError> {
+    let mut statement = connection.prepare_cached("SELECT id, since, writes FROM wanted").map_err(sql_error)?;
+    let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, Tick(row.get(1)?), row.get::<_, bool>(2)?));
+    let rows = statement.query_map([], read).map_err(sql_error)?;
     let rows = rows.collect::<Result<Vec<_>, _>>().map_err(sql_error)?;
-    let recent = rows.into_iter().filter(|(_, since)| since.is_recent());
-    Ok(recent.filter_map(|(id, since)| Some((id.parse().ok()?, since))).collect())
+    let recent = rows.into_iter().filter(|(_, since, _)| since.is_recent());
+    let wanted = recent.filter_map(|(id, since, writes)| {
+        Some(Wanted { id: id.parse().ok()?, since, access: if writes { Access::Write } else { Access::Read } })
+    });
+    Ok(wanted.collect())
 }
 
 /// Reserves the background work on an upload, or gives it back. Whether it is the claimant's.

@@ -144,13 +144,17 @@ impl Writer for FileWriter {
         self.stored
     }
 
+    fn version(&self) -> Version {
+        self.seen.version.clone()
+    }
+
     async fn checkpoint(&mut self, change: &Change, _: Hint) -> Result<Checkpoint, StorageError> {
         if self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
             return Ok(Checkpoint::Declined);
         }
         self.saved().await?;
         // Everything that may be committed is.
-        if change.offset == self.seen.upload.offset {
+        if change.offset == self.seen.upload.offset && change.expires == self.seen.upload.expires {
             return Ok(Checkpoint::Taken);
         }
         let Ok(turn) = self.inner.checkpoints.clone().try_acquire_owned() else {

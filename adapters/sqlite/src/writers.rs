@@ -6,9 +6,9 @@ use std::{
 };
 
 use tokio::sync::watch;
-use tus_service::UploadId;
+use tus_service::{Access, UploadId};
 
-use crate::asks::Tick;
+use crate::asks::{Tick, Wanted};
 
 /// The writers of one storage, clones of it included.
 #[derive(Debug, Default)]
@@ -28,7 +28,9 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     number: u64,
+    /// Since when it has the right to be there, and when it was opened.
     since: Tick,
+    opened: Tick,
     leave: watch::Sender<bool>,
 }
 
@@ -58,16 +60,21 @@ impl Writers {
         let mut state = self.state();
         state.numbers += 1;
         let number = state.numbers;
-        state.open.entry(id.clone()).or_default().push(Entry { number, since, leave });
+        state.open.entry(id.clone()).or_default().push(Entry { number, since, opened: Tick::now(), leave });
         drop(state);
         Entered { writers: self.clone(), id: id.clone(), number, asked }
     }
 
-    /// Asks the writers to leave that are older than the newest who wants their uploads.
-    pub(crate) fn ask(&self, wanted: &[(UploadId, Tick)]) {
+    /// Asks the writers to leave that are older than a request that wants their uploads. One that reads asks those that
+    /// were open when it came: it takes the upload from nobody who was given it since.
+    pub(crate) fn ask(&self, wanted: &[Wanted]) {
         let state = self.state();
-        for (id, since) in wanted {
-            for entry in state.open.get(id).into_iter().flatten().filter(|entry| entry.since < *since) {
+        for Wanted { id, since, access } in wanted {
+            let is_older = |entry: &&Entry| match access {
+                Access::Write => entry.since < *since,
+                Access::Read => entry.opened < *since,
+            };
+            for entry in state.open.get(id).into_iter().flatten().filter(is_older) {
                 entry.leave.send_replace(true);
             }
         }
@@ -139,12 +146,19 @@ mod tests {
         let id: UploadId = "a".parse().unwrap();
         let (older, newer) = (writers.enter(&id, Tick(5)), writers.enter(&id, Tick(7)));
         let other = writers.enter(&"b".parse().unwrap(), Tick(5));
-        writers.ask(&[(id.clone(), Tick(5))]);
+        let wanted = |since| Wanted { id: id.clone(), since, access: Access::Write };
+        writers.ask(&[wanted(Tick(5))]);
         assert_eq!(older.asked().now_or_never(), None);
-        writers.ask(&[(id.clone(), Tick(6))]);
+        writers.ask(&[Wanted { access: Access::Read, ..wanted(Tick(6)) }]);
+        assert_eq!(older.asked().now_or_never(), None, "it was opened later");
+        writers.ask(&[wanted(Tick(6))]);
         assert_eq!(older.asked().now_or_never(), Some(()));
         assert_eq!(newer.asked().now_or_never(), None);
         assert_eq!(other.asked().now_or_never(), None);
+        let read = writers.enter(&"c".parse().unwrap(), Tick(5));
+        let since = Tick(Tick::now().0 + 1);
+        writers.ask(&[Wanted { id: "c".parse().unwrap(), since, access: Access::Read }]);
+        assert_eq!(read.asked().now_or_never(), Some(()));
         drop(older);
         assert!(writers.has(&id));
         let asked = newer.asked();

@@ -83,7 +83,6 @@ impl Exchange {
                     completing.done(loop {
                         completion = match completion {
                             Completion::Finish(finish) => finish.done(Ok(FinishReply::default())),
-                            Completion::Notify(notify) => notify.done(),
                             Completion::Record(record) => record.done(Ok(3.into())),
                             Completion::Done(done) => break done,
                             other => panic!("{} led to {other:?}", self.name),

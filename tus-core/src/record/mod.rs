@@ -12,6 +12,7 @@ mod document;
 
 pub use id::{Incarnation, InvalidUploadId, UploadId};
 pub use metadata::{InvalidMetadata, Metadata};
+pub(crate) use new_upload::Asked;
 pub use new_upload::NewUpload;
 pub use stored::{Change, Stored, Version};
 pub use upload::{Dialect, Kind, Part, Phase, Upload};

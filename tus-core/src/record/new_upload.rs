@@ -23,6 +23,14 @@ pub struct NewUpload {
     pub private: Bytes,
 }
 
+/// What a client asks for and the application does not change.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    kind: Kind,
+    length: Option<u64>,
+    verbatim: Verbatim,
+}
+
 impl NewUpload {
     /// What a client asks for that sends nothing else; for tests of an application's hooks.
     pub fn new(kind: Kind, length: Option<u64>) -> Self {
@@ -46,6 +54,16 @@ impl NewUpload {
     /// The parts of a final upload are known once they are loaded and authorized.
     pub(crate) fn set_parts(&mut self, parts: Vec<Part>) {
         self.kind = Kind::Final(parts);
+    }
+
+    /// What is the client's alone.
+    pub(crate) fn asked(&self) -> Asked {
+        Asked { kind: self.kind.clone(), length: self.length, verbatim: self.verbatim.clone() }
+    }
+
+    /// Takes that back.
+    pub(crate) fn keep(&mut self, Asked { kind, length, verbatim }: Asked) {
+        (self.kind, self.length, self.verbatim) = (kind, length, verbatim);
     }
 
     /// Whether it is to stand alone, be a part, or be made of parts.

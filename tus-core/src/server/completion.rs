@@ -6,7 +6,7 @@
 //! (LoadParts) → (Assemble) → Finish → Notify → Record → Done
 //! ```
 
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::HashSet, sync::Arc, time::SystemTime};
 
 use super::{
     Config, FinishReply, Refusal, Rejection,
@@ -24,11 +24,9 @@ pub enum Completion {
     Assemble(Assemble),
     /// Ask the application for its part of the response; it may refuse.
     Finish(Finish),
-    /// Notify the application that the upload is complete.
-    Notify(Notify),
-    /// Record what came of it: the application was notified, or the upload can never be complete.
+    /// Record that the upload can never be complete.
     Record(Record),
-    /// The completion is finished.
+    /// The completion is finished; what is left is a job beside the response ([`Done::notify`]).
     Done(Done),
 }
 
@@ -63,7 +61,7 @@ impl Completion {
     }
 
     fn ended(stored: Box<Stored>, result: Result<FinishReply, Refusal>) -> Self {
-        Self::Done(Done { stored, result })
+        Self::Done(Done { stored, result, notifies: false })
     }
 }
 
@@ -99,12 +97,14 @@ impl PartsNeeded {
         match in_order(&parts, loaded) {
             // A part that is gone never comes back.
             None => Record::invalid(stored),
+            // Nor does one that can never be complete become so.
+            Some(parts) if parts.iter().any(|part| part.upload.phase == Phase::Invalid) => Record::invalid(stored),
+            // The parts may outgrow the limit while they are being uploaded; the others only add to it.
+            Some(parts) if assembled_length(&stored.upload, &parts).is_err() => Record::invalid(stored),
             Some(parts) if !parts.iter().all(|part| part.upload.is_complete()) => {
                 // It waits until the last part is complete or it expires.
                 Completion::ended(stored, Ok(FinishReply::default()))
             }
-            // The parts may have outgrown the limit while they were being uploaded.
-            Some(parts) if assembled_length(&stored.upload, &parts).is_err() => Record::invalid(stored),
             Some(parts) => Assemble::of(plan, stored, parts),
         }
     }
@@ -119,6 +119,7 @@ pub struct Assemble {
     stored: Box<Stored>,
     parts: Vec<Stored>,
     change: Change,
+    parts_expire: Option<SystemTime>,
 }
 
 impl Assemble {
@@ -132,8 +133,9 @@ impl Assemble {
             }
         }
         change.phase = plan.config.complete_phase(&upload.kind);
-        change.expires = plan.config.expiry(&upload.kind, true, plan.now);
-        Completion::Assemble(Self { stored, parts, change })
+        change.expires = plan.config.expiry(&upload.kind, change.phase, plan.now);
+        let parts_expire = plan.config.part_expiry(plan.now);
+        Completion::Assemble(Self { stored, parts, change, parts_expire })
     }
 
     /// The upload.
@@ -149,6 +151,20 @@ impl Assemble {
     /// The change to its record.
     pub fn change(&self) -> &Change {
         &self.change
+    }
+
+    /// The changes to the records of the parts once it is done, beside the response: nobody needs them any longer. Each
+    /// is made to that version or not at all.
+    pub fn release(&self) -> Vec<(Stored, Change)> {
+        let mut seen = HashSet::new();
+        let distinct = self.parts.iter().filter(|part| seen.insert(&part.upload.id));
+        let earlier = |part: &&Stored| part.upload.expires.is_none_or(|expires| Some(expires) > self.parts_expire);
+        let released = distinct.filter(earlier).filter_map(|part| {
+            let mut change = Change::of(&part.upload);
+            change.expires = Some(self.parts_expire?);
+            Some((part.clone(), change))
+        });
+        released.collect()
     }
 
     /// Continues when that is done.
@@ -184,7 +200,7 @@ impl Finish {
     pub fn done(self, answer: Result<FinishReply, Rejection>) -> Completion {
         let Self { stored } = self;
         match answer {
-            Ok(reply) => Completion::Notify(Notify { stored, reply }),
+            Ok(reply) => Completion::Done(Done { stored, result: Ok(reply), notifies: true }),
             Err(rejection) => Completion::ended(stored, Err(Refusal::Rejected(rejection))),
         }
     }
@@ -196,44 +212,12 @@ impl Finish {
     }
 }
 
-/// Notify the application that the upload is complete.
-///
-/// Delivery is at least once: if it fails, or its record is lost, the application is notified again. The upload's id is
-/// the same each time; use it to recognise a repeat.
-#[must_use]
-#[derive(Debug)]
-pub struct Notify {
-    stored: Box<Stored>,
-    reply: FinishReply,
-}
-
-impl Notify {
-    /// The upload that is complete.
-    pub fn upload(&self) -> &Upload {
-        &self.stored.upload
-    }
-
-    /// Continues when the application has been notified.
-    pub fn done(self) -> Completion {
-        let Self { stored, reply } = self;
-        let mut change = Change::of(&stored.upload);
-        change.phase = Phase::Notified;
-        Completion::Record(Record { stored, change, reply })
-    }
-
-    /// Continues where that failed: the application is notified again later.
-    pub fn failed(self) -> Completion {
-        Completion::ended(self.stored, Ok(self.reply))
-    }
-}
-
 /// Record what came of a completion.
 #[must_use]
 #[derive(Debug)]
 pub struct Record {
     stored: Box<Stored>,
     change: Change,
-    reply: FinishReply,
 }
 
 impl Record {
@@ -241,7 +225,7 @@ impl Record {
     fn invalid(stored: Box<Stored>) -> Completion {
         let mut change = Change::of(&stored.upload);
         change.phase = Phase::Invalid;
-        Completion::Record(Self { stored, change, reply: FinishReply::default() })
+        Completion::Record(Self { stored, change })
     }
 
     /// The upload.
@@ -254,14 +238,14 @@ impl Record {
         &self.change
     }
 
-    /// Continues when that is done. If it fails, the upload stays due: the application is notified again, as promised.
+    /// Continues when that is done. If it fails, the upload stays due.
     pub fn done(self, recorded: Result<Version, Failure>) -> Completion {
-        let Self { mut stored, change, reply } = self;
+        let Self { mut stored, change } = self;
         if let Ok(version) = recorded {
             change.apply(&mut stored.upload);
             stored.version = version;
         }
-        Completion::ended(stored, Ok(reply))
+        Completion::ended(stored, Ok(FinishReply::default()))
     }
 }
 
@@ -270,6 +254,7 @@ impl Record {
 pub struct Done {
     stored: Box<Stored>,
     result: Result<FinishReply, Refusal>,
+    notifies: bool,
 }
 
 impl Done {
@@ -278,7 +263,37 @@ impl Done {
         &self.stored.upload
     }
 
+    /// The job that is left, beside the response: the application approved the upload and is to be notified of it.
+    pub fn notify(&self) -> Option<Notify> {
+        self.notifies.then(|| Notify { stored: self.stored.clone() })
+    }
+
     pub(super) fn into_parts(self) -> (Box<Stored>, Result<FinishReply, Refusal>) {
         (self.stored, self.result)
+    }
+}
+
+/// Notify the application that the upload is complete, and then record that.
+///
+/// Delivery is at least once: if either fails, the upload stays due, and the application is notified again. The upload's
+/// incarnation is the same each time; use it to recognise a repeat.
+#[must_use]
+#[derive(Debug, Clone)]
+pub struct Notify {
+    stored: Box<Stored>,
+}
+
+impl Notify {
+    /// The upload that is complete.
+    pub fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// The change to its record once the application has been notified, `now`.
+    pub fn change(&self, config: &Config, now: SystemTime) -> Change {
+        let mut change = Change::of(&self.stored.upload);
+        change.phase = Phase::Notified;
+        change.expires = config.expiry(&self.stored.upload.kind, change.phase, now);
+        change
     }
 }

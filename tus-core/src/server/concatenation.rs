@@ -54,9 +54,41 @@ impl LoadParts {
             Purpose::Inspect(stored, parts) => {
                 // A part that is gone makes the length unknown.
                 let parts = in_order(&parts, loaded);
-                let length = parts.and_then(|parts| total_length(&parts).ok().flatten());
-                exchange.respond(Outcome::Found(&stored.upload, length))
+                let length = parts.as_ref().and_then(|parts| total_length(parts).ok().flatten());
+                match parts.is_some_and(|parts| parts.iter().all(|part| part.upload.is_complete())) {
+                    true => Step::Await(Await { exchange, stored, length }),
+                    false => exchange.respond(Outcome::Found(&stored.upload, length)),
+                }
             }
+        }
+    }
+}
+
+/// Wait a short while until a final upload is assembled, all of whose parts are complete: the client may just have sent
+/// the last byte. Then fetch its record again.
+#[must_use]
+#[derive(Debug)]
+pub struct Await {
+    exchange: Box<Exchange>,
+    stored: Box<Stored>,
+    length: Option<u64>,
+}
+
+impl Await {
+    /// The final upload.
+    pub fn id(&self) -> &UploadId {
+        &self.stored.upload.id
+    }
+
+    /// Continues with the current record. Where the upload is not assembled yet, or the record cannot be fetched, the
+    /// response has no offset: "The Server MAY include the Upload-Offset header" only once it is.
+    pub fn done(self, loaded: Result<Option<Stored>, Failure>) -> Step {
+        let Self { exchange, stored, length } = self;
+        match loaded {
+            Ok(Some(now)) if now.is_same_upload(&stored.upload) && now.upload.is_complete() => {
+                exchange.respond(Outcome::Found(&now.upload, now.upload.length))
+            }
+            _ => exchange.respond(Outcome::Found(&stored.upload, length)),
         }
     }
 }
@@ -113,15 +145,19 @@ pub(super) fn in_order(parts: &[Part], loaded: Vec<Option<Stored>>) -> Option<Ve
 /// "The length of the final upload MUST be the sum of the length of all partial uploads." `None`
 /// if one of them is unknown.
 pub(super) fn total_length(parts: &[Stored]) -> Result<Option<u64>, Refusal> {
-    let known = parts.iter().filter_map(|part| part.upload.length);
-    let sum = known.into_iter().try_fold(0u64, |sum, length| sum.checked_add(length).filter(|sum| *sum <= MAX_LENGTH));
-    let sum = sum.ok_or(Refusal::TooLarge { limit: MAX_LENGTH })?;
+    let sum = known_length(parts)?;
     Ok(parts.iter().all(|part| part.upload.length.is_some()).then_some(sum))
 }
 
-/// The length of complete parts; they may have outgrown the limit while they were being uploaded.
+fn known_length(parts: &[Stored]) -> Result<u64, Refusal> {
+    let mut known = parts.iter().filter_map(|part| part.upload.length);
+    let sum = known.try_fold(0u64, |sum, length| sum.checked_add(length).filter(|sum| *sum <= MAX_LENGTH));
+    sum.ok_or(Refusal::TooLarge { limit: MAX_LENGTH })
+}
+
+/// The bytes of these parts, as far as their lengths are known; an error where they outgrew the limit.
 pub(super) fn assembled_length(upload: &Upload, parts: &[Stored]) -> Result<u64, Refusal> {
-    let total = total_length(parts)?.unwrap_or(0);
+    let total = known_length(parts)?;
     match upload.max_size {
         Some(limit) if total > limit => Err(Refusal::TooLarge { limit }),
         _ => Ok(total),

@@ -15,6 +15,8 @@ pub struct Config {
     pub(super) max_metadata: usize,
     pub(super) max_parts: usize,
     pub(super) expire_after: Option<Duration>,
+    keep_finished: Option<Duration>,
+    keep_parts: Option<Duration>,
     pub(super) location: Location,
     pub(super) trust_forwarded: bool,
     pub(super) cors: Cors,
@@ -31,6 +33,8 @@ impl Default for Config {
             max_metadata: 4096,
             max_parts: 128,
             expire_after: None,
+            keep_finished: None,
+            keep_parts: Some(Duration::from_secs(3600)),
             location: Location::Path,
             trust_forwarded: false,
             cors: Cors::Off,
@@ -79,9 +83,25 @@ impl Config {
     }
 
     /// Unfinished uploads, and partial uploads, expire this long after the last request that changed them. Turns the
-    /// extension `expiration` on. Finished uploads do not expire.
+    /// extension `expiration` on. A part is kept as long as the final upload that waits for it, and both as long as its
+    /// other parts make progress. Finished uploads do not expire.
     pub fn expire_after(mut self, idle: Duration) -> Self {
         self.expire_after = Some(idle);
+        self
+    }
+
+    /// Finished uploads are removed so long after they were finished: when the application has been notified. By default
+    /// they are kept.
+    pub fn remove_finished_after(mut self, age: Duration) -> Self {
+        self.keep_finished = Some(age);
+        self
+    }
+
+    /// The parts of a final upload are removed so long after it was assembled, an hour by default, unless another final
+    /// upload waits for them: a client that missed the response repeats its request, which names them. `None` keeps them
+    /// as long as other unfinished uploads.
+    pub fn keep_parts(mut self, age: Option<Duration>) -> Self {
+        self.keep_parts = age;
         self
     }
 
@@ -135,14 +155,24 @@ impl Config {
         if self.notify || *kind == Kind::Partial { Phase::Complete } else { Phase::Notified }
     }
 
-    /// When an upload expires (R35: finished uploads stay, parts do not).
-    pub(super) fn expiry(&self, kind: &Kind, is_complete: bool, now: SystemTime) -> Option<SystemTime> {
-        let stays = is_complete && *kind != Kind::Partial;
-        // Rounded up to seconds: an HTTP date has no fraction, and the upload must exist until the time that was
-        // announced.
-        let after = self.expire_after.filter(|_| !stays)?;
-        let since = now.checked_add(after)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        let seconds = since.as_secs() + u64::from(since.subsec_nanos() > 0);
-        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    /// When an upload expires that reaches this phase now.
+    pub(super) fn expiry(&self, kind: &Kind, phase: Phase, now: SystemTime) -> Option<SystemTime> {
+        match (kind, phase) {
+            (Kind::Partial, _) | (_, Phase::Receiving | Phase::Assembling) => rounded(now, self.expire_after?),
+            (_, Phase::Notified) => rounded(now, self.keep_finished?),
+            (_, Phase::Complete | Phase::Invalid) => None,
+        }
     }
+
+    /// When a part expires whose final upload is assembled now.
+    pub(super) fn part_expiry(&self, now: SystemTime) -> Option<SystemTime> {
+        rounded(now, self.keep_parts?)
+    }
+}
+
+/// Rounded up to seconds: an HTTP date has no fraction, and the upload must exist until the time that was announced.
+fn rounded(now: SystemTime, after: Duration) -> Option<SystemTime> {
+    let since = now.checked_add(after)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let seconds = since.as_secs() + u64::from(since.subsec_nanos() > 0);
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }

@@ -8,20 +8,21 @@ use super::{
     ending::Ending,
     exchange::Exchange,
 };
-use crate::{Failure, Incarnation, Kind, NewUpload, Stored, Upload, UploadId, Version};
+use crate::{Failure, Incarnation, Kind, NewUpload, Stored, Upload, UploadId, Version, record::Asked};
 
 /// Let the application change or reject a new upload, and choose its id.
 #[must_use]
 #[derive(Debug)]
 pub struct Create {
     exchange: Box<Exchange>,
+    asked: Asked,
     creation: Creation,
     parts: Vec<Stored>,
 }
 
 impl Create {
     pub(super) fn of(exchange: Box<Exchange>, creation: Creation, parts: Vec<Stored>) -> Step {
-        Step::Create(Self { exchange, creation, parts })
+        Step::Create(Self { exchange, asked: creation.upload.asked(), creation, parts })
     }
 
     /// The new upload, which the application may change.
@@ -32,32 +33,37 @@ impl Create {
     /// Continues with the id of the new upload (128 random bits, or the application's choice) and its incarnation
     /// (always 128 random bits).
     pub fn done(self, name: Result<(UploadId, Incarnation), Rejection>) -> Step {
-        let Self { exchange, creation: Creation { upload: mut new, body, .. }, parts } = self;
+        let Self { exchange, asked, creation: Creation { upload: mut new, body, .. }, parts } = self;
+        // Whatever the application made of it: what was authorized is this.
+        new.keep(asked);
         let (id, incarnation) = match name {
             Ok(name) => name,
             Err(rejection) => return exchange.refuse(Refusal::Rejected(rejection)),
         };
-        let length = match check_size(&new, &parts, body.as_ref()) {
-            Ok(length) => length,
-            Err(refusal) => return exchange.refuse(refusal),
-        };
+        // The limit is the application's choice.
+        let length = check_size(&new, &parts, body.as_ref());
         dialect::creation_as_stored(&mut new);
         let mut upload = Upload::new(id, incarnation, new.kind().clone());
         // Parts stay separate until they are concatenated, even empty ones.
         let is_final = matches!(upload.kind, Kind::Final(_));
-        let is_complete = length == Some(0) && !is_final;
+        let known = length.as_ref().map_or_else(|_| new.length(), |length| *length);
+        let is_complete = known == Some(0) && !is_final;
         if is_complete {
             upload.phase = exchange.config.complete_phase(&upload.kind);
         }
-        upload.length = length.filter(|_| !is_final);
-        upload.expires = exchange.config.expiry(&upload.kind, is_complete, exchange.now);
+        upload.length = known.filter(|_| !is_final);
+        upload.expires = exchange.config.expiry(&upload.kind, upload.phase, exchange.now);
         upload.created = exchange.now;
         upload.max_size = new.max_size;
         upload.metadata = new.metadata;
         upload.owner = new.owner;
         upload.private = new.private;
         upload.verbatim = new.verbatim;
-        Step::Store(Store { exchange, upload: Box::new(upload), parts, body })
+        let upload = Box::new(upload);
+        match length {
+            Ok(_) => Step::Store(Store { exchange, upload, parts, body }),
+            Err(refusal) => Step::Abandon(Abandon { exchange, upload, refusal }),
+        }
     }
 }
 
@@ -82,7 +88,7 @@ impl Store {
         let Self { exchange, upload, parts, body } = self;
         let stored = match stored {
             Ok(version) => Box::new(Stored::new(*upload, version)),
-            Err(failure) => return exchange.refuse(failure),
+            Err(failure) => return Step::Abandon(Abandon { exchange, upload, refusal: failure.into() }),
         };
         match (&stored.upload.kind, body) {
             (Kind::Final(_), _) if parts.iter().all(|part| part.upload.is_complete()) => {
@@ -97,6 +103,27 @@ impl Store {
             }
             (_, None) => Complete::after(exchange, stored, Ending::Created { with_body: false }),
         }
+    }
+}
+
+/// Inform the application that the upload which it has just allowed is not created after all.
+#[must_use]
+#[derive(Debug)]
+pub struct Abandon {
+    exchange: Box<Exchange>,
+    upload: Box<Upload>,
+    refusal: Refusal,
+}
+
+impl Abandon {
+    /// The record that was not stored. Another upload may have its id.
+    pub fn upload(&self) -> &Upload {
+        &self.upload
+    }
+
+    /// Continues when the application knows.
+    pub fn done(self) -> Step {
+        self.exchange.refuse(self.refusal)
     }
 }
 

@@ -27,9 +27,8 @@ pub struct Deliver {
 impl Deliver {
     pub(super) fn of(exchange: Box<Exchange>, stored: Box<Stored>, conditions: &Conditions) -> Step {
         let upload = &stored.upload;
-        // An upload whose bytes are complete may still be refused by the application, if there is one to ask.
-        let is_finished = upload.phase == Phase::Notified || upload.is_complete() && !exchange.config.notifies();
-        if !is_finished || upload.kind == Kind::Partial {
+        // An upload whose bytes are complete may still be refused by the application, in another process perhaps.
+        if upload.phase != Phase::Notified || upload.kind == Kind::Partial {
             return exchange.refuse(Refusal::NotFinished);
         }
         if conditions.has_it(upload) {

@@ -4,7 +4,7 @@
 //! owns the data for it, and has the only method that continues, so answering steps out of order does not compile:
 //!
 //! ```text
-//! HEAD    Load → Authorize → Hold → Respond
+//! HEAD    Load → Authorize → (Hold | LoadParts → (Await)) → Respond
 //! PATCH   Load → Authorize → Hold → Receive → Commit → (Complete | Wake) → Respond
 //! GET     Load → Authorize → Deliver
 //! DELETE  Load → Authorize → Hold → Veto → Terminate → Respond
@@ -15,7 +15,9 @@
 //! `Complete` has steps of its own, those of a [`Completion`]. They need no request, so a server also completes what a
 //! killed one left unfinished ([`recover`]).
 //!
-//! Any step may instead lead to `Respond` with a refusal. No path leads to `Create`, `Hold`, `Receive`,
+//! What is left of a completion when the response is ready is a job beside it ([`Done::notify`]).
+//!
+//! Any step may instead lead to `Respond` with a refusal, `Create` and `Store` by `Abandon`. No path leads to `Create`, `Hold`, `Receive`,
 //! `Deliver` or `Terminate`, nor to what HEAD shows, except through `Authorize`. An older request is asked to
 //! leave only for one that was authorized.
 //!
@@ -91,17 +93,17 @@ pub use self::{
     authorize::Authorize,
     complete::{Complete, Completing},
     completion::{Assemble, Completion, Done, Finish, Notify, PartsNeeded, Record},
-    concatenation::{LoadParts, Waiting, Wake},
+    concatenation::{Await, LoadParts, Waiting, Wake},
     config::Config,
     cors::Cors,
-    create::{Create, Store},
+    create::{Abandon, Create, Store},
     dialect::{TusExtension, file::Download},
     download::Deliver,
     hold::{Access, Hold},
     load::Load,
     location::{BaseUrl, InvalidBaseUrl, Location},
     receive::{Commit, End, Ended, Interruption, Receive},
-    recovery::{Recovery, recover},
+    recovery::{Keep, LoadFinals, LoadRelated, Recovery, recover},
     rejection::Rejection,
     reply::FinishReply,
     terminate::{Terminate, Veto},
@@ -125,12 +127,16 @@ pub enum Step {
     Create(Create),
     /// Store the record of a new upload.
     Store(Store),
+    /// Inform the application that the new upload is not created.
+    Abandon(Abandon),
     /// Read the body; only now may it be polled.
     Receive(Receive),
     /// Complete the upload, by steps of its own.
     Complete(Complete),
     /// Look after final uploads that may have all their parts now.
     Wake(Wake),
+    /// Wait a short while for a final upload.
+    Await(Await),
     /// Ask the application whether a client may delete an upload.
     Veto(Veto),
     /// Delete an upload.

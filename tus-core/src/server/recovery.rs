@@ -3,8 +3,14 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::{Completion, Config};
-use crate::Stored;
+use super::{
+    Completion, Config,
+    concatenation::{distinct, in_order},
+};
+use crate::{Change, Failure, Kind, Part, Phase, Stored, UploadId};
+
+/// The most final uploads of one part that are looked at before the part is removed.
+const FINALS: usize = 16;
 
 /// The background work for an upload.
 #[must_use]
@@ -12,19 +18,170 @@ use crate::Stored;
 pub enum Recovery {
     /// Nothing.
     Nothing,
+    /// Fetch the final uploads that wait for this part.
+    LoadFinals(LoadFinals),
+    /// Fetch the parts of final uploads.
+    LoadParts(LoadRelated),
     /// It has expired: remove exactly this version.
     Remove(Stored),
+    /// It is kept for as long as those that it belongs to: change its record.
+    Keep(Keep),
     /// It is due: complete it.
     Complete(Completion),
 }
 
-/// The background work due at `now` for an upload whose record was just loaded and is held.
-pub fn recover(config: &Arc<Config>, stored: Stored, now: SystemTime) -> Recovery {
-    if stored.upload.is_expired(now) {
-        Recovery::Remove(stored)
-    } else if stored.upload.is_due() {
-        Recovery::Complete(Completion::of_due(config, now, Box::new(stored)))
-    } else {
-        Recovery::Nothing
+/// The background work due at `now` for an upload whose record was just loaded and is held. A part, or a final upload,
+/// that would expire before `soon` is kept for as long as those that it belongs to are in progress: `soon` is to be later
+/// than the next time at which the driver looks.
+pub fn recover(config: &Arc<Config>, stored: Stored, now: SystemTime, soon: SystemTime) -> Recovery {
+    let upload = &stored.upload;
+    match (&upload.kind, upload.phase) {
+        (Kind::Partial, phase) if upload.is_expired(soon) && phase != Phase::Invalid => {
+            Recovery::LoadFinals(LoadFinals { stored, now })
+        }
+        (Kind::Final(parts), Phase::Assembling) if upload.is_expired(soon) => {
+            let parts = parts.clone();
+            Related::of_final(config, stored, parts, now)
+        }
+        _ if upload.is_expired(now) => Recovery::Remove(stored),
+        _ if upload.is_due() => Recovery::Complete(Completion::of_due(config, now, Box::new(stored))),
+        _ => Recovery::Nothing,
     }
+}
+
+/// Fetch the final uploads that wait for a part.
+#[must_use]
+#[derive(Debug)]
+pub struct LoadFinals {
+    stored: Stored,
+    now: SystemTime,
+}
+
+impl LoadFinals {
+    /// The part.
+    pub fn part(&self) -> &UploadId {
+        &self.stored.upload.id
+    }
+
+    /// Continues with their records, or some of them.
+    pub fn done(self, finals: Result<Vec<Stored>, Failure>) -> Recovery {
+        let Self { stored, now } = self;
+        let Ok(mut finals) = finals else { return Recovery::Nothing };
+        let part = Part::from(&stored.upload);
+        let waits = |found: &Stored| {
+            let is_named = matches!(&found.upload.kind, Kind::Final(parts) if parts.contains(&part));
+            is_named && found.upload.phase == Phase::Assembling
+        };
+        finals.retain(waits);
+        finals.truncate(FINALS);
+        let parts = finals.iter().flat_map(|found| match &found.upload.kind {
+            Kind::Final(parts) => parts.as_slice(),
+            Kind::Single | Kind::Partial => &[],
+        });
+        let parts: Vec<_> = parts.cloned().collect();
+        if parts.is_empty() {
+            return expired(stored, now);
+        }
+        let latest = finals.iter().filter_map(|found| found.upload.expires).max();
+        Recovery::LoadParts(LoadRelated {
+            ids: ids(&parts),
+            related: Related { stored, parts, now, latest, config: None },
+        })
+    }
+}
+
+/// Fetch the parts of final uploads.
+#[must_use]
+#[derive(Debug)]
+pub struct LoadRelated {
+    ids: Vec<UploadId>,
+    related: Related,
+}
+
+impl LoadRelated {
+    /// The parts, each once.
+    pub fn ids(&self) -> &[UploadId] {
+        &self.ids
+    }
+
+    /// Continues with their records, in the order of [`LoadRelated::ids`].
+    pub fn done(self, loaded: Result<Vec<Option<Stored>>, Failure>) -> Recovery {
+        match loaded {
+            Ok(loaded) => self.related.judge(loaded),
+            Err(_) => Recovery::Nothing,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Related {
+    stored: Stored,
+    parts: Vec<Part>,
+    now: SystemTime,
+    /// When the latest of the final uploads expires.
+    latest: Option<SystemTime>,
+    /// There for a final upload, which is assembled where its parts are complete.
+    config: Option<Arc<Config>>,
+}
+
+impl Related {
+    fn of_final(config: &Arc<Config>, stored: Stored, parts: Vec<Part>, now: SystemTime) -> Recovery {
+        let config = Some(config.clone());
+        Recovery::LoadParts(LoadRelated {
+            ids: ids(&parts),
+            related: Self { stored, parts, now, latest: None, config },
+        })
+    }
+
+    fn judge(self, loaded: Vec<Option<Stored>>) -> Recovery {
+        let Self { stored, parts, now, latest, config } = self;
+        let named = |found: &&Stored| parts.contains(&Part::from(&found.upload));
+        let latest = loaded.iter().flatten().filter(named).filter_map(|found| found.upload.expires).chain(latest).max();
+        if let Some(config) = config {
+            match in_order(&parts, loaded) {
+                // A part that is gone never comes back.
+                None => return expired(stored, now),
+                Some(parts) if parts.iter().all(|part| part.upload.is_complete()) => {
+                    return Recovery::Complete(Completion::of_parts(&config, now, Box::new(stored), parts));
+                }
+                Some(_) => {}
+            }
+        }
+        match latest {
+            Some(latest) if latest > now && Some(latest) > stored.upload.expires => {
+                let mut change = Change::of(&stored.upload);
+                change.expires = Some(latest);
+                Recovery::Keep(Keep { stored, change })
+            }
+            _ => expired(stored, now),
+        }
+    }
+}
+
+/// Keep an upload for as long as those that it belongs to.
+#[must_use]
+#[derive(Debug)]
+pub struct Keep {
+    stored: Stored,
+    change: Change,
+}
+
+impl Keep {
+    /// The upload.
+    pub fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// The change to its record.
+    pub fn change(&self) -> &Change {
+        &self.change
+    }
+}
+
+fn expired(stored: Stored, now: SystemTime) -> Recovery {
+    if stored.upload.is_expired(now) { Recovery::Remove(stored) } else { Recovery::Nothing }
+}
+
+fn ids(parts: &[Part]) -> Vec<UploadId> {
+    distinct(parts.iter().map(|part| &part.id))
 }

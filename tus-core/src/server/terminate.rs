@@ -31,7 +31,10 @@ impl Veto {
     }
 }
 
-/// Delete an upload: its record and its bytes. This incarnation is deleted, whatever its version is by now.
+/// Delete an upload: its record and its bytes.
+///
+/// For a client's request this incarnation is deleted, whatever its version is by now. An [undo](Terminate::is_undo)
+/// deletes only the last version that this request has made: another process may have acknowledged bytes since.
 #[must_use]
 #[derive(Debug)]
 pub struct Terminate {

@@ -1,10 +1,15 @@
 //! The loop over the steps of a completion, and what a server does by itself.
 
+use std::time::Duration;
+
 use super::{Log, Model, watch::Watch};
 use crate::{
     Failure, Rejection, UploadId, Version,
-    server::{Assemble, Completion, Done, Recovery, recover},
+    server::{Assemble, Completion, Done, Notify, Recovery, recover},
 };
+
+/// When a server would look again.
+const SOON: Duration = Duration::from_secs(60);
 
 impl Model {
     /// Does what is to be done for an upload that no request asks for. Whether there was anything.
@@ -19,8 +24,31 @@ impl Model {
         };
         let mut watch = Watch::new(&self.uploads);
         watch.owns(&stored.upload);
-        match recover(&self.config, stored, self.now) {
-            Recovery::Nothing => return false,
+        let mut recovery = recover(&self.config, stored, self.now, self.now + SOON);
+        let done = loop {
+            recovery = match recovery {
+                Recovery::LoadFinals(load) => {
+                    let works = self.enter("LoadFinals", &mut watch);
+                    let ids = self.uploads.waiting_for(load.part());
+                    let finals = self.uploads.get_all(&ids).into_iter().flatten().collect();
+                    load.done(works.map(|()| finals))
+                }
+                Recovery::LoadParts(load) => {
+                    let works = self.enter("LoadParts", &mut watch);
+                    watch.loads(load.ids());
+                    let found = self.uploads.get_all(load.ids());
+                    load.done(works.map(|()| found))
+                }
+                done => break done,
+            };
+        };
+        match done {
+            Recovery::Nothing | Recovery::LoadFinals(_) | Recovery::LoadParts(_) => return false,
+            Recovery::Keep(keep) => {
+                let works = self.enter("Keep", &mut watch);
+                watch.changes(keep.stored(), &self.uploads);
+                let _ = works.and_then(|()| self.uploads.change(keep.stored(), keep.change(), &[]));
+            }
             Recovery::Remove(stored) => {
                 let works = self.enter("Remove", &mut watch);
                 // Where that fails, it is tried again later.
@@ -47,6 +75,12 @@ impl Model {
                     let works = self.enter("Assemble", watch);
                     watch.changes(assemble.stored(), &self.uploads);
                     let assembled = works.and_then(|()| self.assemble(&assemble));
+                    if assembled.is_ok() {
+                        for (part, change) in assemble.release() {
+                            watch.releases(&part);
+                            let _ = self.uploads.change(&part, &change, &[]);
+                        }
+                    }
                     assemble.done(assembled)
                 }
                 Completion::Finish(finish) => {
@@ -62,22 +96,33 @@ impl Model {
                         Err(failure) => finish.done(Err(Rejection::forbidden(failure.to_string()))),
                     }
                 }
-                Completion::Notify(notify) => match self.enter("Notify", watch) {
-                    Ok(()) => {
-                        watch.finishes(notify.upload());
-                        self.notified.push(notify.upload().id.clone());
-                        notify.done()
-                    }
-                    Err(_) => notify.failed(),
-                },
                 Completion::Record(record) => {
                     let works = self.enter("Record", watch);
                     watch.changes(record.stored(), &self.uploads);
                     let recorded = works.and_then(|()| self.uploads.change(record.stored(), record.change(), &[]));
                     record.done(recorded)
                 }
-                Completion::Done(done) => return done,
+                Completion::Done(done) => {
+                    if let Some(notify) = done.notify() {
+                        self.notify(&notify, watch);
+                    }
+                    return done;
+                }
             }
+        }
+    }
+
+    /// The job beside the response. Where it fails, the upload stays due.
+    fn notify(&mut self, notify: &Notify, watch: &mut Watch) {
+        if self.enter("Notify", watch).is_err() {
+            return;
+        }
+        watch.finishes(&notify.stored().upload);
+        self.notified.push(notify.stored().upload.id.clone());
+        if self.enter("Record", watch).is_ok() {
+            watch.changes(notify.stored(), &self.uploads);
+            let change = notify.change(&self.config, self.now);
+            let _ = self.uploads.change(notify.stored(), &change, &[]);
         }
     }
 
@@ -85,6 +130,8 @@ impl Model {
         let mut bytes = Vec::new();
         for part in assemble.parts() {
             assert!(part.upload.is_complete(), "{part:?} is assembled");
+            let there = self.uploads.get(&part.upload.id).filter(|there| there.is_same_upload(&part.upload));
+            there.ok_or(Failure::NotFound)?;
             bytes.extend_from_slice(self.uploads.bytes(&part.upload.id).ok_or(Failure::NotFound)?);
         }
         self.uploads.change(assemble.stored(), assemble.change(), &bytes)

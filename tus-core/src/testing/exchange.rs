@@ -75,6 +75,11 @@ impl Model {
                     }
                     store.done(created)
                 }
+                Step::Abandon(abandon) => {
+                    watch.abandons(abandon.upload(), &self.uploads);
+                    self.abandoned.push(abandon.upload().incarnation);
+                    abandon.done()
+                }
                 Step::Receive(receive) => {
                     watch.receives(receive.stored(), &self.uploads);
                     let mut intake = Intake::new(receive.stored());
@@ -100,6 +105,10 @@ impl Model {
                     self.log.woken.extend(woken);
                     wake.done()
                 }
+                Step::Await(wait) => {
+                    let found = self.uploads.get(wait.id()).cloned();
+                    wait.done(works.map(|()| found))
+                }
                 Step::Veto(veto) => {
                     let answer = self.application.veto.clone().and(works.map_err(no));
                     watch.vetoes(veto.upload(), answer.is_ok());
@@ -119,7 +128,7 @@ impl Model {
                 Step::Deliver(deliver) => match works {
                     Err(failure) => deliver.failed(failure),
                     Ok(()) => {
-                        watch.delivers(deliver.stored(), self.config.notifies());
+                        watch.delivers(deliver.stored());
                         let range = deliver.range();
                         let bytes = self.uploads.bytes(&deliver.stored().upload.id).unwrap_or_default();
                         let body = Bytes::copy_from_slice(&bytes[range.start as usize..range.end as usize]);
@@ -155,6 +164,8 @@ fn name(step: &Step) -> &'static str {
         Step::Hold(_) => "Hold",
         Step::Create(_) => "Create",
         Step::Store(_) => "Store",
+        Step::Abandon(_) => "Abandon",
+        Step::Await(_) => "Await",
         Step::Receive(_) => "Receive",
         Step::Complete(_) => "Complete",
         Step::Wake(_) => "Wake",

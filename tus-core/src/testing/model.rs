@@ -32,6 +32,8 @@ pub struct Model {
     pub log: Log,
     /// The uploads whose completion the application was asked about, ever.
     pub finishing: Vec<UploadId>,
+    /// The new uploads that the application allowed and that were not created, ever.
+    pub abandoned: Vec<crate::Incarnation>,
     /// The uploads of which the application was notified, ever.
     pub notified: Vec<UploadId>,
     pub(super) trouble: Trouble,
@@ -69,6 +71,7 @@ impl Model {
             commits_checkpoints: false,
             log: Log::default(),
             finishing: Vec::new(),
+            abandoned: Vec::new(),
             notified: Vec::new(),
             trouble: Trouble::default(),
             names: 0,

@@ -84,6 +84,13 @@ impl Watch {
         assert!(self.allows(Operation::Create, None), "an upload is created without a question");
     }
 
+    /// What the application allowed is not there.
+    pub(super) fn abandons(&self, upload: &Upload, uploads: &Uploads) {
+        self.creates();
+        let there = uploads.get(&upload.id).is_some_and(|stored| stored.upload.incarnation == upload.incarnation);
+        assert!(!there, "{upload:?} is abandoned and stays");
+    }
+
     pub(super) fn stores(&self, upload: &Upload) {
         self.creates();
         if let Kind::Final(parts) = &upload.kind {
@@ -119,6 +126,13 @@ impl Watch {
         self.changed.insert(upload.id.clone());
     }
 
+    /// A part expires once a final upload has its bytes.
+    pub(super) fn releases(&mut self, part: &Stored) {
+        let upload = &part.upload;
+        assert!(upload.is_complete() && upload.kind == Kind::Partial, "{upload:?} is released");
+        self.changed.insert(upload.id.clone());
+    }
+
     pub(super) fn finishes(&self, upload: &Upload) {
         let due = upload.phase == Phase::Complete && upload.kind != Kind::Partial;
         assert!(due, "the application is told of {upload:?}");
@@ -140,12 +154,11 @@ impl Watch {
         self.changed.insert(upload.id.clone());
     }
 
-    /// `notifies` says whether there is an application that may still refuse a complete upload.
-    pub(super) fn delivers(&self, stored: &Stored, notifies: bool) {
+    /// The application may still refuse a complete upload.
+    pub(super) fn delivers(&self, stored: &Stored) {
         let upload = &stored.upload;
         assert!(self.allows(Operation::Download, Some(upload)), "{upload:?} is delivered without a question");
-        let is_finished = upload.phase == Phase::Notified || upload.phase == Phase::Complete && !notifies;
-        assert!(is_finished && upload.kind != Kind::Partial, "{upload:?} is delivered");
+        assert!(upload.phase == Phase::Notified && upload.kind != Kind::Partial, "{upload:?} is delivered");
     }
 
     /// The exchange is over.

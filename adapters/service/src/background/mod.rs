@@ -1,22 +1,29 @@
 //! Background work: removes expired uploads and completes what requests or servers left unfinished.
 
+mod notify;
+mod recovery;
 mod wake;
 
 use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, Weak},
+    thread,
     time::{Duration, SystemTime},
 };
 
-use futures_util::{FutureExt, StreamExt, future};
-use tokio_util::sync::CancellationToken;
-use tus_core::{
-    Failure, UploadId,
-    server::{Recovery, recover},
+use futures_util::{
+    StreamExt,
+    future::{self, Ready},
 };
+use tokio_util::sync::CancellationToken;
+use tus_core::{Kind, Stored, UploadId};
 
-pub(crate) use self::wake::wake;
-use crate::{Cause, completion, engine::Engine, leases::Lease};
+use self::recovery::{LookedAfter, unless_it_panics};
+pub(crate) use self::{
+    notify::notify,
+    wake::{assembled, wake},
+};
+use crate::{StorageError, completion, engine::Engine};
 
 /// Number of uploads processed at once, so that one slow hook does not delay the others.
 const AT_ONCE: usize = 16;
@@ -48,70 +55,39 @@ async fn tidy(engine: &Engine) {
     }
 }
 
-/// A panic, of a storage say, fails only the work in which it occurs: the background work goes on.
-async fn unless_it_panics<T: Default>(work: impl Future<Output = T>) -> T {
-    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!("background work panicked");
-        T::default()
-    })
-}
-
-/// The result of a sweep.
-#[derive(Default)]
-struct Swept {
-    /// Whether another process has claimed any of the uploads.
-    is_claimed_elsewhere: bool,
-}
-
 /// Processes every upload that has background work due.
-async fn sweep(engine: &Arc<Engine>) -> Swept {
-    let pending = engine.storage.pending(SystemTime::now());
-    let found = pending.filter_map(|found| {
-        future::ready(found.inspect_err(|error| tracing::error!(%error, "cannot list pending uploads")).ok())
-    });
+async fn sweep(engine: &Arc<Engine>) -> LookedAfter {
+    let now = SystemTime::now();
+    // Parts and final uploads are looked at before they expire: others may keep them.
+    let pending = engine.storage.pending(now.checked_add(engine.looks_ahead).unwrap_or(now));
+    let is_concerned = |stored: &Stored| {
+        let upload = &stored.upload;
+        upload.kind != Kind::Single || upload.is_expired(now) || upload.is_due()
+    };
+    // A list that panics ends, and what was found is looked after all the same.
+    let found = AssertUnwindSafe(pending).catch_unwind().filter_map(listed);
+    let found = found.filter(|stored| future::ready(is_concerned(stored)));
     let looked_after = found.map(|stored| look_after(engine, stored.upload.id)).buffer_unordered(AT_ONCE);
     looked_after
-        .fold(Swept::default(), async |swept, one| Swept {
+        .fold(LookedAfter::default(), async |swept, one| LookedAfter {
             is_claimed_elsewhere: swept.is_claimed_elsewhere | one.is_claimed_elsewhere,
         })
         .await
 }
 
+fn listed(found: thread::Result<Result<Stored, StorageError>>) -> Ready<Option<Stored>> {
+    match found {
+        Ok(Ok(stored)) => return future::ready(Some(stored)),
+        Ok(Err(error)) => tracing::error!(%error, "cannot list pending uploads"),
+        Err(_) => tracing::error!("the list of pending uploads panicked"),
+    }
+    future::ready(None)
+}
+
 /// Skips an upload that a request is using: it is not abandoned.
-async fn look_after(engine: &Arc<Engine>, id: UploadId) -> Swept {
+async fn look_after(engine: &Arc<Engine>, id: UploadId) -> LookedAfter {
     match engine.leases.try_hold(&id) {
-        Some(lease) if !engine.stopping.is_cancelled() => recover_leased(engine, &id, lease).await,
-        _ => Swept::default(),
+        Some(lease) if !engine.stopping.is_cancelled() => recovery::look_after(engine, &id, lease).await,
+        _ => LookedAfter::default(),
     }
-}
-
-/// Does the background work that is due for an upload.
-async fn recover_leased(engine: &Engine, id: &UploadId, _lease: Lease<'_>) -> Swept {
-    unless_it_panics(recover_one(engine, id)).await
-}
-
-async fn recover_one(engine: &Engine, id: &UploadId) -> Swept {
-    // What was found without the lease may be outdated.
-    let stored = match engine.storage.load(id).await {
-        Ok(Some(stored)) if !stored.held_elsewhere => stored,
-        Ok(_) => return Swept::default(),
-        Err(error) => {
-            tracing::error!(upload = %id, %error, "cannot load an upload for background work");
-            return Swept::default();
-        }
-    };
-    match recover(&engine.config, stored, SystemTime::now()) {
-        Recovery::Nothing => {}
-        Recovery::Remove(stored) => match engine.remove(&stored, Cause::Expired).await {
-            Err(error) if !matches!(error.failure(), Failure::NotFound | Failure::Conflict) => {
-                tracing::error!(upload = %id, %error, "cannot remove an expired upload");
-            }
-            _ => {}
-        },
-        Recovery::Complete(completion) => {
-            let ran = completion::run(engine, completion, None).await;
-            return Swept { is_claimed_elsewhere: ran.is_claimed_elsewhere };
-        }
-    }
-    Swept::default()
 }

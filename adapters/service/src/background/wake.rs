@@ -1,29 +1,33 @@
 //! Completes final uploads that may have all their parts now: one task at a time for each.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use futures_util::{StreamExt, stream};
+use tokio::time::timeout;
 use tus_core::{UploadId, server::Waiting};
 
-use super::recover_leased;
+use super::recovery;
 use crate::engine::Engine;
+
+/// Final uploads of one part that are looked after at once.
+const AT_ONCE: usize = 16;
+
+/// How long a request waits for a final upload to be assembled.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Looks after final uploads, beside the exchange.
 pub(crate) fn wake(engine: &Arc<Engine>, waiting: Waiting<'_>) {
-    let engine = engine.clone();
-    let tasks = engine.exchanges.clone();
+    if !engine.background {
+        return;
+    }
     match waiting {
-        Waiting::Final(id) => {
-            let id = id.clone();
-            tasks.spawn(async move { look_after(&engine, id).await });
-        }
+        Waiting::Final(id) => begin(engine, id),
         Waiting::For(part) => {
-            let part = part.clone();
-            tasks.spawn(async move {
+            let (engine, part) = (engine.clone(), part.clone());
+            engine.exchanges.clone().spawn(async move {
                 match engine.storage.waiting_for(&part).await {
                     Ok(finals) => {
-                        for id in finals {
-                            look_after(&engine, id).await;
-                        }
+                        stream::iter(&finals).for_each_concurrent(AT_ONCE, |id| look_after(&engine, id)).await;
                     }
                     Err(error) => {
                         tracing::error!(upload = %part, %error, "cannot list the final uploads that wait for a part");
@@ -34,14 +38,33 @@ pub(crate) fn wake(engine: &Arc<Engine>, waiting: Waiting<'_>) {
     }
 }
 
-async fn look_after(engine: &Arc<Engine>, id: UploadId) {
-    if !engine.waking.begin(&id) {
-        return;
+/// Waits a short while until a final upload was looked after.
+pub(crate) async fn assembled(engine: &Arc<Engine>, id: &UploadId) {
+    if engine.background {
+        begin(engine, id);
     }
+    let ended = engine.waking.ended(id);
+    let _ = timeout(PATIENCE, ended.cancelled()).await;
+}
+
+fn begin(engine: &Arc<Engine>, id: &UploadId) {
+    if engine.waking.begin(id) {
+        let (engine, id) = (engine.clone(), id.clone());
+        engine.exchanges.clone().spawn(async move { look_after_in_turn(&engine, &id).await });
+    }
+}
+
+async fn look_after(engine: &Arc<Engine>, id: &UploadId) {
+    if engine.waking.begin(id) {
+        look_after_in_turn(engine, id).await;
+    }
+}
+
+async fn look_after_in_turn(engine: &Arc<Engine>, id: &UploadId) {
     loop {
-        let lease = engine.leases.hold_when_free(&id).await;
-        let _ = recover_leased(engine, &id, lease).await;
-        if engine.waking.end(&id) {
+        let lease = engine.leases.hold_when_free(id).await;
+        let _ = recovery::look_after(engine, id, lease).await;
+        if engine.waking.end(id) {
             return;
         }
     }

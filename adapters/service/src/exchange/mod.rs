@@ -2,12 +2,12 @@
 
 mod receive;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{Response, StatusCode, request::Parts};
 use tokio::time::Instant;
 use tus_core::{
-    Failure, Incarnation, Rejection, Stored, UploadId,
+    Failure, Incarnation, Rejection, Stored, UploadId, Version,
     server::{Access, Authorize, Commit, Create, Ended, Hold, Step, Store, Terminate, Veto},
 };
 
@@ -20,27 +20,32 @@ use crate::{
     request::BodyReceiver,
 };
 
+/// A record that was loaded so short a time ago need not be loaded again where no request of this process came between.
+const FRESH: Duration = Duration::from_millis(20);
+
 /// One exchange.
 pub(crate) struct Exchange<'a> {
     engine: &'a Arc<Engine>,
     head: &'a Arc<Parts>,
     body: BodyReceiver,
     place: Place<'a>,
+    /// The last version of the upload that this request has made.
+    made: Option<Version>,
 }
 
 /// The exchange's relation to its upload.
 enum Place<'a> {
     /// It has no upload yet.
     Nowhere,
-    /// It has loaded the record, in this generation.
-    Loaded(Generation),
+    /// It has loaded the record, in this generation and at this time.
+    Loaded(Generation, Instant),
     /// It holds the lease.
     Leased(Lease<'a>),
 }
 
 impl<'a> Exchange<'a> {
     pub(crate) fn new(engine: &'a Arc<Engine>, head: &'a Arc<Parts>, body: BodyReceiver) -> Self {
-        Self { engine, head, body, place: Place::Nowhere }
+        Self { engine, head, body, place: Place::Nowhere, made: None }
     }
 
     pub(crate) async fn run(&mut self, mut step: Step) -> Response<ResponseBody> {
@@ -49,7 +54,7 @@ impl<'a> Exchange<'a> {
             step = match step {
                 Step::Load(load) => {
                     observe::concerns(load.id());
-                    self.place = Place::Loaded(engine.leases.generation(load.id()));
+                    self.place = Place::Loaded(engine.leases.generation(load.id()), Instant::now());
                     let loaded = self.load(load.id()).await;
                     load.done(loaded)
                 }
@@ -65,25 +70,38 @@ impl<'a> Exchange<'a> {
                 Step::Receive(receive) => {
                     let lease = match &self.place {
                         Place::Leased(lease) => lease.asked_to_leave(),
-                        Place::Nowhere | Place::Loaded(_) => Default::default(),
+                        Place::Nowhere | Place::Loaded(..) => Default::default(),
                     };
                     let appending = Appending::new(engine, self.head, receive.stored().clone());
                     let (ended, appending) = appending.receive(receive, &mut self.body, lease).await;
                     match ended {
                         Ended::Commit(commit) => self.commit(commit, appending).await,
                         Ended::Step(step) => {
-                            appending.end().await;
+                            self.made = appending.end().await;
                             *step
                         }
                     }
                 }
                 Step::Complete(complete) => {
                     let (completion, completing) = complete.begin();
-                    completing.done(completion::run(engine, completion, Some(self.head)).await.done)
+                    let done = completion::run(engine, completion, Some(self.head)).await.done;
+                    if let Some(notify) = done.notify() {
+                        background::notify(engine, notify);
+                    }
+                    completing.done(done)
                 }
                 Step::Wake(wake) => {
                     background::wake(engine, wake.waiting());
                     wake.done()
+                }
+                Step::Await(wait) => {
+                    background::assembled(engine, wait.id()).await;
+                    let now = self.load(wait.id()).await;
+                    wait.done(now)
+                }
+                Step::Abandon(abandon) => {
+                    engine.hooks.creation_failed(abandon.upload(), self.head).await;
+                    abandon.done()
                 }
                 Step::Veto(veto) => self.veto(veto).await,
                 Step::Terminate(terminate) => self.terminate(terminate).await,
@@ -116,7 +134,8 @@ impl<'a> Exchange<'a> {
         let engine = self.engine;
         let (loaded, id) = (hold.stored(), &hold.stored().upload.id);
         let generation = match &self.place {
-            Place::Loaded(generation) => Some(*generation),
+            // In a longer time another process may have begun to add bytes.
+            Place::Loaded(generation, at) => (at.elapsed() < FRESH).then_some(*generation),
             Place::Nowhere | Place::Leased(_) => None,
         };
         let access = hold.access();
@@ -175,7 +194,7 @@ impl<'a> Exchange<'a> {
         store.done(stored)
     }
 
-    async fn commit(&self, commit: Commit, mut appending: Appending<'_>) -> Step {
+    async fn commit(&mut self, commit: Commit, mut appending: Appending<'_>) -> Step {
         let (id, began) = (&commit.stored().upload.id, Instant::now());
         let committed = appending.commit(commit.change()).await.map_err(|error| failure(id, &error));
         if committed.is_ok() {
@@ -185,7 +204,7 @@ impl<'a> Exchange<'a> {
             observe::committed(began.elapsed());
             observe::changed(&commit.stored().upload, commit.change());
         }
-        appending.end().await;
+        self.made = appending.end().await;
         commit.done(committed)
     }
 
@@ -195,9 +214,15 @@ impl<'a> Exchange<'a> {
     }
 
     async fn terminate(&self, terminate: Terminate) -> Step {
-        let cause = if terminate.is_undo() { Cause::Failed } else { Cause::Client };
         let stored = terminate.stored();
-        let removed = self.engine.remove_incarnation(stored, cause).await;
+        let removed = match terminate.is_undo() {
+            false => self.engine.remove_incarnation(stored, Cause::Client).await,
+            true => {
+                let mut made = stored.clone();
+                made.version = self.made.clone().unwrap_or(made.version);
+                self.engine.remove(&made, Cause::Failed).await
+            }
+        };
         let removed = removed.map_err(|error| failure(&stored.upload.id, &error));
         terminate.done(removed)
     }

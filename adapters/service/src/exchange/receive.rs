@@ -59,6 +59,32 @@ struct Unsaved {
     hint: Hint,
 }
 
+/// A time in which a body has to bring some bytes. What the storage takes is not counted.
+struct Window {
+    began: Instant,
+    received: u64,
+    /// The fewest bytes.
+    least: u64,
+}
+
+impl Window {
+    const LENGTH: Duration = Duration::from_secs(60);
+
+    /// `rate` is in bytes a second.
+    fn new(rate: u64) -> Self {
+        Self { began: Instant::now(), received: 0, least: rate.saturating_mul(Self::LENGTH.as_secs()) }
+    }
+
+    fn ends(&self) -> Instant {
+        self.began + Self::LENGTH
+    }
+
+    /// Whether enough bytes came.
+    fn is_passed(&self) -> bool {
+        self.received >= self.least
+    }
+}
+
 impl<'a> Appending<'a> {
     pub(super) fn new(engine: &'a Arc<Engine>, head: &'a Arc<Parts>, stored: Stored) -> Self {
         Self { engine, head, stored, writer: None, wanted: future::pending().boxed(), progress: None }
@@ -74,6 +100,7 @@ impl<'a> Appending<'a> {
         let (engine, stopping) = (self.engine, self.engine.stopping.clone());
         body.open();
         let mut silent_since = Instant::now();
+        let mut window = Window::new(engine.body_rate);
         let mut unsaved: Option<Unsaved> = None;
         let end = loop {
             if let Some(Unsaved { due, hint }) = unsaved
@@ -86,7 +113,7 @@ impl<'a> Appending<'a> {
                 };
                 continue;
             }
-            let silent_until = silent_since + engine.body_timeout;
+            let patience_ends = (silent_since + engine.body_timeout).min(window.ends());
             // Arrived bytes are polled before the timer, which costs more.
             let next = tokio::select! {
                 biased;
@@ -94,9 +121,16 @@ impl<'a> Appending<'a> {
                 () = &mut self.wanted => return self.cut(receive, body, Interruption::Superseded).await,
                 () = stopping.cancelled() => return self.cut(receive, body, Interruption::ShuttingDown).await,
                 next = body.next() => next,
-                () = sleep_until(unsaved.as_ref().map_or(silent_until, |unsaved| unsaved.due.min(silent_until))) => {
-                    match Instant::now() >= silent_until {
-                        true if body.waits_for_memory() => silent_since = Instant::now(),
+                () = sleep_until(unsaved.as_ref().map_or(patience_ends, |unsaved| unsaved.due.min(patience_ends))) => {
+                    match Instant::now() >= patience_ends {
+                        // The others take all memory; its client does what it can.
+                        true if body.waits_for_memory() => {
+                            silent_since = Instant::now();
+                            window = Window::new(engine.body_rate);
+                        }
+                        true if silent_since + engine.body_timeout > patience_ends && window.is_passed() => {
+                            window = Window::new(engine.body_rate);
+                        }
                         true => break End::Interrupted(Interruption::TimedOut),
                         false => {}
                     }
@@ -108,8 +142,11 @@ impl<'a> Appending<'a> {
                 Err(end) => break end,
             };
             unsaved.get_or_insert_with(|| self.unsaved(Hint::Streaming)).hint = Hint::Streaming;
+            let began = Instant::now();
+            window.received += batch.chunks.bytes() as u64;
             let written = Box::pin(self.write(receive, batch)).await;
             silent_since = Instant::now();
+            window.began += began.elapsed();
             match written {
                 Ok((next, None)) => receive = next,
                 Ok((next, Some(end))) => return (next.end(end, SystemTime::now()), self),
@@ -121,21 +158,18 @@ impl<'a> Appending<'a> {
 
     /// Makes the bytes and the change durable.
     pub(super) async fn commit(&mut self, change: &Change) -> Result<Version, StorageError> {
-        let committed = match self.writer().await {
-            Ok(writer) => writer.commit(change).await,
-            Err(error) => Err(error),
-        };
-        self.writer = None;
-        committed
+        self.writer().await?.commit(change).await
     }
 
-    /// Ends it: the writer goes, and the next hook must neither be overtaken by the progress hook nor wait for it.
-    pub(super) async fn end(self) {
-        drop(self.writer);
+    /// Ends it: the writer goes, and the next hook must neither be overtaken by the progress hook nor wait for it. The
+    /// last version that was made.
+    pub(super) async fn end(self) -> Option<Version> {
+        let made = self.writer.map(|writer| writer.version());
         if let Some(progress) = self.progress {
             progress.abort();
             let _ = progress.await;
         }
+        made
     }
 
     fn unsaved(&self, hint: Hint) -> Unsaved {

@@ -5,7 +5,9 @@ use tus_core::{NewUpload, Rejection, server::FinishReply};
 
 use super::{
     HookError,
-    context::{Authorize, BeforeCreate, BeforeFinish, BeforeTerminate, Created, Finished, Progress, Terminated},
+    context::{
+        Authorize, BeforeCreate, BeforeFinish, BeforeTerminate, Created, CreationFailed, Finished, Progress, Terminated,
+    },
 };
 
 type Closure<C, T> = Box<dyn Fn(C) -> BoxFuture<'static, T> + Send + Sync>;
@@ -16,6 +18,7 @@ type Closure<C, T> = Box<dyn Fn(C) -> BoxFuture<'static, T> + Send + Sync>;
 pub(crate) struct Closures {
     pub(crate) authorize: Option<Closure<Authorize, Result<(), Rejection>>>,
     pub(crate) before_create: Option<Closure<BeforeCreate, Result<NewUpload, Rejection>>>,
+    pub(crate) creation_failed: Option<Closure<CreationFailed, ()>>,
     pub(crate) created: Option<Closure<Created, ()>>,
     pub(crate) progress: Option<Closure<Progress, ()>>,
     pub(crate) before_finish: Option<Closure<BeforeFinish, Result<FinishReply, Rejection>>>,

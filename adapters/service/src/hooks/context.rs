@@ -47,6 +47,16 @@ context! {
 }
 
 context! {
+    /// An upload is not created after all: see [`Hooks::creation_failed`](super::Hooks::creation_failed).
+    CreationFailed {
+        /// The upload as it was to be created. Another upload may have its id.
+        upload: Arc<Upload>,
+        /// The head of the request.
+        request: Arc<Parts>,
+    }
+}
+
+context! {
     /// An upload was created: see [`Hooks::created`](super::Hooks::created).
     Created {
         /// The upload.
@@ -81,6 +91,8 @@ context! {
     Finished {
         /// The upload.
         upload: Arc<Upload>,
+        /// The number of this try, from 1. Each process counts for itself, and anew after a start.
+        attempt: u32,
     }
 }
 

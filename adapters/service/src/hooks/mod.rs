@@ -9,7 +9,9 @@ use std::error::Error;
 use tus_core::{NewUpload, Rejection, server::FinishReply};
 
 pub use self::context::Cause;
-use self::context::{Authorize, BeforeCreate, BeforeFinish, BeforeTerminate, Created, Finished, Progress, Terminated};
+use self::context::{
+    Authorize, BeforeCreate, BeforeFinish, BeforeTerminate, Created, CreationFailed, Finished, Progress, Terminated,
+};
 pub(crate) use self::{closures::Closures, runner::Runner};
 
 /// Why a hook failed; for the log.
@@ -36,12 +38,14 @@ pub type HookError = Box<dyn Error + Send + Sync>;
 /// }
 /// ```
 ///
-/// For one upload they are called in this order: `authorize` and `before_create`, `created`, any number of
-/// `progress`, `before_finish`, `finished`; and `before_terminate`, `terminated` at the end. Those that
+/// For one upload they are called in this order: `authorize` and `before_create`, `created` or `creation_failed`, any
+/// number of `progress`, `before_finish`, `finished`; and `before_terminate`, `terminated` at the end, which may come
+/// while `finished` runs. Those that
 /// come before something can refuse it. One of these that panics, or takes longer than the
 /// [`hook_timeout`](crate::Builder::hook_timeout), counts as one that refused with `500`; of the others it is
 /// logged. A hook that takes too long is dropped where it awaits, so that it must not leave work half done
-/// there; one that blocks its thread cannot be stopped.
+/// there. One that blocks its thread cannot be stopped: it stops whatever else that thread serves. Use
+/// `tokio::task::spawn_blocking`.
 ///
 /// Where several processes serve one store, one of them at a time calls `before_finish` and `finished` for an upload.
 pub trait Hooks: Send + Sync + 'static {
@@ -68,6 +72,14 @@ pub trait Hooks: Send + Sync + 'static {
     /// The response that the client gets instead; no upload is created then.
     fn before_create(&self, cx: BeforeCreate) -> impl Future<Output = Result<NewUpload, Rejection>> + Send {
         async { Ok(cx.upload) }
+    }
+
+    /// An upload that `before_create` allowed is not created after all: it is too large, its id is taken, or the
+    /// storage failed. What was reserved for it is to be released. Where the process is killed in between, nobody calls
+    /// this: count what is stored, not what was allowed.
+    fn creation_failed(&self, cx: CreationFailed) -> impl Future<Output = ()> + Send {
+        let _ = cx;
+        async {}
     }
 
     /// An upload was created.
@@ -99,16 +111,24 @@ pub trait Hooks: Send + Sync + 'static {
         async { Ok(FinishReply::default()) }
     }
 
-    /// An upload is complete.
+    /// An upload is complete: move it, convert it, write a row.
+    ///
+    /// This is a job: it runs beside the response, so no client waits for it (one that should waits for
+    /// `before_finish`). It may take as long as it likes, unless there is a
+    /// [`finished_timeout`](crate::Builder::finished_timeout). 64 uploads at once have their call, and one process at a
+    /// time calls it for an upload.
     ///
     /// It is called **at least once** for every upload that is completed, partial uploads aside: again
-    /// after a failure, and after the process died before the call was recorded. The upload's id is the key by
-    /// which a repeat is recognised.
+    /// after a failure, and after the process stopped or died before the call was recorded. The upload's incarnation is
+    /// the key by which a repeat is recognised; its id is, too, unless the application uses ids again.
+    ///
+    /// Requests on the upload go on meanwhile: it may be deleted, and this hook may delete it
+    /// ([`Tus::terminate`](crate::Tus::terminate)). It can be downloaded when the call has succeeded.
     ///
     /// # Errors
     ///
-    /// For the log. The client's upload is a success all the same, and the hook is called again within the
-    /// sweep interval, and after a restart.
+    /// For the log and the metrics. The client's upload is a success all the same. The hook is called again after a
+    /// second, and then after waits that double, to an hour at the most.
     fn finished(&self, cx: Finished) -> impl Future<Output = Result<(), HookError>> + Send {
         let _ = cx;
         async { Ok(()) }

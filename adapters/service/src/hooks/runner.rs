@@ -12,13 +12,17 @@ use tus_core::{
 
 use super::{
     Cause, Closures, HookError, Hooks,
-    context::{Authorize, BeforeCreate, BeforeFinish, BeforeTerminate, Created, Finished, Progress, Terminated},
+    context::{
+        Authorize, BeforeCreate, BeforeFinish, BeforeTerminate, Created, CreationFailed, Finished, Progress, Terminated,
+    },
 };
+use crate::observe;
 
 /// [`Hooks`] behind a pointer.
 pub(super) trait ErasedHooks: Send + Sync {
     fn authorize(&self, cx: Authorize) -> BoxFuture<'_, Result<(), Rejection>>;
     fn before_create(&self, cx: BeforeCreate) -> BoxFuture<'_, Result<NewUpload, Rejection>>;
+    fn creation_failed(&self, cx: CreationFailed) -> BoxFuture<'_, ()>;
     fn created(&self, cx: Created) -> BoxFuture<'_, ()>;
     fn progress(&self, cx: Progress) -> BoxFuture<'_, ()>;
     fn before_finish(&self, cx: BeforeFinish) -> BoxFuture<'_, Result<FinishReply, Rejection>>;
@@ -34,6 +38,10 @@ impl<H: Hooks> ErasedHooks for H {
 
     fn before_create(&self, cx: BeforeCreate) -> BoxFuture<'_, Result<NewUpload, Rejection>> {
         Box::pin(Hooks::before_create(self, cx))
+    }
+
+    fn creation_failed(&self, cx: CreationFailed) -> BoxFuture<'_, ()> {
+        Box::pin(Hooks::creation_failed(self, cx))
     }
 
     fn created(&self, cx: Created) -> BoxFuture<'_, ()> {
@@ -66,12 +74,13 @@ pub(crate) struct Runner {
     hooks: Option<Box<dyn ErasedHooks>>,
     pub(crate) closures: Closures,
     pub(crate) timeout: Duration,
+    pub(crate) finished_timeout: Duration,
 }
 
 impl Runner {
     /// No hooks, and how long each may take.
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self { hooks: None, closures: Closures::default(), timeout }
+        Self { hooks: None, closures: Closures::default(), timeout, finished_timeout: Duration::MAX }
     }
 
     pub(crate) fn set(&mut self, hooks: impl Hooks) {
@@ -107,7 +116,7 @@ impl Runner {
                 None => Ok(()),
             }
         };
-        self.guarded("authorize", asked).await.flatten()
+        self.guarded("authorize", self.timeout, asked).await.flatten()
     }
 
     /// The application may have changed `upload`, unless it refused.
@@ -125,8 +134,24 @@ impl Runner {
                 None => Ok(upload),
             }
         };
-        *upload = self.guarded("before_create", asked).await.flatten()?;
+        *upload = self.guarded("before_create", self.timeout, asked).await.flatten()?;
         Ok(())
+    }
+
+    pub(crate) async fn creation_failed(&self, upload: &Upload, request: &Arc<Parts>) {
+        if self.hooks.is_none() && self.closures.creation_failed.is_none() {
+            return;
+        }
+        let cx = CreationFailed::new(Arc::new(upload.clone()), request.clone());
+        let call = async {
+            if let Some(closure) = &self.closures.creation_failed {
+                closure(cx.clone()).await;
+            }
+            if let Some(hooks) = &self.hooks {
+                hooks.creation_failed(cx).await;
+            }
+        };
+        let _ = self.guarded("creation_failed", self.timeout, call).await;
     }
 
     pub(crate) async fn created(&self, upload: &Upload, request: &Arc<Parts>) {
@@ -142,7 +167,7 @@ impl Runner {
                 hooks.created(cx).await;
             }
         };
-        let _ = self.guarded("created", call).await;
+        let _ = self.guarded("created", self.timeout, call).await;
     }
 
     pub(crate) async fn progress(&self, upload: Upload, request: Arc<Parts>) {
@@ -155,7 +180,7 @@ impl Runner {
                 hooks.progress(cx).await;
             }
         };
-        let _ = self.guarded("progress", call).await;
+        let _ = self.guarded("progress", self.timeout, call).await;
     }
 
     pub(crate) async fn before_finish(
@@ -178,12 +203,12 @@ impl Runner {
             }
             Ok(reply)
         };
-        self.guarded("before_finish", asked).await.flatten()
+        self.guarded("before_finish", self.timeout, asked).await.flatten()
     }
 
     /// Whether the application was notified.
-    pub(crate) async fn finished(&self, upload: &Upload) -> bool {
-        let cx = Finished::new(Arc::new(upload.clone()));
+    pub(crate) async fn finished(&self, upload: &Upload, attempt: u32) -> bool {
+        let cx = Finished::new(Arc::new(upload.clone()), attempt);
         let call = async {
             if let Some(closure) = &self.closures.finished {
                 closure(cx.clone()).await?;
@@ -193,10 +218,11 @@ impl Runner {
                 None => Ok(()),
             }
         };
-        match self.guarded("finished", call).await {
+        match self.guarded("finished", self.finished_timeout, call).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
-                tracing::error!(upload = %upload.id, %error, "the hook finished failed; it is called again");
+                observe::hook_failed("finished");
+                tracing::error!(upload = %upload.id, attempt, %error, "the hook finished failed; it is called again");
                 false
             }
             Err(_) => false,
@@ -217,7 +243,7 @@ impl Runner {
                 None => Ok(()),
             }
         };
-        self.guarded("before_terminate", asked).await.flatten()
+        self.guarded("before_terminate", self.timeout, asked).await.flatten()
     }
 
     pub(crate) async fn terminated(&self, upload: &Upload, cause: Cause) {
@@ -233,16 +259,22 @@ impl Runner {
                 hooks.terminated(cx).await;
             }
         };
-        let _ = self.guarded("terminated", call).await;
+        let _ = self.guarded("terminated", self.timeout, call).await;
     }
 
     /// What a hook says, or a `500` where it panics or takes too long.
-    async fn guarded<T>(&self, hook: &'static str, call: impl Future<Output = T>) -> Result<T, Rejection> {
-        match timeout(self.timeout, AssertUnwindSafe(call).catch_unwind()).await {
+    async fn guarded<T>(
+        &self,
+        hook: &'static str,
+        limit: Duration,
+        call: impl Future<Output = T>,
+    ) -> Result<T, Rejection> {
+        match timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(_)) => tracing::error!(hook, "a hook panicked"),
             Err(_) => tracing::error!(hook, "a hook took too long"),
         }
+        observe::hook_failed(hook);
         Err(Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the application could not answer\n"))
     }
 }

@@ -57,8 +57,12 @@ impl Writer for MemoryWriter {
         self.seen.upload.offset - self.opened_at + self.tail.len() as u64
     }
 
+    fn version(&self) -> Version {
+        self.seen.version.clone()
+    }
+
     async fn checkpoint(&mut self, change: &Change, _: Hint) -> Result<Checkpoint, StorageError> {
-        if change.offset > self.seen.upload.offset {
+        if change.offset > self.seen.upload.offset || change.expires != self.seen.upload.expires {
             self.save(change)?;
         }
         Ok(Checkpoint::Taken)

@@ -202,12 +202,16 @@ pub trait Writer: Send {
     /// a commit that failed, it may be less than before, but never less than what is committed.
     fn stored(&self) -> u64;
 
+    /// The version of the record that this writer saw or made last; a checkpoint that is under way may not be in it.
+    fn version(&self) -> Version;
+
     /// A hint of how the bytes come, again and again while a body is received. The storage may commit now, while the next
     /// bytes come, or not at all.
     ///
     /// `change` is what may be committed now: its offset may be less than all bytes, even none of them, and it never
     /// completes the upload. The hint holds all the same: a storage can let go of memory without committing. From one
-    /// hint to the next the offset becomes no less. Where it is that of the last commit, nothing changes.
+    /// hint to the next the offset becomes no less. Where it is that of the last commit, nothing changes but when the
+    /// upload expires.
     ///
     /// An upload may be seen as [`held_elsewhere`](Stored::held_elsewhere) only from the writer's first hint on, so that
     /// a small body costs nothing but its commit.

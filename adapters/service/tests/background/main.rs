@@ -1,6 +1,7 @@
 //! Background work beside storages and processes that are in its way.
 #![allow(clippy::unwrap_used)]
 
+mod finished;
 mod wrapped;
 
 use std::{
@@ -131,4 +132,44 @@ async fn an_empty_patch_at_the_end_of_a_part_is_answered_again() {
     let again = send(&tus, "PATCH", &part, &[("upload-offset", "5")], "").await;
     assert_eq!((again.status().as_u16(), &again.headers()["upload-offset"]), (204, &"5".parse().unwrap()));
     assert_eq!(tus.find(&id(&part)).await.unwrap().unwrap(), before);
+}
+
+/// A program without background work does not complete final uploads in place of the server.
+#[tokio::test]
+async fn a_program_without_background_work_leaves_final_uploads_to_the_server() {
+    let store = Memory::new();
+    let (finished, mut calls) = tokio::sync::mpsc::unbounded_channel();
+    let server = Tus::builder(store.clone())
+        .sweep_interval(SOON)
+        .finished(move |cx| {
+            finished.send(cx.upload.id.clone()).unwrap();
+            async { Ok::<_, io::Error>(()) }
+        })
+        .build();
+    let tool = Tus::builder(store.another_process()).background(false).build();
+    let response = send(&server, "POST", "/files", &[("upload-concat", "partial"), ("upload-length", "5")], "").await;
+    let part = response.headers()["location"].to_str().unwrap().to_owned();
+    let concat = format!("final;{part}");
+    let response = send(&server, "POST", "/files", &[("upload-concat", &concat)], "").await;
+    let waiting = id(response.headers()["location"].to_str().unwrap());
+    assert_eq!(send(&tool, "PATCH", &part, &[("upload-offset", "0")], "hello").await.status(), 204);
+    assert_eq!(calls.recv().await, Some(waiting));
+}
+
+/// What another process has acknowledged outlives the creation that failed.
+#[tokio::test]
+async fn a_creation_that_failed_removes_only_what_it_made() {
+    for grows in [true, false] {
+        let tus = Tus::builder(Wrapped { grows, ..Wrapped::new() }).before_create(|cx| async move {
+            let mut upload = cx.upload;
+            upload.id = Some("known".parse().unwrap());
+            Ok(upload)
+        });
+        let tus = tus.checkpoint_interval(SOON).build();
+        let wrong = ("upload-checksum", "sha1 AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+        let response = send(&tus, "POST", "/files", &[("upload-length", "10"), wrong], "hello").await;
+        assert_eq!(response.status(), 460);
+        let left = tus.find(&"known".parse().unwrap()).await.unwrap();
+        assert_eq!(left.map(|left| left.offset), grows.then_some(3));
+    }
 }

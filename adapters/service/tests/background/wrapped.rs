@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use tokio::{sync::Mutex, time::sleep};
 use tus_service::{
     ByteStream, Change, Memory, Storage, StorageError, Stored, StoredStream, Upload, UploadFilter, UploadId, Version,
@@ -26,6 +27,8 @@ pub(crate) struct Wrapped {
     /// Claims that had to wait.
     pub(crate) claims: Arc<AtomicUsize>,
     pub(crate) connection: Mutex<()>,
+    /// Whether another process adds three bytes before an upload is removed.
+    pub(crate) grows: bool,
 }
 
 impl Wrapped {
@@ -37,6 +40,7 @@ impl Wrapped {
             sweeps: Arc::default(),
             claims: Arc::default(),
             connection: Mutex::default(),
+            grows: false,
         }
     }
 }
@@ -64,6 +68,15 @@ impl Storage for Wrapped {
         self.memory.assemble(stored, parts, change).await
     }
     async fn remove(&self, stored: &Stored) -> Result<(), StorageError> {
+        if self.grows {
+            let other = self.memory.another_process();
+            let now = other.load(&stored.upload.id).await?.unwrap();
+            let mut writer = other.open(&now).await?;
+            writer.write(Bytes::from_static(b"abc").into()).await?;
+            let mut change = Change::of(&now.upload);
+            change.offset += 3;
+            writer.commit(&change).await?;
+        }
         self.memory.remove(stored).await
     }
     async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {

@@ -263,6 +263,10 @@ impl Writer for PartWriter {
         self.taken
     }
 
+    fn version(&self) -> Version {
+        Version::from(self.seen.document.version.as_str())
+    }
+
     async fn checkpoint(&mut self, change: &Change, hint: Hint) -> Result<Checkpoint, StorageError> {
         self.allowed = Some(change.clone());
         if hint == Hint::Streaming {

@@ -7,7 +7,7 @@ use http::Request;
 use tus_service::{Access, Checkpoint, Hint, Mount, StreamBody, Tus, Writer};
 
 use super::*;
-use crate::asks::{self, Tick};
+use crate::asks::{self, Tick, Wanted};
 
 /// Serves one request: goes on until it is asked to leave, and then commits what it has.
 async fn receive(mut writer: Box<dyn Writer>, stored: Stored, bytes: &'static [u8]) -> Stored {
@@ -192,7 +192,7 @@ async fn rows_of_dead_askers_are_ignored_and_go() {
         one.inner().database.write(ask).await.unwrap();
     }
     let recent = one.inner().database.read(asks::wanted).unwrap();
-    assert_eq!(recent, [(id("alive"), Tick(now))]);
+    assert_eq!(recent, [Wanted { id: id("alive"), since: Tick(now), access: Access::Write }]);
     // Where the machine has started since, a newer asker counts nevertheless.
     for name in ["before-the-boot", "wanted"] {
         let now = Tick::now();

@@ -33,6 +33,8 @@ pub struct Receive {
     received: u64,
     /// How many of them a checkpoint may commit.
     counted: u64,
+    /// When the upload expires as of the last checkpoint.
+    expires: Option<SystemTime>,
     ending: Ending,
 }
 
@@ -84,7 +86,8 @@ impl Receive {
         body: Body,
         ending: Ending,
     ) -> Step {
-        Step::Receive(Self { exchange, stored, length, body, received: 0, counted: 0, ending })
+        let expires = stored.upload.expires;
+        Step::Receive(Self { exchange, stored, length, body, received: 0, counted: 0, expires, ending })
     }
 
     /// The upload that the body is added to, at its offset.
@@ -116,17 +119,36 @@ impl Receive {
     }
 
     /// What a checkpoint may commit now: all bytes so far; where they don't count yet, what the last checkpoint might
-    /// commit, and before the first one the record as it is. It never completes the upload, and its offset is never
-    /// less than before.
+    /// commit, and before the first one the record as it is, which may expire later. It never completes the upload, and
+    /// its offset is never less than before.
     pub fn checkpoint(&mut self, now: SystemTime) -> Change {
         // The last commit is the body's end: who sends too much must not have completed the upload.
         if !self.is_verified() && self.advanced(self.received, now).phase == Phase::Receiving {
             self.counted = self.received;
         }
         match self.counted {
-            0 => Change::of(&self.stored.upload),
+            0 => self.renewed(now),
             counted => self.advanced(counted, now),
         }
+    }
+
+    /// The record as it is. An upload to which bytes come that do not count yet does not expire meanwhile: once half of
+    /// its time has passed, it gets all of it again.
+    fn renewed(&mut self, now: SystemTime) -> Change {
+        let upload = &self.stored.upload;
+        let again = self.exchange.config.expiry(&upload.kind, upload.phase, now);
+        if self.received > 0
+            && upload.phase == Phase::Receiving
+            && let (Some(expires), Some(again)) = (self.expires, again)
+        {
+            let left = expires.duration_since(now).unwrap_or_default();
+            if again.duration_since(now).is_ok_and(|all| left < all / 2) {
+                self.expires = Some(again);
+            }
+        }
+        let mut change = Change::of(upload);
+        change.expires = self.expires;
+        change
     }
 
     /// The record with all bytes so far, committed or not: the progress of the upload.
@@ -169,8 +191,16 @@ impl Receive {
         if matches!(self.ending, Ending::Appended) && self.length != Some(offset) {
             self.ending = Ending::Broken(why.refusal(offset));
         }
-        // A request that did not get the upload has nothing to commit.
+        let is_conflict = matches!(why, Interruption::Failed { failure: Failure::Conflict, .. });
+        if is_conflict && kept == 0 && matches!(self.ending, Ending::Created { .. }) {
+            // Another request has changed the upload meanwhile, and its client knows the offset.
+            return Ended::Step(Box::new(self.exchange.refuse(Failure::Conflict)));
+        }
+        // A request that did not get the upload has nothing to commit, and does not know the offset.
         if is_busy && kept == 0 {
+            if let Ending::Created { with_body } = &mut self.ending {
+                *with_body = false;
+            }
             return Ended::Step(Box::new(Complete::after(self.exchange, self.stored, self.ending)));
         }
         self.commit(kept, now)
@@ -203,7 +233,7 @@ impl Receive {
         }
         // An upload that takes no more bytes is not kept alive by empty requests.
         if upload.phase == Phase::Receiving {
-            change.expires = config.expiry(&upload.kind, change.phase != Phase::Receiving, now);
+            change.expires = config.expiry(&upload.kind, change.phase, now);
         }
         change
     }

@@ -1,7 +1,7 @@
 //! tus 1.0.0, "Concatenation".
 
 use super::world::World;
-use crate::{Config, Kind, Location, TusExtension, UploadId};
+use crate::{Config, Failure, Kind, Location, Phase, TusExtension, UploadId};
 
 /// tus 1.0.0, "Concatenation": "If the Server supports this extension, it MUST add `concatenation` to the
 /// `Tus-Extension` header." "The Client MAY send the concatenation request while the partial uploads are still
@@ -222,6 +222,29 @@ fn a_final_upload_has_an_offset_once_it_is_concatenated() {
     let id = world.concatenate(&[&empty, &unknown]);
     world.patch(&unknown).offset(0).length(0).send().is(204);
     world.head(&id).send().is(200).lacks("upload-offset").has("upload-length", 0);
+}
+
+/// A client that has just sent the last byte of the last part asks before the server has assembled the upload.
+#[test]
+fn head_of_a_final_upload_waits_for_its_assembly() {
+    let mut world = World::new();
+    let part = world.partial(b"hel", 5);
+    let id = world.concatenate(&[&part, &part]);
+    world.head(&id).send().is(200).lacks("upload-offset").has("upload-length", 10);
+    assert!(!world.passed("Await"), "there is nothing to wait for");
+    world.patch(&part).offset(3).body(b"lo").send().is(204);
+    world.head(&id).send().is(200).lacks("upload-offset").has("upload-length", 10);
+    assert_eq!(world.path(), "Load Authorize LoadParts Await Respond", "it takes longer than that");
+    world.fail("Await", Failure::Internal);
+    world.head(&id).send().is(200).lacks("upload-offset");
+    let key = id.clone();
+    world.meanwhile("Await", move |uploads| {
+        uploads.edit(&key, |upload, bytes| {
+            bytes.extend(b"hellohello");
+            (upload.offset, upload.length, upload.phase) = (10, Some(10), Phase::Notified);
+        });
+    });
+    world.head(&id).send().is(200).has("upload-offset", 10).has("upload-length", 10);
 }
 
 /// tus 1.0.0, "Concatenation": "The Server MAY delete partial uploads after concatenation." "After successful

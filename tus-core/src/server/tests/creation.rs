@@ -1,7 +1,7 @@
 //! tus 1.0.0, "Creation". `Upload-Metadata` is in `metadata`, `Upload-Defer-Length` in `defer_length`.
 
 use super::world::World;
-use crate::{Config, Location, MAX_LENGTH, TusExtension};
+use crate::{Config, Failure, Location, MAX_LENGTH, Rejection, TusExtension};
 
 /// tus 1.0.0, "Creation": "The Client and the Server SHOULD implement the upload creation extension." "If the
 /// Server supports this extension, it MUST add `creation` to the `Tus-Extension` header."
@@ -67,6 +67,28 @@ fn an_upload_that_is_too_large_is_413() {
     }
     assert!(world.uploads.is_empty());
     world.post().length(1000).send().is(201);
+}
+
+/// An application that counts what it allows must learn what is not created after all.
+#[test]
+fn the_application_learns_that_an_upload_it_allowed_is_not_created() {
+    let mut world = World::with(Config::default().max_size(10));
+    world.post().length(11).send().is(413);
+    assert_eq!(world.path(), "Authorize Create Abandon Respond");
+    world.fail("Store", Failure::Full);
+    world.post().length(5).send().is(507);
+    assert_eq!(world.path(), "Authorize Create Store Abandon Respond");
+    world.choose_id("known");
+    world.post().length(5).send().is(201);
+    world.choose_id("known");
+    world.post().length(5).send().is(409);
+    assert_eq!(world.abandoned.len(), 3);
+    let known = world.record(&"known".parse().unwrap()).incarnation;
+    assert!(!world.abandoned.contains(&known), "the upload that is there is another one");
+    // What the application rejects itself, it knows.
+    world.application.shape = Box::new(|_| Err(Rejection::forbidden("no")));
+    world.post().length(5).send().is(403);
+    assert_eq!(world.abandoned.len(), 3);
 }
 
 /// tus 1.0.0, "POST": "If the length of the upload exceeds the maximum, which MAY be specified using the

@@ -174,3 +174,93 @@ fn upload_expires_is_an_http_date_rounded_up() {
 fn expiring() -> World {
     World::with(Config::default().expire_after(HOUR))
 }
+
+/// Progress of a part keeps its siblings, and the final upload that waits for them.
+#[test]
+fn parts_in_progress_keep_their_siblings_and_their_final_upload() {
+    let mut world = expiring();
+    let (done, slow) = (world.partial(b"hello", 5), world.partial(b"", 100));
+    let waiting = world.concatenate(&[&done, &slow]);
+    let alone = world.partial(b"hello", 5);
+    for minutes in 1..=5 {
+        // A little before anything expires, a server looks.
+        world.wait(HOUR - Duration::from_secs(30));
+        world.patch(&slow).offset(minutes - 1).body(b"!").send().is(204);
+        for id in [&done, &waiting] {
+            assert!(world.recover(id) && world.passed("Keep"), "{}", world.path());
+            assert_eq!(world.record(id).expires, world.record(&slow).expires);
+        }
+        for id in [&done, &slow, &waiting] {
+            world.head(id).send().is(200);
+        }
+    }
+    assert!(world.recover(&alone) && world.passed("Remove"), "nothing waits for it");
+    // When nothing comes any more, all of them go.
+    world.wait(HOUR);
+    for id in [&done, &slow, &waiting] {
+        assert!(world.recover(id) && world.passed("Remove"), "{}", world.path());
+    }
+    assert!(world.uploads.is_empty());
+}
+
+/// A server that was down for long assembles what is complete.
+#[test]
+fn a_final_upload_whose_parts_are_complete_is_assembled_and_not_removed() {
+    let mut world = expiring();
+    let part = world.partial(b"hel", 5);
+    let waiting = world.concatenate(&[&part]);
+    world.patch(&part).offset(3).body(b"lo").send().is(204);
+    world.wait(HOUR * 100);
+    assert!(world.recover(&waiting));
+    assert_eq!((world.bytes(&waiting), world.record(&waiting).is_complete()), (&b"hello"[..], true));
+    // One without its part can never be complete.
+    let part = world.partial(b"hel", 5);
+    let waiting = world.concatenate(&[&part]);
+    world.uploads.forget(&part);
+    world.wait(HOUR * 100);
+    assert!(world.recover(&waiting) && world.passed("Remove"));
+}
+
+/// A part is kept only by what is in progress: not where the store cannot be asked, and not for a later upload.
+#[test]
+fn nothing_is_removed_while_the_store_cannot_say_what_it_belongs_to() {
+    let mut world = expiring();
+    let part = world.partial(b"hel", 5);
+    let waiting = world.concatenate(&[&part]);
+    world.wait(HOUR);
+    for (step, id) in [("LoadFinals", &part), ("LoadParts", &part), ("LoadParts", &waiting)] {
+        world.fail(step, crate::Failure::Internal);
+        assert!(!world.recover(id) && world.uploads.contains(id));
+    }
+    assert!(world.recover(&part) && world.passed("Remove"));
+}
+
+/// Bytes that a checksum covers do not count before the end, and keep their upload all the same.
+#[test]
+fn an_upload_does_not_expire_while_a_body_comes() {
+    use crate::server::{End, Mount, Step, begin};
+    let mut world = expiring();
+    let id = world.upload(b"", 100);
+    let request = world.patch(&id).offset(0).sha1_of(&[0; 100]).body(&[0; 100]);
+    let (head, config, now) = (request.into_head(), world.config.clone(), world.now);
+    let mut step = begin(&config, &head, &Mount::at("/files"), now);
+    let mut receive = loop {
+        step = match step {
+            Step::Load(load) => load.done(Ok(world.uploads.get(&id).cloned())),
+            Step::Authorize(authorize) => authorize.done(Ok(())),
+            Step::Hold(hold) => hold.done(Ok(world.uploads.get(&id).cloned())),
+            Step::Receive(receive) => break receive,
+            other => panic!("{other:?}"),
+        };
+    };
+    let before = world.record(&id).expires.unwrap();
+    assert_eq!(receive.checkpoint(now + HOUR / 4 * 3).expires, Some(before), "nothing has come");
+    receive = receive.data(&[0; 50]).unwrap();
+    assert_eq!(receive.checkpoint(now + HOUR / 4).expires, Some(before), "it has time");
+    for quarter in 3..=20 {
+        let now = now + HOUR / 4 * quarter;
+        let change = receive.checkpoint(now);
+        assert!(change.offset == 0 && change.expires.unwrap() > now + HOUR / 4, "{quarter}: {change:?}");
+    }
+    let _ = receive.end(End::Complete(None), now);
+}

@@ -105,7 +105,7 @@ fn a_patch_that_is_refused_while_it_waits_says_when_the_upload_expires() {
 
 /// A server without hooks may serve the same store as one with them.
 #[test]
-fn a_server_with_nobody_to_notify_leaves_that_to_others_and_serves_the_file() {
+fn a_server_with_nobody_to_notify_leaves_that_to_others_and_serves_nothing() {
     let mut world = World::with(Config::default().download(crate::Download::attachment()));
     let id = world.upload(b"hel", 5);
     world.fail("Notify", Failure::Internal);
@@ -117,8 +117,101 @@ fn a_server_with_nobody_to_notify_leaves_that_to_others_and_serves_the_file() {
     world.patch(&id).offset(5).send().is(204);
     assert_eq!((world.record(&id).phase, world.notified.len()), (Phase::Complete, 0));
     let url = world.url(&id);
-    world.request(http::Method::GET, &url).send().is(200);
+    // The application, which is asked by the other one, may still refuse it.
+    world.request(http::Method::GET, &url).send().is(404);
     world.config = with_hooks;
     assert!(world.recover(&id));
     assert_eq!((world.record(&id).phase, &world.notified[..]), (Phase::Notified, &[id][..]));
+}
+
+/// What is known of the parts is enough.
+#[test]
+fn a_final_upload_that_outgrows_its_limit_does_not_wait_for_the_last_part() {
+    let mut world = World::with(Config::default().max_size(6));
+    let unknown = world.post().header("upload-concat", "partial").header("upload-defer-length", "1").send().id();
+    let open = world.partial(b"", 3);
+    let waiting = world.concatenate(&[&unknown, &unknown, &open]);
+    world.patch(&unknown).offset(0).length(4).body(b"abcd").send().is(204);
+    assert!(world.recover(&waiting));
+    assert_eq!(world.record(&waiting).phase, Phase::Invalid);
+    // Nor for one that can never be complete.
+    let open = world.partial(b"", 3);
+    let waiting = world.concatenate(&[&open]);
+    world.uploads.edit(&open, |upload, _| upload.phase = Phase::Invalid);
+    assert!(world.recover(&waiting));
+    assert_eq!(world.record(&waiting).phase, Phase::Invalid);
+}
+
+/// A response says no offset that is not the upload's.
+#[test]
+fn a_creation_that_lost_its_upload_to_another_request_does_not_say_its_offset() {
+    for (failure, status) in [(Failure::Conflict, 423), (Failure::Busy, 201)] {
+        let mut world = World::new();
+        world.choose_id("known");
+        world.meanwhile("Receive", |uploads| {
+            uploads.edit(&"known".parse().unwrap(), |upload, bytes| {
+                bytes.extend(b"abc");
+                upload.offset = 3;
+            });
+        });
+        let why = crate::server::Interruption::Failed { failure, stored: 0 };
+        world.post().length(10).stream(b"hello").interrupted(why).send().is(status).lacks("upload-offset");
+    }
+}
+
+/// The application decides about what was authorized: it cannot name other parts.
+#[test]
+fn the_application_does_not_change_what_the_client_asked_for() {
+    let mut world = World::new();
+    let (part, other) = (world.partial(b"hello", 5), world.partial(b"secret", 6));
+    let foreign = Kind::Final(vec![world.record(&other).into()]);
+    world.application.shape = Box::new(move |upload| {
+        *upload = crate::NewUpload::new(foreign.clone(), Some(99));
+        upload.owner = Some("anna".to_owned());
+        Ok(())
+    });
+    let id = world.concatenate(&[&part]);
+    assert_eq!((world.bytes(&id), world.record(&id).owner.as_deref()), (&b"hello"[..], Some("anna")));
+    let id = world.post().length(5).send().is(201).id();
+    assert_eq!((world.record(&id).kind.clone(), world.record(&id).length), (Kind::Single, Some(5)));
+}
+
+/// A client that missed the response names the parts again; then they go.
+#[test]
+fn the_parts_of_an_assembled_upload_expire_an_hour_later() {
+    let hour = Duration::from_secs(3600);
+    let mut world = World::new();
+    let part = world.partial(b"hello", 5);
+    let made = world.concatenate(&[&part]);
+    assert_eq!(world.record(&part).expires, Some(world.now + hour));
+    world.concatenate(&[&part, &part]);
+    world.wait(hour);
+    assert!(world.recover(&part) && !world.uploads.contains(&part));
+    assert_eq!(world.bytes(&made), b"hello");
+    let mut world = World::with(Config::default().keep_parts(None));
+    let part = world.partial(b"hello", 5);
+    world.concatenate(&[&part]);
+    assert_eq!(world.record(&part).expires, None);
+}
+
+#[test]
+fn finished_uploads_are_removed_after_the_time_that_the_application_sets() {
+    let day = Duration::from_secs(24 * 3600);
+    for notifies in [true, false] {
+        let mut world = World::with(Config::default().remove_finished_after(day).notify(notifies));
+        let id = world.upload(b"hel", 5);
+        world.fail("Notify", Failure::Internal);
+        world.patch(&id).offset(3).body(b"lo").send().is(204).lacks("upload-expires");
+        if notifies {
+            // Not before the application has been notified.
+            world.wait(10 * day);
+            assert!(world.recover(&id) && world.uploads.contains(&id));
+        }
+        assert_eq!(world.record(&id).expires, Some(world.now + day));
+        world.wait(day);
+        assert!(world.recover(&id) && !world.uploads.contains(&id));
+    }
+    let mut world = World::new();
+    let id = world.upload(b"hello", 5);
+    assert_eq!(world.record(&id).expires, None);
 }

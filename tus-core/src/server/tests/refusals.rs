@@ -101,7 +101,8 @@ fn a_failure_of_the_storage_has_a_status_at_every_step() {
         let mut failing = |step, send: &dyn Fn(&mut World) -> Answer| {
             world.fail(step, failure);
             check(send(&mut world));
-            assert_eq!(world.log.steps[world.log.steps.len() - 2..], [step, "Respond"]);
+            let steps: Vec<_> = world.log.steps.iter().filter(|step| **step != "Abandon").collect();
+            assert_eq!(steps[steps.len() - 2..], [&step, &"Respond"]);
         };
         failing("Load", &|world| world.head(&id).send());
         failing("Hold", &|world| world.head(&id).send());

@@ -98,6 +98,11 @@ impl<'w> Request<'w> {
         self
     }
 
+    /// The head alone, for whoever drives the steps.
+    pub(crate) fn into_head(self) -> Parts {
+        self.head
+    }
+
     pub(crate) fn send(self) -> Answer {
         Answer(self.world.exchange(&self.head, self.body))
     }

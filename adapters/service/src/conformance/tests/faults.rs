@@ -311,6 +311,10 @@ impl Writer for FaultyWriter {
         self.writer.stored()
     }
 
+    fn version(&self) -> Version {
+        self.writer.version()
+    }
+
     async fn checkpoint(&mut self, change: &Change, hint: Hint) -> Result<Checkpoint, StorageError> {
         self.hinted = change.offset;
         match self.fault {

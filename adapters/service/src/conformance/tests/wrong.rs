@@ -109,6 +109,9 @@ impl Writer for WritesNothing {
     fn stored(&self) -> u64 {
         0
     }
+    fn version(&self) -> Version {
+        Version::from(0)
+    }
     async fn checkpoint(&mut self, _: &Change, _: Hint) -> Result<Checkpoint, StorageError> {
         Ok(Checkpoint::Taken)
     }

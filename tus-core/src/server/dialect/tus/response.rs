@@ -29,12 +29,12 @@ pub(in crate::server) fn render(exchange: &Exchange, outcome: Outcome<'_>) -> Re
             if with_body {
                 response.headers_mut().insert(UPLOAD_OFFSET.clone(), upload.offset.into());
             }
-            expires(upload.expires, &mut response);
+            expires(announced(upload), &mut response);
         }
         Outcome::Appended(upload) => {
             *response.status_mut() = StatusCode::NO_CONTENT;
             response.headers_mut().insert(UPLOAD_OFFSET.clone(), upload.offset.into());
-            expires(upload.expires, &mut response);
+            expires(announced(upload), &mut response);
         }
         Outcome::Terminated => *response.status_mut() = StatusCode::NO_CONTENT,
         Outcome::Delivered(upload, part) => delivered(config, upload, part, &mut response),
@@ -88,7 +88,7 @@ fn found(upload: &Upload, endpoint: &Endpoint, length: Option<u64>, response: &m
     if let Some(concat) = concat::header(upload, endpoint) {
         headers.insert(UPLOAD_CONCAT.clone(), concat);
     }
-    expires(upload.expires, response);
+    expires(announced(upload), response);
 }
 
 fn delivered(config: &Config, upload: &Upload, part: Option<Range<u64>>, response: &mut Response<Bytes>) {
@@ -101,6 +101,12 @@ fn delivered(config: &Config, upload: &Upload, part: Option<Range<u64>>, respons
         headers.insert(header::CONTENT_RANGE, value(format!("bytes {start}-{}/{length}", end - 1)));
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
+}
+
+/// "The Upload-Expires response header indicates the time after which the unfinished upload expires."
+fn announced(upload: &Upload) -> Option<SystemTime> {
+    let is_finished = upload.is_complete() && upload.kind != Kind::Partial;
+    upload.expires.filter(|_| !is_finished)
 }
 
 fn expires(at: Option<SystemTime>, response: &mut Response<Bytes>) {
@@ -227,7 +233,7 @@ fn text(refusal: &Refusal) -> String {
         Refusal::NotPart(id) => return format!("{id} was not created with upload-concat: partial"),
         Refusal::PartIncomplete(id) => return format!("the partial upload {id} is not complete yet"),
         Refusal::TimedOut { offset } => {
-            return format!("no data was received for too long; the upload's offset is {offset}");
+            return format!("no data, or too little, was received for too long; the upload's offset is {offset}");
         }
         Refusal::BrokenOff { offset } => return format!("the body was interrupted; the upload's offset is {offset}"),
         Refusal::NotFound => "there is no such upload",

@@ -1,0 +1,107 @@
+//! Notifies the application of complete uploads, beside requests: one process at a time for an upload, several uploads
+//! at once, again and again until it succeeds.
+
+use std::{
+    sync::{Arc, Weak},
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::sleep;
+use tus_core::{Failure, server::Notify};
+
+use crate::{
+    completion::{CLAIM, keeping_the_claim, release},
+    engine::{Engine, failure},
+    jobs::Job,
+    observe,
+};
+
+/// A job waits so long for its next try; where that comes later, a sweep begins another job.
+const WAITS: Duration = Duration::from_secs(30);
+
+/// Begins the job, unless it runs already or there is no room: then the upload stays due.
+pub(crate) fn notify(engine: &Arc<Engine>, notify: Notify) {
+    if let Some(job) = engine.jobs.begin(notify.stored().upload.incarnation) {
+        engine.exchanges.spawn(run(Arc::downgrade(engine), job, notify));
+    }
+}
+
+async fn run(engine: Weak<Engine>, job: Job, notify: Notify) {
+    let upload = &notify.stored().upload;
+    loop {
+        // The endpoint may be gone while this waits.
+        let Some(engine) = engine.upgrade() else { return };
+        let tried = tokio::select! {
+            biased;
+            () = engine.abandoning.cancelled() => return,
+            tried = attempt(&engine, &job, &notify) => tried,
+        };
+        match tried {
+            Tried::Ended => return job.ended(),
+            Tried::Elsewhere => return,
+            Tried::Failed => {}
+        }
+        let (wait, stopping) = (job.failed(), engine.stopping.clone());
+        if wait > WAITS || stopping.is_cancelled() {
+            return release(&engine, upload).await;
+        }
+        if let Err(error) = engine.storage.claim(upload, wait + CLAIM).await {
+            failure(&upload.id, &error);
+        }
+        drop(engine);
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = sleep(wait) => {}
+        }
+    }
+}
+
+enum Tried {
+    /// There is nothing left to do: the application was notified, or the upload is gone.
+    Ended,
+    /// Another process does it, or this one stops.
+    Elsewhere,
+    Failed,
+}
+
+async fn attempt(engine: &Engine, job: &Job, notify: &Notify) -> Tried {
+    let upload = &notify.stored().upload;
+    let turn = tokio::select! {
+        biased;
+        () = engine.stopping.cancelled() => None,
+        turn = engine.jobs.turns.acquire() => turn.ok(),
+    };
+    let Some(_turn) = turn else {
+        release(engine, upload).await;
+        return Tried::Elsewhere;
+    };
+    match engine.storage.claim(upload, CLAIM).await {
+        Ok(true) => {}
+        Ok(false) => return Tried::Elsewhere,
+        Err(error) => {
+            failure(&upload.id, &error);
+            return Tried::Failed;
+        }
+    }
+    let called = engine.hooks.finished(upload, job.attempt());
+    if !keeping_the_claim(engine, upload, called).await {
+        return Tried::Failed;
+    }
+    let change = notify.change(&engine.config, SystemTime::now());
+    match engine.storage.update(notify.stored(), &change).await {
+        Ok(_) => {
+            observe::changed(upload, &change);
+            Tried::Ended
+        }
+        Err(error) if is_over(error.failure()) => Tried::Ended,
+        Err(error) => {
+            failure(&upload.id, &error);
+            Tried::Failed
+        }
+    }
+}
+
+/// Whether the upload is another one by now: if something is left to be done for it, a sweep finds it.
+fn is_over(failure: Failure) -> bool {
+    matches!(failure, Failure::NotFound | Failure::Conflict)
+}

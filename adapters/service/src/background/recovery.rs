@@ -1,0 +1,101 @@
+//! What is due for one upload.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::SystemTime};
+
+use futures_util::FutureExt;
+use tus_core::{
+    Failure, Phase, Stored, UploadId,
+    server::{Recovery, recover},
+};
+
+use super::notify::notify;
+use crate::{
+    Cause, StorageError, completion,
+    engine::{Engine, failure, failure_of_many},
+    leases::Lease,
+};
+
+/// How looking after uploads ended.
+#[derive(Debug, Default)]
+pub(super) struct LookedAfter {
+    /// Whether another process has claimed any of them.
+    pub(super) is_claimed_elsewhere: bool,
+}
+
+/// Does the background work that is due for an upload.
+pub(super) async fn look_after(engine: &Arc<Engine>, id: &UploadId, _lease: Lease<'_>) -> LookedAfter {
+    unless_it_panics(look_after_leased(engine, id)).await
+}
+
+async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> LookedAfter {
+    // What was found without the lease may be outdated.
+    let stored = match engine.storage.load(id).await {
+        Ok(Some(stored)) if !stored.held_elsewhere => stored,
+        Ok(_) => return LookedAfter::default(),
+        Err(error) => {
+            tracing::error!(upload = %id, %error, "cannot load an upload for background work");
+            return LookedAfter::default();
+        }
+    };
+    // It runs already, or failed a short while ago.
+    if stored.upload.phase == Phase::Complete && !engine.jobs.may_begin(stored.upload.incarnation) {
+        return LookedAfter::default();
+    }
+    match decided(engine, stored).await {
+        Recovery::Nothing | Recovery::LoadFinals(_) | Recovery::LoadParts(_) => {}
+        Recovery::Keep(keep) => {
+            if let Err(error) = engine.storage.update(keep.stored(), keep.change()).await {
+                failure(id, &error);
+            }
+        }
+        Recovery::Remove(stored) => match engine.remove(&stored, Cause::Expired).await {
+            Err(error) if !matches!(error.failure(), Failure::NotFound | Failure::Conflict) => {
+                tracing::error!(upload = %id, %error, "cannot remove an expired upload");
+            }
+            _ => {}
+        },
+        Recovery::Complete(completion) => {
+            let ran = completion::run(engine, completion, None).await;
+            if let Some(job) = ran.done.notify() {
+                notify(engine, job);
+            }
+            return LookedAfter { is_claimed_elsewhere: ran.is_claimed_elsewhere };
+        }
+    }
+    LookedAfter::default()
+}
+
+/// What is to be done, once what the upload belongs to is known.
+async fn decided(engine: &Engine, stored: Stored) -> Recovery {
+    let now = SystemTime::now();
+    let soon = now.checked_add(engine.looks_ahead).unwrap_or(now);
+    let mut recovery = recover(&engine.config, stored, now, soon);
+    loop {
+        recovery = match recovery {
+            Recovery::LoadFinals(load) => {
+                let finals = finals(engine, load.part()).await;
+                let finals = finals.map_err(|error| failure(load.part(), &error));
+                load.done(finals)
+            }
+            Recovery::LoadParts(load) => {
+                let loaded = engine.storage.load_all(load.ids()).await;
+                let loaded = loaded.map_err(|error| failure_of_many(load.ids(), &error));
+                load.done(loaded)
+            }
+            decided => return decided,
+        }
+    }
+}
+
+async fn finals(engine: &Engine, part: &UploadId) -> Result<Vec<Stored>, StorageError> {
+    let ids = engine.storage.waiting_for(part).await?;
+    Ok(engine.storage.load_all(&ids).await?.into_iter().flatten().collect())
+}
+
+/// A panic, of a storage say, fails only the work in which it occurs: the background work goes on.
+pub(super) async fn unless_it_panics<T: Default>(work: impl Future<Output = T>) -> T {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!("background work panicked");
+        T::default()
+    })
+}

@@ -1,0 +1,158 @@
+//! Of which uploads the application is being notified, and how often that has failed.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Semaphore, time::Instant};
+use tus_core::Incarnation;
+
+/// Calls of the hook that run at once. The others wait for a turn.
+const AT_ONCE: usize = 64;
+
+/// Jobs that run or wait. The uploads of the others stay due, and a sweep finds them.
+const MOST: usize = 1024;
+
+/// Uploads whose failed tries are remembered. Beyond that, the count of some begins anew.
+const REMEMBERED: usize = 16 * 1024;
+
+/// The longest wait between two tries.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    state: Mutex<State>,
+    /// Turns for calls of the hook.
+    pub(crate) turns: Semaphore,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: HashSet<Incarnation>,
+    failed: HashMap<Incarnation, Failed>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failed {
+    tries: u32,
+    /// When it may be tried again.
+    next: Instant,
+}
+
+/// The one job for an upload, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Job {
+    jobs: Arc<Jobs>,
+    incarnation: Incarnation,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self { state: Mutex::default(), turns: Semaphore::new(AT_ONCE) }
+    }
+}
+
+impl Jobs {
+    /// Whether a job could begin: none runs for the upload, its last failure is long enough ago, and there is room.
+    pub(crate) fn may_begin(&self, incarnation: Incarnation) -> bool {
+        self.state().may_begin(incarnation)
+    }
+
+    pub(crate) fn begin(self: &Arc<Self>, incarnation: Incarnation) -> Option<Job> {
+        let mut state = self.state();
+        if !state.may_begin(incarnation) {
+            return None;
+        }
+        state.running.insert(incarnation);
+        Some(Job { jobs: self.clone(), incarnation })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn may_begin(&self, incarnation: Incarnation) -> bool {
+        let waits = self.failed.get(&incarnation).is_some_and(|failed| failed.next > Instant::now());
+        !waits && self.running.len() < MOST && !self.running.contains(&incarnation)
+    }
+}
+
+impl Job {
+    /// The number of this try, from 1.
+    pub(crate) fn attempt(&self) -> u32 {
+        self.jobs.state().failed.get(&self.incarnation).map_or(0, |failed| failed.tries).saturating_add(1)
+    }
+
+    /// The try failed: how long to wait until the next one. The waits grow from a second to an hour.
+    pub(crate) fn failed(&self) -> Duration {
+        let mut state = self.jobs.state();
+        let tries = state.failed.get(&self.incarnation).map_or(0, |failed| failed.tries).saturating_add(1);
+        let wait = Duration::from_secs(1).saturating_mul(1 << (tries - 1).min(12)).min(LONGEST);
+        if state.failed.len() >= REMEMBERED && !state.failed.contains_key(&self.incarnation) {
+            let any = state.failed.keys().next().copied();
+            any.map(|any| state.failed.remove(&any));
+        }
+        state.failed.insert(self.incarnation, Failed { tries, next: Instant::now() + wait });
+        wait
+    }
+
+    /// There is nothing left to be tried.
+    pub(crate) fn ended(&self) {
+        self.jobs.state().failed.remove(&self.incarnation);
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.jobs.state().running.remove(&self.incarnation);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incarnation(bits: u128) -> Incarnation {
+        Incarnation::from_random(bits)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_grow_and_tries_are_counted() {
+        let jobs = Arc::new(Jobs::default());
+        let job = jobs.begin(incarnation(1)).unwrap();
+        assert!(jobs.begin(incarnation(1)).is_none() && jobs.begin(incarnation(2)).is_some());
+        let mut last = Duration::ZERO;
+        for attempt in 1..=20 {
+            assert_eq!(job.attempt(), attempt);
+            let wait = job.failed();
+            assert!(wait > last || wait == LONGEST, "{attempt}: {wait:?}");
+            last = wait;
+        }
+        assert_eq!(last, LONGEST);
+        drop(job);
+        assert!(!jobs.may_begin(incarnation(1)), "it is too early");
+        tokio::time::advance(LONGEST).await;
+        let job = jobs.begin(incarnation(1)).unwrap();
+        assert_eq!(job.attempt(), 21);
+        job.ended();
+        drop(job);
+        assert_eq!(jobs.begin(incarnation(1)).unwrap().attempt(), 1);
+    }
+
+    #[tokio::test]
+    async fn jobs_and_what_is_remembered_of_them_are_bounded() {
+        let jobs = Arc::new(Jobs::default());
+        let running: Vec<_> = (0..MOST as u128).map(|bits| jobs.begin(incarnation(bits)).unwrap()).collect();
+        assert!(!jobs.may_begin(incarnation(MOST as u128)));
+        drop(running);
+        for bits in 0..=REMEMBERED as u128 {
+            jobs.begin(incarnation(bits)).unwrap().failed();
+        }
+        assert_eq!(jobs.state().failed.len(), REMEMBERED);
+        assert!(jobs.state().running.is_empty());
+    }
+}
