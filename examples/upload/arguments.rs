@@ -1,51 +1,78 @@
 //! The command line.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{ArgGroup, Parser};
 use tus_reqwest::{
-    Algorithm, Client, Error, Fingerprint, JsonFile, Options, Verification,
+    Algorithm, Client, Error, Fingerprint, JsonFile, Options, Retry, Verification, client_builder,
     reqwest::{
-        self, Certificate, ClientBuilder, Identity, Url,
+        Certificate, ClientBuilder, Identity, Url,
         header::{HeaderMap, HeaderName, HeaderValue},
     },
 };
 
-use crate::Urls;
-
 /// Uploads files to a tus server, and resumes interrupted uploads.
+///
+/// Exit codes: 0 for success, 1 if anything failed, 2 for invalid arguments, 130 after Ctrl-C.
 #[derive(Debug, Parser)]
-#[command(name = "upload", group = ArgGroup::new("action").required(true).args(["to", "info", "terminate", "download"]))]
+#[command(name = "tus-upload", version, group = ArgGroup::new("action").required(true).args(["to", "info", "terminate", "download"]))]
 pub(crate) struct Arguments {
-    /// Files to upload; with --download, the file to write
+    /// Files to upload, "-" for standard input; with --download, the file to write
     pub(crate) files: Vec<PathBuf>,
     /// The URL of the endpoint
-    #[arg(long, value_name = "URL", requires = "files")]
+    #[arg(long, value_name = "URL", requires = "files", value_parser = url)]
     to: Option<Url>,
     /// Show the state of an upload; fails while it is not complete
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = url)]
     info: Option<Url>,
     /// Delete an upload
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = url)]
     terminate: Option<Url>,
-    /// Download a finished upload
-    #[arg(long, value_name = "URL", requires = "files")]
+    /// Download a finished upload, and continue an interrupted download
+    #[arg(long, value_name = "URL", requires = "files", value_parser = url)]
     download: Option<Url>,
-    /// Resume an upload that an earlier call left unfinished
+    /// Resume uploads that an earlier call with --resume or --store left unfinished
     #[arg(long)]
-    resume: bool,
+    pub(crate) resume: bool,
+    /// Where the URLs of unfinished uploads are stored (with --resume by default: .tus_urls.json)
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
+    /// Metadata of the upload, such as "kind=film"
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) metadata: Vec<(String, String)>,
     /// Send this many parts of a file in parallel
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) parallel: u32,
     /// Bytes per request (default: 1048576), or "all"
-    #[arg(long, value_name = "BYTES")]
-    chunk_size: Option<String>,
+    #[arg(long, value_name = "BYTES", value_parser = chunk_size)]
+    chunk_size: Option<ChunkSize>,
     /// Checksum algorithm: sha1, sha256, sha512, md5, crc32, or "off"
-    #[arg(long, value_name = "NAME")]
-    checksum: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = checksum)]
+    checksum: Option<Verification>,
+    /// Retries without progress before an upload fails (default: 8)
+    #[arg(long, value_name = "N")]
+    max_retries: Option<u32>,
+    /// Seconds without a byte sent or received before a request fails
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: u64,
     /// A header for every request, such as "Authorization: Bearer secret"
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
     header: Vec<(HeaderName, HeaderValue)>,
+    /// Give each request an X-Request-ID
+    #[arg(long)]
+    request_id: bool,
+    /// Send PATCH and DELETE as POST, for networks that block them
+    #[arg(long)]
+    override_method: bool,
+    /// Show no progress
+    #[arg(long)]
+    pub(crate) no_progress: bool,
+    /// Print nothing but errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
     /// Accept any certificate
     #[arg(long)]
     insecure: bool,
@@ -59,6 +86,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 }
+
+#[derive(Debug, Clone, Copy)]
+struct ChunkSize(Option<u64>);
 
 /// The action, and its URL.
 #[derive(Debug)]
@@ -88,36 +118,38 @@ impl Arguments {
         }
     }
 
-    pub(crate) fn client(&self, url: &str) -> Result<Client, Error> {
-        let urls = Urls { file: JsonFile::new(".tus_urls.json"), resume: self.resume };
-        let builder = Client::builder(url).options(self.options()?).http(self.http()?);
-        let builder =
-            self.header.iter().fold(builder, |builder, (name, value)| builder.header(name.clone(), value.clone()));
-        builder.url_store(urls, Fingerprint::Content).build()
+    /// Where the URLs of unfinished uploads are stored, if that was asked for.
+    pub(crate) fn store(&self) -> Option<&Path> {
+        self.store.as_deref().or(self.resume.then_some(Path::new(".tus_urls.json")))
     }
 
-    fn options(&self) -> Result<Options, Error> {
-        let mut options = Options::default();
-        match self.chunk_size.as_deref() {
-            None => {}
-            Some("all") => options = options.chunk_size(None)?,
-            Some(bytes) => {
-                let invalid =
-                    |_| Error::Invalid(format!("--chunk-size must be a number of bytes or \"all\", not {bytes:?}"));
-                options = options.chunk_size(Some(bytes.parse().map_err(invalid)?))?;
+    pub(crate) fn client(&self, url: &str) -> Result<Client, Error> {
+        let builder = Client::builder(url).options(self.options()).http(self.http()?);
+        let builder = builder.timeout(Duration::from_secs(self.timeout)).request_ids(self.request_id);
+        let builder =
+            self.header.iter().fold(builder, |builder, (name, value)| builder.header(name.clone(), value.clone()));
+        match self.store() {
+            Some(file) => {
+                builder.url_store(JsonFile::new(file), Fingerprint::Content).store_required(self.resume).build()
             }
+            None => builder.build(),
         }
-        match self.checksum.as_deref() {
-            None => {}
-            Some("off") => options = options.verification(Verification::Off),
-            Some(name) => {
-                let known = Algorithm::ALL.iter().find(|algorithm| algorithm.name() == name);
-                let invalid =
-                    || Error::Invalid(format!("--checksum must be the name of an algorithm or \"off\", not {name:?}"));
-                options = options.verification(Verification::Required(*known.ok_or_else(invalid)?));
-            }
+    }
+
+    fn options(&self) -> Options {
+        let options = Options::default().override_method(self.override_method);
+        let options = match self.chunk_size {
+            Some(ChunkSize(bytes)) => options.chunk_size(bytes),
+            None => options,
+        };
+        let options = match self.checksum {
+            Some(verification) => options.verification(verification),
+            None => options,
+        };
+        match self.max_retries {
+            Some(retries) => options.retry(Retry::default().retries(retries)),
+            None => options,
         }
-        Ok(options)
     }
 
     pub(crate) fn headers(&self) -> HeaderMap {
@@ -125,7 +157,7 @@ impl Arguments {
     }
 
     pub(crate) fn http(&self) -> Result<ClientBuilder, Error> {
-        let mut http = reqwest::Client::builder().tls_danger_accept_invalid_certs(self.insecure);
+        let mut http = client_builder().tls_danger_accept_invalid_certs(self.insecure);
         if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
             let pem = [read(cert)?, read(key)?].concat();
             http = http.identity(Identity::from_pem(&pem).map_err(Error::local)?);
@@ -139,7 +171,41 @@ impl Arguments {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|error| Error::Invalid(format!("{} cannot be read: {error}", path.display())))
+    std::fs::read(path).map_err(|error| Error::unreadable(path.display().to_string(), error))
+}
+
+fn url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error| format!("it is not a URL: {error}"))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        _ => Err("it must start with http:// or https://".into()),
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("metadata needs a key, an equals sign and a value")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn chunk_size(text: &str) -> Result<ChunkSize, String> {
+    match text {
+        "all" => Ok(ChunkSize(None)),
+        _ => match text.parse() {
+            Ok(bytes @ 1..) => Ok(ChunkSize(Some(bytes))),
+            _ => Err("it must be a number of bytes from 1 on, or \"all\"".into()),
+        },
+    }
+}
+
+fn checksum(text: &str) -> Result<Verification, String> {
+    let known = || Algorithm::ALL.iter().find(|algorithm| algorithm.name() == text);
+    match text {
+        "off" => Ok(Verification::Off),
+        _ => match known() {
+            Some(algorithm) => Ok(Verification::Required(*algorithm)),
+            None => Err("it must be sha1, sha256, sha512, md5, crc32, or \"off\"".into()),
+        },
+    }
 }
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {

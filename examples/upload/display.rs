@@ -1,4 +1,4 @@
-//! Progress output: a bar for each file and one for the total, or plain lines without a terminal.
+//! Output: a bar for each file and one for the total, or plain lines without a terminal.
 
 use std::{
     io::IsTerminal,
@@ -8,14 +8,15 @@ use std::{
     },
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use tus_reqwest::{Error, Progress, reqwest::Url};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tus_reqwest::{Error, Progress, Waiting, reqwest::Url};
 
 /// All files.
 pub(crate) struct Display {
     bars: MultiProgress,
     total: Option<ProgressBar>,
     plain: bool,
+    quiet: bool,
 }
 
 /// One file. Clones share its state.
@@ -24,28 +25,48 @@ pub(crate) struct FileBar {
     name: String,
     bar: ProgressBar,
     total: Option<ProgressBar>,
+    /// Whether the progress is printed in lines.
     plain: bool,
+    quiet: bool,
     /// Bytes that were shown, and tenths of the file that were printed as a line.
     shown: Arc<(AtomicU64, AtomicU64)>,
 }
 
 const STYLE: &str = "{prefix:24!} {wide_bar} {percent:>3} % {bytes_per_sec} {eta}";
 
+/// Text of a server or a file name, without what a terminal would obey: control characters, and those that change the
+/// direction of writing.
+pub(crate) fn clean(text: &str) -> String {
+    let obeyed = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().fold(String::new(), |mut clean, c| {
+        match obeyed(c) {
+            true => clean.extend(c.escape_default()),
+            false => clean.push(c),
+        }
+        clean
+    })
+}
+
 impl Display {
-    pub(crate) fn new(bytes: u64, files: usize) -> Self {
+    /// `progress`: whether it is shown.
+    pub(crate) fn new(bytes: u64, files: usize, progress: bool, quiet: bool) -> Self {
+        let progress = progress && !quiet;
         let bars = MultiProgress::new();
+        if !progress {
+            bars.set_draw_target(ProgressDrawTarget::hidden());
+        }
         let total = (files > 1).then(|| bars.add(bar(bytes, "total")));
-        Self { bars, total, plain: !std::io::stderr().is_terminal() }
+        Self { bars, total, plain: progress && !std::io::stderr().is_terminal(), quiet }
     }
 
     pub(crate) fn file(&self, name: &str, length: Option<u64>) -> FileBar {
-        let bar = bar(length.unwrap_or(0), name);
+        let name = clean(name);
+        let bar = bar(length.unwrap_or(0), &name);
         let bar = match &self.total {
             Some(total) => self.bars.insert_before(total, bar),
             None => self.bars.add(bar),
         };
-        let shown = Arc::default();
-        FileBar { name: name.to_owned(), bar, total: self.total.clone(), plain: self.plain, shown }
+        FileBar { name, bar, total: self.total.clone(), plain: self.plain, quiet: self.quiet, shown: Arc::default() }
     }
 }
 
@@ -60,18 +81,39 @@ impl FileBar {
         }
     }
 
+    pub(crate) fn waits(&self, wait: &Waiting<'_>) {
+        if !self.quiet {
+            let (seconds, reason) = (wait.duration.as_secs_f64(), clean(&wait.reason.with_causes()));
+            self.bar.suspend(|| eprintln!("{}: waits {seconds:.1} s, since {reason}", self.name));
+        }
+    }
+
     pub(crate) fn done(&self, url: &Url) {
         self.bar.finish();
-        self.bar.suspend(|| println!("{url}"));
+        if !self.quiet {
+            self.bar.suspend(|| println!("{url}"));
+        }
     }
 
     pub(crate) fn failed(&self, error: &Error) {
         self.bar.abandon();
-        self.bar.suspend(|| eprintln!("{}: {error}", self.name));
+        self.bar.suspend(|| eprintln!("{}: {}", self.name, clean(&error.with_causes())));
     }
 }
 
 fn bar(bytes: u64, name: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(STYLE).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(bytes).with_style(style).with_prefix(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_obeys_no_text() {
+        assert_eq!(clean("größer.film 映画"), "größer.film 映画");
+        assert_eq!(clean("a\x1b[2J\r\n\x07\u{9b}b"), "a\\u{1b}[2J\\r\\n\\u{7}\\u{9b}b");
+        assert_eq!(clean("gpj.\u{202e}exe"), "gpj.\\u{202e}exe");
+    }
 }

@@ -1,59 +1,46 @@
-//! cargo run --release --example upload -- FILE... --to URL
+//! cargo install --path examples/upload, then: tus-upload FILE... --to URL
 //!
-//! Uploads files to any tus server. Ctrl-C stops it; the same command with --resume continues where it stopped. Exit
+//! Uploads files to any tus server. With --resume, the same command continues what Ctrl-C or a crash has stopped. Exit
 //! codes: 0 for success, 1 if anything failed, 2 for invalid arguments, 130 after Ctrl-C.
 
 mod arguments;
 mod display;
+mod download;
 
-use std::{io, process::ExitCode};
+use std::path::Path;
 
 use arguments::{Action, Arguments};
 use clap::Parser;
-use display::Display;
-use tokio::{fs::File, io::AsyncWriteExt, signal::ctrl_c};
-use tus_reqwest::{Client, Error, JsonFile, Source, UrlStore, reqwest};
+use display::{Display, clean};
+use tokio::signal::ctrl_c;
+use tus_reqwest::{Client, Error, Source};
 
-/// Stores the URLs of unfinished uploads, and looks one up only with --resume.
-struct Urls {
-    file: JsonFile,
-    resume: bool,
-}
-
-impl UrlStore for Urls {
-    fn get(&self, key: &str) -> io::Result<Option<String>> {
-        if self.resume { self.file.get(key) } else { Ok(None) }
-    }
-
-    fn set(&self, key: &str, url: &str) -> io::Result<()> {
-        self.file.set(key, url)
-    }
-
-    fn remove(&self, key: &str) -> io::Result<()> {
-        self.file.remove(key)
-    }
-}
-
-const INTERRUPTED: u8 = 130;
+const FAILED: i32 = 1;
+const INTERRUPTED: i32 = 130;
 
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn main() {
     let arguments = Arguments::parse();
-    tokio::select! {
+    let code = tokio::select! {
         done = run(&arguments) => match done {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
+            Ok(true) => 0,
+            Ok(false) => FAILED,
             Err(error) => {
-                eprintln!("{error}");
-                ExitCode::FAILURE
+                eprintln!("{}", clean(&error.with_causes()));
+                FAILED
             }
         },
-        // The server keeps what it has acknowledged, and the URL is already in the file.
+        // The server keeps what it has acknowledged, and the URL is already in the store.
         _ = ctrl_c() => {
-            eprintln!("stopped; run the same command with --resume to continue");
-            ExitCode::from(INTERRUPTED)
+            eprintln!("{}", match arguments.store() {
+                Some(_) => "stopped; run the same command with --resume to continue",
+                None => "stopped; with --resume from the start, it can be continued",
+            });
+            INTERRUPTED
         }
-    }
+    };
+    // At once: a thread may be waiting for a pipe or for a disk.
+    std::process::exit(code)
 }
 
 /// Returns whether everything succeeded. Failures of single files have been reported; the other files are still tried.
@@ -67,27 +54,43 @@ async fn run(arguments: &Arguments) -> Result<bool, Error> {
             let count = |bytes: Option<u64>| bytes.map_or("unknown".to_owned(), |bytes| bytes.to_string());
             println!("offset {}\nlength {}", count(info.offset), count(info.length));
             for (key, value) in info.metadata.iter() {
-                println!("{key} {}", String::from_utf8_lossy(value));
+                println!("{} {}", clean(key), clean(&String::from_utf8_lossy(value)));
             }
             Ok(info.is_complete())
         }
         Action::Terminate(url) => client.terminate(url.clone()).await.map(|()| true),
-        Action::Download(url) => download(arguments, url.as_str()).await,
+        Action::Download(url) => {
+            let [path] = &arguments.files[..] else {
+                return Err(Error::Invalid("--download needs the name of exactly one file".into()));
+            };
+            let http = arguments.http()?.default_headers(arguments.headers()).build().map_err(Error::local)?;
+            download::download(&http, url.as_str(), path).await.map(|()| true)
+        }
     }
 }
 
 async fn upload(arguments: &Arguments, client: &Client) -> Result<bool, Error> {
     let mut sources = Vec::new();
     for path in &arguments.files {
-        sources.push((path.display().to_string(), Source::path(path).await?));
+        sources.push((path.display().to_string(), source(path).await));
     }
-    let display = Display::new(sources.iter().filter_map(|(_, source)| source.length()).sum(), sources.len());
+    let known = sources.iter().filter_map(|(_, source)| source.as_ref().ok()?.length());
+    let display = Display::new(known.sum(), sources.len(), !arguments.no_progress, arguments.quiet);
     let mut all = true;
     for (name, source) in sources {
-        let bar = display.file(&name, source.length());
-        let shown = bar.clone();
-        let upload = client.upload(source).parts(arguments.parallel);
-        match upload.on_progress(move |progress| shown.show(progress)).send().await {
+        let bar = display.file(&name, source.as_ref().ok().and_then(Source::length));
+        let sent = match source {
+            Ok(source) => {
+                let (shown, waiting) = (bar.clone(), bar.clone());
+                let upload = client.upload(source).parts(arguments.parallel).fresh(!arguments.resume);
+                let pairs = arguments.metadata.iter().cloned();
+                let upload = pairs.fold(upload, |upload, (key, value)| upload.metadata(key, value));
+                let upload = upload.on_wait(move |wait| waiting.waits(wait));
+                upload.on_progress(move |progress| shown.show(progress)).send().await
+            }
+            Err(error) => Err(error),
+        };
+        match sent {
             Ok(uploaded) => bar.done(&uploaded.url),
             Err(error) => {
                 all = false;
@@ -98,26 +101,9 @@ async fn upload(arguments: &Arguments, client: &Client) -> Result<bool, Error> {
     Ok(all)
 }
 
-/// Downloads a URL to the given file, starting at the end of that file.
-async fn download(arguments: &Arguments, url: &str) -> Result<bool, Error> {
-    let [path] = &arguments.files[..] else {
-        return Err(Error::Invalid("--download needs the name of exactly one file".into()));
-    };
-    let mut file = File::options().create(true).append(true).open(path).await.map_err(Error::local)?;
-    let have = file.metadata().await.map_err(Error::local)?.len();
-    let http = arguments.http()?.default_headers(arguments.headers());
-    let request = http.build().map_err(Error::local)?.get(url).header("range", format!("bytes={have}-"));
-    let mut response = request.send().await.map_err(Error::connection)?;
-    match response.status() {
-        // The file is complete already.
-        reqwest::StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => return Ok(true),
-        reqwest::StatusCode::PARTIAL_CONTENT => {}
-        reqwest::StatusCode::OK => file.set_len(0).await.map_err(Error::local)?,
-        status => return Err(Error::Invalid(format!("the server answered GET with {status}"))),
+async fn source(path: &Path) -> Result<Source, Error> {
+    match path == Path::new("-") {
+        true => Ok(Source::reader(std::io::stdin())),
+        false => Source::path(path).await,
     }
-    while let Some(piece) = response.chunk().await.map_err(Error::connection)? {
-        file.write_all(&piece).await.map_err(Error::local)?;
-    }
-    file.sync_all().await.map_err(Error::local)?;
-    Ok(true)
 }

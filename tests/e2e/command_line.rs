@@ -1,6 +1,7 @@
-//! The example `upload`, as a user and a script call it.
+//! The program `tus-upload`, as a user and a script call it.
 
 use std::{
+    io::Write,
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -9,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::{
     content::{assert_same, bytes},
-    example::{Example, path},
+    example::{self, Example},
     faulty::{Fault, Line},
     harness::{id, wait_until},
 };
@@ -17,7 +18,7 @@ use crate::{
 const LENGTH: u64 = 32 << 20;
 
 fn upload(directory: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(path("upload"));
+    let mut command = Command::new(example::upload());
     command.args(arguments).current_dir(directory).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -63,14 +64,23 @@ fn downloads_resume_at_the_end_of_the_file() {
     std::fs::write(here.path().join("film"), bytes(1, 0..LENGTH)).unwrap();
     let (_, url, _) = run(here.path(), &["film", "--to", &format!("http://{}/files", server.address)]);
     let copy = here.path().join("copy");
-    for have in [0, 1000, LENGTH] {
-        std::fs::write(&copy, bytes(1, 0..have)).unwrap();
+    for have in [None, Some(0), Some(1000), Some(LENGTH - 5), Some(LENGTH)] {
+        let _ = std::fs::remove_file(&copy);
+        have.iter().for_each(|have| std::fs::write(&copy, bytes(1, 0..*have)).unwrap());
         let (code, _, err) = run(here.path(), &["copy", "--download", url.trim()]);
         assert_eq!(code, 0, "{err}");
         assert_same(&std::fs::read(&copy).unwrap(), &bytes(1, 0..LENGTH));
     }
     let (code, _, err) = run(here.path(), &["copy2", "--download", &url.trim().replace("/files/", "/files/no")]);
     assert!(code == 1 && err.contains("404"), "{code} {err}");
+    assert!(!here.path().join("copy2").exists(), "a download that fails leaves no file");
+    // Another file, and one that is longer.
+    for other in [bytes(2, 0..1000), bytes(1, 0..LENGTH + 1), bytes(1, 0..LENGTH + (1 << 20))] {
+        std::fs::write(&copy, &other).unwrap();
+        let (code, _, err) = run(here.path(), &["copy", "--download", url.trim()]);
+        assert!(code == 1 && err.contains("not the beginning"), "{code} {err}");
+        assert_same(&std::fs::read(&copy).unwrap(), &other);
+    }
 }
 
 #[test]
@@ -81,7 +91,7 @@ fn a_stopped_upload_resumes() {
     let line = Line::to(server.address, Fault::FallsSilent, u64::MAX, 1 << 20, 7);
     let to = format!("http://{}/files", line.address);
     let arguments = ["film", "--to", &to, "--chunk-size", "all", "--checksum", "off"];
-    let stopped = upload(here.path(), &arguments).spawn().unwrap();
+    let stopped = upload(here.path(), &[&arguments[..], &["--resume"]].concat()).spawn().unwrap();
     wait_until(|| {
         std::fs::read_to_string(here.path().join(".tus_urls.json")).is_ok_and(|urls| urls.contains("/files/"))
     });
@@ -107,15 +117,84 @@ fn invalid_arguments_and_failures_have_different_exit_codes() {
         (&["a"][..], 2, "--to"),
         (&["--to", nowhere], 2, "FILES"),
         (&["a", "--to", "nowhere"], 2, "relative URL"),
+        (&["a", "--to", "ftp://example.org"], 2, "http://"),
         (&["a", "--to", nowhere, "--header", "nothing"], 2, "colon"),
+        (&["a", "--to", nowhere, "--metadata", "nothing"], 2, "equals sign"),
         (&["a", "--to", nowhere, "--parallel", "0"], 2, "parallel"),
-        (&["a", "--to", nowhere, "--chunk-size", "many"], 1, "--chunk-size"),
-        (&["a", "--to", nowhere, "--checksum", "md4"], 1, "--checksum"),
+        (&["a", "--to", nowhere, "--timeout", "0"], 2, "timeout"),
+        (&["a", "--to", nowhere, "--chunk-size", "many"], 2, "--chunk-size"),
+        (&["a", "--to", nowhere, "--chunk-size", "0"], 2, "--chunk-size"),
+        (&["a", "--to", nowhere, "--checksum", "md4"], 2, "--checksum"),
         (&["a", "--to", nowhere, "--ca", "nothing.pem"], 1, "nothing.pem"),
-        (&["b", "--to", nowhere], 1, "cannot be read"),
+        (&["b", "--to", nowhere], 1, "cannot be read: No such file"),
+        (&["a", "--to", nowhere, "--max-retries", "0"], 1, "refused"),
+        (&["--help"], 0, ""),
     ] {
         let (exit, _, err) = run(here.path(), arguments);
         assert_eq!(exit, code, "{arguments:?}: {err}");
         assert!(err.contains(word), "{arguments:?}: {err}");
     }
+    assert!(!here.path().join(".tus_urls.json").exists(), "nobody asked for it");
+}
+
+#[test]
+fn one_missing_file_does_not_stop_the_others() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let server = Example::start("axum", there.path(), &[]);
+    let to = format!("http://{}/files", server.address);
+    std::fs::write(here.path().join("a"), "hello").unwrap();
+    let odd = "b\u{1b}[2J";
+    let arguments = [odd, "a", "--to", &to, "--metadata", "kind=a=b", "--request-id", "--override-method"];
+    let (code, out, err) = run(here.path(), &arguments);
+    assert_eq!((code, out.lines().count()), (1, 1), "{err}");
+    assert!(err.contains("b\\u{1b}[2J: ") && !err.contains('\u{1b}'), "escaped: {err:?}");
+    let (code, info, _) = run(here.path(), &["--info", out.trim()]);
+    assert_eq!((code, &*info), (0, "offset 5\nlength 5\nkind a=b\nfilename a\n"));
+    assert_eq!(std::fs::read_dir(here.path()).unwrap().count(), 1, "no store unless asked for");
+
+    let (code, out, err) = run(here.path(), &["a", "--to", &to, "--quiet"]);
+    assert_eq!((code, &*out, &*err), (0, "", ""));
+    let (code, out, err) = run(here.path(), &["a", "--to", &to, "--no-progress"]);
+    assert_eq!((code, out.lines().count(), &*err), (0, 1, ""));
+}
+
+#[test]
+fn standard_input_and_pipes_are_uploaded() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let server = Example::start("axum", there.path(), &[]);
+    let to = format!("http://{}/files", server.address);
+    std::fs::write(here.path().join("film"), bytes(1, 0..LENGTH)).unwrap();
+    for file in ["-", "/dev/stdin"] {
+        let mut command = upload(here.path(), &[file, "--to", &to]);
+        let mut cat = Command::new("cat").arg("film").current_dir(here.path()).stdout(Stdio::piped()).spawn().unwrap();
+        let (code, out, err) = outcome(command.stdin(cat.stdout.take().unwrap()).output().unwrap());
+        cat.wait().unwrap();
+        assert_eq!(code, 0, "{err}");
+        let stored = std::fs::read(there.path().join("uploads").join(id(out.trim()).as_str())).unwrap();
+        assert_same(&stored, &bytes(1, 0..LENGTH));
+    }
+}
+
+#[test]
+fn ctrl_c_ends_it_at_once_while_a_pipe_is_silent() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let server = Example::start("axum", there.path(), &[]);
+    let to = format!("http://{}/files", server.address);
+    let mut stopped = upload(here.path(), &["-", "--to", &to]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = stopped.stdin.take().unwrap();
+    input.write_all(&bytes(1, 0..3 << 20)).unwrap();
+    wait_until(|| std::fs::read_dir(there.path().join("uploads")).is_ok_and(|uploads| uploads.count() == 1));
+    Command::new("kill").args(["-INT", &stopped.id().to_string()]).status().unwrap();
+    let (code, _, err) = outcome(stopped.wait_with_output().unwrap());
+    assert_eq!(code, 130);
+    assert!(err.contains("with --resume from the start"), "{err}");
+    drop(input);
+}
+
+#[test]
+fn waits_are_visible() {
+    let here = TempDir::new().unwrap();
+    std::fs::write(here.path().join("a"), "hello").unwrap();
+    let (code, _, err) = run(here.path(), &["a", "--to", "http://127.0.0.1:1/files", "--max-retries", "1"]);
+    assert!(code == 1 && err.contains("a: waits ") && err.contains("refused"), "{code} {err}");
 }

@@ -16,22 +16,27 @@ pub(crate) struct Example {
     pub(crate) address: SocketAddr,
 }
 
-/// The directory of the examples, built like the tests.
+/// The directory of the programs, built like the tests. The examples are in a directory of their own.
 static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = Path::new(env!("CARGO_BIN_EXE_server")).parent().unwrap();
     let release = directory.ends_with("release").then_some("--release");
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--workspace", "--examples"])
+        .args(["build", "--quiet", "--workspace", "--examples", "--bin", "tus-upload"])
         .args(release)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .status();
     assert!(built.unwrap().success(), "the examples do not compile");
-    directory.join("examples")
+    directory.to_owned()
 });
 
 /// The program of an example.
 pub(crate) fn path(name: &str) -> PathBuf {
-    BUILT.join(name)
+    BUILT.join("examples").join(name)
+}
+
+/// The program `tus-upload`.
+pub(crate) fn upload() -> PathBuf {
+    BUILT.join("tus-upload")
 }
 
 impl Example {

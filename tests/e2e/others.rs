@@ -104,7 +104,7 @@ fn this_client_uploads_to_tus_server_of_node() {
     let retry = Retry::default().retries(50).delay(Duration::from_millis(20), Duration::from_millis(100));
     for chunk_size in [None, Some(1 << 20)] {
         let line = Line::to(address, Fault::Breaks, FAULTS, MOST, 9);
-        let options = Options::default().retry(retry.clone()).chunk_size(chunk_size).unwrap();
+        let options = Options::default().retry(retry.clone()).chunk_size(chunk_size);
         let options = options.verification(Verification::IfOffered(tus_reqwest::Algorithm::Sha1));
         let client = Client::builder(&format!("http://{}/files", line.address)).options(options).build().unwrap();
         let uploaded = block_on(client.upload(Source::bytes(bytes(1, 0..LENGTH))).send()).unwrap();

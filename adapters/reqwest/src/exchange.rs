@@ -2,21 +2,43 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, Request, Response, header::EXPECT};
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::EXPECT};
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, sleep_until};
-use tus_core::client::{Error, Moment};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tus_core::client::{Error, Moment, Step, Task, Transmit};
 
-use crate::{client::Inner, source::Pieces};
+use crate::{connections::Pool, pieces::Pieces, waiting::OnWait};
 
-/// Bytes of a response's body that are read: only the text of an error is of use.
+/// Bytes of a response's body that are read: only an application's answer and the text of an error are of use.
 const CONTENT: usize = 64 * 1024;
+
+/// How long the body of a response may take after its head. The head is enough.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// How long the server may need to concatenate the parts of an upload before it answers.
+const CONCATENATION: Duration = Duration::from_secs(600);
+
+/// How requests are sent.
+pub(crate) struct Exchanges {
+    pub(crate) pool: Pool,
+    pub(crate) headers: HeaderMap,
+    pub(crate) credentials: Option<Box<Credentials>>,
+    pub(crate) before: Option<Box<Before>>,
+    pub(crate) after: Option<Box<After>>,
+    pub(crate) request_ids: bool,
+    pub(crate) timeout: Duration,
+}
+
+pub(crate) type Credentials = dyn Fn() -> BoxFuture<'static, Result<HeaderMap, Error>> + Send + Sync;
+pub(crate) type Before = dyn Fn(Request<()>) -> BoxFuture<'static, Result<Request<()>, Error>> + Send + Sync;
+pub(crate) type After = dyn Fn(&Request<()>, &Response<Bytes>) -> BoxFuture<'static, Result<(), Error>> + Send + Sync;
 
 /// The bytes of a request, and the channel that reports how many have been sent.
 pub(crate) struct Outgoing {
@@ -25,87 +47,121 @@ pub(crate) struct Outgoing {
     pub(crate) sent: tokio::sync::watch::Sender<u64>,
 }
 
-impl Inner {
-    /// Sends a request, with the caller's headers if it goes to the endpoint's own origin (`home`).
-    pub(crate) async fn exchange(
+impl Exchanges {
+    /// Runs a task whose requests carry no bytes of the source.
+    pub(crate) async fn run<T: Task>(&self, mut step: Step<T>, waits: &OnWait) -> Result<T::Output, Error> {
+        loop {
+            step = match step {
+                Step::Read(read) => read.done(0, None),
+                Step::Transmit(transmit) => {
+                    let sent = self.exchange(&transmit, 0, None).await;
+                    transmit.done(sent, moment())
+                }
+                Step::Wait(wait) => {
+                    waits.report(&wait);
+                    tokio::time::sleep(wait.duration()).await;
+                    wait.done()
+                }
+                Step::Finished(result) => return result,
+            }
+        }
+    }
+
+    /// Sends a request, with the caller's headers if it goes to an origin that the caller named.
+    pub(crate) async fn exchange<T: Task>(
         &self,
-        mut request: Request<()>,
-        home: bool,
+        transmit: &Transmit<T>,
+        connection: usize,
         outgoing: Option<Outgoing>,
     ) -> Result<Response<Bytes>, Error> {
+        let request = self.prepare(transmit.request(), transmit.is_home()).await?;
+        let head = self.after.is_some().then(|| request.clone());
+        let patience = if transmit.takes_long() { self.timeout.max(CONCATENATION) } else { self.timeout };
+        let activity = Activity::default();
+        let failed = Arc::new(Mutex::new(None));
+        let body = outgoing.map(|outgoing| Counted {
+            pieces: outgoing.pieces,
+            sent: outgoing.sent,
+            activity: activity.clone(),
+            failed: failed.clone(),
+        });
+        let request = request.map(|()| body.map_or_else(reqwest::Body::default, reqwest::Body::wrap));
+        let request = reqwest::Request::try_from(request).map_err(failure)?;
+        let client = self.pool.client(connection);
+        let received = tokio::select! {
+            received = client.execute(request) => received.map_err(failure),
+            () = activity.silence(patience) => Err(Error::Silent(patience)),
+        };
+        // The request may have failed because of the source.
+        if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(error);
+        }
+        let response = receive(received?).await;
+        if let (Some(after), Some(head)) = (&self.after, head) {
+            after(&head, &response).await?;
+        }
+        Ok(response)
+    }
+
+    async fn prepare(&self, mut request: Request<()>, home: bool) -> Result<Request<()>, Error> {
         // reqwest does not wait for `100 Continue`, but sends the body at once.
         request.headers_mut().remove(EXPECT);
         if home {
-            self.add_headers(&mut request).await?;
+            request.headers_mut().extend(self.headers.clone());
+            if let Some(credentials) = &self.credentials {
+                request.headers_mut().extend(credentials().await?);
+            }
         }
         if self.request_ids {
             let entry = request.headers_mut().entry(HeaderName::from_static("x-request-id"));
             entry.or_insert_with(random_id);
         }
-        if let Some(before) = &self.before {
-            before(&mut request);
+        match &self.before {
+            Some(before) => before(request).await,
+            None => Ok(request),
         }
-        let activity = Activity::default();
-        let source_failed = Arc::new(OnceLock::new());
-        let body = outgoing.map(|outgoing| Counted {
-            pieces: outgoing.pieces,
-            sent: outgoing.sent,
-            activity: activity.clone(),
-            failed: source_failed.clone(),
-        });
-        let request = request.map(|()| body.map_or_else(reqwest::Body::default, reqwest::Body::wrap));
-        let request = reqwest::Request::try_from(request).map_err(Error::connection)?;
-        let response = tokio::select! {
-            response = self.receive(request, &activity) => response,
-            () = activity.silence(self.timeout) => {
-                Err(Error::connection(format!("no bytes were sent or received for {} s", self.timeout.as_secs_f64())))
-            }
-        };
-        match source_failed.get() {
-            // The request failed because of the source.
-            Some(why) => Err(Error::Source(String::clone(why))),
-            None => response.inspect(|response| self.after.iter().for_each(|after| after(response))),
-        }
-    }
-
-    async fn receive(&self, request: reqwest::Request, activity: &Activity) -> Result<Response<Bytes>, Error> {
-        let mut received = self.http.execute(request).await.map_err(|error| Error::connection(chain(&error)))?;
-        activity.note();
-        let mut response = Response::new(Bytes::new());
-        *response.status_mut() = received.status();
-        *response.headers_mut() = std::mem::take(received.headers_mut());
-        let mut content = BytesMut::new();
-        // A truncated error text does not matter.
-        while let Ok(Some(piece)) = received.chunk().await {
-            activity.note();
-            content.extend_from_slice(&piece[..piece.len().min(CONTENT - content.len())]);
-            if content.len() == CONTENT {
-                break;
-            }
-        }
-        *response.body_mut() = content.freeze();
-        Ok(response)
-    }
-
-    async fn add_headers(&self, request: &mut Request<()>) -> Result<(), Error> {
-        request.headers_mut().extend(self.headers.clone());
-        if let Some(credentials) = &self.credentials {
-            request.headers_mut().extend(credentials().await?);
-        }
-        Ok(())
     }
 }
 
-/// reqwest's errors say little; their sources give the reason.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
+async fn receive(mut received: reqwest::Response) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = received.status();
+    *response.headers_mut() = std::mem::take(received.headers_mut());
+    let mut content = BytesMut::new();
+    let end = Instant::now() + SETTLE;
+    // A truncated text does not matter.
+    while let Ok(Ok(Some(piece))) = timeout_at(end, received.chunk()).await {
+        content.extend_from_slice(&piece[..piece.len().min(CONTENT - content.len())]);
+        if content.len() == CONTENT {
+            break;
+        }
     }
-    text
+    *response.body_mut() = content.freeze();
+    response
+}
+
+/// Whether a failed request may succeed later. reqwest's error is the cause; the URL is not in it, since it may be a
+/// secret.
+fn failure(error: reqwest::Error) -> Error {
+    let error = error.without_url();
+    match error.is_builder() || is_hopeless(&error) {
+        true => Error::Unreachable(Box::new(error)),
+        false => Error::connection(error),
+    }
+}
+
+/// Whether the same connection cannot succeed later: a name that does not exist, or a certificate that is not trusted.
+/// The libraries below have no types for that which can be had here, but their words are the same for years.
+fn is_hopeless(error: &reqwest::Error) -> bool {
+    let mut text = String::new();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        text.push_str(&cause.to_string().to_lowercase());
+        next = cause.source();
+    }
+    let unknown_name =
+        error.is_dns() && !["temporary", "try again", "timed out"].iter().any(|word| text.contains(word));
+    unknown_name || ["certificate", "unknownca", "unknown ca"].iter().any(|word| text.contains(word))
 }
 
 /// When the last byte was sent or received.
@@ -126,7 +182,11 @@ impl Activity {
     /// Waits until there has been no activity for this long.
     async fn silence(&self, longest: Duration) {
         loop {
-            let end = *self.0.lock().unwrap_or_else(PoisonError::into_inner) + longest;
+            let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(end) = last.checked_add(longest) else {
+                // It is too far away for the clock.
+                return std::future::pending().await;
+            };
             if end <= Instant::now() {
                 return;
             }
@@ -140,24 +200,30 @@ struct Counted {
     pieces: Pieces,
     sent: tokio::sync::watch::Sender<u64>,
     activity: Activity,
-    failed: Arc<OnceLock<String>>,
+    /// Why the source failed.
+    failed: Arc<Mutex<Option<Error>>>,
 }
 
 impl Body for Counted {
     type Data = Bytes;
-    type Error = String;
+    type Error = &'static str;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, String>>> {
-        let next = std::task::ready!(self.pieces.poll_next(context));
-        match &next {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+        Poll::Ready(match std::task::ready!(self.pieces.poll_next(context)) {
             Some(Ok(piece)) => {
                 self.activity.note();
                 self.sent.send_modify(|sent| *sent += piece.len() as u64);
+                Some(Ok(Frame::data(piece)))
             }
-            Some(Err(why)) => drop(self.failed.set(why.clone())),
-            None => {}
-        }
-        Poll::Ready(next.map(|next| next.map(Frame::data)))
+            Some(Err(error)) => {
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                Some(Err("the source failed"))
+            }
+            None => None,
+        })
     }
 
     fn is_end_stream(&self) -> bool {

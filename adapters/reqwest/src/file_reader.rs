@@ -12,13 +12,14 @@ use std::{
 
 use bytes::Bytes;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tus_core::client::Error;
 
-use crate::{buffers::Buffers, source::File};
+use crate::{buffers::Buffers, file::File};
 
 /// Reads a range of a file, piece by piece.
 pub(crate) struct FileReader(State);
 
-type Piece = Result<Bytes, String>;
+type Piece = Result<Bytes, Error>;
 
 enum State {
     /// Reads happen on this thread.
@@ -51,7 +52,7 @@ impl FileReader {
                 let left = range.end - range.start;
                 Open { source, file, left, buffers: Buffers::default(), quick: ENOUGH }.read_away()
             }
-            Err(why) => (None, Err(why)),
+            Err(error) => (None, Err(error)),
         })))
     }
 
@@ -70,11 +71,11 @@ impl FileReader {
                         self.0 = State::Away(away);
                         return Poll::Pending;
                     };
-                    let (open, piece) = done.unwrap_or_else(|error| (None, Err(format!("could not be read: {error}"))));
+                    let (open, piece) = done.unwrap_or_else(|error| (None, Err(Error::unreadable("file", error))));
                     self.0 = open.map_or(State::Failed, State::Here);
                     return Poll::Ready(piece);
                 }
-                State::Failed => return Poll::Ready(Err("could not be read".to_owned())),
+                State::Failed => return Poll::Ready(Err(Error::unreadable("file", "reading it has failed before"))),
             }
         }
     }
@@ -84,8 +85,12 @@ impl Open {
     fn read(&mut self) -> Piece {
         let began = Instant::now();
         let Self { source, file, left, buffers, quick } = self;
-        let piece = buffers.fill(*left, |buffer| file.read_exact(buffer)).map_err(|error| source.failed(error))?;
+        let piece = buffers.fill(*left, |buffer| file.read_exact(buffer)).map_err(|error| source.unreadable(error))?;
         *left -= piece.len() as u64;
+        if *left == 0 {
+            // The last bytes are held back if what was read before them may be a mixture of old and new.
+            source.check(file)?;
+        }
         *quick = if began.elapsed() > QUICK { 0 } else { quick.saturating_add(1) };
         Ok(piece)
     }

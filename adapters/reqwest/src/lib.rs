@@ -13,14 +13,14 @@
 //! ```
 //!
 //! Uploads interrupted by a lost connection resume at the last byte that arrived. Requests are retried with growing
-//! delays, and only several failures without any progress end in an error. Bodies are streamed from the file; the
+//! delays: by default more than a minute without any progress ends in an error. Bodies are streamed from the file; the
 //! memory that an upload needs does not depend on its size.
 //!
 //! - **Later, or in another process:** [`Client::resume`] continues an upload whose URL you have;
 //!   [`Builder::url_store`] stores the URLs of unfinished uploads by the [`Fingerprint`] of their source.
 //! - **Faster, where one connection is slow:** [`Upload::parts`] sends parts of a file in parallel.
-//! - **From anything:** a file ([`Source::path`]), a reader that can seek ([`Source::seekable`]), or a stream of
-//!   unknown length ([`Source::stream`]).
+//! - **From anything:** a file ([`Source::path`]), a reader that can seek ([`Source::seekable`]), or a stream
+//!   ([`Source::stream`], [`Source::pieces`], [`Source::reader`]), whose length need not be known.
 //! - **Request by request:** [`Upload::begin`].
 //! - **Stop:** drop the future, or let it lose a `select!`. The server keeps what it has acknowledged.
 //! - **Without a runtime:** [`block_on`].
@@ -32,36 +32,54 @@
 //!
 //! `rustls` (on by default): https. `sqlite`: URLs of unfinished uploads in a SQLite database; with it, `bundled` (on by
 //! default): SQLite is compiled and comes with the program, rather than the system's library. `sha512`, `crc32`: checksum
-//! algorithms beside `sha1`, `sha256` and `md5`.
+//! algorithms beside `sha1`, `sha256` and `md5`. `socks`: SOCKS proxies.
 
 mod buffers;
+mod builder;
 mod client;
+mod connections;
+mod deadline;
 mod exchange;
+mod file;
 mod file_reader;
 mod fingerprint;
+mod job;
+mod json_file;
+mod kept;
+mod keys;
 mod parts;
+mod pieces;
 mod progress;
 mod run;
 mod source;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
+mod stream;
 mod upload;
 mod uploader;
+mod waiting;
 
-pub use client::{Builder, Client};
+pub use builder::Builder;
+pub use client::Client;
+pub use connections::{Connections, client_builder};
 pub use fingerprint::Fingerprint;
+pub use json_file::JsonFile;
 pub use progress::Progress;
 pub use source::Source;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
-pub use store::{JsonFile, MemoryStore, UrlStore};
+pub use store::{Entry, MemoryStore, UrlStore};
 pub use tus_core::{
     Algorithm, InvalidMetadata, Metadata, TusExtension,
-    client::{Capabilities, Error, Info, Options, Refused, Retry, Uploaded, Verification},
+    client::{
+        Capabilities, Error, Info, LastResponse, Options, Refused, Retry, SourceProblem, Uploaded, VERIFIED,
+        Verification,
+    },
 };
 pub use upload::Upload;
 pub use uploader::Uploader;
+pub use waiting::Waiting;
 
 /// The crate that sends the requests: for [`Builder::http`].
 pub use reqwest;

@@ -1,70 +1,122 @@
-//! An upload in parts, which are sent in parallel and concatenated by the server (tus 1.0.0, "Concatenation").
+//! An upload in parts, which are sent at the same time and concatenated by the server (tus 1.0.0, "Concatenation").
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tus_core::{
     Metadata,
-    client::{Capabilities, Error, NewUpload, Options, Step, Uploaded, Uploading, create, resume_partial},
+    client::{Error, NewUpload, SourceProblem, Uploaded},
 };
 use url::Url;
 
-use crate::{Upload, run::Run};
+use crate::{job::Job, keys::Key, run::Run};
 
-pub(crate) async fn send(upload: &Upload, metadata: Metadata) -> Result<Uploaded, Error> {
-    let (options, capabilities) = upload.terms().await?;
-    let length = upload.source.length().filter(|_| upload.source.is_file());
-    let length = length.ok_or_else(|| Error::Invalid("only a file can be sent in parts".into()))?;
-    if upload.stop_at.is_some() {
-        return Err(Error::Invalid("an upload in parts cannot stop at a byte".into()));
+/// How a source is divided.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts {
+    pub(crate) count: u32,
+    pub(crate) boundaries: Vec<u64>,
+    pub(crate) at_once: usize,
+    pub(crate) remove: bool,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { count: 1, boundaries: Vec::new(), at_once: 4, remove: false }
     }
-    let key = upload.key().await?;
-    let ranges = split(length, u64::from(upload.parts));
-    let count = ranges.len();
-    let parts = ranges.into_iter().enumerate().map(|(at, range)| {
-        // A different number of parts means different parts.
-        let key = key.as_ref().map(|key| format!("{key}#{at}/{count}"));
-        part(upload, range, key, options.clone(), capabilities)
+}
+
+/// A part that the server has.
+struct Part {
+    at: usize,
+    url: Url,
+    key: Option<String>,
+}
+
+pub(crate) async fn send(job: &Job, parts: &Parts, metadata: &Metadata) -> Result<Uploaded, Error> {
+    let length = job.source.length().filter(|_| job.source.is_random_access());
+    let length = length.ok_or_else(|| Error::Invalid("only a file or bytes can be sent in parts".into()))?;
+    if parts.at_once == 0 {
+        return Err(Error::Invalid("at least one part must be sent at a time".into()));
+    }
+    let ranges = parts.ranges(length)?;
+    let claimed = job.claim().await?;
+    let connections = Mutex::new((0..parts.at_once.min(ranges.len())).rev().collect::<Vec<_>>());
+    let free = || connections.lock().unwrap_or_else(PoisonError::into_inner);
+    // Each part is begun when one before it is done: what waits needs neither memory nor descriptors.
+    let sent = stream::iter(ranges.into_iter().enumerate()).map(|(at, range)| {
+        let key = claimed.as_ref().map(|key| format!("{}#{}-{}", key.as_str(), range.start, range.end));
+        let free = &free;
+        async move {
+            let connection = free().pop().unwrap_or(0);
+            let url = part(job, metadata, range, key.clone(), connection).await?;
+            free().push(connection);
+            Ok::<_, Error>(Part { at, url, key })
+        }
     });
-    let (urls, keys): (Vec<_>, Vec<_>) = try_join_all(parts).await?.into_iter().unzip();
-    let concatenation = NewUpload::concatenation(urls).metadata(metadata);
-    let step = create(upload.client.inner.endpoint.clone(), concatenation, options, capabilities)?;
-    let mut uploaded = run(upload, step, |_| Ok(())).await?;
-    upload.report_url(&uploaded.url);
-    (uploaded.offset, uploaded.length) = (Some(length), Some(length));
-    keys.iter().try_for_each(|key| upload.forget(key.as_deref()))?;
+    let mut sent: Vec<_> = sent.buffer_unordered(parts.at_once).try_collect().await?;
+    sent.sort_unstable_by_key(|part| part.at);
+    let uploaded = concatenate(job, &sent, length).await?;
+    for Part { key, url, .. } in &sent {
+        if parts.remove
+            && let Err(error) = job.client.terminate(url.clone()).await
+        {
+            tracing::debug!(%error, "a part that is concatenated was not deleted");
+        }
+        job.forget(key.as_deref()).await;
+    }
+    if job.keep_entry {
+        job.store(claimed.as_ref().map(Key::as_str), &uploaded.url).await;
+    }
     Ok(uploaded)
 }
 
 /// Sends a part; its URL is stored until the complete upload exists.
 async fn part(
-    upload: &Upload,
+    job: &Job,
+    metadata: &Metadata,
     range: Range<u64>,
     key: Option<String>,
-    options: Options,
-    capabilities: Option<&Capabilities>,
-) -> Result<(Url, Option<String>), Error> {
-    let known = |url: &Url| upload.keep(key.as_deref(), url);
-    if let Some(url) = upload.kept(key.as_deref())? {
-        let step = resume_partial(url, range.clone(), options.clone(), capabilities)?;
-        match run(upload, step, known).await {
-            Err(error) if error.is_gone() => upload.forget(key.as_deref())?,
-            result => return Ok((result?.url, key)),
-        }
-    }
-    let step = create(upload.client.inner.endpoint.clone(), NewUpload::partial(range), options, capabilities)?;
-    let uploaded = run(upload, step, known).await?;
-    Ok((uploaded.url, key))
+    connection: usize,
+) -> Result<Url, Error> {
+    let stored = job.stored(key.as_deref()).await?;
+    let upload = NewUpload::partial(range).metadata(metadata.clone());
+    let mut run = Run::new(job.reporter.lane(), key).part(connection);
+    run.begin(job.first_step(upload, stored.as_ref()).await?);
+    Ok(run.finish(job).await?.url)
 }
 
-async fn run(
-    upload: &Upload,
-    step: Step<Uploading>,
-    known: impl Fn(&Url) -> Result<(), Error>,
-) -> Result<Uploaded, Error> {
-    let mut run = Run::new(upload.reporter.lane());
-    run.begin(step);
-    run.finish(upload, known).await
+async fn concatenate(job: &Job, parts: &[Part], length: u64) -> Result<Uploaded, Error> {
+    let urls = parts.iter().map(|part| part.url.clone()).collect();
+    let upload = NewUpload::concatenation(urls).metadata(job.metadata.clone());
+    let step = job.first_step(upload, None).await?;
+    let mut uploaded = job.client.inner.exchanges.run(step, &job.on_wait).await?;
+    job.report_url(&uploaded.url);
+    match uploaded.length {
+        Some(declared) if declared != length => Err(Error::source_is(SourceProblem::Other { length, declared })),
+        _ => {
+            uploaded.length = Some(length);
+            Ok(uploaded)
+        }
+    }
+}
+
+impl Parts {
+    /// The ranges, none of them empty.
+    fn ranges(&self, length: u64) -> Result<Vec<Range<u64>>, Error> {
+        if self.boundaries.is_empty() {
+            return Ok(split(length, u64::from(self.count)));
+        }
+        let ends = || self.boundaries.iter().copied().chain([length]);
+        let ranges: Vec<_> = std::iter::once(0).chain(ends()).zip(ends()).map(|(start, end)| start..end).collect();
+        match ranges.iter().any(|range| range.is_empty()) {
+            true => Err(Error::Invalid(format!("the boundaries of the parts must ascend between 0 and {length}"))),
+            false => Ok(ranges),
+        }
+    }
 }
 
 /// At most this many ranges of about the same size, none of them empty.
@@ -90,5 +142,17 @@ mod tests {
         let large = split(i64::MAX as u64, 1000);
         assert_eq!((large[0].start, large[999].end), (0, i64::MAX as u64));
         assert!(large.windows(2).all(|pair| pair[0].end == pair[1].start));
+    }
+
+    #[test]
+    fn boundaries_are_the_callers() {
+        let ranges = |boundaries: &[u64]| {
+            let parts = Parts { boundaries: boundaries.to_vec(), ..Parts::default() };
+            parts.ranges(10).ok()
+        };
+        assert_eq!(ranges(&[1, 4]), Some(vec![0..1, 1..4, 4..10]));
+        for odd in [&[0][..], &[10], &[4, 4], &[4, 1], &[11]] {
+            assert_eq!(ranges(odd), None, "{odd:?}");
+        }
     }
 }

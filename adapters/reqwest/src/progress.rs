@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 
-/// The progress of an upload. It never decreases.
+/// The progress of an upload. It never decreases, unless the upload is gone and begins again: then it begins again, too.
 ///
 /// Bytes that were sent may not have arrived: they may be in the system's buffers, or get lost on the way. Only the
 /// server's responses say what it has.
@@ -45,7 +45,7 @@ impl Progress {
 
     /// Bytes sent per second since it began.
     pub fn speed(&self) -> f64 {
-        (self.sent - self.resumed) as f64 / self.elapsed().as_secs_f64().max(f64::MIN_POSITIVE)
+        self.sent.saturating_sub(self.resumed) as f64 / self.elapsed().as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
     /// The percentage sent, from 0 to 100; `None` while the total is unknown. An empty upload is at 100 from the start.
@@ -55,8 +55,10 @@ impl Progress {
 
     /// The time left at this speed; `None` while unknown.
     pub fn remaining(&self) -> Option<Duration> {
-        let left = self.total?.saturating_sub(self.sent) as f64;
-        Duration::try_from_secs_f64(left / self.speed()).ok()
+        match self.total?.saturating_sub(self.sent) {
+            0 => Some(Duration::ZERO),
+            left => Duration::try_from_secs_f64(left as f64 / self.speed()).ok(),
+        }
     }
 }
 
@@ -83,6 +85,7 @@ pub(crate) struct Lane {
     reporter: Arc<Reporter>,
     sent: AtomicU64,
     acknowledged: AtomicU64,
+    resumed: AtomicU64,
 }
 
 impl Reporter {
@@ -118,7 +121,8 @@ impl Reporter {
     }
 
     pub(crate) fn lane(self: &Arc<Self>) -> Lane {
-        Lane { reporter: self.clone(), sent: AtomicU64::new(0), acknowledged: AtomicU64::new(0) }
+        let none = || AtomicU64::new(0);
+        Lane { reporter: self.clone(), sent: none(), acknowledged: none(), resumed: none() }
     }
 }
 
@@ -133,6 +137,15 @@ impl Lane {
 
     /// The server has this many bytes of the lane.
     pub(crate) fn acknowledged(&self, bytes: u64) {
+        self.note(bytes, 0);
+    }
+
+    /// This many bytes of the lane were on the server before.
+    pub(crate) fn resumed(&self, bytes: u64) {
+        self.note(bytes, bytes);
+    }
+
+    fn note(&self, bytes: u64, resumed: u64) {
         let sent = self.sent.fetch_max(bytes, Ordering::Relaxed);
         let before = self.acknowledged.fetch_max(bytes, Ordering::Relaxed);
         if bytes > before {
@@ -140,14 +153,21 @@ impl Lane {
                 // The last of them may not have been reported when the response arrived.
                 progress.sent += bytes.saturating_sub(sent);
                 progress.uploaded += bytes - before;
+                progress.resumed += resumed;
             });
+            self.resumed.fetch_add(resumed, Ordering::Relaxed);
         }
     }
 
-    /// This many bytes of the lane were on the server before.
-    pub(crate) fn resumed(&self, bytes: u64) {
-        self.reporter.update(|progress| progress.resumed += bytes);
-        self.acknowledged(bytes);
+    /// The server has nothing of the lane any longer.
+    pub(crate) fn restart(&self) {
+        let [sent, uploaded, resumed] =
+            [&self.sent, &self.acknowledged, &self.resumed].map(|count| count.swap(0, Ordering::Relaxed));
+        self.reporter.update(|progress| {
+            progress.sent -= sent;
+            progress.uploaded -= uploaded;
+            progress.resumed -= resumed;
+        });
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Progress)) {
@@ -158,5 +178,36 @@ impl Lane {
 impl fmt::Debug for Reporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.sender.borrow().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn every_report_is_consistent() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let reporter = Arc::new(Reporter::new(Some(100)));
+        let noted = seen.clone();
+        reporter.call(Box::new(move |progress| {
+            assert!(progress.speed() >= 0.0 && progress.percent().is_some_and(|percent| percent <= 100.0));
+            assert!(progress.resumed <= progress.uploaded && progress.uploaded <= progress.sent, "{progress:?}");
+            let _ = progress.remaining();
+            noted.lock().unwrap_or_else(|broken| broken.into_inner()).push((progress.uploaded, progress.sent));
+        }));
+        let lane = reporter.lane();
+        lane.resumed(60);
+        lane.sent(80);
+        lane.acknowledged(70);
+        // It is gone.
+        lane.restart();
+        lane.sent(50);
+        lane.acknowledged(100);
+        let seen = seen.lock().map(|seen| seen.clone()).unwrap_or_default();
+        assert_eq!(seen, [(60, 60), (60, 80), (70, 80), (0, 0), (0, 50), (100, 100)]);
+        assert_eq!(reporter.watch().borrow().remaining(), Some(Duration::ZERO));
     }
 }

@@ -13,19 +13,25 @@ use tus_core::{
 use url::Url;
 
 use crate::{
-    Upload,
     exchange::{Outgoing, moment},
+    job::Job,
+    pieces::Pieces,
     progress::Lane,
-    source::{Looked, Pieces},
+    source::Looked,
 };
 
 /// An upload in progress, or a part of one.
 #[derive(Debug)]
 pub(crate) struct Run {
     lane: Lane,
+    /// The key under which the URL is stored.
+    key: Option<String>,
+    /// The number of its connection, and that the URL is not for the caller: it is a part of an upload.
+    part: Option<usize>,
     /// `None` if the last request was abandoned or has failed.
     step: Option<Step<Uploading>>,
     url: Option<Url>,
+    restarts: u8,
     begun: bool,
     /// The bytes read last, if they are few.
     kept: Option<(Range<u64>, Vec<Bytes>)>,
@@ -42,8 +48,15 @@ struct Ahead {
 }
 
 impl Run {
-    pub(crate) fn new(lane: Lane) -> Self {
-        Self { lane, step: None, url: None, begun: false, kept: None, next: None, ahead: None }
+    pub(crate) fn new(lane: Lane, key: Option<String>) -> Self {
+        let (part, step, url, kept, next, ahead) = (None, None, None, None, None, None);
+        Self { lane, key, part, step, url, restarts: 0, begun: false, kept, next, ahead }
+    }
+
+    /// It is a part of an upload, which is sent over this connection.
+    pub(crate) fn part(mut self, connection: usize) -> Self {
+        self.part = Some(connection);
+        self
     }
 
     /// The upload's URL, as soon as it is known.
@@ -61,49 +74,42 @@ impl Run {
     }
 
     /// Sends requests until the upload is complete.
-    pub(crate) async fn finish(
-        &mut self,
-        upload: &Upload,
-        known: impl Fn(&Url) -> Result<(), Error>,
-    ) -> Result<Uploaded, Error> {
+    pub(crate) async fn finish(&mut self, job: &Job) -> Result<Uploaded, Error> {
         loop {
-            if let Some(uploaded) = self.chunk(upload, &known).await? {
+            if let Some(uploaded) = self.chunk(job).await? {
                 return Ok(uploaded);
             }
         }
     }
 
-    /// Continues until one request with bytes has succeeded, or the upload is complete. `known` is called with the URL
-    /// before any byte is sent to it.
-    pub(crate) async fn chunk(
-        &mut self,
-        upload: &Upload,
-        known: impl Fn(&Url) -> Result<(), Error>,
-    ) -> Result<Option<Uploaded>, Error> {
+    /// Continues until one request with bytes has succeeded, or the upload is complete. The URL is stored before any byte
+    /// is sent to it.
+    pub(crate) async fn chunk(&mut self, job: &Job) -> Result<Option<Uploaded>, Error> {
         let idle = || Error::Invalid("the upload was not started".into());
         let mut step = self.step.take().ok_or_else(idle)?;
         loop {
             step = match step {
                 Step::Read(read) => {
-                    let looked = self.look(upload, read.range(), read.algorithm()).await?;
+                    let looked = self.look(job, read.range(), read.algorithm()).await?;
                     self.kept = looked.kept;
                     read.done(looked.bytes, looked.checksum)
                 }
                 Step::Transmit(transmit) => {
                     let sends = transmit.body().is_some();
-                    self.note(&transmit, &known)?;
-                    self.look_ahead(upload);
-                    let result = self.transmit(upload, &transmit).await;
+                    self.note(job, &transmit).await;
+                    self.look_ahead(job);
+                    let result = self.transmit(job, &transmit).await;
                     let success = result.as_ref().is_ok_and(|response| response.status().is_success());
                     let next = transmit.done(result, moment());
                     // Reports what the server has before the first byte is sent.
                     if let Some(task) = next.task().filter(|_| self.begun) {
                         self.lane.acknowledged(task.acknowledged());
                     }
-                    self.lane.update(|progress| match success {
-                        true => progress.completed += u64::from(sends),
-                        false => progress.failed += 1,
-                    });
+                    match success {
+                        true if sends => self.lane.update(|progress| progress.completed += 1),
+                        true => {}
+                        false => self.lane.update(|progress| progress.failed += 1),
+                    }
                     if sends && success && !matches!(next, Step::Finished(_)) {
                         self.step = Some(next);
                         return Ok(None);
@@ -111,81 +117,95 @@ impl Run {
                     next
                 }
                 Step::Wait(wait) => {
-                    tracing::debug!(reason = %wait.reason(), wait = ?wait.duration(), "tried again");
+                    job.on_wait.report(&wait);
                     self.lane.update(|progress| progress.retried += 1);
                     tokio::time::sleep(wait.duration()).await;
                     wait.done()
                 }
-                Step::Finished(result) => return self.finished(result?).map(Some),
+                Step::Finished(result) => {
+                    let uploaded = result?;
+                    self.finished(job, &uploaded).await;
+                    return Ok(Some(uploaded));
+                }
             }
         }
     }
 
     /// Reads bytes of the source, unless that was done while the previous ones were sent.
-    async fn look(
-        &mut self,
-        upload: &Upload,
-        range: Range<u64>,
-        algorithm: Option<Algorithm>,
-    ) -> Result<Looked, Error> {
+    async fn look(&mut self, job: &Job, range: Range<u64>, algorithm: Option<Algorithm>) -> Result<Looked, Error> {
         let looked = match self.ahead.take() {
             Some(ahead) if (&ahead.range, Some(ahead.algorithm)) == (&range, algorithm) => ahead.looking.await,
-            _ => Ok(upload.source.look(range.clone(), algorithm).await),
+            _ => Ok(job.source.look(range.clone(), algorithm).await),
         };
         self.next = algorithm.map(|algorithm| (range.end..range.end + (range.end - range.start), algorithm));
-        looked.unwrap_or_else(|error| Err(Error::Source(format!("could not be read: {error}"))))
+        looked.unwrap_or_else(|error| Err(Error::local(error)))
     }
 
     /// Digests the next request's bytes while those of this one are sent.
-    fn look_ahead(&mut self, upload: &Upload) {
-        let Some((range, algorithm)) = self.next.take().filter(|_| upload.source.is_file()) else {
+    fn look_ahead(&mut self, job: &Job) {
+        let Some((range, algorithm)) = self.next.take().filter(|_| job.source.is_random_access()) else {
             return;
         };
-        let range = range.start..range.end.min(upload.source.length().unwrap_or(range.end));
+        let range = range.start..range.end.min(job.source.length().unwrap_or(range.end));
         if !range.is_empty() {
-            let (source, wanted) = (upload.source.clone(), range.clone());
+            let (source, wanted) = (job.source.clone(), range.clone());
             let looking = tokio::spawn(async move { source.look(wanted, Some(algorithm)).await });
             self.ahead = Some(Ahead { range, algorithm, looking: AbortOnDropHandle::new(looking) });
         }
     }
 
-    fn note(&mut self, transmit: &Transmit<Uploading>, known: impl Fn(&Url) -> Result<(), Error>) -> Result<(), Error> {
+    async fn note(&mut self, job: &Job, transmit: &Transmit<Uploading>) {
         let task = transmit.task();
-        if task.url() != self.url.as_ref() {
-            self.url = task.url().cloned();
-            self.url.as_ref().map(known).transpose()?;
+        if self.restarts != task.restarts() {
+            self.restarts = task.restarts();
+            job.forget(self.key.as_deref()).await;
+            self.lane.restart();
+            self.begun = false;
         }
+        self.found(job, task.url()).await;
         if transmit.body().is_some() && !std::mem::replace(&mut self.begun, true) {
             self.lane.resumed(task.acknowledged());
         }
-        Ok(())
     }
 
-    fn finished(&mut self, uploaded: Uploaded) -> Result<Uploaded, Error> {
+    /// Stores and reports the URL, if it is new.
+    async fn found(&mut self, job: &Job, url: Option<&Url>) {
+        if url == self.url.as_ref() {
+            return;
+        }
+        self.url = url.cloned();
+        if let Some(url) = url {
+            job.store(self.key.as_deref(), url).await;
+            if self.part.is_none() {
+                job.report_url(url);
+            }
+        }
+    }
+
+    async fn finished(&mut self, job: &Job, uploaded: &Uploaded) {
         self.lane.update(|progress| progress.total = progress.total.or(uploaded.length));
         match uploaded.offset {
             Some(offset) if self.begun => self.lane.acknowledged(offset),
             Some(offset) => self.lane.resumed(offset),
             None => {}
         }
-        self.url = Some(uploaded.url.clone());
-        Ok(uploaded)
+        self.found(job, Some(&uploaded.url)).await;
     }
 
     /// Performs a request and reports its bytes as they are sent.
-    async fn transmit(&self, upload: &Upload, transmit: &Transmit<Uploading>) -> Result<Response<Bytes>, Error> {
-        let (inner, request, home) = (&upload.client.inner, transmit.request(), transmit.is_home());
+    async fn transmit(&self, job: &Job, transmit: &Transmit<Uploading>) -> Result<Response<Bytes>, Error> {
+        let (exchanges, connection) = (&job.client.inner.exchanges, self.part.unwrap_or(0));
         let Some(range) = transmit.body() else {
-            return inner.exchange(request, home, None).await;
+            return exchanges.exchange(transmit, connection, None).await;
         };
         let sender = watch::Sender::new(0);
         let mut sent = sender.subscribe();
         let pieces = match &self.kept {
             Some((kept, pieces)) if *kept == range => Pieces::kept(pieces.clone()),
-            _ => upload.source.pieces(range),
+            _ => job.source.read(range),
         };
         let outgoing = Outgoing { pieces, sent: sender };
-        let mut exchange = pin!(inner.exchange(request, home, Some(outgoing)));
+        let mut exchange = pin!(exchanges.exchange(transmit, connection, Some(outgoing)));
         let before = transmit.task().acknowledged();
         loop {
             tokio::select! {

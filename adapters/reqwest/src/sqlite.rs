@@ -1,56 +1,172 @@
 //! URLs of unfinished uploads in a SQLite database.
 
 use std::{
+    fs::File,
     io,
-    path::Path,
-    sync::{Mutex, PoisonError},
-    time::Duration,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
 };
 
-use rusqlite::{Connection, OptionalExtension, Params, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use crate::UrlStore;
+use crate::{Entry, UrlStore};
 
 /// Stores URLs in a table of a SQLite database, which several threads and processes may share.
 #[derive(Debug)]
-pub struct SqliteStore(Mutex<Connection>);
+pub struct SqliteStore {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
 
 /// How long a process waits for another.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS tus_urls (key TEXT NOT NULL PRIMARY KEY, url TEXT NOT NULL, \
+                     created INTEGER, length INTEGER, metadata TEXT NOT NULL DEFAULT '') STRICT";
+
+/// What an earlier version's table lacks.
+const ADDED: [(&str, &str); 3] =
+    [("created", "INTEGER"), ("length", "INTEGER"), ("metadata", "TEXT NOT NULL DEFAULT ''")];
+
 impl SqliteStore {
-    /// Opens the database of this name, and creates it if it is missing. It may contain tables of the application.
+    /// Opens the database of this name, and creates it if it is missing, readable by its owner alone. It may contain
+    /// tables of the application.
     ///
     /// # Errors
     ///
     /// When it cannot be opened or written.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        let connection = Connection::open(path).map_err(io::Error::other)?;
-        connection.busy_timeout(PATIENCE).map_err(io::Error::other)?;
-        let table = "CREATE TABLE IF NOT EXISTS tus_urls (key TEXT NOT NULL PRIMARY KEY, url TEXT NOT NULL) STRICT";
-        connection.execute_batch(table).map_err(io::Error::other)?;
-        Ok(Self(Mutex::new(connection)))
+        let path = path.as_ref().to_owned();
+        let opened = create(&path).and_then(|()| connect(&path).map_err(io::Error::other));
+        let connection = opened.map_err(|error| named(&path, error))?;
+        Ok(Self { path, connection: Mutex::new(connection) })
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, error: rusqlite::Error) -> io::Error {
+        named(&self.path, error)
     }
 
     fn execute(&self, sql: &str, params: impl Params) -> io::Result<()> {
-        let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        connection.execute(sql, params).map(drop).map_err(io::Error::other)
+        self.connection().execute(sql, params).map(drop).map_err(|error| self.failed(error))
     }
 }
 
+fn named(path: &Path, error: impl std::fmt::Display) -> io::Error {
+    io::Error::other(format!("the store {}: {error}", path.display()))
+}
+
+/// SQLite would create it readable by others.
+fn create(path: &Path) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(PATIENCE)?;
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    transaction.execute_batch(TABLE)?;
+    for (column, kind) in ADDED {
+        let there = "SELECT 1 FROM pragma_table_info('tus_urls') WHERE name = ?";
+        if transaction.query_row(there, [column], |_| Ok(())).optional()?.is_none() {
+            transaction.execute_batch(&format!("ALTER TABLE tus_urls ADD COLUMN {column} {kind}"))?;
+        }
+    }
+    transaction.commit()?;
+    Ok(connection)
+}
+
+/// An entry in the columns `url, created, length, metadata`, from this one on.
+fn read(row: &Row<'_>, from: usize) -> rusqlite::Result<Entry> {
+    let mut entry = Entry::new(row.get::<_, String>(from)?);
+    let created: Option<i64> = row.get(from + 1)?;
+    let created = created.and_then(|milliseconds| u64::try_from(milliseconds).ok()).map(Duration::from_millis);
+    entry.created = created.and_then(|created| SystemTime::UNIX_EPOCH.checked_add(created));
+    entry.length = row.get::<_, Option<i64>>(from + 2)?.and_then(|length| u64::try_from(length).ok());
+    entry.metadata = row.get(from + 3)?;
+    Ok(entry)
+}
+
 impl UrlStore for SqliteStore {
-    fn get(&self, key: &str) -> io::Result<Option<String>> {
-        let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let url = connection.query_row("SELECT url FROM tus_urls WHERE key = ?", [key], |row| row.get(0));
-        url.optional().map_err(io::Error::other)
+    fn get(&self, key: &str) -> io::Result<Option<Entry>> {
+        let sql = "SELECT url, created, length, metadata FROM tus_urls WHERE key = ?";
+        let entry = self.connection().query_row(sql, [key], |row| read(row, 0)).optional();
+        entry.map_err(|error| self.failed(error))
     }
 
-    fn set(&self, key: &str, url: &str) -> io::Result<()> {
-        let sql = "INSERT INTO tus_urls (key, url) VALUES (?, ?) ON CONFLICT DO UPDATE SET url = excluded.url";
-        self.execute(sql, params![key, url])
+    fn set(&self, key: &str, entry: &Entry) -> io::Result<()> {
+        let created = entry.created.and_then(|created| created.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let created = created.and_then(|created| i64::try_from(created.as_millis()).ok());
+        let length = entry.length.and_then(|length| i64::try_from(length).ok());
+        let sql = "INSERT OR REPLACE INTO tus_urls (key, url, created, length, metadata) VALUES (?, ?, ?, ?, ?)";
+        self.execute(sql, params![key, entry.url, created, length, entry.metadata])
     }
 
     fn remove(&self, key: &str) -> io::Result<()> {
         self.execute("DELETE FROM tus_urls WHERE key = ?", [key])
+    }
+
+    fn list(&self) -> io::Result<Vec<(String, Entry)>> {
+        let connection = self.connection();
+        let listed = || -> rusqlite::Result<Vec<_>> {
+            let mut all =
+                connection.prepare("SELECT key, url, created, length, metadata FROM tus_urls ORDER BY key")?;
+            all.query_map([], |row| Ok((row.get(0)?, read(row, 1)?)))?.collect()
+        };
+        listed().map_err(|error| self.failed(error))
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.connection().execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(|error| self.failed(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_table_of_an_earlier_version_is_extended() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("urls.db");
+        let old = "CREATE TABLE tus_urls (key TEXT NOT NULL PRIMARY KEY, url TEXT NOT NULL) STRICT;
+                   INSERT INTO tus_urls VALUES ('a', 'http://x/1')";
+        Connection::open(&path).unwrap().execute_batch(old).unwrap();
+        for _ in 0..2 {
+            let store = SqliteStore::open(&path).unwrap();
+            let entry = store.get("a").unwrap().unwrap();
+            assert_eq!((&*entry.url, entry.created, &*entry.metadata), ("http://x/1", None, ""));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_can_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("urls.db");
+        SqliteStore::open(&path).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_error_names_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("urls.db");
+        std::fs::write(&path, "my diary, which is longer than the header of a database would be".repeat(9)).unwrap();
+        let error = SqliteStore::open(&path).unwrap_err().to_string();
+        assert!(error.contains("urls.db") && error.contains("not a database"), "{error}");
     }
 }

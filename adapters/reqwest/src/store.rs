@@ -1,173 +1,149 @@
 //! Stores of URLs of unfinished uploads, so that another process can resume them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    fs::{self, File},
-    io::{self, Write},
-    path::{Path, PathBuf},
-    sync::Mutex,
+    collections::HashMap,
+    io,
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
 };
 
-/// Stores a URL per key: the fingerprint of the source, and the endpoint. The calls may block for a moment.
+use http::HeaderValue;
+use tus_core::Metadata;
+
+/// What is stored of an unfinished upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The upload's URL. Who knows it can often read and delete the upload.
+    pub url: String,
+    /// When it was created. `None` if an earlier version of this crate has stored it.
+    pub created: Option<SystemTime>,
+    /// Bytes of the complete upload; `None` if unknown.
+    pub length: Option<u64>,
+    /// Its metadata, as in the header `Upload-Metadata`; empty if it has none.
+    pub metadata: String,
+}
+
+impl Entry {
+    /// An entry of now, without length and metadata.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), created: Some(SystemTime::now()), length: None, metadata: String::new() }
+    }
+
+    /// The upload's metadata; empty if it is unreadable.
+    pub fn read_metadata(&self) -> Metadata {
+        let text = HeaderValue::from_str(&self.metadata).ok().filter(|text| !text.is_empty());
+        text.and_then(|text| Metadata::parse(&text).ok()).unwrap_or_default()
+    }
+}
+
+/// Stores an entry per key: by default the fingerprint of the source, the endpoint and the metadata. The calls may block;
+/// they are made on threads for that. URLs of uploads are secrets.
 pub trait UrlStore: Send + Sync + 'static {
-    /// The URL stored for the key.
+    /// The entry stored for the key.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
-    fn get(&self, key: &str) -> io::Result<Option<String>>;
+    fn get(&self, key: &str) -> io::Result<Option<Entry>>;
 
-    /// Stores a URL for the key, replacing any earlier one.
+    /// Stores an entry for the key, replacing any earlier one.
     ///
     /// # Errors
     ///
     /// When the store cannot be written.
-    fn set(&self, key: &str, url: &str) -> io::Result<()>;
+    fn set(&self, key: &str, entry: &Entry) -> io::Result<()>;
 
-    /// Removes the URL of the key.
+    /// Removes the entry of the key.
     ///
     /// # Errors
     ///
     /// When the store cannot be written.
     fn remove(&self, key: &str) -> io::Result<()>;
+
+    /// All entries with their keys.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn list(&self) -> io::Result<Vec<(String, Entry)>>;
+
+    /// Whether the store could be written now. By default nothing is tried.
+    ///
+    /// # Errors
+    ///
+    /// When it could not.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Stores URLs in memory, for the lifetime of the process.
 #[derive(Debug, Default)]
-pub struct MemoryStore(Mutex<HashMap<String, String>>);
+pub struct MemoryStore(Mutex<HashMap<String, Entry>>);
 
 impl MemoryStore {
-    fn with<T>(&self, use_it: impl FnOnce(&mut HashMap<String, String>) -> T) -> T {
+    fn with<T>(&self, use_it: impl FnOnce(&mut HashMap<String, Entry>) -> T) -> T {
         // The map is consistent even after a thread has panicked.
-        use_it(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        use_it(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl UrlStore for MemoryStore {
-    fn get(&self, key: &str) -> io::Result<Option<String>> {
-        Ok(self.with(|urls| urls.get(key).cloned()))
+    fn get(&self, key: &str) -> io::Result<Option<Entry>> {
+        Ok(self.with(|entries| entries.get(key).cloned()))
     }
 
-    fn set(&self, key: &str, url: &str) -> io::Result<()> {
-        self.with(|urls| urls.insert(key.to_owned(), url.to_owned()));
+    fn set(&self, key: &str, entry: &Entry) -> io::Result<()> {
+        self.with(|entries| entries.insert(key.to_owned(), entry.clone()));
         Ok(())
     }
 
     fn remove(&self, key: &str) -> io::Result<()> {
-        self.with(|urls| urls.remove(key));
+        self.with(|entries| entries.remove(key));
         Ok(())
     }
-}
 
-/// Stores URLs in a JSON file, which several threads and processes may share: each change is made under a lock and
-/// replaces the file atomically.
-#[derive(Debug)]
-pub struct JsonFile {
-    path: PathBuf,
-}
-
-impl JsonFile {
-    /// Uses the file of this name; `.tus_urls.json` is common. It is created by the first stored URL.
-    pub fn new(path: impl AsRef<Path>) -> Self {
-        Self { path: path.as_ref().to_owned() }
-    }
-
-    fn beside(&self, suffix: &str) -> PathBuf {
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(suffix);
-        self.path.with_file_name(name)
-    }
-
-    fn read(&self) -> io::Result<BTreeMap<String, String>> {
-        match fs::read(&self.path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|error| {
-                let problem = format!("{} is not a JSON object of strings: {error}", self.path.display());
-                io::Error::new(io::ErrorKind::InvalidData, problem)
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, String>) -> bool) -> io::Result<()> {
-        // A separate file, since the JSON file is replaced. It is kept, so that all processes lock the same file.
-        let lock = File::options().create(true).write(true).truncate(false).open(self.beside(".lock"))?;
-        lock.lock()?;
-        let mut urls = self.read()?;
-        if !change(&mut urls) {
-            return Ok(());
-        }
-        let temporary = self.beside(".tmp");
-        let mut file = File::create(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(&urls)?)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &self.path)
-    }
-}
-
-impl UrlStore for JsonFile {
-    fn get(&self, key: &str) -> io::Result<Option<String>> {
-        Ok(self.read()?.remove(key))
-    }
-
-    fn set(&self, key: &str, url: &str) -> io::Result<()> {
-        self.change(|urls| urls.insert(key.to_owned(), url.to_owned()).as_deref() != Some(url))
-    }
-
-    fn remove(&self, key: &str) -> io::Result<()> {
-        self.change(|urls| urls.remove(key).is_some())
+    fn list(&self) -> io::Result<Vec<(String, Entry)>> {
+        Ok(self.with(|entries| entries.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
     use super::*;
+    use crate::JsonFile;
 
     fn keeps(store: &dyn UrlStore) {
+        store.check().unwrap();
         assert_eq!(store.get("a").unwrap(), None);
         store.remove("a").unwrap();
-        store.set("a", "http://x/1").unwrap();
-        store.set("b", "http://x/2").unwrap();
-        store.set("a", "http://x/3").unwrap();
-        assert_eq!(store.get("a").unwrap().as_deref(), Some("http://x/3"));
+        let mut entry = Entry::new("http://x/1");
+        store.set("a", &entry).unwrap();
+        store.set("b", &Entry::new("http://x/2")).unwrap();
+        (entry.url, entry.length, entry.metadata) = ("http://x/3".into(), Some(7), "filename ZmlsbQ==".into());
+        // Stores may have milliseconds.
+        entry.created = Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123));
+        store.set("a", &entry).unwrap();
+        assert_eq!(store.get("a").unwrap().as_ref(), Some(&entry));
+        assert_eq!(entry.read_metadata().text("filename"), Some("film"));
+        let mut listed = store.list().unwrap();
+        listed.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(listed.iter().map(|(key, _)| &**key).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(listed[0].1, entry);
         store.remove("a").unwrap();
-        assert_eq!((store.get("a").unwrap(), store.get("b").unwrap().as_deref()), (None, Some("http://x/2")));
+        assert_eq!((store.get("a").unwrap(), store.get("b").unwrap().unwrap().url), (None, "http://x/2".to_owned()));
     }
 
     #[test]
-    fn every_store_keeps_urls() {
+    fn every_store_keeps_entries() {
         let directory = tempfile::tempdir().unwrap();
         keeps(&MemoryStore::default());
         keeps(&JsonFile::new(directory.path().join("urls.json")));
         #[cfg(feature = "sqlite")]
         keeps(&crate::SqliteStore::open(directory.path().join("urls.db")).unwrap());
-    }
-
-    #[test]
-    fn no_change_is_lost_between_threads() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("urls.json");
-        std::thread::scope(|scope| {
-            for thread in 0..8 {
-                let path = &path;
-                scope.spawn(move || {
-                    for at in 0..20 {
-                        JsonFile::new(path).set(&format!("{thread}/{at}"), "http://x").unwrap();
-                    }
-                });
-            }
-        });
-        assert_eq!(JsonFile::new(&path).read().unwrap().len(), 160);
-    }
-
-    #[test]
-    fn another_file_is_not_overwritten() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("urls.json");
-        fs::write(&path, "my diary").unwrap();
-        let error = JsonFile::new(&path).set("a", "http://x").unwrap_err();
-        assert!(error.to_string().contains("not a JSON object"), "{error}");
-        assert_eq!(fs::read(&path).unwrap(), b"my diary");
     }
 }

@@ -1,37 +1,78 @@
 //! One upload, from start to end.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use tus_core::{
-    Metadata,
-    client::{Capabilities, Error, Options, Uploaded},
-};
+use tus_core::client::{Error, Options, Uploaded};
 use url::Url;
 
-use crate::{Client, Progress, Source, Uploader, progress::Reporter};
+use crate::{
+    Client, Progress, Source, Uploader, Waiting,
+    client::parse,
+    deadline::Deadline,
+    job::{Job, OnUrl, describe},
+    parts::{self, Parts},
+    progress::Reporter,
+    waiting::OnWait,
+};
 
-/// An upload to send.
+/// An upload to send. What is wrong with its settings, [`Upload::send`] and [`Upload::begin`] report.
 #[derive(Debug)]
 #[must_use = "nothing is sent before `send`"]
 pub struct Upload {
-    pub(crate) client: Client,
-    pub(crate) source: Source,
-    pub(crate) url: Option<Url>,
+    client: Client,
+    options: Options,
+    source: Source,
+    url: Option<Result<Url, Error>>,
     metadata: Vec<(String, Bytes)>,
-    pub(crate) parts: u32,
-    pub(crate) stop_at: Option<u64>,
-    pub(crate) reporter: Arc<Reporter>,
-    on_url: Option<OnUrl>,
+    partial: Option<Range<u64>>,
+    parts: Parts,
+    parts_metadata: Vec<(String, Bytes)>,
+    key: Option<String>,
+    fresh: bool,
+    keep_entry: bool,
+    reporter: Arc<Reporter>,
+    on_url: OnUrl,
+    on_wait: OnWait,
 }
 
-struct OnUrl(Box<dyn Fn(&Url) + Send + Sync>);
+impl Client {
+    /// A new upload of `source`; [`Upload::send`] sends it.
+    pub fn upload(&self, source: Source) -> Upload {
+        Upload::new(self.clone(), source, None)
+    }
+
+    /// The existing upload at `url`; [`Upload::send`] resumes it. At an origin that is not that of the endpoint and not
+    /// [trusted](crate::Builder::trust), it gets no headers and no credentials.
+    pub fn resume<U>(&self, url: U, source: Source) -> Upload
+    where
+        U: TryInto<Url, Error: fmt::Display>,
+    {
+        Upload::new(self.clone(), source, Some(parse(url)))
+    }
+}
 
 impl Upload {
-    pub(crate) fn new(client: Client, source: Source, url: Option<Url>) -> Self {
-        let reporter = Arc::new(Reporter::new(source.length()));
-        Self { client, source, url, metadata: Vec::new(), parts: 1, stop_at: None, reporter, on_url: None }
+    fn new(client: Client, source: Source, url: Option<Result<Url, Error>>) -> Self {
+        let mut options = client.inner.options.clone();
+        let url = url.map(|url| url.map(|url| options.without_credentials(url)));
+        Self {
+            client,
+            options,
+            url,
+            metadata: Vec::new(),
+            partial: None,
+            parts: Parts::default(),
+            parts_metadata: Vec::new(),
+            key: None,
+            fresh: false,
+            keep_entry: false,
+            reporter: Arc::new(Reporter::new(source.length())),
+            source,
+            on_url: OnUrl::default(),
+            on_wait: OnWait::default(),
+        }
     }
 
     /// Adds metadata for the server: a key of visible ASCII without a comma, and a value of bytes, usually text.
@@ -40,16 +81,67 @@ impl Upload {
         self
     }
 
-    /// Sends this many parts in parallel, and has the server concatenate them; 1 by default. Requires a file, and a
-    /// server with the extension `concatenation`.
+    /// Sends the source in this many parts of about the same size, and has the server concatenate them; 1 by default.
+    /// Requires a file or bytes in memory, and a server with the extension `concatenation`.
     pub fn parts(mut self, parts: u32) -> Self {
-        self.parts = parts;
+        self.parts.count = parts;
+        self
+    }
+
+    /// The offsets between the parts, in ascending order, instead of parts of the same size.
+    pub fn part_boundaries(mut self, offsets: impl IntoIterator<Item = u64>) -> Self {
+        self.parts.boundaries = offsets.into_iter().collect();
+        self
+    }
+
+    /// How many parts are sent at the same time, each over its own connection; 4 by default. The memory and the open
+    /// files that an upload needs depend on this, not on the number of parts.
+    pub fn parts_at_once(mut self, parts: usize) -> Self {
+        self.parts.at_once = parts;
+        self
+    }
+
+    /// Adds metadata to each part. By default parts have none.
+    pub fn parts_metadata(mut self, key: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        self.parts_metadata.push((key.into(), value.into()));
+        self
+    }
+
+    /// Deletes the parts once they are concatenated. Off by default: many servers do so themselves, and some need them.
+    pub fn remove_parts(mut self, on: bool) -> Self {
+        self.parts.remove = on;
+        self
+    }
+
+    /// Sends only these bytes of the source, as a partial upload for [`Client::concatenate`].
+    pub fn partial(mut self, range: Range<u64>) -> Self {
+        self.partial = Some(range);
         self
     }
 
     /// Stops at this offset and leaves the upload unfinished there.
     pub fn stop_at(mut self, offset: u64) -> Self {
-        self.stop_at = Some(offset);
+        self.options = self.options.stop_at(Some(offset));
+        self
+    }
+
+    /// The key of the upload in the store of URLs. By default it consists of the fingerprint of the source, the URL of
+    /// the endpoint, and the metadata. An endpoint with a signed URL needs a key of its own.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Begins a new upload, even if the store of URLs has an unfinished one.
+    pub fn fresh(mut self, on: bool) -> Self {
+        self.fresh = on;
+        self
+    }
+
+    /// Keeps the entry in the store of URLs when the upload is complete: the same upload again finds it complete. Off by
+    /// default.
+    pub fn keep_entry(mut self, on: bool) -> Self {
+        self.keep_entry = on;
         self
     }
 
@@ -59,9 +151,16 @@ impl Upload {
         self
     }
 
-    /// Calls a function with the upload's URL as soon as it is known. (For an upload in parts, that is at the end.)
+    /// Calls a function with the upload's URL as soon as it is known, and again if it changes. (For an upload in parts,
+    /// that is at the end.)
     pub fn on_url(mut self, callback: impl Fn(&Url) + Send + Sync + 'static) -> Self {
-        self.on_url = Some(OnUrl(Box::new(callback)));
+        self.on_url = OnUrl(Some(Box::new(callback)));
+        self
+    }
+
+    /// Calls a function with each wait before a retry.
+    pub fn on_wait(mut self, callback: impl Fn(&Waiting<'_>) + Send + Sync + 'static) -> Self {
+        self.on_wait = OnWait(Some(Box::new(callback)));
         self
     }
 
@@ -76,85 +175,68 @@ impl Upload {
     /// # Errors
     ///
     /// When it failed permanently: [`Error`] says who caused it.
-    pub async fn send(mut self) -> Result<Uploaded, Error> {
-        if self.parts > 1 && self.url.is_none() && self.source.length() != Some(0) {
-            let metadata = self.describe()?;
-            return crate::parts::send(&self, metadata).await;
-        }
-        let mut uploader = self.begin().await?;
-        loop {
-            if let Some(uploaded) = uploader.upload_chunk().await? {
-                return Ok(uploaded);
+    pub async fn send(self) -> Result<Uploaded, Error> {
+        let deadline = Deadline::from_now(&self.options);
+        if !self.in_parts() {
+            let mut uploader = self.begin_before(deadline).await?;
+            loop {
+                if let Some(uploaded) = uploader.upload_chunk().await? {
+                    return Ok(uploaded);
+                }
             }
         }
+        let (parts, metadata) = (self.parts.clone(), describe(self.parts_metadata.clone(), None)?);
+        let job = self.job()?;
+        deadline.bound(parts::send(&job, &parts, &metadata)).await
     }
 
     /// Prepares the upload to be sent request by request.
     ///
     /// # Errors
     ///
-    /// When the source or the store of URLs cannot be read.
-    pub async fn begin(mut self) -> Result<Uploader, Error> {
-        let metadata = self.describe()?;
-        Uploader::new(self, metadata).await
+    /// When a setting is invalid, the source cannot be read, or the store of URLs is required and cannot be used.
+    pub async fn begin(self) -> Result<Uploader, Error> {
+        let deadline = Deadline::from_now(&self.options);
+        self.begin_before(deadline).await
     }
 
-    /// The machine's input: the new upload, the options, and the server's capabilities.
-    pub(crate) async fn terms(&self) -> Result<(Options, Option<&Capabilities>), Error> {
-        let capabilities = self.client.known_capabilities().await?;
-        Ok((self.client.inner.options.clone().stop_at(self.stop_at), capabilities))
-    }
-
-    pub(crate) fn report_url(&self, url: &Url) {
-        self.on_url.iter().for_each(|OnUrl(report)| report(url));
-    }
-
-    fn describe(&mut self) -> Result<Metadata, Error> {
-        let mut pairs = std::mem::take(&mut self.metadata);
-        if let Some(name) = self.source.name()
-            && !pairs.iter().any(|(key, _)| key == "filename")
-        {
-            pairs.push(("filename".to_owned(), Bytes::copy_from_slice(name.as_bytes())));
+    async fn begin_before(self, deadline: Deadline) -> Result<Uploader, Error> {
+        if self.in_parts() {
+            return Err(Error::Invalid("an upload in parts cannot be sent request by request".into()));
         }
-        Metadata::from_pairs(pairs).map_err(|error| Error::Invalid(format!("the metadata: {error}")))
+        let job = self.job()?;
+        deadline.bound(Uploader::new(job, deadline)).await
     }
 
-    /// The key under which its URL is stored.
-    pub(crate) async fn key(&self) -> Result<Option<String>, Error> {
-        let Some((_, fingerprint)) = &self.client.inner.store else {
-            return Ok(None);
-        };
-        let fingerprint = fingerprint.of(&self.source).await?;
-        // The same file may be uploaded to several servers.
-        Ok(fingerprint.map(|fingerprint| format!("{fingerprint}@{}", self.client.inner.endpoint)))
+    fn in_parts(&self) -> bool {
+        let several = self.parts.count > 1 || !self.parts.boundaries.is_empty();
+        several && self.url.is_none() && self.partial.is_none() && self.source.length() != Some(0)
     }
 
-    /// The stored URL; an invalid one counts as missing.
-    pub(crate) fn kept(&self, key: Option<&str>) -> Result<Option<Url>, Error> {
-        let (Some(key), Some((store, _))) = (key, &self.client.inner.store) else {
-            return Ok(None);
-        };
-        let kept = store.get(key).map_err(Error::local)?;
-        Ok(kept.and_then(|url| url.parse().ok()))
-    }
-
-    pub(crate) fn keep(&self, key: Option<&str>, url: &Url) -> Result<(), Error> {
-        match (key, &self.client.inner.store) {
-            (Some(key), Some((store, _))) => store.set(key, url.as_str()).map_err(Error::local),
-            _ => Ok(()),
+    /// Validates the settings.
+    fn job(self) -> Result<Job, Error> {
+        let url = self.url.transpose()?;
+        let metadata = describe(self.metadata, self.source.name())?;
+        if let Some(range) = &self.partial {
+            let length = self.source.length().filter(|_| self.source.is_random_access());
+            let length = length.ok_or_else(|| Error::Invalid("only a file or bytes have parts".into()))?;
+            if range.start > range.end || range.end > length {
+                return Err(Error::Invalid(format!("the bytes {range:?} are not in a source of {length} bytes")));
+            }
         }
-    }
-
-    pub(crate) fn forget(&self, key: Option<&str>) -> Result<(), Error> {
-        match (key, &self.client.inner.store) {
-            (Some(key), Some((store, _))) => store.remove(key).map_err(Error::local),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl fmt::Debug for OnUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a function")
+        Ok(Job {
+            client: self.client,
+            options: self.options,
+            source: self.source,
+            url,
+            metadata,
+            partial: self.partial,
+            key: self.key,
+            fresh: self.fresh,
+            keep_entry: self.keep_entry,
+            reporter: self.reporter,
+            on_url: self.on_url,
+            on_wait: self.on_wait,
+        })
     }
 }

@@ -1,39 +1,31 @@
 //! An upload, request by request, for programs that need control in between.
 
-use tus_core::{
-    Metadata,
-    client::{Error, NewUpload, Step, Uploaded, Uploading, create, resume},
-};
+use tus_core::client::{Error, Uploaded};
 use url::Url;
 
-use crate::{Progress, Upload, run::Run};
+use crate::{Progress, deadline::Deadline, job::Job, keys::Key, run::Run};
 
-/// An upload that is sent request by request; see [`Upload::begin`].
+/// An upload that is sent request by request; see [`Upload::begin`](crate::Upload::begin).
 ///
 /// A future of [`Uploader::upload_chunk`] may be dropped at any time: the next one resumes at the server's offset, as
-/// it does after an error. To abandon the upload, drop this, and [terminate](crate::Client::terminate) the upload at
-/// its URL to delete it.
+/// it does after an error. To abandon the upload, drop this; [`Uploader::abort`] deletes it, too.
 #[derive(Debug)]
 pub struct Uploader {
-    upload: Upload,
-    metadata: Metadata,
+    job: Job,
+    deadline: Deadline,
     /// The key under which the URL is stored.
-    key: Option<String>,
+    key: Option<Key>,
     /// The URL left by an earlier process.
-    kept: Option<Url>,
+    stored: Option<Url>,
     run: Run,
 }
 
 impl Uploader {
-    pub(crate) async fn new(upload: Upload, metadata: Metadata) -> Result<Self, Error> {
-        if upload.parts > 1 && upload.source.length() != Some(0) {
-            return Err(Error::Invalid("an upload in parts cannot be sent request by request".into()));
-        }
-        // If the caller has the URL, it need not be stored.
-        let key = if upload.url.is_some() { None } else { upload.key().await? };
-        let kept = upload.kept(key.as_deref())?;
-        let run = Run::new(upload.reporter.lane());
-        Ok(Self { upload, metadata, key, kept, run })
+    pub(crate) async fn new(job: Job, deadline: Deadline) -> Result<Self, Error> {
+        let key = job.claim().await?;
+        let stored = job.stored(key.as_ref().map(Key::as_str)).await?;
+        let run = Run::new(job.reporter.lane(), key.as_ref().map(|key| key.as_str().to_owned()));
+        Ok(Self { job, deadline, key, stored, run })
     }
 
     /// Sends the next request with bytes, and retries it if it fails. Returns the upload when it is complete (or at the
@@ -43,55 +35,48 @@ impl Uploader {
     ///
     /// When it failed permanently.
     pub async fn upload_chunk(&mut self) -> Result<Option<Uploaded>, Error> {
+        self.deadline.bound(self.chunk()).await
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Uploaded>, Error> {
         if self.run.is_idle() {
-            let step = self.first_step().await?;
-            self.run.begin(step);
+            let known = self.run.url().or(self.stored.as_ref());
+            self.run.begin(self.job.first_step(self.job.upload(), known).await?);
         }
-        let uploaded = match self.chunk().await {
-            // "In both cases the Client SHOULD start a new upload."
-            Err(error) if error.is_gone() && self.kept.take().is_some() => {
-                self.upload.forget(self.key.as_deref())?;
-                self.run = Run::new(self.upload.reporter.lane());
-                let step = self.first_step().await?;
-                self.run.begin(step);
-                self.chunk().await?
-            }
-            result => result?,
-        };
+        let uploaded = self.run.chunk(&self.job).await?;
         // A complete upload need not be found again.
-        if uploaded.as_ref().is_some_and(|uploaded| uploaded.offset == uploaded.length) {
-            self.upload.forget(self.key.as_deref())?;
+        if let Some(uploaded) = uploaded.as_ref().filter(|uploaded| uploaded.offset == uploaded.length)
+            && !self.job.keep_entry
+        {
+            match (&self.key, &self.job.client.inner.kept) {
+                (Some(key), _) => self.job.forget(Some(key.as_str())).await,
+                (None, Some(kept)) if self.job.url.is_some() => kept.remove_url(uploaded.url.to_string()).await,
+                (None, _) => {}
+            }
         }
         Ok(uploaded)
     }
 
+    /// Deletes the upload from the server and from the store of URLs. Before anything was created there is nothing to
+    /// delete.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses, or cannot be asked.
+    pub async fn abort(self) -> Result<(), Error> {
+        match self.url().cloned() {
+            Some(url) => self.job.client.terminate(url).await,
+            None => Ok(()),
+        }
+    }
+
     /// The upload's URL, as soon as it is known.
     pub fn url(&self) -> Option<&Url> {
-        self.run.url().or(self.upload.url.as_ref()).or(self.kept.as_ref())
+        self.run.url().or(self.job.url.as_ref()).or(self.stored.as_ref())
     }
 
     /// The progress.
     pub fn progress(&self) -> Progress {
-        self.upload.progress().borrow().clone()
-    }
-
-    async fn first_step(&self) -> Result<Step<Uploading>, Error> {
-        let (options, capabilities) = self.upload.terms().await?;
-        let length = self.upload.source.length();
-        if let Some(url) = self.url() {
-            return resume(url.clone(), length, options, capabilities);
-        }
-        let upload = NewUpload::new(length).metadata(self.metadata.clone());
-        create(self.upload.client.inner.endpoint.clone(), upload, options, capabilities)
-    }
-
-    async fn chunk(&mut self) -> Result<Option<Uploaded>, Error> {
-        let (upload, key) = (&self.upload, self.key.as_deref());
-        let known = |url: &Url| {
-            upload.keep(key, url)?;
-            upload.report_url(url);
-            Ok(())
-        };
-        self.run.chunk(upload, known).await
+        self.job.reporter.watch().borrow().clone()
     }
 }

@@ -66,11 +66,7 @@ fuzz_target!(|run: Run| {
         1 => Verification::IfOffered(Algorithm::Sha1),
         _ => Verification::Required(Algorithm::Sha1),
     };
-    let Ok(options) =
-        Options::default().retry(retry).verification(verification).chunk_size(run.chunk_size.map(u64::from))
-    else {
-        return;
-    };
+    let options = Options::default().retry(retry).verification(verification).chunk_size(run.chunk_size.map(u64::from));
     let stop_at = run.stop_at.map(u64::from);
     let options = options.data_in_creation(run.data_in_creation).override_method(run.overrides).stop_at(stop_at);
     let length = run.length.map(u64::from);
@@ -79,7 +75,7 @@ fuzz_target!(|run: Run| {
     let capabilities = discovered.ok();
     let step = if run.resumes {
         let url = server.endpoint.join("files/known").unwrap();
-        client::resume(url, length, options, capabilities.as_ref())
+        client::resume(url, NewUpload::new(length), options, capabilities.as_ref())
     } else {
         client::create(server.endpoint.clone(), NewUpload::new(length), options, capabilities.as_ref())
     };

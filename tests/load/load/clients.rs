@@ -95,7 +95,7 @@ impl Client {
         let unverified = Options::default().verification(Verification::Off);
         let options = match self {
             Self::Curl => return Err("curl is another program".into()),
-            Self::OneRequest => unverified.chunk_size(None)?,
+            Self::OneRequest => unverified.chunk_size(None),
             Self::Chunks => unverified,
             Self::Verified => Options::default(),
         };

@@ -2,45 +2,50 @@
 
 use http::{HeaderMap, HeaderName};
 
-use super::{Error, response::Answer};
+use super::response::Answer;
 use crate::{
     Algorithm, TusExtension,
     header::{TUS_CHECKSUM_ALGORITHM, TUS_EXTENSION, TUS_MAX_SIZE, TUS_VERSION},
 };
 
-/// The capabilities of a server (tus 1.0.0, "OPTIONS").
+/// The capabilities of a server (tus 1.0.0, "OPTIONS"). They are advice: often a proxy or a CORS layer answers instead
+/// of the server, so what is missing is not known, rather than missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Capabilities {
-    /// The versions of the protocol, the preferred one first.
+    /// The versions of the protocol, the preferred one first; empty if not known.
     pub versions: Vec<String>,
-    /// The names of the extensions.
-    pub extensions: Vec<String>,
-    /// The maximum size of an upload in bytes; `None` if the server announces none.
+    /// The names of the extensions; `None` if not known.
+    pub extensions: Option<Vec<String>>,
+    /// The maximum size of an upload in bytes; `None` if there is none, or it is not known.
     pub max_size: Option<u64>,
     /// The names of the checksum algorithms.
     pub algorithms: Vec<String>,
 }
 
 impl Capabilities {
-    pub(super) fn read(answer: &Answer<'_>) -> Result<Self, Error> {
+    pub(super) fn read(answer: &Answer<'_>) -> Self {
         let headers = answer.headers();
-        Ok(Self {
+        Self {
             versions: list(headers, &TUS_VERSION),
-            extensions: list(headers, &TUS_EXTENSION),
-            max_size: answer.number(&TUS_MAX_SIZE)?,
+            extensions: headers.contains_key(&TUS_EXTENSION).then(|| list(headers, &TUS_EXTENSION)),
+            // 0 is not a limit that anybody means.
+            max_size: answer.number(&TUS_MAX_SIZE).ok().flatten().filter(|size| *size > 0),
             algorithms: list(headers, &TUS_CHECKSUM_ALGORITHM),
-        })
+        }
     }
 
-    /// Whether an extension is offered.
-    pub fn offers(&self, extension: TusExtension) -> bool {
-        self.extensions.iter().any(|name| name == extension.name())
+    /// Whether an extension is offered; `None` if not known.
+    pub fn offers(&self, extension: TusExtension) -> Option<bool> {
+        let extensions = self.extensions.as_ref()?;
+        Some(extensions.iter().any(|name| name.eq_ignore_ascii_case(extension.name())))
     }
 
-    /// Whether the server can verify bodies by this algorithm. Every server with the extension supports SHA-1.
-    pub fn verifies(&self, algorithm: Algorithm) -> bool {
-        let named = self.algorithms.iter().any(|name| name == algorithm.name());
-        self.offers(TusExtension::Checksum) && (named || algorithm == Algorithm::Sha1)
+    /// Whether the server can verify bodies by this algorithm; `None` if not known. Every server with the extension
+    /// supports SHA-1.
+    pub fn verifies(&self, algorithm: Algorithm) -> Option<bool> {
+        let named = self.algorithms.iter().any(|name| name.eq_ignore_ascii_case(algorithm.name()));
+        let offered = self.offers(TusExtension::Checksum)?;
+        Some(offered && (named || algorithm == Algorithm::Sha1))
     }
 }
 

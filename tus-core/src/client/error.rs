@@ -1,9 +1,15 @@
 //! Why an upload failed, grouped by who caused it.
 
+use std::{fmt::Write, time::Duration};
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
-/// Why an upload failed.
+/// The cause of an error.
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why an upload failed. Its text does not repeat its causes ([`source`](std::error::Error::source));
+/// [`Error::with_causes`] has all of them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -11,11 +17,17 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// The source ends early, or is not the same as before.
-    #[error("the source {0}")]
-    Source(String),
+    #[error("the source {problem}")]
+    Source {
+        /// What is wrong with it.
+        problem: SourceProblem,
+        /// Why: the error of the system, for one that cannot be read.
+        #[source]
+        cause: Option<Cause>,
+    },
     /// Something on the client's side failed: a store of URLs, or a function of the caller.
-    #[error("the client failed: {0}")]
-    Local(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the client failed")]
+    Local(#[source] Cause),
     /// The server does not offer what the upload needs.
     #[error("the server does not offer {0}")]
     Unsupported(String),
@@ -27,9 +39,16 @@ pub enum Error {
         /// Maximum that the server accepts (`Tus-Max-Size`).
         limit: u64,
     },
-    /// The server could not be reached, or the connection broke or timed out.
-    #[error("the connection failed: {0}")]
-    Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The server could not be reached, or the connection broke.
+    #[error("the connection failed")]
+    Connection(#[source] Cause),
+    /// There is no way to the server: its name is unknown, or its certificate is not trusted. Retried only if an
+    /// earlier request of the same task was answered.
+    #[error("the server cannot be reached")]
+    Unreachable(#[source] Cause),
+    /// Nothing was sent or received for too long.
+    #[error("no bytes were sent or received for {} s", .0.as_secs_f64())]
+    Silent(Duration),
     /// The server rejected the request.
     #[error("{0}")]
     Refused(Box<Refused>),
@@ -54,8 +73,15 @@ pub enum Error {
         /// The value of `Location`.
         location: String,
     },
-    /// The allowed number or time of retries is exhausted.
-    #[error("given up after {retries} retries without progress: {last}")]
+    /// The server has not finished concatenating the parts of an upload. Whether it will is not known.
+    #[error("the server has not concatenated the parts yet")]
+    Pending,
+    /// The response to the concatenation of parts was lost, and the parts are gone: the server has probably concatenated
+    /// them, but the URL of the upload is not known.
+    #[error("the parts are probably concatenated, but the server's response was lost, and with it the upload's URL")]
+    Unlocated,
+    /// The allowed number of retries is exhausted.
+    #[error("given up after {retries} retries without progress")]
     GivenUp {
         /// Retries since the last progress.
         retries: u32,
@@ -63,6 +89,71 @@ pub enum Error {
         #[source]
         last: Box<Error>,
     },
+    /// The time limit for everything has passed.
+    #[error("not done within {} s", limit.as_secs_f64())]
+    Late {
+        /// The limit: [`Retry::deadline`](super::Retry::deadline).
+        limit: Duration,
+        /// Why the last request failed, if it did.
+        #[source]
+        last: Option<Box<Error>>,
+    },
+    /// The server asks for a longer wait than the client accepts.
+    #[error("the server asks for a wait of {} s, but at most {} s are accepted", asked.as_secs(), limit.as_secs())]
+    LongWait {
+        /// `Retry-After`.
+        asked: Duration,
+        /// The maximum.
+        limit: Duration,
+        /// Why the request failed.
+        #[source]
+        last: Box<Error>,
+    },
+}
+
+/// What is wrong with a source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceProblem {
+    /// It cannot be opened or read. The cause is the system's error.
+    #[error("{0} cannot be read")]
+    Unreadable(String),
+    /// It is not what it was when its upload began.
+    #[error("{0} has changed since its upload began")]
+    Changed(String),
+    /// It ends before the upload does.
+    #[error("ends at byte {end}, before the {length} bytes that it should have")]
+    Short {
+        /// Its last byte.
+        end: u64,
+        /// Bytes that it should have.
+        length: u64,
+    },
+    /// It continues after the end of the upload.
+    #[error("continues after the {length} bytes for which the upload was created")]
+    Long {
+        /// Bytes of the upload.
+        length: u64,
+    },
+    /// The upload was created for another length.
+    #[error("has {length} bytes, but the upload was created for {declared}")]
+    Other {
+        /// Bytes of the source.
+        length: u64,
+        /// Bytes of the upload.
+        declared: u64,
+    },
+    /// It ends before the bytes that the server has already.
+    #[error("ends at byte {end}, but the upload already has {offset}")]
+    Behind {
+        /// Its last byte.
+        end: u64,
+        /// Bytes of the upload.
+        offset: u64,
+    },
+    /// The server needs bytes of a stream again that are no longer in memory.
+    #[error("is past byte {0}, but the server needs it again")]
+    Past(u64),
 }
 
 /// The server's rejection of a request.
@@ -89,20 +180,50 @@ impl Refused {
 
 impl Error {
     /// A connection failure.
-    pub fn connection(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub fn connection(source: impl Into<Cause>) -> Self {
         Self::Connection(source.into())
     }
 
     /// A failure on the client's side.
-    pub fn local(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub fn local(source: impl Into<Cause>) -> Self {
         Self::Local(source.into())
+    }
+
+    /// A source that cannot be read, and the system's error.
+    pub fn unreadable(name: impl Into<String>, cause: impl Into<Cause>) -> Self {
+        Self::Source { problem: SourceProblem::Unreadable(name.into()), cause: Some(cause.into()) }
+    }
+
+    /// A source that is not what it should be.
+    pub fn source_is(problem: SourceProblem) -> Self {
+        Self::Source { problem, cause: None }
+    }
+
+    /// The text and that of all causes, separated by colons.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            let _ = write!(text, ": {cause}");
+            next = cause.source();
+        }
+        text
+    }
+
+    /// The error of the last request, if the client has given up.
+    pub fn last(&self) -> &Self {
+        match self {
+            Self::GivenUp { last, .. } | Self::LongWait { last, .. } | Self::Late { last: Some(last), .. } => {
+                last.last()
+            }
+            _ => self,
+        }
     }
 
     /// The status of the server's rejection, also of the last one before the client gave up.
     pub fn status(&self) -> Option<StatusCode> {
-        match self {
+        match self.last() {
             Self::Refused(refused) => Some(refused.status),
-            Self::GivenUp { last, .. } => last.status(),
             _ => None,
         }
     }
@@ -113,14 +234,17 @@ impl Error {
         matches!(self.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE))
     }
 
-    /// Whether the same request may succeed later.
-    pub(super) fn is_passing(&self) -> bool {
+    /// Whether the same request may succeed later. `answered`: whether the server has answered before.
+    pub(super) fn is_passing(&self, answered: bool) -> bool {
         match self {
-            Self::Connection(_) => true,
+            Self::Connection(_) | Self::Silent(_) => true,
+            Self::Unreachable(_) => answered,
             Self::Misbehaved { by_tus, .. } => !by_tus,
-            Self::Refused(refused) => {
-                refused.status.is_server_error() || matches!(refused.status.as_u16(), 408 | 409 | 423 | 429 | 460)
-            }
+            Self::Refused(refused) => match refused.status.as_u16() {
+                // Not implemented; HTTP version not supported.
+                501 | 505 => false,
+                status => status >= 500 || matches!(status, 408 | 409 | 423 | 425 | 429 | 460),
+            },
             _ => false,
         }
     }
@@ -128,5 +252,15 @@ impl Error {
     /// Whether it reports a wrong offset, so that the client can ask for the right one at once.
     pub(super) fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused(refused) if refused.status == StatusCode::CONFLICT)
+    }
+
+    /// Whether the request may have been too large for the time that somebody on the way allows: silence, a server's
+    /// timeout, or a proxy's (524 is Cloudflare's).
+    pub(super) fn is_slow(&self) -> bool {
+        match self {
+            Self::Silent(_) => true,
+            Self::Refused(refused) => matches!(refused.status.as_u16(), 408 | 504 | 524),
+            _ => false,
+        }
     }
 }

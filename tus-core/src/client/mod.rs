@@ -8,6 +8,8 @@
 //! resume   Transmit HEAD → append
 //! append   (Read) → Transmit PATCH → … → Finished
 //! failure  Wait → Transmit HEAD → append
+//! gone     create again, if the source can be read again
+//! parts    Transmit POST → Transmit HEAD until they are concatenated → Finished
 //! ```
 //!
 //! The machine knows no socket, no file, no clock and no random numbers: the driver passes the time and a random number
@@ -19,26 +21,30 @@ mod error;
 mod new_upload;
 mod options;
 mod response;
+mod retry;
 mod single;
+mod size;
 mod step;
+mod target;
 mod upload;
-
-use std::ops::Range;
+mod uploaded;
 
 use url::Url;
 
 pub use self::{
     capabilities::Capabilities,
-    error::{Error, Refused},
+    error::{Error, Refused, SourceProblem},
     new_upload::NewUpload,
-    options::{Options, Retry, Verification},
+    options::{Options, VERIFIED, Verification},
+    retry::Retry,
     single::{Discover, Info, Inspect, Terminate},
     step::{Moment, Read, Step, Task, Transmit, Wait},
-    upload::{Uploaded, Uploading},
+    upload::Uploading,
+    uploaded::{LastResponse, Uploaded},
 };
 
 /// Starts a new upload at the URL of an endpoint. `capabilities` are those of its server, if known: what the server
-/// does not offer is not used.
+/// is known not to offer is not used. If the upload vanishes in mid-way, it is begun again.
 ///
 /// # Errors
 ///
@@ -46,52 +52,64 @@ pub use self::{
 pub fn create(
     endpoint: Url,
     upload: NewUpload,
-    options: Options,
+    mut options: Options,
     capabilities: Option<&Capabilities>,
 ) -> Result<Step<Uploading>, Error> {
+    let endpoint = options.without_credentials(endpoint);
     Uploading::create(endpoint, upload, options, capabilities)
 }
 
-/// Resumes an upload at its URL. `length` is that of the source in bytes; `None` if it is not known yet.
+/// Resumes an upload at its URL. Of the description only the bytes count: those of [`NewUpload::new`],
+/// [`NewUpload::stream`] or [`NewUpload::partial`].
 ///
 /// # Errors
 ///
 /// When the options need an extension that the server does not offer.
 pub fn resume(
     url: Url,
-    length: Option<u64>,
-    options: Options,
+    upload: NewUpload,
+    mut options: Options,
     capabilities: Option<&Capabilities>,
 ) -> Result<Step<Uploading>, Error> {
-    Uploading::resume(url, NewUpload::new(length), options, capabilities)
+    let url = options.without_credentials(url);
+    Uploading::resume(url, None, upload, options, capabilities)
 }
 
-/// Resumes a partial upload of these bytes of the source.
+/// Resumes an upload whose URL was stored, or creates it at the endpoint if nothing usable is there any longer.
 ///
 /// # Errors
 ///
-/// Those of [`resume`].
-pub fn resume_partial(
+/// Those of [`create`].
+pub fn resume_or_create(
     url: Url,
-    range: Range<u64>,
-    options: Options,
+    endpoint: Url,
+    upload: NewUpload,
+    mut options: Options,
     capabilities: Option<&Capabilities>,
 ) -> Result<Step<Uploading>, Error> {
-    Uploading::resume(url, NewUpload::partial(range), options, capabilities)
+    let (url, endpoint) = (options.without_credentials(url), options.without_credentials(endpoint));
+    if target::uri(&url).is_none() {
+        return Uploading::create(endpoint, upload, options, capabilities);
+    }
+    Uploading::resume(url, Some(endpoint), upload, options, capabilities)
 }
 
 /// Asks for the state of an upload (tus 1.0.0, "HEAD").
-pub fn inspect(url: Url, options: Options) -> Step<Inspect> {
+pub fn inspect(url: Url, mut options: Options) -> Step<Inspect> {
+    let url = options.without_credentials(url);
     Step::begin(Inspect { url }, options)
 }
 
 /// Deletes an upload (tus 1.0.0, "Termination"). A missing upload counts as deleted.
-pub fn terminate(url: Url, options: Options) -> Step<Terminate> {
+pub fn terminate(url: Url, mut options: Options) -> Step<Terminate> {
+    let url = options.without_credentials(url);
     Step::begin(Terminate { url }, options)
 }
 
-/// Asks for the capabilities of a server (tus 1.0.0, "OPTIONS").
-pub fn discover(endpoint: Url, options: Options) -> Step<Discover> {
+/// Asks for the capabilities of a server (tus 1.0.0, "OPTIONS"). A server that does not say, or refuses to, has unknown
+/// ones.
+pub fn discover(endpoint: Url, mut options: Options) -> Step<Discover> {
+    let endpoint = options.without_credentials(endpoint);
     Step::begin(Discover { endpoint }, options)
 }
 

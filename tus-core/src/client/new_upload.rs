@@ -5,7 +5,7 @@ use std::ops::Range;
 use http::{HeaderValue, Method};
 use url::Url;
 
-use super::{Capabilities, Error, step::Call};
+use super::{Capabilities, Error, Options, Verification, step::Call};
 use crate::{
     Metadata, TusExtension,
     header::{UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA},
@@ -19,6 +19,8 @@ pub struct NewUpload {
     pub(super) length: Option<u64>,
     /// The position of its first byte in the source.
     pub(super) start: u64,
+    /// Whether the source may end elsewhere than where its length says.
+    pub(super) streamed: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -33,6 +35,12 @@ impl NewUpload {
     /// An upload of a source of this length in bytes; `None` if it is not known yet.
     pub fn new(length: Option<u64>) -> Self {
         Self { length, ..Self::default() }
+    }
+
+    /// An upload of a stream that promises to have this many bytes. They are read before they are sent, and the stream
+    /// must end there.
+    pub fn stream(length: u64) -> Self {
+        Self { length: Some(length), streamed: true, ..Self::default() }
     }
 
     /// A part of an upload, with these bytes of the source (tus 1.0.0, "Concatenation").
@@ -51,18 +59,31 @@ impl NewUpload {
         self
     }
 
-    pub(super) fn is_final(&self) -> bool {
-        matches!(self.role, Role::Final(_))
+    /// Whether it depends on the server's capabilities: if it has checksums, parts, a deferred length, or bytes in the
+    /// creation. If not, they need not be asked for.
+    pub fn needs_capabilities(&self, options: &Options) -> bool {
+        let simple = matches!((&self.role, self.length), (Role::Single, Some(_)));
+        let plain = options.verification == Verification::Off && !options.data_in_creation;
+        options.discovery && !(simple && plain)
     }
 
-    /// Whether a server offers what the upload needs.
+    /// The parts that it concatenates.
+    pub(super) fn parts(&self) -> Option<&[Url]> {
+        match &self.role {
+            Role::Final(parts) => Some(parts),
+            Role::Single | Role::Partial => None,
+        }
+    }
+
+    /// Whether a server may offer what the upload needs.
     pub(super) fn check(&self, capabilities: &Capabilities) -> Result<(), Error> {
         let needed = match (&self.role, self.length) {
-            (Role::Single, Some(_)) => TusExtension::Creation,
-            (Role::Single, None) => TusExtension::CreationDeferLength,
-            (Role::Partial | Role::Final(_), _) => TusExtension::Concatenation,
+            // The creation itself shows whether it is possible.
+            (Role::Single, Some(_)) => None,
+            (Role::Single, None) => Some(TusExtension::CreationDeferLength),
+            (Role::Partial | Role::Final(_), _) => Some(TusExtension::Concatenation),
         };
-        if !capabilities.offers(needed) {
+        if let Some(needed) = needed.filter(|needed| capabilities.offers(*needed) == Some(false)) {
             return Err(Error::Unsupported(format!("the extension {}", needed.name())));
         }
         match (self.length, capabilities.max_size) {

@@ -1,8 +1,8 @@
 //! Settings of the caller.
 
-use std::{fmt, sync::Arc, time::Duration};
+use url::Url;
 
-use super::Error;
+use super::{Error, Retry, target::Trusted};
 use crate::Algorithm;
 
 /// How uploads are sent.
@@ -15,19 +15,29 @@ pub struct Options {
     pub(super) data_in_creation: bool,
     pub(super) renews_credentials: bool,
     pub(super) stop_at: Option<u64>,
+    pub(super) discovery: bool,
+    pub(super) trusted: Trusted,
 }
 
 /// Whether requests carry a checksum of their bytes (tus 1.0.0, "Checksum").
+///
+/// A server discards a request whose checksum it cannot verify, and so all of an interrupted one. Therefore requests of
+/// more than [16 MiB](VERIFIED) are not verified if offered, and are split if verification is required and everything
+/// would be sent in one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verification {
     /// No.
     Off,
-    /// With this algorithm, if the server is known to offer it.
+    /// With this algorithm, if the server is known to offer it, and the request has at most [16 MiB](VERIFIED).
     IfOffered(Algorithm),
-    /// With this algorithm, or not at all.
+    /// With this algorithm, or not at all. Requests without a limit ([`Options::chunk_size`]) have at most
+    /// [16 MiB](VERIFIED).
     Required(Algorithm),
 }
+
+/// The maximum number of bytes that one checksum covers, unless the caller demands larger requests and verification.
+pub const VERIFIED: u64 = 16 * 1024 * 1024;
 
 impl Default for Options {
     fn default() -> Self {
@@ -39,6 +49,8 @@ impl Default for Options {
             data_in_creation: false,
             renews_credentials: false,
             stop_at: None,
+            discovery: true,
+            trusted: Trusted::default(),
         }
     }
 }
@@ -47,17 +59,11 @@ impl Default for Options {
 pub(super) const DEFAULT_CHUNK: u64 = 1024 * 1024;
 
 impl Options {
-    /// The maximum size of a request in bytes, 1 MiB by default; `None` sends everything in one request.
-    ///
-    /// # Errors
-    ///
-    /// When it is 0.
-    pub fn chunk_size(mut self, bytes: Option<u64>) -> Result<Self, Error> {
-        if bytes == Some(0) {
-            return Err(Error::Invalid("the chunk size is 0, but must be at least 1 byte".into()));
-        }
+    /// The maximum size of a request in bytes, 1 MiB by default; `None` sends everything in one request. 0 is an error
+    /// when the upload begins.
+    pub fn chunk_size(mut self, bytes: Option<u64>) -> Self {
         self.chunk_size = bytes;
-        Ok(self)
+        self
     }
 
     /// Whether requests carry a checksum: by default SHA-1, if the server offers it.
@@ -97,109 +103,36 @@ impl Options {
         self.stop_at = offset;
         self
     }
-}
 
-/// When and how often a request is retried after a temporary failure.
-#[derive(Clone)]
-pub struct Retry {
-    pub(super) retries: u32,
-    pub(super) delay: Duration,
-    pub(super) longest: Duration,
-    pub(super) deadline: Option<Duration>,
-    pub(super) judge: Option<Arc<Judge>>,
-}
+    /// Whether the driver may ask for the server's capabilities (OPTIONS). On by default; without them nothing is used
+    /// but what the caller demands. They are only advice: an upload that needs none of them does not ask
+    /// ([`NewUpload::needs_capabilities`](super::NewUpload::needs_capabilities)).
+    pub fn discovery(mut self, on: bool) -> Self {
+        self.discovery = on;
+        self
+    }
 
-type Judge = dyn Fn(&Error) -> Option<bool> + Send + Sync;
+    /// Trusts the origin of a URL: requests to it may carry the caller's headers. If no origin is named, that of the
+    /// task's first URL is trusted. `user:password@` in it becomes `Authorization` for that origin alone. Returns the
+    /// URL without them.
+    pub fn trust(&mut self, url: Url) -> Url {
+        self.trusted.trust(url)
+    }
 
-/// The longest `Retry-After` that a client obeys.
-const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+    /// Moves `user:password@` from a URL to `Authorization` for its origin, which is not trusted by that.
+    pub fn without_credentials(&mut self, url: Url) -> Url {
+        self.trusted.without_credentials(url)
+    }
 
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            retries: 3,
-            delay: Duration::from_secs(1),
-            longest: Duration::from_secs(60),
-            deadline: None,
-            judge: None,
+    /// When and how often a request is retried.
+    pub fn retries(&self) -> &Retry {
+        &self.retry
+    }
+
+    pub(super) fn validate(&self) -> Result<(), Error> {
+        match self.chunk_size {
+            Some(0) => Err(Error::Invalid("the chunk size is 0, but must be at least 1 byte".into())),
+            _ => Ok(()),
         }
-    }
-}
-
-impl Retry {
-    /// The number of retries without progress; 3 by default. Progress resets the count.
-    pub fn retries(mut self, most: u32) -> Self {
-        self.retries = most;
-        self
-    }
-
-    /// The delay before the first retry, 1 s by default, and the maximum delay, 60 s by default. It doubles with each
-    /// retry, less a random part of up to half of it.
-    pub fn delay(mut self, first: Duration, longest: Duration) -> Self {
-        (self.delay, self.longest) = (first, longest);
-        self
-    }
-
-    /// The time limit for everything; no limit by default.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// Decides what is retried: `None` leaves it to the machine, which retries failed connections and the statuses 408,
-    /// 409, 423, 429, 460 and 5xx.
-    pub fn judge(mut self, judge: impl Fn(&Error) -> Option<bool> + Send + Sync + 'static) -> Self {
-        self.judge = Some(Arc::new(judge));
-        self
-    }
-
-    /// The delay before the next retry after this many. `jitter` is from 0 to 1.
-    pub(super) fn wait(&self, before: u32, asked: Option<Duration>, jitter: f64) -> Duration {
-        let doubled = self.delay.saturating_mul(1u32.checked_shl(before).unwrap_or(u32::MAX));
-        let most = doubled.min(self.longest);
-        let jittered = most.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0);
-        // Jitter does not shorten what the server asks for.
-        asked.map_or(jittered, |asked| asked.min(LONGEST_ASKED).max(jittered))
-    }
-}
-
-impl fmt::Debug for Retry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Retry")
-            .field("retries", &self.retries)
-            .field("delay", &self.delay)
-            .field("longest", &self.longest)
-            .field("deadline", &self.deadline)
-            .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn delays_double_up_to_the_maximum_and_jitter_removes_up_to_half() {
-        let retry = Retry::default();
-        let waits: Vec<_> = (0..9).map(|before| retry.wait(before, None, 0.0).as_secs()).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        assert_eq!(retry.wait(1, None, 1.0), SECOND);
-        assert_eq!(retry.wait(100, None, f64::NAN.max(0.5)), SECOND * 45);
-    }
-
-    #[test]
-    fn retry_after_is_obeyed_up_to_a_limit() {
-        let retry = Retry::default();
-        assert_eq!(retry.wait(0, Some(SECOND * 120), 0.5), SECOND * 120);
-        assert_eq!(retry.wait(5, Some(SECOND), 0.0), SECOND * 32);
-        assert_eq!(retry.wait(0, Some(Duration::MAX), 0.0), LONGEST_ASKED);
-    }
-
-    #[test]
-    fn a_chunk_has_at_least_one_byte() {
-        assert!(Options::default().chunk_size(Some(0)).is_err());
-        assert!(Options::default().chunk_size(Some(1)).is_ok());
     }
 }

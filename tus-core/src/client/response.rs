@@ -6,7 +6,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use url::Url;
 
-use super::{Error, Refused, step::uri};
+use super::{
+    Error, Refused,
+    target::{remove_credentials, uri},
+};
 use crate::{
     MAX_LENGTH, TUS_VERSION as VERSION,
     header::{TUS_RESUMABLE, TUS_VERSION, UPLOAD_OFFSET, single},
@@ -16,6 +19,8 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answer<'a> {
     pub(super) method: &'a Method,
+    /// The URL of the request.
+    pub(super) url: &'a Url,
     pub(super) response: &'a Response<Bytes>,
 }
 
@@ -84,12 +89,45 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The URL in `Location`, which may be relative to that of the request.
-    pub(super) fn location(self, base: &Url) -> Result<Url, Error> {
+    /// The URL in `Location`, which may be relative to that of the request, and has no credentials. It never leads from
+    /// https to http: a server that a proxy serves over https, and that does not know of it, is meant at the origin of
+    /// the request. On another host that is an error.
+    pub(super) fn location(self) -> Result<Url, Error> {
         let value = self.headers().get(header::LOCATION).ok_or_else(|| self.missing(&header::LOCATION))?;
-        let url = value.to_str().ok().and_then(|text| base.join(text).ok());
-        let url = url.filter(|url| uri(url).is_some());
-        url.ok_or_else(|| self.misbehaved(&header::LOCATION, &format!("{value:?}, which is not a URL")))
+        let text = value.to_str().ok().map(str::trim).filter(|text| !text.is_empty());
+        let url = text.and_then(|text| self.url.join(text).ok()).filter(|url| uri(url).is_some());
+        let not_a_url = || self.misbehaved(&header::LOCATION, &format!("{value:?}, which is not a URL"));
+        let mut url = url.ok_or_else(not_a_url)?;
+        remove_credentials(&mut url);
+        url.set_fragment(None);
+        if self.is_downgrade(&url) {
+            if url.host() != self.url.host() {
+                return Err(self.redirected());
+            }
+            // The order matters: a URL without a port keeps none.
+            let secure = url.set_scheme("https").and_then(|()| url.set_port(self.url.port()));
+            secure.map_err(|()| not_a_url())?;
+        }
+        Ok(url)
+    }
+
+    /// Where to send the request instead, if the redirect keeps the method (RFC 9110, 15.4.8 and 15.4.9), and whether
+    /// that is for good. Never from https to http.
+    pub(super) fn redirect(self) -> Result<Option<(Url, bool)>, Error> {
+        let permanent = match self.status() {
+            StatusCode::TEMPORARY_REDIRECT => false,
+            StatusCode::PERMANENT_REDIRECT => true,
+            _ => return Ok(None),
+        };
+        let text = self.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if self.url.join(text).is_ok_and(|url| self.is_downgrade(&url)) {
+            return Err(self.redirected());
+        }
+        self.location().map(|url| Some((url, permanent)))
+    }
+
+    fn is_downgrade(self, url: &Url) -> bool {
+        self.url.scheme() == "https" && url.scheme() == "http"
     }
 
     /// How long the server asks the client to wait (RFC 9110, 10.2.3). A date is relative to the server's own, so that

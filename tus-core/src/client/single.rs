@@ -6,7 +6,7 @@ use url::Url;
 use super::{
     Capabilities, Error,
     response::Answer,
-    step::{Call, Task, Turn, Work},
+    step::{Call, Moment, Task, Turn, Work},
 };
 use crate::{
     Metadata,
@@ -48,7 +48,7 @@ impl Info {
         self.offset.is_some() && self.offset == self.length
     }
 
-    fn read(answer: &Answer<'_>) -> Result<Self, Error> {
+    pub(super) fn read(answer: &Answer<'_>) -> Result<Self, Error> {
         let length = answer.number(&UPLOAD_LENGTH)?;
         let pending = answer.headers().get(&crate::header::UPLOAD_CONCAT).is_some_and(|kind| kind != "partial");
         let offset = match answer.offset(0, length) {
@@ -72,8 +72,18 @@ impl Work for Discover {
         Call::new(Method::OPTIONS, &self.endpoint)
     }
 
-    fn accept(&mut self, answer: Answer<'_>) -> Result<Turn<Capabilities>, Error> {
-        Capabilities::read(&answer.success()?).map(Turn::Done)
+    fn moved(&mut self, url: Url) {
+        self.endpoint = url;
+    }
+
+    fn accept(&mut self, answer: Answer<'_>, _: Moment) -> Result<Turn<Capabilities>, Error> {
+        match answer.success() {
+            Ok(answer) => Ok(Turn::Done(Capabilities::read(&answer))),
+            // These are about the request; what else refuses or redirects it is probably not the tus server.
+            Err(error @ Error::Unsupported(_)) => Err(error),
+            Err(error) if [401, 412].contains(&answer.status().as_u16()) => Err(error),
+            Err(_) => Ok(Turn::Done(Capabilities::default())),
+        }
     }
 }
 
@@ -86,7 +96,11 @@ impl Work for Inspect {
         Call::new(Method::HEAD, &self.url)
     }
 
-    fn accept(&mut self, answer: Answer<'_>) -> Result<Turn<Info>, Error> {
+    fn moved(&mut self, url: Url) {
+        self.url = url;
+    }
+
+    fn accept(&mut self, answer: Answer<'_>, _: Moment) -> Result<Turn<Info>, Error> {
         Info::read(&answer.success()?).map(Turn::Done)
     }
 }
@@ -100,7 +114,11 @@ impl Work for Terminate {
         Call::new(Method::DELETE, &self.url)
     }
 
-    fn accept(&mut self, answer: Answer<'_>) -> Result<Turn<()>, Error> {
+    fn moved(&mut self, url: Url) {
+        self.url = url;
+    }
+
+    fn accept(&mut self, answer: Answer<'_>, _: Moment) -> Result<Turn<()>, Error> {
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(Turn::Done(())),
             _ => answer.success().map(|_| Turn::Done(())),

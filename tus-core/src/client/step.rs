@@ -3,10 +3,10 @@
 use std::{fmt, ops::Range, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use url::{Origin, Url};
 
-use super::{Error, Options, response::Answer};
+use super::{Error, Options, response::Answer, target::uri};
 use crate::{
     Algorithm, Checksum, TUS_VERSION as VERSION,
     header::{TUS_RESUMABLE, X_HTTP_METHOD_OVERRIDE},
@@ -53,13 +53,29 @@ pub(super) trait Work: Sized {
     /// The next request.
     fn call(&self) -> Call;
 
+    /// The server has moved the resource for good.
+    fn moved(&mut self, url: Url);
+
     /// Records the response.
-    fn accept(&mut self, answer: Answer<'_>) -> Result<Turn<<Self as Task>::Output>, Error>
+    fn accept(&mut self, answer: Answer<'_>, moment: Moment) -> Result<Turn<<Self as Task>::Output>, Error>
     where
         Self: Task;
 
-    /// Records that the outcome of the last request is unknown.
-    fn lost(&mut self) {}
+    /// Begins again after a final failure, if that is possible.
+    fn begin_again(&mut self, error: &Error) -> bool {
+        let _ = error;
+        false
+    }
+
+    /// Records that the last request failed, and may have had an effect.
+    fn lost(&mut self, error: &Error) {
+        let _ = error;
+    }
+
+    /// Whether the server may need minutes for the next request.
+    fn takes_long(&self) -> bool {
+        false
+    }
 }
 
 /// Bytes of the source, and the digest to compute.
@@ -97,12 +113,8 @@ pub(super) enum Turn<O> {
     Go {
         progress: bool,
     },
-}
-
-/// The URL as a request target. `url` accepts some that `http` does not.
-pub(super) fn uri(url: &Url) -> Option<Uri> {
-    let is_http = matches!(url.scheme(), "http" | "https");
-    url.as_str().split('#').next().filter(|_| is_http)?.parse().ok()
+    /// The same request again, since the server is not done yet.
+    Later,
 }
 
 /// The time of a result, which the machine cannot know.
@@ -119,14 +131,28 @@ pub struct Moment {
 struct Run<T> {
     task: T,
     options: Options,
-    /// The origin that the caller named: credentials are for it alone.
-    home: Origin,
+    /// The origin of the first URL.
+    first: Origin,
     /// Retries since the last progress.
     retries: u32,
+    /// Repeated requests since the last progress, because the server was not done.
+    repeats: u32,
     began: Option<Duration>,
     /// Whether new credentials were requested since the last success.
     renewed: bool,
+    /// Whether any request was answered.
+    answered: bool,
+    /// Where the next request goes for once.
+    detour: Option<Url>,
+    /// Redirects since the last response that was none.
+    redirects: u8,
 }
+
+const MOST_REDIRECTS: u8 = 5;
+
+/// How often a request is repeated while the server is not done. With delays of up to a minute that is a quarter of an
+/// hour.
+const MOST_REPEATS: u32 = 20;
 
 /// Read bytes of the source before they are sent.
 #[must_use]
@@ -156,8 +182,24 @@ pub struct Wait<T: Task> {
 
 impl<T: Task> Step<T> {
     pub(super) fn begin(task: T, options: Options) -> Self {
-        let home = task.call().url.origin();
-        Run { task, options, home, retries: 0, began: None, renewed: false }.next()
+        if let Err(error) = options.validate() {
+            return Self::Finished(Err(error));
+        }
+        let first = task.call().url.origin();
+        let (began, detour) = (None, None);
+        let run = Run {
+            task,
+            options,
+            first,
+            retries: 0,
+            repeats: 0,
+            began,
+            renewed: false,
+            answered: false,
+            detour,
+            redirects: 0,
+        };
+        run.next()
     }
 
     /// The task in its current state; `None` at its end.
@@ -180,29 +222,66 @@ impl<T: Task> Run<T> {
         }
     }
 
+    /// The error, if the time limit has passed.
+    fn is_late(&self, now: Duration) -> Option<Duration> {
+        self.options.retry.is_late(now.saturating_sub(self.began.unwrap_or(now)))
+    }
+
     fn failed(mut self, error: Error, asked: Option<Duration>, moment: Moment) -> Step<T> {
+        self.detour = None;
+        self.redirects = 0;
         let unauthorized = error.status() == Some(StatusCode::UNAUTHORIZED);
         if unauthorized && self.options.renews_credentials && !self.renewed {
             self.renewed = true;
             return self.next();
         }
         let retry = &self.options.retry;
-        let judged = retry.judge.as_ref().and_then(|judge| judge(&error));
-        if !judged.unwrap_or_else(|| error.is_passing()) {
+        let judged = retry.judged(&error, self.retries);
+        if judged.is_none() && self.task.begin_again(&error) {
+            return self.next();
+        }
+        if !judged.unwrap_or_else(|| error.is_passing(self.answered)) {
             return Step::Finished(Err(error));
         }
-        let duration = match error.is_conflict() && self.retries == 0 {
-            true => Duration::ZERO,
-            false => retry.wait(self.retries, asked, moment.jitter),
-        };
-        let began = self.began.unwrap_or(moment.now);
-        let late = retry.deadline.is_some_and(|deadline| moment.now + duration > began.saturating_add(deadline));
-        if late || self.retries >= retry.retries {
+        if self.retries >= retry.most() {
             return Step::Finished(Err(Error::GivenUp { retries: self.retries, last: Box::new(error) }));
         }
+        let duration = match error.is_conflict() && self.retries == 0 {
+            true => Ok(Duration::ZERO),
+            false => retry.wait(self.retries, asked, moment.jitter),
+        };
         self.retries += 1;
-        self.task.lost();
-        Step::Wait(Wait { run: Box::new(self), duration, reason: error })
+        self.task.lost(&error);
+        self.wait(duration, asked, error, moment)
+    }
+
+    fn repeat(mut self, asked: Option<Duration>, moment: Moment) -> Step<T> {
+        if self.repeats >= MOST_REPEATS {
+            return Step::Finished(Err(Error::Pending));
+        }
+        let duration = self.options.retry.wait(self.repeats, asked, moment.jitter);
+        self.repeats += 1;
+        self.wait(duration, asked, Error::Pending, moment)
+    }
+
+    fn wait(
+        self,
+        duration: Result<Duration, Duration>,
+        asked: Option<Duration>,
+        reason: Error,
+        moment: Moment,
+    ) -> Step<T> {
+        let duration = match duration {
+            Ok(duration) => duration,
+            Err(limit) => {
+                let asked = asked.unwrap_or_default();
+                return Step::Finished(Err(Error::LongWait { asked, limit, last: Box::new(reason) }));
+            }
+        };
+        match self.is_late(moment.now.saturating_add(duration)) {
+            Some(limit) => Step::Finished(Err(Error::Late { limit, last: Some(Box::new(reason)) })),
+            None => Step::Wait(Wait { run: Box::new(self), duration, reason }),
+        }
     }
 }
 
@@ -232,7 +311,10 @@ impl<T: Task> Read<T> {
 
 impl<T: Task> Transmit<T> {
     fn of(run: Box<Run<T>>) -> Step<T> {
-        let call = run.task.call();
+        let mut call = run.task.call();
+        if let Some(detour) = &run.detour {
+            call.url = detour.clone();
+        }
         match uri(&call.url) {
             Some(uri) => Step::Transmit(Self { run, call, uri }),
             None => Step::Finished(Err(Error::Invalid(format!("{} is not a valid HTTP URL", call.url)))),
@@ -251,6 +333,9 @@ impl<T: Task> Transmit<T> {
         if *method != Method::OPTIONS {
             sent.insert(TUS_RESUMABLE.clone(), HeaderValue::from_static(VERSION));
         }
+        if let Some(credentials) = self.run.options.trusted.authorization(&self.call.url) {
+            sent.insert(header::AUTHORIZATION, credentials.clone());
+        }
         if self.run.options.override_method && [Method::PATCH, Method::DELETE].contains(method) {
             sent.insert(X_HTTP_METHOD_OVERRIDE.clone(), crate::header::value(method.as_str()));
             *request.method_mut() = Method::POST;
@@ -263,10 +348,20 @@ impl<T: Task> Transmit<T> {
         self.call.body.clone()
     }
 
-    /// Whether the request goes to the origin that the caller named. Headers of the caller, above all credentials, must
-    /// not be sent to any other origin.
+    /// Whether the request goes to an origin that the caller named ([`Options::trust`]). Headers of the caller, above
+    /// all credentials, must not be sent to any other origin.
     pub fn is_home(&self) -> bool {
-        self.call.url.origin() == self.run.home
+        let trusted = &self.run.options.trusted;
+        match trusted.is_empty() {
+            true => self.call.url.origin() == self.run.first,
+            false => trusted.contains(&self.call.url),
+        }
+    }
+
+    /// Whether the server may need minutes before it answers, and sending the request again would do harm: it has to
+    /// concatenate the parts of an upload.
+    pub fn takes_long(&self) -> bool {
+        self.run.task.takes_long()
     }
 
     /// The task in its current state.
@@ -282,16 +377,35 @@ impl<T: Task> Transmit<T> {
             Ok(response) => response,
             Err(error) => return run.failed(error, None, moment),
         };
-        let answer = Answer { method: &call.method, response: &response };
-        match run.task.accept(answer) {
+        run.answered = true;
+        let answer = Answer { method: &call.method, url: &call.url, response: &response };
+        match answer.redirect() {
+            Ok(Some((url, permanent))) if run.redirects < MOST_REDIRECTS => {
+                run.redirects += 1;
+                run.detour = if permanent {
+                    run.task.moved(url);
+                    None
+                } else {
+                    Some(url)
+                };
+                return run.next();
+            }
+            Ok(_) => {}
+            Err(error) => return run.failed(error, None, moment),
+        }
+        match run.task.accept(answer, moment) {
             Ok(Turn::Done(output)) => Step::Finished(Ok(output)),
             Ok(Turn::Go { progress }) => {
-                run.renewed = false;
+                (run.renewed, run.detour, run.redirects) = (false, None, 0);
                 if progress {
-                    run.retries = 0;
+                    (run.retries, run.repeats) = (0, 0);
                 }
-                run.next()
+                match run.is_late(moment.now) {
+                    Some(limit) => Step::Finished(Err(Error::Late { limit, last: None })),
+                    None => run.next(),
+                }
             }
+            Ok(Turn::Later) => run.repeat(answer.retry_after(), moment),
             Err(error) => run.failed(error, answer.retry_after(), moment),
         }
     }
@@ -306,6 +420,12 @@ impl<T: Task> Wait<T> {
     /// The reason.
     pub fn reason(&self) -> &Error {
         &self.reason
+    }
+
+    /// How many retries there were since the last progress, this one included. 0 if nothing has failed, but the server is
+    /// not done.
+    pub fn retries(&self) -> u32 {
+        self.run.retries
     }
 
     /// The task in its current state.

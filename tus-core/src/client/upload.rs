@@ -1,18 +1,20 @@
 //! An upload: it is created or found, then bytes are added until it is complete.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use http::{HeaderValue, Method, StatusCode, header};
 use url::Url;
 
 use super::{
-    Capabilities, Error, NewUpload, Options, Step, Verification,
-    options::DEFAULT_CHUNK,
+    Capabilities, Error, Info, NewUpload, Options, Step,
+    error::SourceProblem,
     response::Answer,
-    step::{Call, Task, Turn, Wanted, Work},
+    size::Size,
+    step::{Call, Moment, Task, Turn, Wanted, Work},
+    uploaded::{LastResponse, Uploaded},
 };
 use crate::{
-    Algorithm, Checksum, TusExtension,
+    Checksum, TusExtension,
     header::{OFFSET_OCTET_STREAM, UPLOAD_CHECKSUM, UPLOAD_LENGTH, UPLOAD_OFFSET},
 };
 
@@ -21,27 +23,56 @@ use crate::{
 pub struct Uploading {
     phase: Phase,
     upload: NewUpload,
-    /// The maximum size of a request in bytes.
-    limit: Option<u64>,
-    algorithm: Option<Algorithm>,
+    size: Size,
     data_in_creation: bool,
     stop_at: Option<u64>,
-    /// Bytes that the server has acknowledged.
+    /// Where a new upload is created if this one is gone; `None` if that is not wanted.
+    endpoint: Option<Url>,
+    /// Whether the source can be read from the start again at any time.
+    rereadable: bool,
+    /// How often it was begun again.
+    restarts: u8,
+    /// The URL comes from an earlier process, and has not been asked about yet.
+    kept: bool,
+    /// Bytes that the server has, by its last response.
     acknowledged: u64,
+    /// The most that the server has ever had.
+    highest: u64,
+    /// The end of the bytes that were sent, if all that the server can have was sent by this task.
+    sent: Option<u64>,
     /// The server does not know the length yet.
     deferred: bool,
     /// Whether the source is known to end where the upload does.
     ends_there: bool,
     /// What was read of the next bytes to send.
     next: Option<Next>,
-    redirects: u8,
+    /// The size of the last request in bytes, if it had no effect in the time it was given.
+    slow: Option<u64>,
+    /// When the last response came.
+    answered: Duration,
+    /// The last response, if nothing is missing but a look at the source.
+    last: Option<LastResponse>,
 }
 
 #[derive(Debug)]
 enum Phase {
-    Create { endpoint: Url },
-    Inspect { url: Url },
-    Append { url: Url },
+    Create {
+        endpoint: Url,
+    },
+    Inspect {
+        url: Url,
+    },
+    Append {
+        url: Url,
+    },
+    /// The creation of a final upload has got no answer: see whether its parts are still there.
+    Check {
+        endpoint: Url,
+    },
+    /// A final upload was created: wait until its parts are concatenated.
+    Join {
+        url: Url,
+    },
 }
 
 /// The next bytes to send, from the start of the upload.
@@ -51,25 +82,8 @@ struct Next {
     checksum: Option<Checksum>,
 }
 
-/// An upload all of whose requested bytes have been sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Uploaded {
-    /// Its URL.
-    pub url: Url,
-    /// Bytes that the server has; `None` for a concatenation of parts.
-    pub offset: Option<u64>,
-    /// Bytes of the complete upload; `None` if unknown here.
-    pub length: Option<u64>,
-}
-
-/// Requests are not made smaller than this: a server that refuses them means something else.
-const SMALLEST_SPLIT: u64 = 16 * 1024;
-
-/// The size at which splitting starts: larger requests are not halved step by step.
-const LARGEST_SPLIT: u64 = 64 * 1024 * 1024;
-
-const MOST_REDIRECTS: u8 = 5;
+/// How often an upload that is gone is begun again.
+const MOST_RESTARTS: u8 = 3;
 
 impl Uploading {
     pub(super) fn create(
@@ -78,52 +92,53 @@ impl Uploading {
         options: Options,
         capabilities: Option<&Capabilities>,
     ) -> Result<Step<Self>, Error> {
-        if let Some(capabilities) = capabilities {
-            upload.check(capabilities)?;
-        }
-        Self::begin(Phase::Create { endpoint }, upload, options, capabilities)
+        let again = upload.parts().is_none().then(|| endpoint.clone());
+        Self::begin(Phase::Create { endpoint }, again, upload, options, capabilities)
     }
 
     pub(super) fn resume(
         url: Url,
+        endpoint: Option<Url>,
         upload: NewUpload,
         options: Options,
         capabilities: Option<&Capabilities>,
     ) -> Result<Step<Self>, Error> {
-        Self::begin(Phase::Inspect { url }, upload, options, capabilities)
+        Self::begin(Phase::Inspect { url }, endpoint, upload, options, capabilities)
     }
 
     fn begin(
         phase: Phase,
+        endpoint: Option<Url>,
         upload: NewUpload,
         options: Options,
         capabilities: Option<&Capabilities>,
     ) -> Result<Step<Self>, Error> {
-        let knows = |algorithm| capabilities.is_some_and(|capabilities| capabilities.verifies(algorithm));
-        let algorithm = match options.verification {
-            Verification::Off => None,
-            Verification::IfOffered(algorithm) => Some(algorithm).filter(|_| knows(algorithm)),
-            Verification::Required(algorithm) if capabilities.is_some() && !knows(algorithm) => {
-                return Err(Error::Unsupported(format!("checksums by {}", algorithm.name())));
-            }
-            Verification::Required(algorithm) => Some(algorithm),
-        };
-        let offers = |extension| capabilities.is_some_and(|capabilities| capabilities.offers(extension));
+        if let (Some(capabilities), true) = (capabilities, endpoint.is_some() || upload.parts().is_some()) {
+            upload.check(capabilities)?;
+        }
+        let size = Size::new(&options, |algorithm| capabilities.and_then(|known| known.verifies(algorithm)))?;
+        let offers = |extension| capabilities.is_some_and(|known| known.offers(extension) == Some(true));
         let data_in_creation = options.data_in_creation && offers(TusExtension::CreationWithUpload);
-        let (limit, stop_at) = (options.chunk_size, options.stop_at);
-        let ends_there = upload.length.is_some();
+        let ends_there = upload.length.is_some() && !upload.streamed;
         let task = Self {
-            phase,
-            upload,
-            limit,
-            algorithm,
+            size,
             data_in_creation,
-            stop_at,
+            stop_at: options.stop_at,
+            kept: endpoint.is_some() && matches!(phase, Phase::Inspect { .. }),
+            phase,
+            endpoint,
+            rereadable: ends_there,
+            restarts: 0,
             acknowledged: 0,
-            deferred: !ends_there,
+            highest: 0,
+            sent: None,
+            deferred: upload.length.is_none(),
             ends_there,
+            upload,
             next: None,
-            redirects: 0,
+            slow: None,
+            answered: Duration::ZERO,
+            last: None,
         };
         Ok(Step::begin(task, options))
     }
@@ -131,12 +146,18 @@ impl Uploading {
     /// Its URL, as soon as it is known: another process can resume with it.
     pub fn url(&self) -> Option<&Url> {
         match &self.phase {
-            Phase::Create { .. } => None,
-            Phase::Inspect { url } | Phase::Append { url } => Some(url),
+            Phase::Create { .. } | Phase::Check { .. } => None,
+            Phase::Inspect { url } | Phase::Append { url } | Phase::Join { url } => Some(url),
         }
     }
 
-    /// Bytes from the start of the upload that the server has acknowledged; they are not sent again.
+    /// How often it was begun again, because it was gone. Its URL is another one then, and it has no bytes.
+    pub fn restarts(&self) -> u8 {
+        self.restarts
+    }
+
+    /// Bytes from the start of the upload that the server has acknowledged; they are not sent again, unless the server
+    /// loses them.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
@@ -149,8 +170,7 @@ impl Uploading {
     /// The bytes of the next request, as far as they are known without reading the source.
     fn ahead(&self) -> Range<u64> {
         let (from, length) = (self.acknowledged, self.upload.length);
-        // Bytes that must be read first are kept in memory in the meantime.
-        let limit = self.limit.or_else(|| (!self.ends_there).then_some(DEFAULT_CHUNK)).unwrap_or(u64::MAX);
+        let limit = self.size.limit(!self.ends_there);
         let end = [length, self.stop_at].into_iter().flatten().fold(from.saturating_add(limit), u64::min);
         from..end.max(from)
     }
@@ -164,10 +184,10 @@ impl Uploading {
     fn sends(&self) -> bool {
         match self.phase {
             Phase::Create { .. } => {
-                let bytes = !self.upload.is_final() && !self.ahead().is_empty();
+                let bytes = self.upload.parts().is_none() && !self.ahead().is_empty();
                 self.data_in_creation && bytes
             }
-            Phase::Inspect { .. } => false,
+            Phase::Inspect { .. } | Phase::Check { .. } | Phase::Join { .. } => false,
             Phase::Append { .. } => true,
         }
     }
@@ -188,103 +208,135 @@ impl Uploading {
         self.next.as_ref().map_or(self.ahead().end, |next| next.range.end)
     }
 
-    fn created(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
-        let Phase::Create { endpoint } = &self.phase else {
-            return Ok(Turn::Go { progress: false });
-        };
-        if let Some(elsewhere) = self.redirect(answer, endpoint)? {
-            self.phase = Phase::Create { endpoint: elsewhere };
-            self.redirects += 1;
-            return Ok(Turn::Go { progress: false });
+    /// Records that the next bytes were sent, as far as the server can have got them.
+    fn note_sent(&mut self) {
+        if self.sends() {
+            let end = self.sent_until();
+            self.sent = self.sent.map(|sent| sent.max(end));
         }
+    }
+
+    fn created(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
         if self.sends() && answer.status() == StatusCode::PAYLOAD_TOO_LARGE {
             self.data_in_creation = false;
             self.next = None;
             return Ok(Turn::Go { progress: false });
         }
-        let url = answer.success()?.location(endpoint)?;
-        if self.upload.is_final() {
-            return Ok(Turn::Done(Uploaded { url, offset: None, length: None }));
+        let url = answer.success()?.location()?;
+        if url == *answer.url {
+            return Err(answer.misbehaved(&header::LOCATION, "leads to the endpoint itself"));
+        }
+        if self.upload.parts().is_some() {
+            self.phase = Phase::Join { url };
+            return Ok(Turn::Go { progress: true });
         }
         self.deferred = self.upload.length.is_none();
         let sent = self.sends();
+        self.sent = Some(if sent { self.sent_until() } else { 0 });
         let has_offset = answer.headers().contains_key(&UPLOAD_OFFSET);
         if sent && has_offset {
-            self.acknowledged = answer.offset(0, Some(self.sent_until()))?;
+            self.acknowledged = answer.offset(0, self.sent)?;
         }
         self.phase = match sent && !has_offset {
             // It may have stored the bytes without reporting so.
             true => Phase::Inspect { url },
             false => Phase::Append { url },
         };
-        Ok(self.turn(true))
-    }
-
-    /// Where to send a creation instead: only if the redirect keeps the method, and never from https to http.
-    fn redirect(&self, answer: Answer<'_>, endpoint: &Url) -> Result<Option<Url>, Error> {
-        let keeps = matches!(answer.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
-        if !keeps || self.redirects == MOST_REDIRECTS {
-            return Ok(None);
-        }
-        let elsewhere = answer.location(endpoint)?;
-        let downgrade = endpoint.scheme() == "https" && elsewhere.scheme() == "http";
-        if downgrade { Err(answer.redirected()) } else { Ok(Some(elsewhere)) }
+        Ok(self.turn(true, answer))
     }
 
     fn inspected(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
         let answer = answer.success()?;
-        let length = answer.number(&UPLOAD_LENGTH)?;
-        if let (Some(declared), Some(known)) = (length, self.upload.length)
-            && declared != known
+        let declared = answer.number(&UPLOAD_LENGTH)?;
+        if let (Some(declared), Some(length)) = (declared, self.upload.length)
+            && declared != length
         {
-            return Err(Error::Source(format!("has {known} bytes, but the upload was created for {declared}")));
+            return Err(Error::source_is(SourceProblem::Other { length, declared }));
         }
-        let offset = answer.offset(0, length.or(self.upload.length))?;
-        let progress = offset > self.acknowledged;
-        self.deferred = length.is_none();
-        self.upload.length = self.upload.length.or(length);
+        let offset = answer.offset(0, declared.or(self.upload.length))?;
+        if let Some(sent) = self.sent.filter(|sent| offset > *sent) {
+            return Err(answer.misbehaved(&UPLOAD_OFFSET, &format!("{offset}, but only {sent} were sent")));
+        }
+        if let Some(bytes) = self.slow.take()
+            && offset.saturating_sub(self.acknowledged) < bytes / 2
+        {
+            self.size.too_slow(bytes);
+        }
+        self.kept = false;
+        self.deferred = declared.is_none();
+        self.upload.length = self.upload.length.or(declared);
         self.acknowledged = offset;
         if let Phase::Inspect { url } = &self.phase {
             self.phase = Phase::Append { url: url.clone() };
         }
-        Ok(self.turn(progress))
+        Ok(self.turn(false, answer))
     }
 
-    fn appended(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
+    fn appended(&mut self, answer: Answer<'_>, time: Duration) -> Result<Turn<Uploaded>, Error> {
         let range = self.acknowledged..self.sent_until();
-        if answer.status() == StatusCode::PAYLOAD_TOO_LARGE && self.split(&range) {
+        if answer.status() == StatusCode::PAYLOAD_TOO_LARGE && self.size.refused(range.end - range.start) {
+            self.next = None;
             return Ok(Turn::Go { progress: false });
         }
         let offset = answer.success()?.offset(range.start, Some(range.end))?;
-        let progress = offset > self.acknowledged;
-        if !progress && !range.is_empty() {
+        if offset == self.acknowledged && !range.is_empty() {
             return Err(answer.misbehaved(&UPLOAD_OFFSET, &format!("{offset}, as if nothing had been sent")));
         }
+        self.size.took(time);
         self.acknowledged = offset;
         self.deferred &= self.upload.length.is_none();
-        Ok(self.turn(true))
+        // A request without bytes declares the length.
+        Ok(self.turn(range.is_empty(), answer))
     }
 
-    /// Makes requests smaller. Returns whether that is worth a try.
-    fn split(&mut self, refused: &Range<u64>) -> bool {
-        let size = refused.end - refused.start;
-        let half = (size / 2).min(LARGEST_SPLIT);
-        if half < SMALLEST_SPLIT {
-            return false;
+    /// The creation of a final upload got no answer, but this part has one.
+    fn checked(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
+        match answer.success() {
+            Err(error) if error.is_gone() => Err(Error::Unlocated),
+            Err(error) => Err(error),
+            Ok(_) => {
+                if let Phase::Check { endpoint } = &self.phase {
+                    self.phase = Phase::Create { endpoint: endpoint.clone() };
+                }
+                Ok(Turn::Go { progress: false })
+            }
         }
-        self.limit = Some(half);
-        self.next = None;
-        true
+    }
+
+    /// The state of a final upload (tus 1.0.0, "Concatenation": "the response for a `HEAD` request … MUST NOT contain the
+    /// Upload-Offset header unless the concatenation has been successfully finished").
+    fn joined(&mut self, url: &Url, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
+        let (offset, length) = match answer.success().and_then(|answer| Info::read(&answer)) {
+            Ok(info) if info.offset.is_none() || info.length.is_some() && !info.is_complete() => {
+                return Ok(Turn::Later);
+            }
+            Ok(info) => (info.offset, info.length),
+            Err(error) if error.is_passing(true) || answer.status() == StatusCode::UNAUTHORIZED => return Err(error),
+            // It was created, and the server does not say more.
+            Err(_) => (None, None),
+        };
+        Ok(Turn::Done(Uploaded { url: url.clone(), offset, length, response: Some(LastResponse::of(answer)) }))
     }
 
     /// The next request, or the end.
-    fn turn(&mut self, progress: bool) -> Turn<Uploaded> {
+    fn turn(&mut self, progress: bool, answer: Answer<'_>) -> Turn<Uploaded> {
         self.next = None;
+        // Bytes that the server has lost and gets again are no progress.
+        let progress = progress || self.acknowledged > self.highest;
+        self.highest = self.highest.max(self.acknowledged);
+        self.last = self.looks_beyond().then(|| LastResponse::of(answer));
         let stops = self.stop_at.is_some_and(|stop| stop <= self.acknowledged);
         match &self.phase {
-            Phase::Append { url } if stops || self.is_complete() && self.ends_there => Turn::Done(self.uploaded(url)),
+            Phase::Append { url } if stops || self.is_complete() && self.ends_there => {
+                Turn::Done(self.uploaded(url, Some(LastResponse::of(answer))))
+            }
             _ => Turn::Go { progress },
         }
+    }
+
+    /// Whether the server has all that was promised, and it must be seen that the source has no more.
+    fn looks_beyond(&self) -> bool {
+        matches!(self.phase, Phase::Append { .. }) && self.is_complete() && !self.ends_there
     }
 
     /// Whether the server has all bytes that it expects.
@@ -292,8 +344,8 @@ impl Uploading {
         self.upload.length == Some(self.acknowledged) && !self.deferred
     }
 
-    fn uploaded(&self, url: &Url) -> Uploaded {
-        Uploaded { url: url.clone(), offset: Some(self.acknowledged), length: self.upload.length }
+    fn uploaded(&self, url: &Url, response: Option<LastResponse>) -> Uploaded {
+        Uploaded { url: url.clone(), offset: Some(self.acknowledged), length: self.upload.length, response }
     }
 }
 
@@ -303,34 +355,29 @@ impl Task for Uploading {
 
 impl Work for Uploading {
     fn wanted(&self) -> Option<Wanted> {
-        if let (Phase::Append { .. }, true) = (&self.phase, self.is_complete() && !self.ends_there) {
+        if self.looks_beyond() {
             let beyond = self.acknowledged..self.acknowledged + 1;
             return Some(Wanted { range: self.in_source(&beyond), algorithm: None });
         }
-        let look = self.algorithm.is_some() || !self.ends_there;
         let range = self.ahead();
+        let algorithm = self.size.algorithm(range.end - range.start);
+        let look = algorithm.is_some() || !self.ends_there;
         let needed = self.sends() && self.next.is_none() && look && !range.is_empty();
-        needed.then(|| Wanted { range: self.in_source(&range), algorithm: self.algorithm })
+        needed.then(|| Wanted { range: self.in_source(&range), algorithm })
     }
 
     fn found(&mut self, bytes: u64, checksum: Option<Checksum>) -> Result<Option<Uploaded>, Error> {
-        if let (Phase::Append { url }, true) = (&self.phase, self.is_complete() && !self.ends_there) {
+        if let (Phase::Append { url }, true) = (&self.phase, self.looks_beyond()) {
             return match bytes {
-                0 => Ok(Some(self.uploaded(url))),
-                _ => Err(Error::Source(format!(
-                    "continues after the {} bytes for which the upload was created",
-                    self.acknowledged
-                ))),
+                0 => Ok(Some(self.uploaded(url, self.last.clone()))),
+                _ => Err(Error::source_is(SourceProblem::Long { length: self.acknowledged })),
             };
         }
         let ahead = self.ahead();
         let range = ahead.start..ahead.start.saturating_add(bytes).min(ahead.end);
         if range.end < ahead.end {
             if let Some(length) = self.upload.length {
-                let end = self.upload.start + range.end;
-                return Err(Error::Source(format!(
-                    "ends at byte {end}, before the {length} bytes that it should have"
-                )));
+                return Err(Error::source_is(SourceProblem::Short { end: self.upload.start + range.end, length }));
             }
             self.upload.length = Some(range.end);
             self.ends_there = true;
@@ -348,7 +395,11 @@ impl Work for Uploading {
                 self.with_bytes(self.upload.creation(endpoint).header(&header::EXPECT, expects))
             }
             Phase::Create { endpoint } => self.upload.creation(endpoint),
-            Phase::Inspect { url } => Call::new(Method::HEAD, url),
+            Phase::Inspect { url } | Phase::Join { url } => Call::new(Method::HEAD, url),
+            Phase::Check { endpoint } => {
+                let part = self.upload.parts().and_then(<[Url]>::first);
+                Call::new(Method::HEAD, part.unwrap_or(endpoint))
+            }
             Phase::Append { url } => {
                 let call = Call::new(Method::PATCH, url).header(&UPLOAD_OFFSET, self.acknowledged);
                 // "the Client MUST set the Upload-Length header in the next PATCH request, once the length is known."
@@ -361,18 +412,71 @@ impl Work for Uploading {
         }
     }
 
-    fn accept(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
-        match self.phase {
-            Phase::Create { .. } => self.created(answer),
-            Phase::Inspect { .. } => self.inspected(answer),
-            Phase::Append { .. } => self.appended(answer),
+    fn moved(&mut self, to: Url) {
+        match &mut self.phase {
+            Phase::Create { endpoint } => {
+                self.endpoint = self.endpoint.is_some().then(|| to.clone());
+                *endpoint = to;
+            }
+            Phase::Inspect { url } | Phase::Append { url } | Phase::Join { url } => *url = to,
+            // The part itself stays where it was named.
+            Phase::Check { .. } => {}
         }
     }
 
-    fn lost(&mut self) {
-        self.next = None;
-        if let Phase::Append { url } = &self.phase {
-            self.phase = Phase::Inspect { url: url.clone() };
+    fn accept(&mut self, answer: Answer<'_>, moment: Moment) -> Result<Turn<Uploaded>, Error> {
+        self.note_sent();
+        let time = moment.now.saturating_sub(std::mem::replace(&mut self.answered, moment.now));
+        match &self.phase {
+            Phase::Create { .. } => self.created(answer),
+            Phase::Inspect { .. } => self.inspected(answer),
+            Phase::Append { .. } => self.appended(answer, time),
+            Phase::Check { .. } => self.checked(answer),
+            Phase::Join { url } => self.joined(&url.clone(), answer),
         }
+    }
+
+    fn begin_again(&mut self, error: &Error) -> bool {
+        let found = matches!(self.phase, Phase::Inspect { .. } | Phase::Append { .. });
+        // What an earlier process left may be anything by now.
+        let stale = self.kept
+            && match error {
+                Error::Source { problem: SourceProblem::Other { .. }, .. } => true,
+                _ => error.status().is_some_and(|status| [400, 401, 403, 404, 410].contains(&status.as_u16())),
+            };
+        // A stream can be read from its start as long as nothing of it was acknowledged.
+        let readable = self.rereadable || self.highest == 0;
+        let wanted = found && readable && (stale || error.is_gone()) && self.restarts < MOST_RESTARTS;
+        let Some(endpoint) = self.endpoint.clone().filter(|_| wanted) else {
+            return false;
+        };
+        self.phase = Phase::Create { endpoint };
+        self.restarts += 1;
+        self.kept = false;
+        (self.acknowledged, self.highest, self.sent) = (0, 0, None);
+        (self.next, self.slow) = (None, None);
+        true
+    }
+
+    fn lost(&mut self, error: &Error) {
+        self.note_sent();
+        if self.sends() {
+            let range = self.acknowledged..self.sent_until();
+            self.slow = error.is_slow().then(|| range.end - range.start);
+        }
+        match &self.phase {
+            Phase::Append { url } => self.phase = Phase::Inspect { url: url.clone() },
+            Phase::Create { endpoint } if self.upload.parts().is_some_and(|parts| !parts.is_empty()) => {
+                self.phase = Phase::Check { endpoint: endpoint.clone() };
+            }
+            // Each try may leave an upload with bytes.
+            Phase::Create { .. } => self.data_in_creation = false,
+            Phase::Inspect { .. } | Phase::Check { .. } | Phase::Join { .. } => {}
+        }
+        self.next = None;
+    }
+
+    fn takes_long(&self) -> bool {
+        matches!(self.phase, Phase::Create { .. }) && self.upload.parts().is_some()
     }
 }

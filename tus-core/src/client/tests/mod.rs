@@ -1,6 +1,10 @@
 //! The client's machine: sentence by sentence, and connected to the server's over a wire that fails.
 
 mod connected;
+mod discovery;
+mod gone;
+mod limits;
+mod redirects;
 mod retries;
 mod script;
 mod specification;

@@ -9,7 +9,7 @@ use super::{
 };
 
 fn plain() -> Options {
-    Options::default().verification(Verification::Off).chunk_size(None).unwrap()
+    Options::default().verification(Verification::Off).chunk_size(None)
 }
 
 fn upload(options: Options) -> Step<Uploading> {
@@ -25,12 +25,12 @@ fn head(offset: &str) -> Result<http::Response<bytes::Bytes>, Error> {
 
 #[test]
 fn temporary_failures_are_retried_and_others_are_final() {
-    for status in [408, 423, 429, 460, 500, 502, 503, 504, 507] {
+    for status in [408, 423, 425, 429, 460, 500, 502, 503, 504, 507] {
         let mut script = Script::new([answer(201, CREATED), answer(status, &[]), head("0"), answer(204, COMPLETE)]);
         script.run(upload(plain())).unwrap();
         assert_eq!(script.waits, [1.0], "{status}");
     }
-    for status in [400, 401, 403, 404, 405, 410, 412, 415, 422] {
+    for status in [400, 401, 403, 405, 412, 415, 422, 501, 505] {
         let mut script = Script::new([answer(201, CREATED), answer(status, &[])]);
         let error = script.run(upload(plain())).unwrap_err();
         assert_eq!(error.status().unwrap().as_u16(), status);
@@ -57,7 +57,7 @@ fn retries_are_counted_from_the_last_progress() {
     assert_eq!(script.waits, [1.0, 2.0].repeat(5));
 
     let mut script = Script::new([answer(201, CREATED), broken(), broken(), head("0"), broken(), broken()]);
-    let error = script.run(upload(plain())).unwrap_err();
+    let error = script.run(upload(plain().retry(Retry::default().retries(3)))).unwrap_err();
     assert!(matches!(error, Error::GivenUp { retries: 3, .. }), "{error}");
     assert_eq!(script.waits, [1.0, 2.0, 4.0]);
 }
@@ -84,7 +84,7 @@ fn a_deadline_prevents_a_wait_beyond_it() {
     let options = plain().retry(Retry::default().retries(100).deadline(Duration::from_secs(10)));
     let mut script = Script::new([broken(), broken(), broken(), broken()]);
     let error = script.run(inspect(endpoint(), options)).unwrap_err();
-    assert!(matches!(error, Error::GivenUp { retries: 3, .. }), "{error}");
+    assert!(matches!(error, Error::Late { last: Some(_), .. }), "{error}");
     assert_eq!(script.waits, [1.0, 2.0, 4.0]);
 
     // A deadline that never comes.
@@ -94,7 +94,7 @@ fn a_deadline_prevents_a_wait_beyond_it() {
 
 #[test]
 fn the_caller_may_decide_what_is_retried() {
-    let teapot = |error: &Error| match error.status()?.as_u16() {
+    let teapot = |error: &Error, _: u32| match error.status()?.as_u16() {
         418 => Some(true),
         503 => Some(false),
         _ => None,
@@ -115,7 +115,7 @@ fn credentials_are_renewed_once() {
         answer(401, &[]),
         answer(204, COMPLETE),
     ]);
-    let chunked = options.clone().chunk_size(Some(60)).unwrap();
+    let chunked = options.clone().chunk_size(Some(60));
     script.run(upload(chunked)).unwrap();
     assert!(script.waits.is_empty());
     let mut script = Script::new([answer(201, CREATED), answer(401, &[]), answer(401, &[])]);
@@ -151,51 +151,6 @@ fn a_response_that_is_not_tus_is_retried() {
 }
 
 #[test]
-fn only_creations_follow_redirects_that_keep_the_method() {
-    let to = |status, location| answer(status, &[("location", location)]);
-    for status in [307, 308] {
-        let mut script = Script::new([to(status, "//other.example.org/up/"), answer(201, CREATED), broken()]);
-        let _ = script.run(upload(plain().retry(Retry::default().retries(0))));
-        let uris: Vec<_> = script.asked.iter().map(|request| request.uri().to_string()).collect();
-        assert_eq!(uris[1..], ["http://other.example.org/up/", "http://other.example.org/files/a"]);
-        assert_eq!(script.home, [true, false, false], "credentials stay with the first origin");
-    }
-    for answers in [
-        vec![to(301, "/elsewhere")],
-        vec![to(302, "/elsewhere")],
-        vec![to(303, "/elsewhere")],
-        vec![to(200, "/files/a"), to(308, "/elsewhere")],
-    ] {
-        let error = Script::new(answers).run(upload(plain())).unwrap_err();
-        assert!(matches!(error, Error::Redirected { .. }), "{error}");
-    }
-    let turns = (0..6).map(|_| to(307, "/files"));
-    assert!(matches!(Script::new(turns).run(upload(plain())), Err(Error::Redirected { .. })));
-    let safe = create("https://tus.example.org/files".parse().unwrap(), NewUpload::new(Some(1)), plain(), None);
-    let error = Script::new([to(307, "http://tus.example.org/files")]).run(safe.unwrap()).unwrap_err();
-    assert!(matches!(error, Error::Redirected { .. }), "{error}");
-}
-
-#[test]
-fn a_location_may_be_relative_and_is_never_guessed() {
-    for (location, url) in [
-        ("a", "http://tus.example.org/a"),
-        ("/b/c", "http://tus.example.org/b/c"),
-        ("//cdn.example.org/d", "http://cdn.example.org/d"),
-        ("https://cdn.example.org/e?f#g", "https://cdn.example.org/e?f"),
-    ] {
-        let mut script = Script::new([answer(201, &[("location", location)])]);
-        let _ = script.run(upload(plain()));
-        assert_eq!(script.asked[1].uri().to_string(), url);
-    }
-    let odd = [&[][..], &[("location", "file:///etc/passwd")], &[("location", "http://")], &[("location", "\\\\a}b")]];
-    for headers in odd {
-        let error = Script::new([answer(201, headers)]).run(upload(plain())).unwrap_err();
-        assert!(matches!(&error, Error::Misbehaved { header, .. } if *header == "location"), "{error}");
-    }
-}
-
-#[test]
 fn an_invalid_http_url_is_an_error() {
     for odd in ["http://a}b/files", "mailto:tus@example.org"] {
         let error = Script::new([]).run(discover(odd.parse().unwrap(), plain())).unwrap_err();
@@ -206,14 +161,15 @@ fn an_invalid_http_url_is_an_error() {
 #[test]
 fn a_different_source_is_an_error() {
     let other = answer(200, &[("upload-offset", "0"), ("upload-length", "99")]);
-    let error = Script::new([other]).run(resume(endpoint(), Some(100), plain(), None).unwrap()).unwrap_err();
-    assert!(matches!(&error, Error::Source(what) if what.contains("99")), "{error}");
+    let error =
+        Script::new([other]).run(resume(endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap()).unwrap_err();
+    assert!(matches!(&error, Error::Source { problem, .. } if problem.to_string().contains("99")), "{error}");
 
     let mut script = Script::new([answer(201, CREATED)]);
     script.source = 60;
     let options = plain().verification(Verification::Required(crate::Algorithm::Sha1));
     let error = script.run(upload(options)).unwrap_err();
-    assert!(matches!(&error, Error::Source(what) if what.contains("60")), "{error}");
+    assert!(matches!(&error, Error::Source { problem, .. } if problem.to_string().contains("60")), "{error}");
 }
 
 #[test]
@@ -224,9 +180,12 @@ fn a_source_longer_than_the_upload_is_an_error() {
             let appended = (stands_at == "0").then(|| answer(204, &[("upload-offset", "60")]));
             [created_for_60].into_iter().chain(appended)
         };
-        let of_unknown_length = || resume(endpoint(), None, plain(), None).unwrap();
+        let of_unknown_length = || resume(endpoint(), NewUpload::new(None), plain(), None).unwrap();
         let error = Script::new(answers()).run(of_unknown_length()).unwrap_err();
-        assert!(matches!(&error, Error::Source(what) if what.contains("after the 60 bytes")), "{error}");
+        assert!(
+            matches!(&error, Error::Source { problem, .. } if problem.to_string().contains("after the 60 bytes")),
+            "{error}"
+        );
         let mut script = Script::new(answers());
         script.source = 60;
         assert_eq!(script.run(of_unknown_length()).unwrap().offset, Some(60));
@@ -237,14 +196,17 @@ fn a_source_longer_than_the_upload_is_an_error() {
 fn a_source_shorter_than_the_upload_is_an_error() {
     // Its length is not known, so it is read before bytes are promised.
     let created_for_200 = answer(200, &[("upload-offset", "0"), ("upload-length", "200")]);
-    let step = resume(endpoint(), None, plain().chunk_size(None).unwrap(), None).unwrap();
+    let step = resume(endpoint(), NewUpload::new(None), plain().chunk_size(None), None).unwrap();
     let error = Script::new([created_for_200]).run(step).unwrap_err();
-    assert!(matches!(&error, Error::Source(what) if what.contains("ends at byte 100")), "{error}");
+    assert!(
+        matches!(&error, Error::Source { problem, .. } if problem.to_string().contains("ends at byte 100")),
+        "{error}"
+    );
 }
 
 #[test]
 fn an_upload_can_stop_at_an_offset() {
-    let options = plain().stop_at(Some(70)).chunk_size(Some(40)).unwrap();
+    let options = plain().stop_at(Some(70)).chunk_size(Some(40));
     let mut script = Script::new([
         answer(201, CREATED),
         answer(204, &[("upload-offset", "40")]),
@@ -254,7 +216,7 @@ fn an_upload_can_stop_at_an_offset() {
     assert_eq!((uploaded.offset, uploaded.length), (Some(70), Some(100)));
     assert_eq!(script.lines()[2], "PATCH /files/a 40..70");
     let mut script = Script::new([head("80")]);
-    let uploaded = script.run(resume(endpoint(), Some(100), options, None).unwrap()).unwrap();
+    let uploaded = script.run(resume(endpoint(), NewUpload::new(Some(100)), options, None).unwrap()).unwrap();
     assert_eq!(uploaded.offset, Some(80));
 }
 

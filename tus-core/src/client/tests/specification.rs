@@ -17,12 +17,12 @@ fn url() -> Url {
 }
 
 fn plain() -> Options {
-    Options::default().verification(Verification::Off).chunk_size(None).unwrap()
+    Options::default().verification(Verification::Off).chunk_size(None)
 }
 
 fn offering(extensions: &[&str]) -> Capabilities {
     let extensions = extensions.iter().map(|name| (*name).to_owned()).collect();
-    Capabilities { extensions, ..Capabilities::default() }
+    Capabilities { extensions: Some(extensions), ..Capabilities::default() }
 }
 
 fn new(upload: NewUpload) -> Step<Uploading> {
@@ -38,7 +38,7 @@ const CREATED: &[(&str, &str)] = &[("location", "/files/a")];
 fn the_example_of_the_core_protocol() {
     let offset = |offset| [("upload-offset", offset), ("upload-length", "100")];
     let mut script = Script::new([answer(200, &offset("70")), answer(204, &offset("100"))]);
-    let uploaded = script.run(resume(url(), Some(100), plain(), None).unwrap()).unwrap();
+    let uploaded = script.run(resume(url(), NewUpload::new(Some(100)), plain(), None).unwrap()).unwrap();
     assert_eq!((uploaded.url, uploaded.offset, uploaded.length), (url(), Some(100), Some(100)));
     let path = url().path().to_owned();
     assert_eq!(script.lines(), [format!("HEAD {path}"), format!("PATCH {path} 70..100")]);
@@ -52,8 +52,8 @@ fn the_example_of_the_core_protocol() {
         answer(204, &offset("90")),
         answer(204, &offset("100")),
     ]);
-    let options = plain().chunk_size(Some(10)).unwrap();
-    script.run(resume(url(), Some(100), options, None).unwrap()).unwrap();
+    let options = plain().chunk_size(Some(10));
+    script.run(resume(url(), NewUpload::new(Some(100)), options, None).unwrap()).unwrap();
     assert_eq!(script.lines()[1..], ["70..80", "80..90", "90..100"].map(|bytes| format!("PATCH {path} {bytes}")));
 }
 
@@ -101,7 +101,9 @@ fn an_offset_that_is_missing_or_impossible_is_the_server_s_fault() {
         script.run(new(NewUpload::new(Some(5)))).unwrap_err()
     };
     let found = |headers: &[(&str, &str)]| {
-        Script::new([answer(200, headers)]).run(resume(url(), Some(5), plain(), None).unwrap()).unwrap_err()
+        Script::new([answer(200, headers)])
+            .run(resume(url(), NewUpload::new(Some(5)), plain(), None).unwrap())
+            .unwrap_err()
     };
     for headers in [
         &[][..],
@@ -146,7 +148,7 @@ fn a_creation_declares_the_length_or_defers_it() {
 fn a_deferred_length_is_declared_with_the_last_bytes() {
     let offset = |offset| answer(204, &[("upload-offset", offset)]);
     let mut script = Script::new([answer(201, CREATED), offset("40"), offset("80"), offset("100")]);
-    let options = plain().chunk_size(Some(40)).unwrap();
+    let options = plain().chunk_size(Some(40));
     let step = create(endpoint(), NewUpload::new(None), options, None).unwrap();
     assert_eq!(script.run(step).unwrap().length, Some(100));
     assert_eq!((script.header(0, "upload-length"), script.header(0, "upload-defer-length")), (None, Some("1")));
@@ -155,7 +157,7 @@ fn a_deferred_length_is_declared_with_the_last_bytes() {
 
     // If the source ends right after a request, another request declares the length.
     let mut script = Script::new([answer(201, CREATED), offset("50"), offset("100"), offset("100")]);
-    let options = plain().chunk_size(Some(50)).unwrap();
+    let options = plain().chunk_size(Some(50));
     script.run(create(endpoint(), NewUpload::new(None), options, None).unwrap()).unwrap();
     assert_eq!(script.lines()[3], "PATCH /files/a 100..100");
     assert_eq!(script.header(3, "upload-length"), Some("100"));
@@ -175,7 +177,7 @@ fn an_empty_upload_is_complete_when_it_is_created() {
 /// `Content-Type: application/offset+octet-stream` header."
 #[test]
 fn the_creation_carries_bytes_if_the_server_offers_that() {
-    let options = plain().data_in_creation(true).chunk_size(Some(60)).unwrap();
+    let options = plain().data_in_creation(true).chunk_size(Some(60));
     let step = |offered: &Capabilities| create(endpoint(), NewUpload::new(Some(100)), options.clone(), Some(offered));
     let with = offering(&["creation", "creation-with-upload"]);
     let accepted = answer(201, &[("location", "/files/a"), ("upload-offset", "60")]);
@@ -203,7 +205,7 @@ fn the_creation_carries_bytes_if_the_server_offers_that() {
 fn a_missing_upload_is_distinguished_from_other_refusals() {
     for (status, gone) in [(404, true), (410, true), (403, false)] {
         let mut script = Script::new([answer(status, &[])]);
-        let error = script.run(resume(url(), Some(100), plain(), None).unwrap()).unwrap_err();
+        let error = script.run(resume(url(), NewUpload::new(Some(100)), plain(), None).unwrap()).unwrap_err();
         assert_eq!((error.is_gone(), error.status().unwrap().as_u16()), (gone, status));
     }
 }
@@ -239,9 +241,10 @@ fn a_final_upload_is_made_of_its_parts() {
     let parts = [0..5, 5..11].map(|range| wire.upload(create(endpoint(), NewUpload::partial(range), plain(), None)));
     let urls: Vec<_> = parts.into_iter().map(|part| part.unwrap().url).collect();
     let concatenated = wire.upload(create(endpoint(), NewUpload::concatenation(urls.clone()), plain(), None)).unwrap();
-    assert_eq!((wire.stored(&concatenated), concatenated.offset), (&b"hello world"[..], None));
+    assert_eq!((wire.stored(&concatenated), concatenated.offset), (&b"hello world"[..], Some(11)));
 
-    let mut script = Script::new([answer(201, CREATED)]);
+    let complete = answer(200, &[("upload-concat", "final;a b"), ("upload-length", "11"), ("upload-offset", "11")]);
+    let mut script = Script::new([answer(201, CREATED), complete]);
     script.run(new(NewUpload::concatenation(urls.clone()))).unwrap();
     assert_eq!(script.header(0, "upload-length"), None);
     assert_eq!(script.header(0, "upload-concat").unwrap(), format!("final;{} {}", urls[0], urls[1]));
@@ -260,7 +263,7 @@ fn capabilities_are_discovered_first() {
     let capabilities = script.run(discover(endpoint(), plain())).unwrap();
     assert_eq!(script.lines(), ["OPTIONS /files"]);
     assert_eq!(capabilities.versions, ["1.0.0", "0.2.2", "0.2.1"]);
-    assert_eq!(capabilities.extensions, ["creation", "expiration"]);
+    assert_eq!(capabilities.extensions.as_deref(), Some(&["creation".to_owned(), "expiration".to_owned()][..]));
     assert_eq!(capabilities.max_size, Some(1_073_741_824));
 
     let created = |upload| create(endpoint(), upload, plain(), Some(&capabilities)).map(drop);

@@ -1,0 +1,224 @@
+//! Builds a client.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use tokio::sync::Mutex;
+use tus_core::client::{Error, Options};
+use url::Url;
+
+use crate::{
+    Client, Connections, Fingerprint, UrlStore,
+    client::Inner,
+    connections::Pool,
+    exchange::{After, Before, Credentials, Exchanges},
+    kept::Kept,
+};
+
+/// Builds a [`Client`].
+pub struct Builder {
+    endpoint: String,
+    trusted: Vec<String>,
+    options: Options,
+    connections: Connections,
+    headers: HeaderMap,
+    credentials: Option<Box<Credentials>>,
+    before: Option<Box<Before>>,
+    after: Option<Box<After>>,
+    request_ids: bool,
+    timeout: Duration,
+    store: Option<(Arc<dyn UrlStore>, Fingerprint)>,
+    store_required: bool,
+}
+
+impl Client {
+    /// A client with the defaults for the endpoint at `url`: `https://example.org/files`. `user:password@` in it becomes
+    /// `Authorization` for its origin.
+    ///
+    /// # Errors
+    ///
+    /// When `url` is not an http or https URL.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        Self::builder(url).build()
+    }
+
+    /// A client for the endpoint at `url`, with other settings.
+    pub fn builder(url: &str) -> Builder {
+        Builder {
+            endpoint: url.to_owned(),
+            trusted: Vec::new(),
+            options: Options::default(),
+            connections: Connections::default(),
+            headers: HeaderMap::new(),
+            credentials: None,
+            before: None,
+            after: None,
+            request_ids: false,
+            timeout: Duration::from_secs(30),
+            store: None,
+            store_required: false,
+        }
+    }
+}
+
+impl Builder {
+    /// The size of chunks, checksums, retries.
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// How connections are made: certificate authorities, client certificates, proxies, DNS. [`Connections`] says what of
+    /// a builder's or client's own settings stays in force.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tus_reqwest::{Client, client_builder, reqwest::{Certificate, Identity}};
+    ///
+    /// let http = client_builder()
+    ///     .tls_certs_merge([Certificate::from_pem(&std::fs::read("ca.pem")?)?])
+    ///     .identity(Identity::from_pem(&std::fs::read("client.pem")?)?);
+    /// let client = Client::builder("https://example.org/files").http(http).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn http(mut self, connections: impl Into<Connections>) -> Self {
+        self.connections = connections.into();
+        self
+    }
+
+    /// Adds a header to every request to the endpoint's own origin and to [trusted](Self::trust) ones; no others get it.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Asks for headers before each request to the endpoint's own origin and to [trusted](Self::trust) ones, so that
+    /// expiring tokens can be renewed. A request answered by `401` is sent once more with new headers.
+    pub fn credentials<F, R>(mut self, credentials: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<HeaderMap, Error>> + Send + 'static,
+    {
+        self.credentials = Some(Box::new(move || Box::pin(credentials())));
+        self
+    }
+
+    /// Trusts the origin of a URL, too: uploads at it get the headers and the credentials. That of the endpoint is
+    /// trusted always, and no other one, wherever a server, a store or an argument leads.
+    pub fn trust(mut self, url: impl Into<String>) -> Self {
+        self.trusted.push(url.into());
+        self
+    }
+
+    /// Calls a function with each request before it is sent; it may change the headers.
+    pub fn before_request(self, before: impl Fn(&mut Request<()>) + Send + Sync + 'static) -> Self {
+        self.before_request_async(move |mut request| {
+            before(&mut request);
+            std::future::ready(Ok(request))
+        })
+    }
+
+    /// The same with an async function, which returns the request to send.
+    pub fn before_request_async<F, R>(mut self, before: F) -> Self
+    where
+        F: Fn(Request<()>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Request<()>, Error>> + Send + 'static,
+    {
+        self.before = Some(Box::new(move |request| Box::pin(before(request))));
+        self
+    }
+
+    /// Calls a function with each request that was answered, and the response.
+    pub fn after_response(mut self, after: impl Fn(&Request<()>, &Response<Bytes>) + Send + Sync + 'static) -> Self {
+        self.after = Some(Box::new(move |request, response| {
+            after(request, response);
+            Box::pin(std::future::ready(Ok(())))
+        }));
+        self
+    }
+
+    /// The same with an async function. Its error ends the upload.
+    pub fn after_response_async<F, R>(mut self, after: F) -> Self
+    where
+        F: Fn(Request<()>, Response<Bytes>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        self.after = Some(Box::new(move |request, response| Box::pin(after(request.clone(), response.clone()))));
+        self
+    }
+
+    /// Gives each request an `X-Request-ID` of 128 random bits, unless it has one. Off by default.
+    pub fn request_ids(mut self, on: bool) -> Self {
+        self.request_ids = on;
+        self
+    }
+
+    /// How long a request may go without a byte sent or received; 30 s by default. Requests become smaller after such a
+    /// silence. The concatenation of parts may take 10 minutes, or this if it is longer.
+    pub fn timeout(mut self, silence: Duration) -> Self {
+        self.timeout = silence;
+        self
+    }
+
+    /// Stores the URLs of unfinished uploads, so that another process can resume them. Off by default. An upload goes on
+    /// without a store that fails.
+    pub fn url_store(mut self, store: impl UrlStore, fingerprint: Fingerprint) -> Self {
+        self.store = Some((Arc::new(store), fingerprint));
+        self
+    }
+
+    /// Fails an upload before anything is created if the store of URLs cannot be read or written. Off by default.
+    pub fn store_required(mut self, on: bool) -> Self {
+        self.store_required = on;
+        self
+    }
+
+    /// The client.
+    ///
+    /// # Errors
+    ///
+    /// When the endpoint's URL is not an http or https URL, or the connection settings are invalid.
+    pub fn build(self) -> Result<Client, Error> {
+        let mut options = self.options.renews_credentials(self.credentials.is_some());
+        let endpoint = options.trust(http_url(&self.endpoint)?);
+        for trusted in &self.trusted {
+            options.trust(http_url(trusted)?);
+        }
+        let required = self.store_required;
+        let inner = Inner {
+            endpoint,
+            options,
+            exchanges: Exchanges {
+                pool: Pool::new(self.connections).map_err(Error::local)?,
+                headers: self.headers,
+                credentials: self.credentials,
+                before: self.before,
+                after: self.after,
+                request_ids: self.request_ids,
+                timeout: self.timeout,
+            },
+            kept: self.store.map(|(store, fingerprint)| Kept { store, fingerprint, required }),
+            capabilities: Mutex::new(None),
+        };
+        Ok(Client { inner: Arc::new(inner) })
+    }
+}
+
+/// The text is not repeated in the error, since it may have a password.
+fn http_url(text: &str) -> Result<Url, Error> {
+    let invalid = |why: &str| Error::Invalid(format!("the URL of the endpoint is invalid: {why}"));
+    let url: Url = text.parse().map_err(|error: url::ParseError| invalid(&error.to_string()))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        _ => Err(invalid("it must start with http:// or https://")),
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The endpoint may have a password.
+        f.debug_struct("Builder").field("options", &self.options).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,57 @@
+//! OPTIONS is advice, not a gate.
+
+use tus_reqwest::{Options, Source, Verification};
+
+use crate::{
+    client, plain,
+    server::{Reply, answer, foreign, tus_but},
+};
+
+#[tokio::test]
+async fn whatever_options_answers_the_upload_is_tried() {
+    let answers: [fn() -> Reply; 10] = [
+        || foreign(204, ""),
+        || answer(204, &[]),
+        || foreign(400, "no"),
+        || foreign(403, "no"),
+        || foreign(404, "no"),
+        || foreign(405, "no"),
+        || foreign(500, "no"),
+        || answer(204, &[("Tus-Max-Size", "0")]),
+        || answer(204, &[("Tus-Max-Size", "no")]),
+        || answer(308, &[("Location", "/other")]),
+    ];
+    for odd in answers {
+        let (tus, server) = tus_but(move |request| (request.method == "OPTIONS" && request.path == "/files").then(odd));
+        let client = client(&server).options(Options::default()).build().unwrap();
+        client.upload(Source::bytes("hello")).send().await.unwrap();
+        assert_eq!(tus.only(), b"hello");
+        assert_eq!(server.lines()[0], "OPTIONS /files", "{:?}", odd());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_caller_is_an_error() {
+    let (_, server) = tus_but(|request| (request.method == "OPTIONS").then(|| answer(401, &[])));
+    let client = client(&server).options(Options::default()).build().unwrap();
+    let error = client.upload(Source::bytes("hello")).send().await.unwrap_err();
+    assert_eq!(error.status().unwrap(), 401);
+}
+
+#[tokio::test]
+async fn only_what_needs_an_answer_asks_and_asks_once() {
+    let (_, server) = tus_but(|_| None);
+    let plain_client = client(&server).build().unwrap();
+    plain_client.upload(Source::bytes("hello")).send().await.unwrap();
+    assert_eq!(server.count("OPTIONS"), 0);
+    let never = client(&server).options(Options::default().discovery(false)).build().unwrap();
+    never.upload(Source::stream(&b"hello"[..])).send().await.unwrap();
+    assert_eq!(server.count("OPTIONS"), 0);
+    let asking = client(&server).options(plain().verification(Verification::IfOffered(tus_reqwest::Algorithm::Sha1)));
+    let asking = asking.build().unwrap();
+    for _ in 0..3 {
+        asking.upload(Source::bytes("hello")).send().await.unwrap();
+    }
+    assert_eq!(server.count("OPTIONS"), 1);
+    assert!(server.requests().last().unwrap().header("upload-checksum").is_some());
+}

@@ -1,0 +1,151 @@
+//! What is gone is gone, and one key is one upload.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use tus_reqwest::{Entry, Fingerprint, MemoryStore, Source, UrlStore};
+
+use crate::{
+    bytes, client, plain,
+    server::{answer, tus, tus_but},
+};
+
+/// A store that a test can look into.
+#[derive(Clone, Default)]
+pub(crate) struct Shared(pub(crate) Arc<MemoryStore>);
+
+impl UrlStore for Shared {
+    fn get(&self, key: &str) -> std::io::Result<Option<Entry>> {
+        self.0.get(key)
+    }
+
+    fn set(&self, key: &str, entry: &Entry) -> std::io::Result<()> {
+        self.0.set(key, entry)
+    }
+
+    fn remove(&self, key: &str) -> std::io::Result<()> {
+        self.0.remove(key)
+    }
+
+    fn list(&self) -> std::io::Result<Vec<(String, Entry)>> {
+        self.0.list()
+    }
+}
+
+#[tokio::test]
+async fn a_stored_url_that_is_refused_is_dropped() {
+    for status in [400, 401, 403, 404, 410] {
+        let (tus, server) = tus_but(move |request| (request.path == "/files/old").then(|| answer(status, &[])));
+        let store = Shared::default();
+        store.set("key", &Entry::new(server.url("/files/old"))).unwrap();
+        let client = client(&server).url_store(store.clone(), Fingerprint::Content).build().unwrap();
+        let upload = || client.upload(Source::bytes("hello")).key("key");
+        upload().stop_at(2).send().await.unwrap();
+        assert_eq!(store.get("key").unwrap().unwrap().url, server.url("/files/1"), "{status}");
+        upload().send().await.unwrap();
+        assert_eq!(tus.only(), b"hello");
+        assert!(store.list().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_vanishes_begins_again_and_progress_says_so() {
+    let (tus, server) = tus_but(|_| None);
+    let vanished = Arc::new(AtomicBool::new(false));
+    let (removing, uploads) = (vanished.clone(), tus.clone());
+    let client = client(&server).options(plain().chunk_size(Some(100))).build().unwrap();
+    let upload = client.upload(Source::bytes(bytes(300)));
+    let urls = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noted = urls.clone();
+    let upload = upload.on_url(move |url| noted.lock().unwrap().push(url.path().to_owned()));
+    let upload = upload.on_progress(move |progress| {
+        assert!(progress.sent <= 300 && progress.uploaded <= progress.sent, "{progress:?}");
+        if progress.uploaded == 200 && !removing.swap(true, Ordering::Relaxed) {
+            // Its number stays taken.
+            let mut uploads = uploads.uploads();
+            uploads.clear();
+            uploads.insert("/files/other".into(), Default::default());
+        }
+    });
+    let progress = upload.progress();
+    let uploaded = upload.send().await.unwrap();
+    assert!(vanished.load(Ordering::Relaxed));
+    assert_eq!(*urls.lock().unwrap(), ["/files/1", "/files/2"]);
+    assert_eq!(tus.uploads()[uploaded.url.path()].content, bytes(300));
+    assert_eq!((progress.borrow().uploaded, progress.borrow().sent), (300, 300));
+}
+
+#[tokio::test]
+async fn the_same_bytes_with_other_metadata_are_another_upload() {
+    let (tus, server) = tus();
+    let client = client(&server).url_store(MemoryStore::default(), Fingerprint::Content).build().unwrap();
+    let upload = |kind: &str| client.upload(Source::bytes("hello")).metadata("kind", kind.to_owned()).stop_at(2).send();
+    let (one, other) = (upload("a").await.unwrap().url, upload("b").await.unwrap().url);
+    assert_ne!(one, other);
+    assert_eq!((upload("a").await.unwrap().url, upload("b").await.unwrap().url), (one, other));
+    assert_eq!(tus.uploads().len(), 2);
+    let unfinished = client.unfinished().await.unwrap();
+    let kinds = unfinished.iter().map(|(_, entry)| entry.read_metadata().text("kind").unwrap().to_owned());
+    let mut kinds: Vec<_> = kinds.collect();
+    kinds.sort();
+    assert_eq!(kinds, ["a", "b"]);
+    assert!(unfinished.iter().all(|(_, entry)| entry.length == Some(5) && entry.created.is_some()));
+    client.forget(&unfinished[0].0).await;
+    assert_eq!(client.unfinished().await.unwrap().len(), 1);
+    // Another path of the same server.
+    let elsewhere = tus_reqwest::Client::builder(&server.url("/files/2/")).options(plain());
+    let store = MemoryStore::default();
+    let elsewhere = elsewhere.url_store(store, Fingerprint::Content).build().unwrap();
+    elsewhere.upload(Source::bytes("hello")).stop_at(2).send().await.unwrap();
+    assert!(elsewhere.unfinished().await.unwrap()[0].0.contains("/files/2/"));
+}
+
+#[tokio::test]
+async fn the_caller_chooses_the_key_and_what_becomes_of_it() {
+    let (tus, server) = tus();
+    let store = Shared::default();
+    // Signed URLs differ each time.
+    let signed = |signature: &str| {
+        let url = server.url(&format!("/files?signature={signature}"));
+        let client = tus_reqwest::Client::builder(&url).options(plain());
+        client.url_store(store.clone(), Fingerprint::Content).build().unwrap()
+    };
+    signed("a").upload(Source::bytes("hello")).key("film 7").stop_at(2).send().await.unwrap();
+    signed("b").upload(Source::bytes("hello")).key("film 7").keep_entry(true).send().await.unwrap();
+    assert_eq!(tus.only(), b"hello");
+    assert_eq!(store.list().unwrap().len(), 1, "it is kept");
+    let before = server.requests().len();
+    signed("c").upload(Source::bytes("hello")).key("film 7").send().await.unwrap();
+    assert_eq!(server.lines()[before..], ["HEAD /files/1"], "it is found complete");
+    assert!(store.list().unwrap().is_empty());
+    let fresh = signed("d").upload(Source::bytes("hello")).key("film 7").fresh(true).send().await.unwrap();
+    assert_eq!(fresh.url.path(), "/files/2");
+}
+
+#[tokio::test]
+async fn two_uploads_of_one_key_do_not_run_into_each_other() {
+    let (tus, server) = tus();
+    let client = client(&server).options(plain().chunk_size(Some(10)));
+    let client = client.url_store(MemoryStore::default(), Fingerprint::Content).build().unwrap();
+    let mut first = client.upload(Source::bytes(bytes(100))).begin().await.unwrap();
+    first.upload_chunk().await.unwrap();
+    let second = client.upload(Source::bytes(bytes(100))).send().await.unwrap();
+    while first.upload_chunk().await.unwrap().is_none() {}
+    assert_ne!(Some(&second.url), first.url());
+    assert!(tus.uploads().values().all(|stored| stored.content == bytes(100)));
+    assert_eq!(tus.uploads().len(), 2);
+}
+
+#[tokio::test]
+async fn an_upload_is_aborted_and_deleted_in_one_call() {
+    let (tus, server) = tus();
+    let client = client(&server).options(plain().chunk_size(Some(10)));
+    let client = client.url_store(MemoryStore::default(), Fingerprint::Content).build().unwrap();
+    let mut uploader = client.upload(Source::bytes(bytes(100))).begin().await.unwrap();
+    uploader.upload_chunk().await.unwrap();
+    uploader.abort().await.unwrap();
+    assert!(tus.uploads().is_empty() && client.unfinished().await.unwrap().is_empty());
+    client.upload(Source::bytes("hello")).begin().await.unwrap().abort().await.unwrap();
+}

@@ -1,0 +1,50 @@
+//! Progress never lies and never panics, and the URL is always reported.
+
+use std::sync::{Arc, Mutex};
+
+use tus_reqwest::{Options, Progress, Source};
+
+use crate::{
+    bytes, client, plain,
+    server::{answer, tus, tus_but},
+};
+
+#[tokio::test]
+async fn a_resumed_upload_has_a_speed_from_the_first_report_on() {
+    let (_, server) = tus();
+    let client = client(&server).options(plain().chunk_size(Some(10))).build().unwrap();
+    let url = client.upload(Source::bytes(bytes(100))).stop_at(60).send().await.unwrap().url;
+    let seen = Arc::new(Mutex::new(Vec::<Progress>::new()));
+    let noted = seen.clone();
+    let upload = client.resume(url, Source::bytes(bytes(100))).on_progress(move |progress| {
+        assert!(progress.speed() >= 0.0);
+        let _ = progress.remaining();
+        noted.lock().unwrap().push(progress.clone());
+    });
+    upload.send().await.unwrap();
+    let seen = seen.lock().unwrap();
+    assert_eq!((seen[0].resumed, seen[0].uploaded, seen[0].sent), (60, 60, 60));
+    assert!(seen.iter().all(|progress| progress.percent().unwrap() <= 100.0));
+    assert_eq!((seen.last().unwrap().uploaded, seen.last().unwrap().sent), (100, 100));
+}
+
+#[tokio::test]
+async fn the_url_is_reported_also_when_the_creation_is_all() {
+    for (content, options) in [("", plain()), ("hello", Options::default().data_in_creation(true))] {
+        let (_, server) = tus_but(move |request| match &*request.method {
+            "OPTIONS" => Some(answer(204, &[("Tus-Extension", "creation,creation-with-upload")])),
+            "POST" => {
+                let offset = request.body.len().to_string();
+                Some(answer(201, &[("Location", "/files/1"), ("Upload-Offset", &offset)]))
+            }
+            _ => None,
+        });
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let noted = seen.clone();
+        let client = client(&server).options(options).build().unwrap();
+        let upload = client.upload(Source::bytes(content));
+        let uploaded = upload.on_url(move |url| noted.lock().unwrap().push(url.clone())).send().await.unwrap();
+        assert_eq!(*seen.lock().unwrap(), [uploaded.url]);
+        assert_eq!(server.count("PATCH"), 0);
+    }
+}

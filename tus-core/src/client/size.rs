@@ -1,0 +1,124 @@
+//! How many bytes the next request carries.
+
+use std::time::Duration;
+
+use super::{
+    Error, Verification,
+    options::{DEFAULT_CHUNK, Options, VERIFIED},
+};
+use crate::Algorithm;
+
+/// The size of requests. It shrinks when a request is too large for the server or the line, and grows again when
+/// requests are quick.
+#[derive(Debug)]
+pub(super) struct Size {
+    /// The maximum; `None` for everything in one request.
+    most: Option<u64>,
+    /// The maximum for now, if it is less.
+    now: Option<u64>,
+    algorithm: Option<Algorithm>,
+    /// Whether larger requests go unverified.
+    optional: bool,
+}
+
+/// Requests are not made smaller than this: a server that refuses them means something else.
+const SMALLEST: u64 = 16 * 1024;
+
+/// The size at which splitting starts: larger requests are not halved step by step.
+const LARGEST_SPLIT: u64 = 64 * 1024 * 1024;
+
+/// A request that took no longer is not too large for the line: the next one may have twice its bytes.
+const QUICK: Duration = Duration::from_secs(2);
+
+impl Size {
+    /// `verifies`: whether the server is known to verify the algorithm; `None` if it is not known.
+    pub(super) fn new(options: &Options, verifies: impl Fn(Algorithm) -> Option<bool>) -> Result<Self, Error> {
+        let (algorithm, optional) = match options.verification {
+            Verification::Off => (None, false),
+            Verification::IfOffered(algorithm) => (Some(algorithm).filter(|_| verifies(algorithm) == Some(true)), true),
+            Verification::Required(algorithm) if verifies(algorithm) == Some(false) => {
+                return Err(Error::Unsupported(format!("checksums by {}", algorithm.name())));
+            }
+            Verification::Required(algorithm) => (Some(algorithm), false),
+        };
+        let required = algorithm.is_some() && !optional;
+        let most = options.chunk_size.or(required.then_some(VERIFIED));
+        Ok(Self { most, now: None, algorithm, optional })
+    }
+
+    /// The maximum for the next request. `streamed`: its bytes must be read first, and stay in memory meanwhile.
+    pub(super) fn limit(&self, streamed: bool) -> u64 {
+        self.now.or(self.most).unwrap_or(if streamed { DEFAULT_CHUNK } else { u64::MAX })
+    }
+
+    /// The algorithm that verifies a request of this many bytes.
+    pub(super) fn algorithm(&self, bytes: u64) -> Option<Algorithm> {
+        self.algorithm.filter(|_| !self.optional || bytes <= VERIFIED)
+    }
+
+    /// The server refuses requests of this many bytes, for good. Returns whether smaller ones are worth a try.
+    pub(super) fn refused(&mut self, bytes: u64) -> bool {
+        let half = (bytes / 2).min(LARGEST_SPLIT);
+        if half < SMALLEST {
+            return false;
+        }
+        (self.most, self.now) = (Some(half), None);
+        true
+    }
+
+    /// A request of this many bytes had no effect within the time that it was given: it may be too much for the line.
+    pub(super) fn too_slow(&mut self, bytes: u64) {
+        let quarter = (bytes / 4).clamp(SMALLEST, LARGEST_SPLIT);
+        if quarter < bytes {
+            self.now = Some(quarter);
+        }
+    }
+
+    /// A request has succeeded within this time.
+    pub(super) fn took(&mut self, time: Duration) {
+        if time <= QUICK {
+            let doubled = self.now.take().map(|now| now.saturating_mul(2));
+            self.now = doubled.filter(|now| *now < self.most.unwrap_or(LARGEST_SPLIT));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn size(options: Options) -> Size {
+        Size::new(&options, |_| Some(true)).unwrap()
+    }
+
+    #[test]
+    fn one_checksum_covers_a_bounded_number_of_bytes() {
+        let sha1 = Algorithm::Sha1;
+        let all = size(Options::default().chunk_size(None));
+        assert_eq!((all.limit(false), all.algorithm(MIB), all.algorithm(17 * MIB)), (u64::MAX, Some(sha1), None));
+        let required = Options::default().verification(Verification::Required(sha1));
+        assert_eq!(size(required.clone().chunk_size(None)).limit(false), VERIFIED);
+        let large = size(required.chunk_size(Some(100 * MIB)));
+        assert_eq!((large.limit(false), large.algorithm(100 * MIB)), (100 * MIB, Some(sha1)));
+    }
+
+    #[test]
+    fn requests_shrink_on_a_slow_line_and_grow_on_a_quick_one() {
+        let mut size = size(Options::default());
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            size.too_slow(size.limit(false));
+            seen.push(size.limit(false) >> 10);
+        }
+        assert_eq!(seen, [256, 64, 16, 16, 16]);
+        size.took(QUICK * 2);
+        assert_eq!(size.limit(false) >> 10, 16, "it was just quick enough");
+        for _ in 0..9 {
+            size.took(QUICK);
+            seen.push(size.limit(false) >> 10);
+        }
+        assert_eq!(seen[5..], [32, 64, 128, 256, 512, 1024, 1024, 1024, 1024]);
+    }
+}

@@ -1,0 +1,67 @@
+//! OPTIONS is advice, not a gate.
+
+use super::{
+    super::{Capabilities, Error, NewUpload, Options, Verification, create, discover},
+    script::{Script, answer},
+    wire::endpoint,
+};
+use crate::{Algorithm, TusExtension};
+
+fn found(status: u16, headers: &[(&str, &str)]) -> Result<Capabilities, Error> {
+    Script::new([answer(status, headers)]).run(discover(endpoint(), Options::default()))
+}
+
+#[test]
+fn what_is_not_said_is_not_known() {
+    for status in [200, 204, 301, 302, 400, 403, 404, 405, 429, 500, 501, 503] {
+        let capabilities = found(status, &[]).unwrap();
+        assert_eq!(capabilities, Capabilities::default(), "{status}");
+        assert_eq!(capabilities.offers(TusExtension::Creation), None);
+        assert_eq!(capabilities.verifies(Algorithm::Sha1), None);
+        for upload in [NewUpload::new(Some(5)), NewUpload::new(None), NewUpload::partial(0..5)] {
+            create(endpoint(), upload, Options::default(), Some(&capabilities)).map(drop).unwrap();
+        }
+    }
+    let foreign = http::Response::builder().status(204).body(bytes::Bytes::new()).unwrap();
+    let capabilities = Script::new([Ok(foreign)]).run(discover(endpoint(), Options::default())).unwrap();
+    assert_eq!(capabilities, Capabilities::default(), "a CORS layer");
+}
+
+#[test]
+fn refusals_of_the_caller_or_of_the_version_are_errors() {
+    assert_eq!(found(401, &[]).unwrap_err().status().unwrap(), 401);
+    assert_eq!(found(412, &[]).unwrap_err().status().unwrap(), 412);
+    assert!(matches!(found(412, &[("tus-version", "0.2.2")]), Err(Error::Unsupported(_))));
+}
+
+#[test]
+fn nonsense_is_no_limit() {
+    for size in ["0", "-1", "many", "", "99999999999999999999"] {
+        assert_eq!(found(204, &[("tus-max-size", size)]).unwrap().max_size, None, "{size:?}");
+    }
+    assert_eq!(found(204, &[("tus-max-size", "7"), ("tus-max-size", "8")]).unwrap().max_size, None);
+}
+
+#[test]
+fn a_list_without_creation_is_no_reason_to_give_up() {
+    let capabilities = found(204, &[("tus-extension", "Termination")]).unwrap();
+    assert_eq!(capabilities.offers(TusExtension::Termination), Some(true));
+    create(endpoint(), NewUpload::new(Some(5)), Options::default(), Some(&capabilities)).map(drop).unwrap();
+    let deferred = create(endpoint(), NewUpload::new(None), Options::default(), Some(&capabilities)).map(drop);
+    assert!(matches!(deferred, Err(Error::Unsupported(_))));
+    let required = Options::default().verification(Verification::Required(Algorithm::Sha1));
+    let required = create(endpoint(), NewUpload::new(Some(5)), required, Some(&capabilities)).map(drop);
+    assert!(matches!(required, Err(Error::Unsupported(_))));
+}
+
+#[test]
+fn only_uploads_that_need_capabilities_ask_for_them() {
+    let plain = Options::default().verification(Verification::Off);
+    let needs = |upload: NewUpload, options: &Options| upload.needs_capabilities(options);
+    assert!(!needs(NewUpload::new(Some(5)), &plain));
+    assert!(needs(NewUpload::new(None), &plain));
+    assert!(needs(NewUpload::partial(0..5), &plain));
+    assert!(needs(NewUpload::new(Some(5)), &plain.clone().data_in_creation(true)));
+    assert!(needs(NewUpload::new(Some(5)), &Options::default()));
+    assert!(!needs(NewUpload::new(None), &Options::default().discovery(false)));
+}

@@ -1,0 +1,119 @@
+//! What is gone is gone: the client begins again where it can.
+
+use super::{
+    super::{Error, NewUpload, Options, Retry, Verification, create, resume, resume_or_create},
+    script::{Script, answer, broken},
+    wire::endpoint,
+};
+
+fn plain() -> Options {
+    Options::default().verification(Verification::Off).chunk_size(None).retry(Retry::default().retries(2))
+}
+
+const CREATED: &[(&str, &str)] = &[("location", "/files/new")];
+const COMPLETE: &[(&str, &str)] = &[("upload-offset", "100"), ("upload-length", "100")];
+
+fn kept() -> url::Url {
+    endpoint().join("files/old").unwrap()
+}
+
+#[test]
+fn a_stored_url_that_is_of_no_use_is_replaced() {
+    let other = answer(200, &[("upload-offset", "0"), ("upload-length", "99")]);
+    let answers = [400, 401, 403, 404, 410].map(|status| answer(status, &[])).into_iter().chain([other]);
+    for refusal in answers {
+        let mut script = Script::new([refusal, answer(201, CREATED), answer(204, COMPLETE)]);
+        let step = resume_or_create(kept(), endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
+        let uploaded = script.run(step).unwrap();
+        assert_eq!(uploaded.url.path(), "/files/new");
+        assert_eq!(script.lines(), ["HEAD /files/old", "POST /files", "PATCH /files/new 0..100"]);
+        assert!(script.waits.is_empty());
+    }
+    // With credentials that can be renewed, 401 is final only when new ones are refused, too.
+    let mut script = Script::new([answer(401, &[]), answer(401, &[]), answer(201, CREATED), answer(204, COMPLETE)]);
+    let options = plain().renews_credentials(true);
+    let step = resume_or_create(kept(), endpoint(), NewUpload::new(Some(100)), options, None).unwrap();
+    script.run(step).unwrap();
+    // 500 may pass.
+    let mut script = Script::new([answer(500, &[]), answer(200, COMPLETE)]);
+    let step = resume_or_create(kept(), endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
+    assert_eq!(script.run(step).unwrap().url.path(), "/files/old");
+}
+
+#[test]
+fn an_upload_that_vanishes_in_mid_way_begins_again() {
+    for status in [404, 410] {
+        let half = answer(204, &[("upload-offset", "50")]);
+        let mut script = Script::new([
+            answer(201, &[("location", "/files/old")]),
+            half,
+            answer(status, &[]),
+            answer(201, CREATED),
+            answer(204, &[("upload-offset", "50")]),
+            answer(204, COMPLETE),
+        ]);
+        let step = create(endpoint(), NewUpload::new(Some(100)), plain().chunk_size(Some(50)), None).unwrap();
+        assert_eq!(script.run(step).unwrap().url.path(), "/files/new");
+        assert_eq!(script.lines()[3..], ["POST /files", "PATCH /files/new 0..50", "PATCH /files/new 50..100"]);
+    }
+}
+
+#[test]
+fn beginning_again_has_an_end() {
+    let answers = (0..4).flat_map(|_| [answer(201, CREATED), answer(404, &[])]);
+    let step = create(endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
+    assert!(Script::new(answers).run(step).unwrap_err().is_gone());
+}
+
+#[test]
+fn what_cannot_be_read_again_does_not_begin_again() {
+    let stream = || create(endpoint(), NewUpload::new(None), plain().chunk_size(Some(50)), None).unwrap();
+    let mut script = Script::new([answer(201, CREATED), answer(204, &[("upload-offset", "50")]), answer(404, &[])]);
+    assert!(script.run(stream()).unwrap_err().is_gone());
+    // Nothing of it was acknowledged, so everything is still in memory.
+    let mut script = Script::new([answer(201, CREATED), answer(404, &[]), answer(201, CREATED), broken()]);
+    let _ = script.run(stream());
+    assert_eq!(script.lines()[3], "PATCH /files/new 0..50");
+}
+
+#[test]
+fn a_url_of_the_caller_is_never_replaced() {
+    let step = resume(kept(), NewUpload::new(Some(100)), plain(), None).unwrap();
+    assert!(Script::new([answer(404, &[])]).run(step).unwrap_err().is_gone());
+}
+
+fn parts() -> NewUpload {
+    NewUpload::concatenation(vec![kept(), endpoint().join("files/other").unwrap()])
+}
+
+#[test]
+fn a_concatenation_is_awaited_not_assumed() {
+    let waiting = || answer(200, &[("upload-concat", "final;/a /b"), ("upload-length", "100")]);
+    let some = answer(200, &[("upload-length", "100"), ("upload-offset", "40")]);
+    let done = answer(200, &[("upload-length", "100"), ("upload-offset", "100")]);
+    let mut script = Script::new([answer(201, CREATED), waiting(), waiting(), some, done]);
+    let uploaded = script.run(create(endpoint(), parts(), plain(), None).unwrap()).unwrap();
+    assert_eq!((uploaded.offset, uploaded.length), (Some(100), Some(100)));
+    assert_eq!(script.waits, [1.0, 2.0, 4.0]);
+
+    let answers = std::iter::once(answer(201, CREATED)).chain((0..21).map(|_| waiting()));
+    let error = Script::new(answers).run(create(endpoint(), parts(), plain(), None).unwrap()).unwrap_err();
+    assert!(matches!(error, Error::Pending), "{error}");
+    // A server that says nothing about it has created it all the same.
+    let mut script = Script::new([answer(201, CREATED), answer(404, &[])]);
+    assert_eq!(script.run(create(endpoint(), parts(), plain(), None).unwrap()).unwrap().offset, None);
+}
+
+#[test]
+fn a_concatenation_without_an_answer_is_not_made_twice() {
+    let silent = || Err(Error::Silent(std::time::Duration::from_secs(600)));
+    let mut script = Script::new([silent(), answer(404, &[])]);
+    let error = script.run(create(endpoint(), parts(), plain(), None).unwrap()).unwrap_err();
+    assert!(matches!(error, Error::Unlocated), "{error}");
+    assert_eq!(script.lines(), ["POST /files", "HEAD /files/old"]);
+    // The parts are there, so it was not made.
+    let done = answer(200, &[("upload-length", "100"), ("upload-offset", "100")]);
+    let mut script = Script::new([silent(), answer(200, COMPLETE), answer(201, CREATED), done]);
+    script.run(create(endpoint(), parts(), plain(), None).unwrap()).unwrap();
+    assert_eq!(script.lines(), ["POST /files", "HEAD /files/old", "POST /files", "HEAD /files/new"]);
+}
