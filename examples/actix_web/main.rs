@@ -2,11 +2,9 @@
 //!
 //! A server for resumable uploads: the endpoint at /files, and a page to upload from at /.
 
-use std::time::Duration;
-
 use actix_web::{App, HttpServer, web};
 use actix_web_tus::{Sqlite, Tus};
-use example_shared::{Failed, PAGE, Settings, stop_signal};
+use example_shared::{Failed, GRACE, PAGE, Settings, stop_signal};
 
 #[actix_web::main]
 async fn main() -> Result<(), Failed> {
@@ -21,7 +19,7 @@ async fn main() -> Result<(), Failed> {
         App::new().route("/", page).service(actix_web_tus::scope("/files", files.clone()))
     };
 
-    let server = HttpServer::new(app).disable_signals().bind(&settings.address)?;
+    let server = HttpServer::new(app).disable_signals().shutdown_timeout(GRACE.as_secs()).bind(&settings.address)?;
     for address in server.addrs() {
         eprintln!("listening on http://{address}");
     }
@@ -29,7 +27,7 @@ async fn main() -> Result<(), Failed> {
     let handle = server.handle();
     actix_web::rt::spawn(async move {
         stop_signal().await;
-        tus.shutdown(Duration::from_secs(10)).await;
+        tus.shutdown(GRACE).await;
         handle.stop(true).await;
     });
     Ok(server.await?)

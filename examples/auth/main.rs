@@ -1,13 +1,12 @@
 //! TUS_TOKENS=secret=anna,hidden=bert cargo run --release --example auth
 //!
-//! Who may upload, and how much: each request needs a bearer token, an upload belongs to the user who created it, and
+//! Uploads for users, and how much: each request needs a bearer token, an upload belongs to the user that created it, and
 //! a user has at most TUS_QUOTA bytes (1 GiB) in at most TUS_UPLOADS uploads (1000): an empty one takes room, too.
 
 use std::{
     collections::HashMap,
     env,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use axum::{
@@ -18,17 +17,17 @@ use axum::{
     response::Response,
 };
 use axum_tus::{Hooks, NewUpload, Rejection, Sqlite, Tus, TusExtension, Upload, UploadFilter, context};
-use example_shared::{Failed, Settings, stop_signal};
+use example_shared::{Failed, Settings};
 use futures_util::TryStreamExt;
 
-/// Who sends the request.
+/// The user that sends the request.
 #[derive(Clone)]
 struct User(String);
 
-/// Users by their tokens. How long a look into a hash map takes tells nothing of its keys.
+/// Users by their tokens. How long a look into a hash map takes says nothing of its keys.
 type Tokens = Arc<HashMap<String, User>>;
 
-/// Finds out who sends a request. Whether they may do what they want is the hooks' to say; a browser asks by OPTIONS
+/// Finds the user that sends a request. Whether they may do what they want is the hooks' to say; a browser asks by OPTIONS
 /// without a token.
 async fn identify(State(tokens): State<Tokens>, mut request: Request, next: Next) -> Response {
     let token =
@@ -150,9 +149,6 @@ async fn main() -> Result<(), Failed> {
     let app = Router::new().merge(uploads).layer(middleware::from_fn_with_state(tokens, identify));
     let listener = tokio::net::TcpListener::bind(&settings.address).await?;
     eprintln!("listening on http://{}", listener.local_addr()?);
-    let stop = async move {
-        stop_signal().await;
-        tus.shutdown(Duration::from_secs(10)).await;
-    };
-    Ok(axum::serve(listener, app).with_graceful_shutdown(stop).await?)
+    let server = |stop| axum::serve(listener, app).with_graceful_shutdown(stop);
+    Ok(example_shared::serve(tus, server).await.transpose().map(drop)?)
 }

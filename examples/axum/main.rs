@@ -2,11 +2,9 @@
 //!
 //! A server for resumable uploads: the endpoint at /files, and a page to upload from at /.
 
-use std::time::Duration;
-
 use axum::{Router, response::Html, routing::get};
 use axum_tus::{Sqlite, Tus};
-use example_shared::{Failed, PAGE, Settings, stop_signal};
+use example_shared::{Failed, PAGE, Settings};
 
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
@@ -19,9 +17,6 @@ async fn main() -> Result<(), Failed> {
 
     let listener = tokio::net::TcpListener::bind(&settings.address).await?;
     eprintln!("listening on http://{}", listener.local_addr()?);
-    let stop = async move {
-        stop_signal().await;
-        tus.shutdown(Duration::from_secs(10)).await;
-    };
-    Ok(axum::serve(listener, app).with_graceful_shutdown(stop).await?)
+    let server = |stop| axum::serve(listener, app).with_graceful_shutdown(stop);
+    Ok(example_shared::serve(tus, server).await.transpose().map(drop)?)
 }

@@ -5,12 +5,11 @@
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use axum::Router;
 use axum_tus::{HookError, Sqlite, Tus, context::Finished};
-use example_shared::{Failed, Settings, stop_signal};
+use example_shared::{Failed, Settings};
 use rusqlite::{Connection, params};
 
 type Films = Arc<Mutex<Connection>>;
@@ -58,9 +57,6 @@ async fn main() -> Result<(), Failed> {
     let app = Router::new().merge(axum_tus::router("/files", tus.clone()));
     let listener = tokio::net::TcpListener::bind(&settings.address).await?;
     eprintln!("listening on http://{}", listener.local_addr()?);
-    let stop = async move {
-        stop_signal().await;
-        tus.shutdown(Duration::from_secs(10)).await;
-    };
-    Ok(axum::serve(listener, app).with_graceful_shutdown(stop).await?)
+    let server = |stop| axum::serve(listener, app).with_graceful_shutdown(stop);
+    Ok(example_shared::serve(tus, server).await.transpose().map(drop)?)
 }

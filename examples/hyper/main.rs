@@ -4,7 +4,7 @@
 
 use std::{convert::Infallible, pin::pin, time::Duration};
 
-use example_shared::{Failed, PAGE, Settings, stop_signal};
+use example_shared::{Failed, GRACE, PAGE, Settings, stop_signal};
 use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
@@ -18,9 +18,6 @@ use hyper_util::{
 };
 use tus_service::{Mount, ResponseBody, Tus};
 use tus_sqlite::Sqlite;
-
-/// How long uploads, and then connections, may take to end.
-const GRACE: Duration = Duration::from_secs(10);
 
 fn page() -> Response<ResponseBody> {
     let mut response = Response::new(Bytes::from_static(PAGE.as_bytes()).into());

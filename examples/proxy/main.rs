@@ -1,13 +1,11 @@
 //! cargo run --release --example proxy, and nginx -p . -c examples/proxy/nginx.conf
 //!
 //! Behind nginx, which has the endpoint at /app/files and takes the prefix /app away: clients upload to
-//! http://127.0.0.1:8081/app/files, and are told URLs of there.
-
-use std::time::Duration;
+//! http://127.0.0.1:8081/app/files, and get URLs of there.
 
 use axum::Router;
 use axum_tus::{Location, Sqlite, Tus};
-use example_shared::{Failed, Settings, stop_signal};
+use example_shared::{Failed, Settings};
 
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
@@ -21,9 +19,6 @@ async fn main() -> Result<(), Failed> {
     let app = Router::new().merge(axum_tus::router("/files", tus.clone()));
     let listener = tokio::net::TcpListener::bind(&settings.address).await?;
     eprintln!("listening on http://{}", listener.local_addr()?);
-    let stop = async move {
-        stop_signal().await;
-        tus.shutdown(Duration::from_secs(10)).await;
-    };
-    Ok(axum::serve(listener, app).with_graceful_shutdown(stop).await?)
+    let server = |stop| axum::serve(listener, app).with_graceful_shutdown(stop);
+    Ok(example_shared::serve(tus, server).await.transpose().map(drop)?)
 }

@@ -1,9 +1,10 @@
 //! What the servers among the examples have in common and nobody needs to copy: settings from the
 //! environment, a log on standard error, the signal to stop, and a page to upload from.
 
-use std::{env, error::Error, fmt, io::IsTerminal, net::ToSocketAddrs, path::PathBuf, time::Duration};
+use std::{env, error::Error, fmt, io::IsTerminal, net::ToSocketAddrs, path::PathBuf, pin::Pin, time::Duration};
 
-use tus_service::{Config, Cors, Download, Location};
+use tokio::sync::oneshot;
+use tus_service::{Config, Cors, Download, Location, Tus};
 use tus_sqlite::Durability;
 
 /// The page at `/`: one document without outside sources.
@@ -84,6 +85,30 @@ impl Settings {
 pub fn log() {
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).with_ansi(colours).init();
+}
+
+/// How long uploads may take to be committed when a server is to stop, and then its connections to end.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs a server until SIGTERM or Ctrl-C. What has arrived is committed then, and `server`, which is made with the signal
+/// to close its connections, gets the same time again: a client may keep one as long as it likes, with half a request
+/// or a download that it does not read. `None` where that took too long.
+pub async fn serve<S: IntoFuture>(
+    tus: Tus,
+    server: impl FnOnce(Pin<Box<dyn Future<Output = ()> + Send>>) -> S,
+) -> Option<S::Output> {
+    let (close, closing) = oneshot::channel::<()>();
+    let server = server(Box::pin(async { drop(closing.await) }));
+    let stopped = async {
+        stop_signal().await;
+        tus.shutdown(GRACE).await;
+        drop(close);
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = server.into_future() => Some(served),
+        () = stopped => None,
+    }
 }
 
 /// Waits for SIGTERM or Ctrl-C.

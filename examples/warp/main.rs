@@ -2,9 +2,7 @@
 //!
 //! A server for resumable uploads: the endpoint at /files, and a page to upload from at /.
 
-use std::time::Duration;
-
-use example_shared::{Failed, PAGE, Settings, stop_signal};
+use example_shared::{Failed, PAGE, Settings};
 use warp::Filter;
 use warp_tus::{Sqlite, Tus};
 
@@ -20,10 +18,7 @@ async fn main() -> Result<(), Failed> {
 
     let listener = tokio::net::TcpListener::bind(&settings.address).await?;
     eprintln!("listening on http://{}", listener.local_addr()?);
-    let stop = async move {
-        stop_signal().await;
-        tus.shutdown(Duration::from_secs(10)).await;
-    };
-    warp::serve(app).incoming(listener).graceful(stop).run().await;
+    let server = |stop| warp::serve(app).incoming(listener).graceful(stop).run();
+    example_shared::serve(tus, server).await;
     Ok(())
 }

@@ -131,6 +131,20 @@ impl Connection {
         unless_broken(self.stream.fill_buf()).is_none_or(<[u8]>::is_empty)
     }
 
+    /// Whether what comes next begins so. It is not read.
+    pub(crate) fn begins(&mut self, with: &str) -> bool {
+        self.stream.fill_buf().unwrap().starts_with(with.as_bytes())
+    }
+
+    /// Whether anything has come from the server that was not read yet, without waiting for it.
+    pub(crate) fn has_answered(&mut self) -> bool {
+        let stream = self.stream.get_ref();
+        stream.set_nonblocking(true).unwrap();
+        let answered = stream.peek(&mut [0]).is_ok();
+        stream.set_nonblocking(false).unwrap();
+        answered
+    }
+
     /// Waits until the server's kernel has received everything that was sent. `None` if that cannot be observed.
     pub(crate) fn wait_until_received(&self) -> Option<()> {
         self.queued()?;

@@ -8,7 +8,7 @@ use std::{
     sync::{LazyLock, mpsc},
 };
 
-use crate::client::Connection;
+use crate::{client::Connection, harness::comes};
 
 /// A running example. It is killed when this is dropped.
 pub(crate) struct Example {
@@ -77,6 +77,17 @@ impl Example {
     pub(crate) fn stop(&mut self) -> ExitStatus {
         assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
         self.child.wait().unwrap()
+    }
+
+    /// SIGTERM. `None` where it does not end within a minute.
+    pub(crate) fn stops(&mut self) -> Option<ExitStatus> {
+        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+        let mut status = None;
+        comes(|| {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status
     }
 
     /// SIGKILL: it gets no chance to tidy up.

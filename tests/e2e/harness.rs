@@ -295,7 +295,7 @@ pub(crate) fn wait_until(come: impl FnMut() -> bool) {
 }
 
 /// Whether a condition becomes true within a minute.
-fn comes(mut come: impl FnMut() -> bool) -> bool {
+pub(crate) fn comes(mut come: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !come() {
         if Instant::now() > deadline {

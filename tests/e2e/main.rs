@@ -28,8 +28,10 @@ mod mount;
 mod network;
 mod others;
 mod power;
+mod private;
 mod processes;
 mod shutdown;
+mod slow;
 mod specification;
 mod takeover;
 mod tls;
@@ -66,6 +68,7 @@ harness::on_every_server! {
     processes::patch_in_another_process_takes_over_from_a_stalled_one,
     processes::delete_in_another_process_stops_a_stalled_request,
     processes::an_upload_goes_back_and_forth_between_processes,
+    processes::what_one_process_receives_does_not_expire_in_another,
     processes::a_killed_process_holds_nobody_up,
     processes::one_process_at_a_time_notifies_the_application,
 

@@ -9,14 +9,14 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::sync::watch;
-use tus_service::HookError;
+use tus_service::{Builder, Config, HookError};
 
 use crate::{
-    client::Connection,
+    client::{Connection, OCTETS},
     content::{assert_same, bytes},
     harness::{Server, Started, wait_until},
     watched::Watch,
@@ -120,6 +120,46 @@ pub(crate) fn a_killed_process_holds_nobody_up(server: Server) {
     process.kill();
     assert_eq!(second.connect().patch(&path, SENT, &bytes(1, SENT..LENGTH)).status, 204);
     assert_same(&second.content(&path), &bytes(1, 0..LENGTH));
+}
+
+pub(crate) fn what_one_process_receives_does_not_expire_in_another(server: Server) {
+    if !server.outlives_its_process() {
+        return;
+    }
+    let expiring = |sweep| {
+        move |builder: Builder| {
+            builder.config(Config::default().expire_after(Duration::from_secs(1))).sweep_interval(sweep)
+        }
+    };
+    let (first, storage) = server.start_watched(expiring(Duration::from_secs(3600)));
+    let second = server.start_with(expiring(Duration::from_millis(20)));
+    // With a checksum, the record does not change until the end of the body.
+    let checksum = ("Upload-Checksum", "sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=");
+    let mut received = 0;
+    for more in [None, Some(checksum)] {
+        let (mut connection, path) = loop {
+            let mut connection = first.connect();
+            let path = connection.create(11);
+            let mut headers = vec![("Upload-Offset", "0"), ("Content-Type", OCTETS), ("Content-Length", "11")];
+            headers.extend(more);
+            connection.head("PATCH", &path, &headers);
+            connection.send(b"hello ");
+            // On a busy machine it may expire before it is received.
+            let is_received = || storage.has_received(received + 6);
+            wait_until(|| is_received() || first.upload(&path).is_none());
+            if is_received() {
+                break (connection, path);
+            }
+        };
+        // The other process sees it expired, and removes what expired later.
+        wait_until(|| first.upload(&path).unwrap().is_expired(SystemTime::now()));
+        let later = first.connect().create(11);
+        wait_until(|| first.upload(&later).is_none());
+        connection.send(b"world");
+        assert_eq!(connection.response("PATCH").status, 204);
+        assert_eq!(second.content(&path), b"hello world");
+        received += 11;
+    }
 }
 
 pub(crate) fn one_process_at_a_time_notifies_the_application(server: Server) {

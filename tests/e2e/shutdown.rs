@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     content::{assert_same, bytes},
+    example::Example,
     harness::Server,
 };
 
@@ -42,4 +43,50 @@ pub(crate) fn an_idle_connection_does_not_delay_shutdown(server: Server) {
     used.create(5);
     started.running.stop();
     assert!(used.is_closed());
+}
+
+/// A client that keeps its connections: half a head, half a body, a download that it does not read.
+fn an_example_stops(name: &str) {
+    // More than sockets buffer.
+    const LENGTH: u64 = 32 << 20;
+    let directory = tempfile::tempdir().unwrap();
+    let mut example = Example::start(name, directory.path(), &[("TUS_DOWNLOAD", "on"), ("TUS_DURABILITY", "buffered")]);
+    let mut connection = example.connect();
+    let path = connection.create(LENGTH);
+    assert_eq!(connection.patch(&path, 0, &bytes(5, 0..LENGTH)).status, 204);
+    let mut unread = example.connect();
+    unread.head("GET", &path, &[]);
+    let mut half_a_head = example.connect();
+    half_a_head.send(b"PATCH /files/x HTTP/1.1\r\nHost: example");
+    let mut half_a_body = example.connect();
+    let begun = half_a_body.create(5);
+    half_a_body.begin_patch(&begun, 0, 5);
+    half_a_body.send(b"hell");
+    // It is answered.
+    assert!(unread.begins("HTTP/1.1 200"));
+    let status = example.stops().expect("it is still running a minute later");
+    assert!(status.success(), "{status}");
+    drop((unread, half_a_head, half_a_body));
+    let example = Example::start(name, directory.path(), &[]);
+    assert_eq!(example.connect().offset(&begun), 4);
+}
+
+#[test]
+fn the_example_axum_stops_whatever_clients_do() {
+    an_example_stops("axum");
+}
+
+#[test]
+fn the_example_actix_web_stops_whatever_clients_do() {
+    an_example_stops("actix_web");
+}
+
+#[test]
+fn the_example_warp_stops_whatever_clients_do() {
+    an_example_stops("warp");
+}
+
+#[test]
+fn the_example_hyper_stops_whatever_clients_do() {
+    an_example_stops("hyper");
 }

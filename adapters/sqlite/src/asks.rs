@@ -1,4 +1,4 @@
-//! Rows by which processes ask each other: who wants an upload that another adds bytes to, and whose its background
+//! Rows by which processes ask each other: which uploads are wanted while another process adds bytes to them, and whose the background
 //! work is.
 
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use crate::{
     row::{bits, execute, exists, milliseconds},
 };
 
-/// Whoever asked so long ago was killed, or is not patient any more; in microseconds.
+/// A request that asked so long ago was killed, or is not patient any more; in microseconds.
 const DEAD: i64 = 15_000_000;
 
 /// Processors agree on the time so far, in microseconds.

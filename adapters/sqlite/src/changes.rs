@@ -1,10 +1,13 @@
 //! Changes of the database: what has gathered in the queue becomes one transaction, so that many uploads share
 //! one sync to disk.
 //!
-//! A thread of its own writes where that waits for the disk. Where it does not, whoever brings a change writes what has
-//! gathered: that costs less than to wake a thread and to be woken by it.
+//! A thread of its own writes where that waits for the disk. Where it does not, the request that brings a change writes what
+//! has gathered: that costs less than to wake a thread and to be woken by it.
+//!
+//! Where the disk is full, changes that remove something use the [`Reserve`], one after another.
 
 use std::{
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError},
     time::Duration,
@@ -14,13 +17,22 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tus_service::{Failure, StorageError};
 
-use crate::{error::sql_error, opened::Opened, pace::Pace};
+use crate::{error::sql_error, opened::Opened, pace::Pace, reserve::Reserve};
 
-/// The most operations that share a transaction.
-const GROUP: usize = 256;
+/// The most operations that share a transaction, which the log has to take as one, and bytes of large records in it.
+const GROUP: usize = 64;
+const GROUP_BYTES: usize = 1 << 20;
 
-/// Changes after which the log is written back to the database: about a thousand pages.
-const CHECKPOINT: usize = 500;
+/// Bytes of the log from which on it is written back to the database and cut.
+const LOG: u64 = 3 << 20;
+
+/// Changes after which the log is written back and begun anew, before it gets that long: a file that does not grow is synced
+/// sooner. How many fit depends on what is stored, and is learnt.
+const CHECKPOINT: Range<usize> = 16..1000;
+const CHECKPOINT_AT_FIRST: usize = 250;
+
+/// How long cutting the log waits for those that read it.
+const CUT_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Transactions that one request writes for others before the thread takes over.
 const ROUNDS: usize = 4;
@@ -31,6 +43,7 @@ pub(crate) struct Changes {
     bell: Condvar,
     writing: Mutex<Writing>,
     opened: Arc<Opened>,
+    reserve: Arc<Reserve>,
     busy_timeout: Duration,
     /// Whether a commit waits for the disk.
     synced: bool,
@@ -50,8 +63,27 @@ struct Queue {
 /// The connection that writes.
 struct Writing {
     connection: Connection,
-    /// Changes since the log was written back.
+    /// Changes since the log was written back, and how many are to be written at once.
     since_checkpoint: usize,
+    checkpoint_at: usize,
+    /// Bytes of the log at which it is to be cut.
+    cut_at: u64,
+}
+
+/// Jobs that were not done, and why.
+enum Left {
+    Nothing,
+    /// Another process writes.
+    Busy(Vec<Box<dyn Job>>),
+    /// The disk is full: these may use the reserve.
+    Full(Vec<Box<dyn Job>>),
+}
+
+/// Whether a change may use the reserve where the disk is full: it removes something, or is about something that does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhenFull {
+    Fail,
+    UseReserve,
 }
 
 impl Changes {
@@ -61,32 +93,40 @@ impl Changes {
         connection: Connection,
         busy_timeout: Duration,
         opened: Arc<Opened>,
+        reserve: Arc<Reserve>,
         synced: bool,
     ) -> rusqlite::Result<Self> {
-        // Whoever comes by must not be held up by it.
+        // A request that writes in place must not be held up by it.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-        let writing = Mutex::new(Writing { connection, since_checkpoint: 0 });
+        connection.pragma_update(None, "journal_size_limit", LOG as i64)?;
+        let writing = Writing { connection, since_checkpoint: 0, checkpoint_at: CHECKPOINT_AT_FIRST, cut_at: LOG };
+        let writing = Mutex::new(writing);
         let (queue, bell, pace) = Default::default();
-        Ok(Self { queue, bell, writing, opened, busy_timeout, synced, pace })
+        Ok(Self { queue, bell, writing, opened, reserve, busy_timeout, synced, pace })
     }
 
-    /// Brings a change. What becomes of it comes from the receiver.
+    /// Brings a change that writes a record of so many bytes. What becomes of it comes from the receiver. It is made again
+    /// where it was taken back.
     pub(crate) fn add<T: Send + 'static>(
         &self,
-        operation: impl FnOnce(&Connection) -> Result<T, StorageError> + Send + 'static,
+        when_full: WhenFull,
+        bytes: usize,
+        operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
     ) -> oneshot::Receiver<Result<T, StorageError>> {
         let (sender, receiver) = oneshot::channel();
-        self.queue().jobs.push(Box::new(Change { operation: Some(operation), result: None, sender }));
+        self.queue().jobs.push(Box::new(Change { when_full, bytes, operation, result: None, sender }));
         self.serve();
         receiver
     }
 
-    /// Writes what has gathered, unless somebody is at it, who will come back to the queue.
+    /// Writes what has gathered, unless another thread is at it, which will come back to the queue.
     fn serve(&self) {
         for _ in 0..ROUNDS {
-            if self.synced || !self.pace.is_quick() {
+            // What waits for a checkpoint must not make the log longer.
+            if self.synced || self.queue().checkpoint {
                 break;
             }
+            let Some(in_place) = self.pace.turn() else { break };
             let mut writing = match self.writing.try_lock() {
                 Ok(writing) => writing,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -94,13 +134,15 @@ impl Changes {
             };
             let group = self.queue().group();
             let left = self.pace.time(|| writing.write(group, &self.opened, Duration::ZERO));
-            let checkpoint = writing.since_checkpoint >= CHECKPOINT;
-            drop(writing);
+            let checkpoint = writing.is_checkpoint_due(&self.opened);
+            drop((writing, in_place));
             let mut queue = self.queue();
-            let busy = !left.is_empty();
-            queue.jobs.splice(0..0, left);
             queue.checkpoint |= checkpoint;
-            if checkpoint || busy {
+            if let Left::Busy(jobs) | Left::Full(jobs) = left {
+                queue.jobs.splice(0..0, jobs);
+                break;
+            }
+            if checkpoint {
                 break;
             }
             if queue.jobs.is_empty() {
@@ -125,16 +167,50 @@ impl Changes {
             }
             drop(queue);
             let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            for job in self.pace.time(|| writing.write(group, &self.opened, self.busy_timeout)) {
-                job.reply(Err(StorageError::new(Failure::Busy, "the database is locked")));
+            match self.pace.time(|| writing.write(group, &self.opened, self.busy_timeout)) {
+                Left::Nothing => {}
+                Left::Busy(jobs) => jobs.into_iter().for_each(|job| job.reply(Err(busy()))),
+                Left::Full(jobs) => self.use_reserve(&mut writing, jobs),
             }
-            if checkpoint || writing.since_checkpoint >= CHECKPOINT {
-                writing.checkpoint();
+            if checkpoint || writing.is_checkpoint_due(&self.opened) {
+                writing.checkpoint(&self.opened);
             }
             drop(writing);
-            // Who came meanwhile found it taken.
+            // A change that was brought meanwhile found it taken.
             let mut queue = self.queue();
             queue.called |= !queue.jobs.is_empty();
+        }
+    }
+
+    /// Does jobs on a full disk: one by one, since each needs little room, and can use that of the one before.
+    fn use_reserve(&self, writing: &mut Writing, jobs: Vec<Box<dyn Job>>) {
+        let reserve = match self.reserve.lock() {
+            Ok(reserve) => reserve,
+            Err(error) => {
+                tracing::error!(%error, "the reserve cannot be used");
+                return jobs.into_iter().for_each(|job| job.reply(Err(full())));
+            }
+        };
+        for job in jobs {
+            let mut left = Left::Full(vec![job]);
+            // What the log has is room for more of it once that is written back; and to write it back may need room.
+            for step in [Step::WriteBack, Step::Release, Step::WriteBack] {
+                let Left::Full(jobs) = left else { break };
+                match step {
+                    Step::WriteBack => drop(writing.write_back("RESTART")),
+                    Step::Release => {
+                        if let Err(error) = reserve.release() {
+                            tracing::error!(%error, "the reserve cannot be used");
+                        }
+                    }
+                }
+                left = writing.write(jobs, &self.opened, self.busy_timeout);
+            }
+            match left {
+                Left::Nothing => {}
+                Left::Busy(jobs) => jobs.into_iter().for_each(|job| job.reply(Err(busy()))),
+                Left::Full(jobs) => jobs.into_iter().for_each(|job| job.reply(Err(full()))),
+            }
         }
     }
 
@@ -151,18 +227,24 @@ impl Changes {
 impl Queue {
     /// What is to share a transaction.
     fn group(&mut self) -> Vec<Box<dyn Job>> {
-        match self.jobs.len() > GROUP {
-            true => self.jobs.drain(..GROUP).collect(),
-            false => std::mem::take(&mut self.jobs),
-        }
+        let mut bytes = 0;
+        let mut fits = |job: &dyn Job| {
+            bytes += job.bytes();
+            bytes <= GROUP_BYTES
+        };
+        let fitting = self.jobs.iter().take(GROUP).take_while(|job| fits(job.as_ref())).count();
+        // One that is larger goes by itself.
+        let next = fitting.max(1).min(self.jobs.len());
+        self.jobs.drain(..next).collect()
     }
 }
 
 impl Writing {
-    /// Does the jobs and tells those who wait. Hands them back where the database is busy for so long.
-    fn write(&mut self, mut group: Vec<Box<dyn Job>>, opened: &Opened, patience: Duration) -> Vec<Box<dyn Job>> {
+    /// Does the jobs and replies to those that wait. Hands them back where the database is busy for so long, and those
+    /// that may use the reserve where the disk is full.
+    fn write(&mut self, mut group: Vec<Box<dyn Job>>, opened: &Opened, patience: Duration) -> Left {
         if group.is_empty() {
-            return group;
+            return Left::Nothing;
         }
         // A panic is a defect, and still not a reason to take no more uploads.
         let written = catch_unwind(AssertUnwindSafe(|| {
@@ -173,12 +255,16 @@ impl Writing {
             |_| Err(Failed::Within(StorageError::new(Failure::Internal, "a change of the database panicked")));
         let failed = match written.unwrap_or_else(panicked) {
             Ok(()) => None,
-            Err(Failed::Before(error)) if error.failure() == Failure::Busy => return group,
+            Err(Failed::Before(error)) if error.failure() == Failure::Busy => return Left::Busy(group),
             Err(Failed::Before(error) | Failed::Within(error)) => {
                 self.roll_back();
                 Some((error.failure(), error.to_string()))
             }
         };
+        let mut left = Vec::new();
+        if let Some((Failure::Full, _)) = &failed {
+            (left, group) = group.into_iter().partition(|job| job.when_full() == WhenFull::UseReserve);
+        }
         self.since_checkpoint += group.len();
         for job in group {
             job.reply(match &failed {
@@ -186,7 +272,7 @@ impl Writing {
                 Some((failure, text)) => Err(StorageError::new(*failure, text.clone())),
             });
         }
-        Vec::new()
+        if left.is_empty() { Left::Nothing } else { Left::Full(left) }
     }
 
     fn begin(&self, patience: Duration) -> Result<(), StorageError> {
@@ -202,12 +288,41 @@ impl Writing {
         }
     }
 
-    fn checkpoint(&mut self) {
-        self.since_checkpoint = 0;
-        if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint", [], |_| Ok(())) {
+    /// Whether the log is to be written back.
+    fn is_checkpoint_due(&self, opened: &Opened) -> bool {
+        self.since_checkpoint >= self.checkpoint_at || opened.log_length() > self.cut_at
+    }
+
+    /// Writes the log back to the database. It is begun anew then, and cut where it has become long.
+    fn checkpoint(&mut self, opened: &Opened) {
+        let changes = std::mem::take(&mut self.since_checkpoint);
+        let length = opened.log_length();
+        if length <= self.cut_at {
+            self.write_back("PASSIVE");
+            self.checkpoint_at = (self.checkpoint_at + self.checkpoint_at / 8).min(CHECKPOINT.end);
+            return;
+        }
+        self.checkpoint_at = (changes - changes / 4).clamp(CHECKPOINT.start, CHECKPOINT.end);
+        // Where it is being read for long, those that write are not held up each time.
+        self.cut_at = if self.write_back("TRUNCATE") { LOG } else { length + LOG };
+    }
+
+    /// Writes the log back. Whether that was possible; how far, with `PASSIVE`, nobody says.
+    fn write_back(&self, how: &str) -> bool {
+        let written = self.connection.busy_timeout(CUT_PATIENCE).and_then(|()| {
+            self.connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| row.get::<_, i64>(0))
+        });
+        if let Err(error) = &written {
             tracing::warn!(%error, "the log could not be written back to the database");
         }
+        written.is_ok_and(|busy| busy == 0)
     }
+}
+
+/// What makes room in the log.
+enum Step {
+    WriteBack,
+    Release,
 }
 
 /// Before or after the first of the jobs was begun.
@@ -216,7 +331,7 @@ enum Failed {
     Within(StorageError),
 }
 
-/// All of a group or none of it: where SQLite itself fails, each of them is told so.
+/// All of a group or none of it: where SQLite itself fails, each of them fails.
 fn commit(connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<(), StorageError> {
     for job in group {
         job.run(connection)?;
@@ -230,29 +345,40 @@ fn execute(connection: &Connection, sql: &str) -> Result<(), StorageError> {
 
 /// What waits in the queue.
 trait Job: Send {
+    fn when_full(&self) -> WhenFull;
+    fn bytes(&self) -> usize;
     /// Runs within a transaction. An error means that the transaction is not sound any more.
     fn run(&mut self, connection: &Connection) -> Result<(), StorageError>;
-    /// Tells whoever waits, once it is known whether the transaction was committed.
+    /// Replies to whatever waits, once it is known whether the transaction was committed.
     fn reply(self: Box<Self>, committed: Result<(), StorageError>);
 }
 
 struct Change<F, T> {
-    operation: Option<F>,
+    when_full: WhenFull,
+    bytes: usize,
+    operation: F,
     result: Option<Result<T, StorageError>>,
     sender: oneshot::Sender<Result<T, StorageError>>,
 }
 
 impl<F, T> Job for Change<F, T>
 where
-    F: FnOnce(&Connection) -> Result<T, StorageError> + Send,
+    F: FnMut(&Connection) -> Result<T, StorageError> + Send,
     T: Send,
 {
+    fn when_full(&self) -> WhenFull {
+        self.when_full
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn run(&mut self, connection: &Connection) -> Result<(), StorageError> {
-        let result = self.operation.take().map(|operation| operation(connection));
-        match result {
-            Some(Err(error)) if !is_own(error.failure()) => Err(error),
+        match (self.operation)(connection) {
+            Err(error) if !is_own(error.failure()) => Err(error),
             result => {
-                self.result = result;
+                self.result = Some(result);
                 Ok(())
             }
         }
@@ -268,6 +394,14 @@ where
 /// A failure of the operation, not of the database.
 fn is_own(failure: Failure) -> bool {
     matches!(failure, Failure::Conflict | Failure::NotFound | Failure::Exists)
+}
+
+fn busy() -> StorageError {
+    StorageError::new(Failure::Busy, "the database is locked")
+}
+
+fn full() -> StorageError {
+    StorageError::new(Failure::Full, "the disk is full, and so is the reserve")
 }
 
 /// The change was given up.

@@ -9,12 +9,15 @@ use std::{
 };
 
 use rusqlite::{Connection, OpenFlags};
+use tokio::sync::oneshot;
 use tus_service::{StorageError, UploadId};
 
 use crate::{
-    changes::{Changes, gone},
+    changes::{Changes, WhenFull, gone},
     error::{Failed, OpenError, sql_error},
     opened::Opened,
+    private,
+    reserve::Reserve,
     schema,
 };
 
@@ -35,13 +38,15 @@ pub(crate) struct Database {
 
 impl Database {
     /// Opens the database, which is made if it is missing: then `strangers` are the files that are there
-    /// already. `synced` says whether a commit waits for the disk.
+    /// already. `synced` says whether a commit waits for the disk; `reserve` is where a removal finds room on a full one.
     pub(crate) fn open<I: Iterator<Item = UploadId>>(
         path: &Path,
         synced: bool,
         busy_timeout: Duration,
+        reserve: Arc<Reserve>,
         strangers: impl FnOnce() -> io::Result<I>,
     ) -> Result<Arc<Self>, Failed> {
+        private::database(path).map_err(|error| OpenError::Directory(path.to_owned(), error))?;
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(busy_timeout)?;
         schema::migrate(&mut connection, path, strangers)?;
@@ -53,7 +58,7 @@ impl Database {
         // Reading opens the log, too.
         let name = connection.query_row("SELECT randomblob(16), count(*) FROM removed", [], |row| row.get(0))?;
         let opened = Arc::new(Opened::now(path)?);
-        let changes = Arc::new(Changes::new(connection, busy_timeout, opened.clone(), synced)?);
+        let changes = Arc::new(Changes::new(connection, busy_timeout, opened.clone(), reserve, synced)?);
         let on_thread = changes.clone();
         thread::Builder::new().name("tus-sqlite".into()).spawn(move || on_thread.run()).map_err(OpenError::Thread)?;
         Ok(Arc::new(Self { path: path.to_owned(), opened, busy_timeout, changes, readers: Mutex::default(), name }))
@@ -69,13 +74,33 @@ impl Database {
     /// An operation that fails for a reason of its own (a conflict) must not have changed anything.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
-        operation: impl FnOnce(&Connection) -> Result<T, StorageError> + Send + 'static,
+        operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
-        self.changes.add(operation).await.map_err(|_| gone())?
+        self.changes.add(WhenFull::Fail, 0, operation).await.map_err(|_| gone())?
     }
 
-    /// Runs `operation` on the connection that writes some time. It may be lost.
-    pub(crate) fn write_later(&self, operation: impl FnOnce(&Connection) -> Result<(), StorageError> + Send + 'static) {
+    /// The same, for a new record of so many bytes.
+    pub(crate) async fn insert<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        self.changes.add(WhenFull::Fail, bytes, operation).await.map_err(|_| gone())?
+    }
+
+    /// The same, for what removes something: it finds room on a full disk, too.
+    pub(crate) async fn remove<T: Send + 'static>(
+        &self,
+        operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        self.changes.add(WhenFull::UseReserve, 0, operation).await.map_err(|_| gone())?
+    }
+
+    /// Runs what removes something some time. It may be lost.
+    pub(crate) fn remove_later<T: Send + 'static>(
+        &self,
+        mut operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
+    ) -> oneshot::Receiver<Result<T, StorageError>> {
         let logged = move |connection: &Connection| {
             let result = operation(connection);
             if let Err(error) = &result {
@@ -83,7 +108,7 @@ impl Database {
             }
             result
         };
-        drop(self.changes.add(logged));
+        self.changes.add(WhenFull::UseReserve, 0, logged)
     }
 
     /// Runs `operation` on a connection that sees all that was committed. It blocks.

@@ -17,7 +17,7 @@ use rustix::{
 use tokio::task::spawn_blocking;
 use tus_service::{StorageError, UploadId};
 
-use crate::presence;
+use crate::{presence, private};
 
 #[derive(Debug)]
 pub(crate) struct Files {
@@ -29,10 +29,11 @@ impl Files {
     /// Opens the directory, which is made if it is missing.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         make_directory(path)?;
+        private::keep_others_out(path)?;
         let path = path.canonicalize()?;
         let directory = rustix::fs::open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         if let Err(error) = presence::announce(&directory) {
-            tracing::debug!(%error, "the directory cannot be locked; each look at an upload finds out who adds bytes to it");
+            tracing::debug!(%error, "the directory cannot be locked; each look at an upload finds out whether another process adds bytes to it");
         }
         Ok(Self { directory, path })
     }
@@ -120,7 +121,7 @@ impl Files {
     }
 
     fn at(&self, id: &UploadId, flags: OFlags) -> io::Result<File> {
-        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
+        let mode = Mode::from_raw_mode(private::FILE_MODE);
         Ok(openat(&self.directory, id.as_str(), flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode)?.into())
     }
 }
@@ -135,7 +136,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     make_directory(above)?;
-    match std::fs::create_dir(path) {
+    match private::make_directory(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => File::open(above)?.sync_all(),
     }

@@ -1,4 +1,4 @@
-//! What all operations share: a database, a directory of files, and who uses them.
+//! What all operations share: a database, a directory of files, and its writers.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,6 +17,7 @@ use crate::{
     files::{Files, blocking},
     leftovers,
     pace::Pace,
+    reserve::Reserve,
     row,
     shared_sync::SharedSync,
     writers::Writers,
@@ -37,6 +38,7 @@ pub enum Durability {
 pub(crate) struct Inner {
     pub(crate) database: Arc<Database>,
     pub(crate) files: Files,
+    pub(crate) reserve: Arc<Reserve>,
     pub(crate) durability: Durability,
     /// How records and bytes are read, and how bytes are written.
     pub(crate) reading: Pace,
@@ -45,7 +47,7 @@ pub(crate) struct Inner {
     naming: SharedSync,
     /// Turns for checkpoints: commits, for which clients wait, must not queue behind thousands of them.
     pub(crate) checkpoints: Arc<Semaphore>,
-    /// Who adds bytes here.
+    /// The writers that add bytes here.
     pub(crate) writers: Arc<Writers>,
     /// How often other processes were asked for an upload.
     pub(crate) asked: AtomicU64,
@@ -62,10 +64,11 @@ const CHECKPOINTS: usize = 8;
 pub(crate) type Found = (Stored, u64);
 
 impl Inner {
-    pub(crate) fn new(database: Arc<Database>, files: Files, durability: Durability) -> Self {
+    pub(crate) fn new(database: Arc<Database>, files: Files, reserve: Arc<Reserve>, durability: Durability) -> Self {
         Self {
             database,
             files,
+            reserve,
             durability,
             reading: Pace::default(),
             writing: Pace::default(),
@@ -154,7 +157,7 @@ impl Inner {
     /// Deletes the files of uploads that are removed. It goes on although nobody waits for it.
     pub(crate) fn clean_all(self: &Arc<Self>) -> Result<(), StorageError> {
         for id in self.database.read(leftovers::removed)? {
-            self.clean(id);
+            drop(self.clean(id));
         }
         Ok(())
     }
@@ -163,22 +166,21 @@ impl Inner {
     pub(crate) fn give_up(self: &Arc<Self>, id: UploadId) {
         let inner = self.clone();
         // Within a change of the database, so that no upload of the same id is created meanwhile.
-        self.database.write_later(move |connection| match row::select(connection, &id)? {
+        drop(self.database.remove_later(move |connection| match row::select(connection, &id)? {
             Some(_) => Ok(()),
             None => Ok(inner.files.remove(&id)?),
-        });
+        }));
     }
 
     /// Deletes the file of an upload that is removed. It goes on although nobody waits for it.
     ///
     /// The open file is handed back: closing it is what gives the space back, and may take long.
-    pub(crate) fn clean(self: &Arc<Self>, id: UploadId) -> oneshot::Receiver<Option<File>> {
-        let (done, cleaned) = oneshot::channel();
+    pub(crate) fn clean(self: &Arc<Self>, id: UploadId) -> oneshot::Receiver<Result<Option<File>, StorageError>> {
         let inner = self.clone();
         // Within a change of the database, so that no upload of the same id is created meanwhile.
-        self.database.write_later(move |connection| {
+        self.database.remove_later(move |connection| {
             if !leftovers::is_removed(connection, &id)? {
-                return Ok(());
+                return Ok(None);
             }
             let file = inner.files.read(&id).ok();
             match inner.files.remove(&id) {
@@ -187,10 +189,8 @@ impl Inner {
                     tracing::warn!(upload = %id, %error, "the file of a removed upload could not be deleted");
                 }
             }
-            let _ = done.send(file);
-            Ok(())
-        });
-        cleaned
+            Ok(file)
+        })
     }
 
     /// The file of an upload does not have the bytes that its row claims.

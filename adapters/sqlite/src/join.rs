@@ -41,6 +41,7 @@ fn fill(inner: &Inner, stored: &Stored, parts: &[Stored], bytes: u64) -> Result<
         return Err(Failure::Conflict.into());
     }
     inner.unchanged(stored)?;
+    inner.reserve.keep()?;
     let file = loop {
         let file = inner.files.create(&upload.id)?;
         if !files::lock(&file)? {

@@ -31,7 +31,7 @@ pub(crate) fn is_known(connection: &Connection, id: &UploadId) -> Result<bool, S
 }
 
 /// Notes that a file belongs to no upload, and when that was seen. Whether that is news.
-pub(crate) fn note_stray(
+pub(crate) fn note_orphan(
     connection: &Connection,
     id: &UploadId,
     seen: Option<SystemTime>,
@@ -41,7 +41,7 @@ pub(crate) fn note_stray(
 }
 
 /// Gives up files that were seen by then and still belong to no upload.
-pub(crate) fn give_up_strays(connection: &Connection, seen_by: SystemTime) -> Result<(), StorageError> {
+pub(crate) fn give_up_orphans(connection: &Connection, seen_by: SystemTime) -> Result<(), StorageError> {
     forget_used(connection)?;
     let seen_by = milliseconds(seen_by);
     execute(connection, "INSERT OR IGNORE INTO removed SELECT id FROM strays WHERE seen <= ?1", &[&seen_by])?;

@@ -2,7 +2,7 @@
 //! file an upload, named by its id.
 //!
 //! Several processes may use the directory at once, on one machine and a local file system. A newer request wins
-//! among all of them: whoever adds bytes to the upload in another process learns within a quarter of a second that it
+//! among all of them: the process that adds bytes to the upload learns within a quarter of a second that it
 //! is to commit what it has and to leave. A process that adds bytes to no upload does nothing for that, and one
 //! that does makes one small query each 250 ms, whatever the number of uploads.
 //!
@@ -36,18 +36,21 @@ mod join;
 mod leftovers;
 mod open;
 mod opened;
+mod orphans;
 mod pace;
 mod presence;
+mod private;
 mod queries;
 mod reading;
+mod reserve;
 mod row;
 mod schema;
 mod shared_sync;
 mod storage;
-mod strays;
 mod takeover;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod writer;
 mod writers;
 

@@ -1,6 +1,6 @@
 //! Opening a directory.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use crate::{
     Sqlite,
@@ -9,6 +9,7 @@ use crate::{
     files::Files,
     inner::{Durability, Inner},
     queries,
+    reserve::Reserve,
 };
 
 /// How a directory is opened.
@@ -50,11 +51,24 @@ impl Options {
         if !path.exists() && !files.is_empty().map_err(failed)? {
             tracing::warn!(path = %path.display(), "the database is missing; files that are in uploads/ belong to no upload now, and are left alone");
         }
-        let database = Database::open(&path, self.durability == Durability::Synced, self.busy_timeout, || files.ids())?;
+        let reserve = Arc::new(Reserve::open(&directory.join("uploads.reserve")).map_err(failed)?);
+        let open = || -> Result<_, OpenError> {
+            let synced = self.durability == Durability::Synced;
+            Ok(Database::open(&path, synced, self.busy_timeout, reserve.clone(), || files.ids())?)
+        };
+        let database = match open() {
+            // The disk may be full: the log, which goes when the last process ends, cannot be made then.
+            Err(OpenError::Database(_)) if reserve.is_complete().map_err(failed)? => {
+                let locked = reserve.lock().map_err(failed)?;
+                locked.release().map_err(failed)?;
+                open()?
+            }
+            opened => opened?,
+        };
         if files.is_empty().map_err(failed)? && database.read(queries::claims_bytes)? {
             return Err(OpenError::FilesMissing(directory.join("uploads")));
         }
-        let sqlite = Sqlite::over(Inner::new(database, files, self.durability));
+        let sqlite = Sqlite::over(Inner::new(database, files, reserve, self.durability));
         if let Err(error) = sqlite.clean_all() {
             tracing::warn!(%error, "files of removed uploads could not be deleted");
         }

@@ -19,7 +19,7 @@ use crate::error::OpenError;
 /// be gone with the process.
 pub(crate) struct Opened {
     path: PathBuf,
-    /// The database is looked up by its whole path: the directory may be another one, too.
+    /// The database is looked up by its full path: the directory may be another one, too.
     database: (CString, Identity),
     /// The log is looked up where it was, which costs less: it moves with the directory, and the database with it.
     directory: OwnedFd,
@@ -45,6 +45,12 @@ impl Opened {
             log: (log.clone(), identity(&directory, &log)?),
             directory,
         })
+    }
+
+    /// Bytes of the log's file; 0 where that is gone.
+    pub(crate) fn log_length(&self) -> u64 {
+        let stat = statat(&self.directory, self.log.0.as_c_str(), AtFlags::SYMLINK_NOFOLLOW);
+        stat.ok().and_then(|stat| stat.st_size.try_into().ok()).unwrap_or(0)
     }
 
     /// Whether they are: nothing is acknowledged until then.

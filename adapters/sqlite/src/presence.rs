@@ -19,7 +19,7 @@ pub(crate) fn is_alone(directory: impl AsFd) -> bool {
         fcntl::{FcntlArg, fcntl},
         libc::{F_UNLCK, F_WRLCK},
     };
-    // Who could lock it for himself alone, were he to try?
+    // Could it be locked exclusively?
     let mut lock = first_byte(F_WRLCK);
     fcntl(directory, FcntlArg::F_OFD_GETLK(&mut lock)).is_ok() && i32::from(lock.l_type) == F_UNLCK
 }

@@ -73,6 +73,16 @@ pub(crate) fn insert(connection: &Connection, upload: &Upload) -> Result<Version
     Ok(Version::from(1))
 }
 
+/// What a record takes, in bytes, about: a page of the database, and what may be large.
+pub(crate) fn bytes(upload: &Upload) -> usize {
+    const PAGE: usize = 4096;
+    // Each part is looked up by an index, too: most of these pages are none of the next one's.
+    let parts = if let Kind::Final(parts) = &upload.kind { parts.len() * PAGE } else { 0 };
+    let metadata: usize = upload.metadata.to_header().as_ref().map_or(0, HeaderValue::len);
+    let owner = upload.owner.as_ref().map_or(0, String::len);
+    PAGE + parts + metadata + owner + upload.private.len() + upload.verbatim.as_bytes().len()
+}
+
 /// Makes a change if the record is still the one that was seen.
 pub(crate) fn change(connection: &Connection, seen: &Stored, change: &Change) -> Result<Version, StorageError> {
     let sql = "UPDATE uploads SET version = version + 1, upload_offset = ?4, length = ?5, phase = ?6, expires = ?7

@@ -164,7 +164,7 @@ pub(crate) fn migrate<I: Iterator<Item = UploadId>>(
     }
     if version == 0 {
         for id in strangers().map_err(|error| OpenError::Directory(path.to_owned(), error))? {
-            leftovers::note_stray(&transaction, &id, None).map_err(OpenError::Storage)?;
+            leftovers::note_orphan(&transaction, &id, None).map_err(OpenError::Storage)?;
         }
     }
     stamp(&transaction)?;

@@ -1,4 +1,4 @@
-//! One sync for all who wait for one.
+//! One sync for all that wait for one (fsync coalescing).
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_comes_while_one_runs_shares_the_next() {
+    async fn callers_that_come_while_one_runs_share_the_next() {
         let (shared, count, go) = (SharedSync::default(), Cell::new(0), Notify::new());
         let sync = async || {
             count.set(count.get() + 1);

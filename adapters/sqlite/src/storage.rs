@@ -19,7 +19,7 @@ use crate::{
     asks,
     files::blocking,
     inner::{Found, Inner},
-    join, queries, reading, row, strays, takeover,
+    join, orphans, queries, reading, row, takeover,
     writer::FileWriter,
 };
 
@@ -44,7 +44,7 @@ impl Sqlite {
     /// is there already is replaced.
     ///
     /// The upload's record stays, so that a client which did not get the last response still learns that its
-    /// upload is whole. Where the process died in between, taking it again does nothing.
+    /// upload is complete. Where the process died in between, taking it again does nothing.
     ///
     /// # Errors
     ///
@@ -89,6 +89,7 @@ impl Storage for Sqlite {
         if empty {
             let (inner, id) = (self.0.clone(), upload.id.clone());
             blocking(move || {
+                inner.reserve.keep()?;
                 inner.files.create_new(&id).map_err(taken)?;
                 inner.sync_names()
             })
@@ -97,9 +98,17 @@ impl Storage for Sqlite {
         let (inner, record) = (self.0.clone(), upload.clone());
         let insert = move |connection: &_| match inner.files.length(&record.id)? {
             Some(_) if !empty => Err(Failure::Exists.into()),
+            None if empty => {
+                // Another process took it for one that an earlier attempt had left.
+                inner.files.create_new(&record.id)?;
+                inner.sync_names()?;
+                row::insert(connection, &record)
+            }
             _ => row::insert(connection, &record),
         };
-        let inserted = self.0.database.write(insert).await;
+        let inner = self.0.clone();
+        self.0.writing.run(move || Ok(inner.reserve.keep()?)).await?;
+        let inserted = self.0.database.insert(row::bytes(upload), insert).await;
         if inserted.is_err() && empty {
             self.0.give_up(upload.id.clone());
         }
@@ -145,6 +154,7 @@ impl Storage for Sqlite {
         if made {
             let (inner, id) = (self.0.clone(), new.id.clone());
             blocking(move || {
+                inner.reserve.keep()?;
                 inner.files.create(&id)?;
                 inner.sync_names()
             })
@@ -168,9 +178,9 @@ impl Storage for Sqlite {
 
     async fn remove(&self, stored: &Stored) -> Result<(), StorageError> {
         let seen = stored.clone();
-        self.0.database.write(move |connection| row::remove(connection, &seen)).await?;
+        self.0.database.remove(move |connection| row::remove(connection, &seen)).await?;
         // From here on the upload is gone; a file that stays behind is deleted at the next start.
-        if let Ok(Some(file)) = self.0.clean(stored.upload.id.clone()).await {
+        if let Ok(Ok(Some(file))) = self.0.clean(stored.upload.id.clone()).await {
             blocking(move || {
                 drop(file);
                 Ok(())
@@ -204,7 +214,7 @@ impl Storage for Sqlite {
     }
 
     async fn tidy(&self) -> Result<(), StorageError> {
-        strays::tidy(&self.0).await
+        orphans::tidy(&self.0).await
     }
 }
 

@@ -1,7 +1,7 @@
-//! A newer request in another process wins: it asks for the upload, and whoever adds bytes to it commits what it has
+//! A newer request in another process wins: it asks for the upload, and the writer that adds bytes to it commits what it has
 //! and leaves.
 //!
-//! A writer keeps a lock on its file, which goes with it even where its process is killed. Who wants the upload writes
+//! A writer keeps a lock on its file, which goes with it even where its process is killed. A request for the upload writes
 //! that into the database and tries the lock until it is free. A storage that has writers looks there four times a
 //! second; one that has none does nothing.
 
@@ -25,7 +25,7 @@ use crate::{
 /// How often a storage that has writers looks for what others want.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How often somebody who wants an upload tries whether it is free.
+/// How often a request for an upload tries whether it is free.
 const TRY: Duration = Duration::from_millis(15);
 
 /// After so many tries it looks whether somebody has come later.
@@ -91,7 +91,7 @@ async fn file_of(inner: &Arc<Inner>, id: &UploadId) -> Result<Option<File>, Stor
     inner.reading.run(open).await
 }
 
-/// Somebody who asks for an upload. What it wrote into the database goes when it is dropped.
+/// A request for an upload. What it wrote into the database goes when it is dropped.
 struct Asking {
     inner: Arc<Inner>,
     id: UploadId,
@@ -111,7 +111,7 @@ impl Asking {
     /// Asks, and waits until nobody keeps the file locked.
     async fn ask(&self, file: File, began: Instant, patience: Duration) -> Result<End, StorageError> {
         let (id, access, since, asker) = (self.id.clone(), self.access, self.since, self.asker);
-        self.inner.database.write(move |connection| asks::want(connection, &id, access, since, &asker)).await?;
+        self.inner.database.remove(move |connection| asks::want(connection, &id, access, since, &asker)).await?;
         let mut tries = 0;
         loop {
             let is_free = files::is_free(&file)?;
@@ -131,7 +131,7 @@ impl Asking {
     /// From now on only others ask for it.
     async fn withdraw(&self) -> Result<(), StorageError> {
         let (id, asker) = (self.id.clone(), self.asker);
-        self.inner.database.write(move |connection| asks::want_no_more(connection, &id, &asker)).await
+        self.inner.database.remove(move |connection| asks::want_no_more(connection, &id, &asker)).await
     }
 
     async fn is_outdone(&self) -> Result<bool, StorageError> {
@@ -147,7 +147,7 @@ impl Asking {
 impl Drop for Asking {
     fn drop(&mut self) {
         let (id, asker) = (self.id.clone(), self.asker);
-        self.inner.database.write_later(move |connection| asks::want_no_more(connection, &id, &asker));
+        drop(self.inner.database.remove_later(move |connection| asks::want_no_more(connection, &id, &asker)));
     }
 }
 
@@ -156,7 +156,7 @@ pub(crate) fn watch(inner: &Arc<Inner>) {
     if !inner.writers.begin_watch() {
         return;
     }
-    // A thread and no task: it belongs to the storage, which may outlive the runtime of whoever came first.
+    // A thread and no task: it belongs to the storage, which may outlive the runtime of the first request.
     let storage = Arc::downgrade(inner);
     let watching = move || {
         loop {

@@ -128,8 +128,12 @@ impl FileWriter {
 #[async_trait]
 impl Writer for FileWriter {
     async fn write(&mut self, chunks: Chunks) -> Result<(), StorageError> {
-        let held = self.held.clone();
-        let (written, result) = self.inner.writing.run(move || Ok(files::write_all(&held.file, &chunks))).await?;
+        let (inner, held) = (self.inner.clone(), self.held.clone());
+        let write = move || {
+            inner.reserve.keep()?;
+            Ok(files::write_all(&held.file, &chunks))
+        };
+        let (written, result) = self.inner.writing.run(write).await?;
         self.stored += written;
         match result.map_err(StorageError::from) {
             Err(error) if error.failure() == Failure::Full => {
@@ -229,7 +233,7 @@ async fn open(inner: &Arc<Inner>, stored: &Stored) -> Result<Held, StorageError>
     let since = inner.writers.right_since(&stored.upload.id);
     let (began, mut pause) = (Instant::now(), Duration::from_millis(1));
     loop {
-        // Who was not given the upload does not get in before whoever asked later.
+        // A request that was not given the upload does not get in before one that asked later.
         if stored.held_elsewhere && takeover::is_wanted(inner, &stored.upload.id).await? {
             return Err(StorageError::new(Failure::Busy, "somebody else asked for the upload later"));
         }
@@ -254,7 +258,7 @@ fn try_open(inner: &Inner, stored: &Stored, since: Tick) -> Result<Option<Held>,
     let Some(file) = file else {
         return inner.unchanged(stored).and(Err(Failure::Conflict.into()));
     };
-    // First: whoever finds the file locked must know that it is by us.
+    // First: what finds the file locked must know that it is by us.
     let entered = inner.writers.enter(&upload.id, since);
     if !files::lock(&file)? {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Which uploads this storage is adding bytes to just now, and who is to leave.
+//! Which uploads this storage is adding bytes to just now, and which of its writers are to leave.
 
 use std::{
     collections::HashMap,
@@ -40,7 +40,7 @@ impl Writers {
         self.state().open.contains_key(id)
     }
 
-    /// Notes that another process left an upload to us, since we asked for it at that moment: whoever asked later is
+    /// Notes that another process left an upload to us, since we asked for it at that moment: a request that asks later is
     /// newer than the writer that is opened now.
     pub(crate) fn note_left(&self, id: &UploadId, since: Tick) {
         let mut state = self.state();
@@ -85,7 +85,7 @@ impl Writers {
         !std::mem::replace(&mut self.state().watched, true)
     }
 
-    /// Whether there is still somebody who could be asked. If not, the watch is over.
+    /// Whether there is still a writer that could be asked. If not, the watch is over.
     pub(crate) fn go_on_watching(&self) -> bool {
         let mut state = self.state();
         state.watched = !state.open.is_empty();

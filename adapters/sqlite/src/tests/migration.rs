@@ -61,9 +61,9 @@ fn expected() -> Vec<(Upload, &'static str)> {
     let verbatim = |upload: &mut Upload, text: &'static str| {
         upload.verbatim = tus_service::Verbatim::from_bytes(text);
     };
-    let told = of.get_mut("told").unwrap();
-    told.metadata = pairs(&[("a", "a"), ("flag", ""), ("b", "b")]);
-    verbatim(told, "upload-metadata:a YQ==,  flag ,b Yg==\n");
+    let notified = of.get_mut("told").unwrap();
+    notified.metadata = pairs(&[("a", "a"), ("flag", ""), ("b", "b")]);
+    verbatim(notified, "upload-metadata:a YQ==,  flag ,b Yg==\n");
     let pending = of.get_mut("pending").unwrap();
     pending.metadata = pairs(&[("x", "x")]);
     verbatim(pending, "upload-concat:final;/files/part-1  http://h/files/part-3 /files/part-1\n");
@@ -109,8 +109,8 @@ async fn every_record_and_byte_of_the_first_edition_is_there() {
         assert_eq!(waiting.iter().map(UploadId::as_str).collect::<Vec<_>>(), finals);
     }
     let half = sqlite.load(&id("half")).await.unwrap().unwrap();
-    let whole = appended(&sqlite, &half, b"world").await.unwrap();
-    assert_eq!(content(&sqlite, &whole).await, "hello world");
+    let complete = appended(&sqlite, &half, b"world").await.unwrap();
+    assert_eq!(content(&sqlite, &complete).await, "hello world");
 }
 
 #[tokio::test]

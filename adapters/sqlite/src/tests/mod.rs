@@ -4,9 +4,10 @@ mod conformance;
 mod damage;
 mod finals;
 mod incarnations;
+mod log;
 mod migration;
+mod orphans;
 mod processes;
-mod strays;
 
 use std::{
     fs,
@@ -112,9 +113,9 @@ async fn uploads_outlive_a_restart() {
 
     let sqlite = Sqlite::open(&directory).unwrap();
     assert_eq!(sqlite.load(&upload.upload.id).await.unwrap().as_ref(), Some(&upload));
-    let whole = appended(&sqlite, &upload, b"world").await.unwrap();
-    assert_eq!(fs::read(sqlite.path(&whole.upload.id)).unwrap(), b"hello world");
-    assert_eq!(pending(&sqlite).await, [whole]);
+    let complete = appended(&sqlite, &upload, b"world").await.unwrap();
+    assert_eq!(fs::read(sqlite.path(&complete.upload.id)).unwrap(), b"hello world");
+    assert_eq!(pending(&sqlite).await, [complete]);
 }
 
 #[tokio::test]
@@ -136,8 +137,8 @@ async fn a_file_shorter_than_its_row_sets_the_offset_back() {
     let back = sqlite.load(&upload.upload.id).await.unwrap().unwrap();
     assert_eq!((back.upload.offset, back.upload.length), (4, Some(11)));
     assert_eq!(failure(appended(&sqlite, &upload, b"!").await), Failure::Conflict, "the old offset is gone");
-    let whole = appended(&sqlite, &back, b"o world").await.unwrap();
-    assert_eq!(content(&sqlite, &whole).await, "hello world");
+    let complete = appended(&sqlite, &back, b"o world").await.unwrap();
+    assert_eq!(content(&sqlite, &complete).await, "hello world");
 
     let half = stored(&sqlite, "missing", Some(11), b"hello").await;
     fs::remove_file(sqlite.path(&half.upload.id)).unwrap();
@@ -145,7 +146,7 @@ async fn a_file_shorter_than_its_row_sets_the_offset_back() {
 }
 
 #[tokio::test]
-async fn a_finished_upload_whose_file_was_moved_away_stays_whole() {
+async fn a_finished_upload_whose_file_was_moved_away_stays_complete() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "moved", Some(5), b"hello").await;
@@ -171,7 +172,7 @@ async fn a_complete_upload_is_taken_away() {
     assert!(sqlite.path(&upload.upload.id).exists(), "nothing is lost");
     sqlite.take(&upload.upload.id, &target).await.unwrap();
     assert_eq!(fs::read(&target).unwrap(), b"hello");
-    // A client that lost the last response is told; and if the process died before that was recorded, the
+    // A client that lost the last response learns it; and if the process died before that was recorded, the
     // application takes it again.
     assert_eq!(sqlite.load(&upload.upload.id).await.unwrap().as_ref(), Some(&upload));
     assert_eq!(pending(&sqlite).await, std::slice::from_ref(&upload));
@@ -229,8 +230,8 @@ async fn a_second_process_waits_for_the_first() {
     drop(writer);
     assert_eq!(failure(waiting.await.unwrap()), Failure::Conflict, "what it wanted to go on from is past");
     let now = two.load(&upload.upload.id).await.unwrap().unwrap();
-    let whole = appended(&two, &now, b"orld").await.unwrap();
-    assert_eq!(content(&one, &whole).await, "hello world");
+    let complete = appended(&two, &now, b"orld").await.unwrap();
+    assert_eq!(content(&one, &complete).await, "hello world");
 }
 
 #[tokio::test]

@@ -46,8 +46,8 @@ async fn a_newer_request_gets_the_upload_within_a_second_and_no_byte_is_lost() {
     println!("takeovers took {took:?}");
     // Not all of them, where the machine is busy with other tests.
     assert!(took.iter().min() < Some(&Duration::from_secs(1)), "{took:?}");
-    let whole = appended(&two, &now, b"d").await.unwrap();
-    assert_eq!(content(&one, &whole).await, "hello world");
+    let complete = appended(&two, &now, b"d").await.unwrap();
+    assert_eq!(content(&one, &complete).await, "hello world");
     assert_eq!(one.inner().database.write(wanted).await.unwrap(), 0, "nobody asks any more");
 }
 
@@ -132,7 +132,7 @@ fn turns_in(sqlite: &Sqlite) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_who_ask_the_later_one_gets_it() {
+async fn of_two_requests_the_later_one_gets_it() {
     let directory = directory();
     let (one, two) = two(&directory);
     let three = Sqlite::open(&directory).unwrap();
@@ -207,7 +207,7 @@ async fn rows_of_dead_askers_are_ignored_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_no_writers_looks_for_nothing() {
+async fn a_storage_without_writers_looks_for_nothing() {
     let directory = directory();
     let (one, two) = two(&directory);
     let looks = |sqlite: &Sqlite| sqlite.inner().looks.load(Relaxed);
@@ -264,26 +264,26 @@ async fn background_work_is_one_process_s() {
 async fn a_join_that_fails_does_not_take_the_file_from_another_process() {
     let directory = directory();
     let (one, two) = two(&directory);
-    let (part, whole, change) = finals::part_and_final(&one).await;
+    let (part, joined, change) = finals::part_and_final(&one).await;
     let mut wrong = part.clone();
     wrong.upload.offset = 7;
     let over = std::sync::Arc::new(AtomicBool::new(false));
     let failing = tokio::spawn({
-        let (whole, change, over) = (whole.clone(), change.clone(), over.clone());
+        let (joined, change, over) = (joined.clone(), change.clone(), over.clone());
         async move {
             while !over.load(Relaxed) {
-                let _ = one.assemble(&whole, &[wrong.clone()], &change).await;
+                let _ = one.assemble(&joined, &[wrong.clone()], &change).await;
             }
         }
     });
     let version = loop {
-        match two.assemble(&whole, std::slice::from_ref(&part), &change).await {
+        match two.assemble(&joined, std::slice::from_ref(&part), &change).await {
             Err(error) if error.failure() == Failure::Busy => {}
             joined => break joined.unwrap(),
         }
     };
     over.store(true, Relaxed);
     failing.await.unwrap();
-    assert_eq!(content(&two, &whole.changed(&change, version)).await, "hello");
-    assert_eq!(fs::read(two.path(&id("whole"))).unwrap(), b"hello");
+    assert_eq!(content(&two, &joined.changed(&change, version)).await, "hello");
+    assert_eq!(fs::read(two.path(&id("joined"))).unwrap(), b"hello");
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Looks for strays, as after a start, and waits until what it queued is done.
+/// Looks for orphans, as after a start, and waits until what it queued is done.
 async fn tidied(directory: &TempDir) -> Sqlite {
     let sqlite = Sqlite::open(directory).unwrap();
     sqlite.tidy().await.unwrap();
@@ -10,7 +10,7 @@ async fn tidied(directory: &TempDir) -> Sqlite {
     sqlite
 }
 
-/// Makes it a day later for the strays that were seen.
+/// Makes it a day later for the orphans that were seen.
 async fn a_day_passes(sqlite: &Sqlite) {
     let past = |connection: &Connection| {
         connection.execute("UPDATE strays SET seen = seen - 24 * 60 * 60 * 1000", []).map_err(sql_error)
@@ -19,27 +19,27 @@ async fn a_day_passes(sqlite: &Sqlite) {
 }
 
 #[tokio::test]
-async fn a_stray_is_kept_for_a_day() {
+async fn an_orphan_is_kept_for_a_day() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let kept = stored(&sqlite, "kept", Some(5), b"hell").await;
-    let stray = sqlite.path(&id("stray"));
-    fs::write(&stray, "nobody's").unwrap();
+    let orphan = sqlite.path(&id("orphan"));
+    fs::write(&orphan, "nobody's").unwrap();
     drop(sqlite);
     let sqlite = tidied(&directory).await;
-    assert!(stray.exists(), "it was only noted");
+    assert!(orphan.exists(), "it was only noted");
     drop(sqlite);
     let sqlite = tidied(&directory).await;
-    assert!(stray.exists(), "the day is not over");
+    assert!(orphan.exists(), "the day is not over");
     a_day_passes(&sqlite).await;
     drop(sqlite);
     let sqlite = tidied(&directory).await;
-    assert!(!stray.exists());
+    assert!(!orphan.exists());
     assert_eq!(content(&sqlite, &kept).await, "hell");
 }
 
 #[tokio::test]
-async fn a_stray_whose_upload_comes_back_is_kept() {
+async fn an_orphan_whose_upload_comes_back_is_kept() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let file = sqlite.path(&id("back"));

@@ -1,7 +1,7 @@
 //! Files that belong to no upload: what a killed process or a power cut left behind.
 //!
 //! They are looked for beside the uploads that go on, noted when they are seen first, and deleted when they are
-//! still nobody's a day later. That day is for whoever has put back an old copy of the database. Files that were
+//! still nobody's a day later. That day is for an old copy of the database that was put back. Files that were
 //! there before the database are left alone.
 
 use std::{
@@ -23,6 +23,11 @@ const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 const PAGE: usize = 512;
 
 pub(crate) async fn tidy(storage: &Arc<Inner>) -> Result<(), StorageError> {
+    let inner = storage.clone();
+    // A removal may have used it; now there may be room again.
+    if let Err(error) = blocking(move || Ok(inner.reserve.keep()?)).await {
+        tracing::warn!(%error, "there is no room for uploads.reserve");
+    }
     if !is_time(storage) {
         return Ok(());
     }
@@ -35,16 +40,16 @@ pub(crate) async fn tidy(storage: &Arc<Inner>) -> Result<(), StorageError> {
             if page.is_empty() {
                 return Ok(());
             }
-            note_strays(&inner, page, now)?;
+            note_orphans(&inner, page, now)?;
         }
     })
     .await?;
     let seen_by = now.checked_sub(GRACE).unwrap_or(SystemTime::UNIX_EPOCH);
     let tidy_up = move |connection: &_| {
-        leftovers::give_up_strays(connection, seen_by)?;
+        leftovers::give_up_orphans(connection, seen_by)?;
         asks::forget_old(connection)
     };
-    storage.database.write(tidy_up).await?;
+    storage.database.remove(tidy_up).await?;
     let inner = storage.clone();
     blocking(move || inner.clean_all()).await
 }
@@ -58,7 +63,7 @@ fn is_time(storage: &Inner) -> bool {
     is_time
 }
 
-fn note_strays(storage: &Arc<Inner>, mut page: Vec<UploadId>, now: SystemTime) -> Result<(), StorageError> {
+fn note_orphans(storage: &Arc<Inner>, mut page: Vec<UploadId>, now: SystemTime) -> Result<(), StorageError> {
     storage.database.read(|connection| {
         let mut known = Vec::new();
         for id in &page {
@@ -70,16 +75,16 @@ fn note_strays(storage: &Arc<Inner>, mut page: Vec<UploadId>, now: SystemTime) -
     })?;
     if !page.is_empty() {
         let inner = storage.clone();
-        storage.database.write_later(move |connection| {
+        drop(storage.database.remove_later(move |connection| {
             for id in &page {
                 // An upload may have come or gone meanwhile.
-                let is_stray = !leftovers::is_known(connection, id)? && inner.files.length(id)?.is_some();
-                if is_stray && leftovers::note_stray(connection, id, Some(now))? {
+                let is_orphan = !leftovers::is_known(connection, id)? && inner.files.length(id)?.is_some();
+                if is_orphan && leftovers::note_orphan(connection, id, Some(now))? {
                     tracing::warn!(file = %id, "a file belongs to no upload; it is deleted in a day");
                 }
             }
             Ok(())
-        });
+        }));
     }
     Ok(())
 }
