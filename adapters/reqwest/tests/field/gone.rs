@@ -60,7 +60,12 @@ async fn an_upload_that_vanishes_begins_again_and_progress_says_so() {
     let urls = Arc::new(std::sync::Mutex::new(Vec::new()));
     let noted = urls.clone();
     let upload = upload.on_url(move |url| noted.lock().unwrap().push(url.path().to_owned()));
+    let begun_again = Arc::new(AtomicBool::new(false));
+    let began = begun_again.clone();
     let upload = upload.on_progress(move |progress| {
+        if removing.load(Ordering::Relaxed) && progress.uploaded == 0 {
+            began.store(true, Ordering::Relaxed);
+        }
         assert!(progress.sent <= 300 && progress.uploaded <= progress.sent, "{progress:?}");
         if progress.uploaded == 200 && !removing.swap(true, Ordering::Relaxed) {
             // Its number stays taken.
@@ -71,7 +76,7 @@ async fn an_upload_that_vanishes_begins_again_and_progress_says_so() {
     });
     let progress = upload.progress();
     let uploaded = upload.send().await.unwrap();
-    assert!(vanished.load(Ordering::Relaxed));
+    assert!(vanished.load(Ordering::Relaxed) && begun_again.load(Ordering::Relaxed));
     assert_eq!(*urls.lock().unwrap(), ["/files/1", "/files/2"]);
     assert_eq!(tus.uploads()[uploaded.url.path()].content, bytes(300));
     assert_eq!((progress.borrow().uploaded, progress.borrow().sent), (300, 300));

@@ -75,3 +75,27 @@ async fn a_change_that_panics_is_an_error_and_the_next_one_is_made() {
     let upload = stored(&sqlite, "a", Some(5), b"hello").await;
     assert_eq!(content(&sqlite, &upload).await, "hello");
 }
+
+/// A row that somebody changed by hand stops neither the list nor the background work of the others.
+#[tokio::test]
+async fn a_record_that_cannot_be_read_hides_no_other() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    for name in ["a", "b", "c"] {
+        let mut upload = upload(name, Some(5));
+        upload.expires = Some(SystemTime::UNIX_EPOCH);
+        created(&sqlite, upload).await;
+    }
+    let break_it = |connection: &Connection| {
+        connection.execute("UPDATE uploads SET metadata = x'00' WHERE id = 'b'", []).map_err(sql_error)
+    };
+    assert_eq!(sqlite.inner().database.write(break_it).await.unwrap(), 1);
+    let ids = |all: Vec<Stored>| all.into_iter().map(|stored| stored.upload.id.to_string()).collect::<Vec<_>>();
+    let listed = sqlite.list(UploadFilter::default(), None).try_collect().await.unwrap();
+    let pending = sqlite.pending(SystemTime::now()).try_collect().await.unwrap();
+    assert_eq!(
+        (ids(listed), ids(pending)),
+        (vec!["a".to_owned(), "c".to_owned()], vec!["a".to_owned(), "c".to_owned()])
+    );
+    assert_eq!(failure(sqlite.load(&id("b")).await), Failure::Internal);
+}
