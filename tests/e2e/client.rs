@@ -126,6 +126,13 @@ impl Connection {
         Some(Response { status, headers, body })
     }
 
+    /// All that the server sends until it closes the connection.
+    pub(crate) fn text(&mut self) -> String {
+        let mut bytes = Vec::new();
+        let _ = self.stream.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Whether the server has closed the connection and sent nothing more.
     pub(crate) fn is_closed(&mut self) -> bool {
         unless_broken(self.stream.fill_buf()).is_none_or(<[u8]>::is_empty)

@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::{StreamExt, TryStreamExt};
 use tempfile::TempDir;
-use tests::{Framework, Running, Store};
+use tests::{Framework, Interim, Running, Store};
 use tus_service::{Builder, Phase, Storage, Upload, UploadFilter, UploadId};
 
 use crate::{client::Connection, watched::Watch};
@@ -61,6 +61,14 @@ impl Server {
     /// Starts it in this process with other settings.
     pub(crate) fn start_with(&self, configure: impl FnOnce(Builder) -> Builder + Send + 'static) -> Started {
         self.start_over(self.open(), configure)
+    }
+
+    /// Starts it in this process with other settings, so that clients are informed by interim responses where the
+    /// framework can.
+    pub(crate) fn start_informing(&self, configure: impl FnOnce(Builder) -> Builder + Send + 'static) -> Started {
+        let storage = self.open();
+        let running = Running::start_with(self.framework, storage.clone(), Interim::On, configure).unwrap();
+        Started { running, uploads: Uploads(storage) }
     }
 
     /// Starts it in this process over a watched storage.

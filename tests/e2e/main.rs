@@ -9,6 +9,7 @@ mod concatenation;
 mod connection;
 mod content;
 mod download;
+mod draft;
 mod example;
 mod expect;
 mod expiry;
@@ -20,6 +21,7 @@ mod harness;
 mod history;
 mod hooks;
 mod http2;
+mod interim;
 mod killed;
 mod kills;
 mod large;
@@ -30,6 +32,7 @@ mod others;
 mod power;
 mod private;
 mod processes;
+mod proxies;
 mod shutdown;
 mod slow;
 mod specification;
@@ -38,6 +41,7 @@ mod tls;
 mod topics;
 mod trailer;
 mod uploads;
+mod urlsession;
 mod watched;
 
 harness::on_every_server! {
@@ -136,6 +140,27 @@ harness::on_every_server! {
     uploads::parts_resume_in_another_process,
     uploads::credentials_are_requested_and_renewed,
     uploads::credentials_are_not_sent_to_other_origins,
+
+    draft::an_ordinary_request_is_an_upload,
+    draft::an_upload_resumes_until_it_is_complete,
+    draft::a_stalled_request_gives_way,
+    draft::a_silent_client_may_come_again,
+    draft::an_empty_append_completes_an_upload,
+    draft::refusals_are_problems,
+    draft::an_upload_that_exceeds_its_length_is_gone,
+    draft::digests_are_verified,
+    draft::the_application_shapes_the_final_response,
+    draft::an_upload_survives_a_kill,
+    draft::a_tus_client_on_an_iphone_speaks_tus,
+    draft::content_that_is_asked_for_first_gets_100_continue,
+
+    interim::an_ordinary_request_resumes_after_a_cut,
+    interim::progress_is_told_as_far_as_it_is_durable,
+    interim::pipelined_requests_keep_their_order,
+    interim::a_download_is_not_interrupted,
+    interim::continue_is_sent_as_well,
+    interim::a_client_that_never_reads_uploads_all_the_same,
+    interim::only_clients_that_ask_are_informed,
 
     hooks::hooks_run_in_order,
     hooks::hooks_know_the_applications_user,

@@ -15,6 +15,7 @@ use std::{
 use tempfile::TempDir;
 use tests::{Framework, Store};
 use tus_reqwest::{Client, Options, Retry, Source, Verification, block_on};
+use tus_service::{Dialect, Phase};
 
 use crate::{
     content::{assert_same, bytes},
@@ -73,6 +74,41 @@ fn tus_js_client_uploads() {
             client.args([endpoint, film.to_str().unwrap(), parts]);
             client
         });
+    }
+}
+
+/// tus-js-client speaks interop versions 5 and 6 of the IETF's draft, too, and cannot hear interim responses: it creates
+/// its upload without content first.
+#[test]
+fn tus_js_client_uploads_in_the_drafts_words() {
+    let Some(others) = installed() else {
+        return;
+    };
+    let directory = TempDir::new().unwrap();
+    let film = directory.path().join("film");
+    std::fs::write(&film, bytes(1, 0..LENGTH)).unwrap();
+    for (protocol, version) in [("ietf-draft-03", 5), ("ietf-draft-05", 6)] {
+        for (framework, seed) in Framework::ALL.into_iter().zip(1..) {
+            let server = Server::new(framework, Store::Buffered);
+            let started = server.start();
+            let line = Line::to(started.running.address, Fault::Breaks, FAULTS, MOST, seed);
+            let mut client = node(&others, include_str!("others/tus_js_client_draft.mjs"));
+            client.arg(format!("http://{}/files", line.address)).arg(&film).arg(protocol);
+            let output = client.stderr(Stdio::inherit()).output().unwrap();
+            assert!(output.status.success(), "{framework} {protocol}");
+            let urls = String::from_utf8(output.stdout).unwrap();
+            let [empty, url] = urls.lines().collect::<Vec<_>>()[..] else {
+                panic!("two URLs: {urls}");
+            };
+            for url in [empty, url] {
+                let upload = started.upload(url).unwrap();
+                assert_eq!((upload.dialect, upload.phase), (Dialect::Draft(version), Phase::Notified), "{framework}");
+                assert_eq!(upload.metadata.text("filename"), Some("größer.film"), "{framework}");
+            }
+            assert!(started.content(empty).is_empty());
+            assert_same(&started.content(url), &bytes(1, 0..LENGTH));
+            assert!(line.faults_left() < FAULTS, "no connection failed");
+        }
     }
 }
 

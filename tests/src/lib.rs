@@ -1,6 +1,7 @@
 //! Servers to test against: each framework on each storage.
 
 use std::{
+    convert::Infallible,
     error::Error,
     fmt, io,
     net::{SocketAddr, TcpListener},
@@ -10,8 +11,15 @@ use std::{
     time::Duration,
 };
 
+use hyper::{Request, Response, body::Incoming, service::Service as _, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
 use tokio::sync::oneshot;
-use tus_service::{Builder, Memory, Storage, Tus};
+use tower_service::Service;
+use tus_service::{Builder, InterimIo, Memory, Storage, Tus};
 use tus_sqlite::{Durability, Sqlite};
 
 #[cfg(doctest)]
@@ -115,6 +123,23 @@ impl fmt::Display for Store {
     }
 }
 
+/// Whether clients may be informed by interim responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interim {
+    /// As a framework serves by itself.
+    Off,
+    /// Where the framework can.
+    On,
+}
+
+impl Framework {
+    /// Whether it can send interim responses.
+    #[must_use]
+    pub fn informs(self) -> bool {
+        self != Self::ActixWeb
+    }
+}
+
 /// Serves until `stop`, and then shuts down cleanly.
 ///
 /// # Errors
@@ -124,6 +149,7 @@ pub async fn serve(
     framework: Framework,
     listener: TcpListener,
     tus: Tus,
+    interim: Interim,
     stop: oneshot::Receiver<()>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
@@ -136,15 +162,16 @@ pub async fn serve(
         }
     };
     match framework {
-        Framework::Axum => serve_axum(listener, tus, stopped).await,
+        Framework::Axum => serve_axum(listener, tus, interim, stopped).await,
         Framework::ActixWeb => serve_actix_web(listener, tus, stopped).await,
-        Framework::Warp => serve_warp(listener, tus, stopped).await,
+        Framework::Warp => serve_warp(listener, tus, interim, stopped).await,
     }
 }
 
 async fn serve_axum(
     listener: TcpListener,
     tus: Tus,
+    interim: Interim,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     // Also nested two levels deep, and with the path in a parameter.
@@ -161,7 +188,13 @@ async fn serve_axum(
         .nest("/api/{user}", Router::new().merge(axum_tus::router("/up", tus)))
         .layer(know_user);
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    axum::serve(listener, app).with_graceful_shutdown(stopped).await
+    match interim {
+        Interim::Off => axum::serve(listener, app).with_graceful_shutdown(stopped).await,
+        Interim::On => {
+            let app = app.into_make_service_with_connect_info::<axum_tus::Informed>();
+            axum::serve(axum_tus::Informing(listener), app).with_graceful_shutdown(stopped).await
+        }
+    }
 }
 
 async fn serve_actix_web(
@@ -205,6 +238,7 @@ async fn serve_actix_web(
 async fn serve_warp(
     listener: TcpListener,
     tus: Tus,
+    interim: Interim,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     use warp::{Filter, path};
@@ -218,8 +252,37 @@ async fn serve_warp(
     let files = warp_tus::filter_with(tus, known.boxed());
     let app = path(MOUNT.trim_start_matches('/')).and(files).or(user);
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    warp::serve(app).incoming(listener).graceful(stopped).run().await;
+    match interim {
+        Interim::Off => warp::serve(app).incoming(listener).graceful(stopped).run().await,
+        Interim::On => serve_hyper(&listener, &warp::service(app), stopped).await,
+    }
     Ok(())
+}
+
+/// Plain hyper, over connections that carry interim responses.
+async fn serve_hyper<S, B>(listener: &tokio::net::TcpListener, service: &S, stopped: impl Future<Output = ()>)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static,
+    B: hyper::body::Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    let (server, connections) = (auto::Builder::new(TokioExecutor::new()), GracefulShutdown::new());
+    let mut stopped = std::pin::pin!(stopped);
+    loop {
+        let (stream, _) = tokio::select! {
+            Ok(accepted) = listener.accept() => accepted,
+            () = &mut stopped => break,
+            else => continue,
+        };
+        let io = InterimIo::new(stream);
+        let (interim, service) = (io.interim(), TowerToHyperService::new(service.clone()));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            interim.attach(&mut request);
+            service.call(request)
+        });
+        let connection = server.serve_connection(TokioIo::new(io), service).into_owned();
+        tokio::spawn(connections.watch(connection));
+    }
+    let _ = tokio::time::timeout(Duration::from_secs(1), connections.shutdown()).await;
 }
 
 /// A server in this process, on a runtime and a port of its own. It stops on drop.
@@ -242,6 +305,20 @@ impl Running {
         storage: Arc<dyn Storage>,
         configure: impl FnOnce(Builder) -> Builder + Send + 'static,
     ) -> io::Result<Self> {
+        Self::start_with(framework, storage, Interim::Off, configure)
+    }
+
+    /// The same, with interim responses or without.
+    ///
+    /// # Errors
+    ///
+    /// When no port or no thread is available.
+    pub fn start_with(
+        framework: Framework,
+        storage: Arc<dyn Storage>,
+        interim: Interim,
+        configure: impl FnOnce(Builder) -> Builder + Send + 'static,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
@@ -250,7 +327,7 @@ impl Running {
             let served = runtime.and_then(|runtime| {
                 runtime.block_on(async {
                     let tus = configure(Tus::builder_shared(storage)).build();
-                    serve(framework, listener, tus, stopped).await
+                    serve(framework, listener, tus, interim, stopped).await
                 })
             });
             if let Err(error) = served {

@@ -82,6 +82,11 @@ impl Checksum {
         Ok(Self { algorithm: *algorithm, digest })
     }
 
+    /// A digest that an algorithm is said to have made.
+    pub(crate) fn from_digest(algorithm: Algorithm, digest: Vec<u8>) -> Self {
+        Self { algorithm, digest }
+    }
+
     /// The algorithm that made the digest.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm

@@ -1,4 +1,5 @@
-//! The header names of tus 1.0.0. A name is written down here and nowhere else.
+//! The header names of tus 1.0.0, and of the IETF's draft "Resumable Uploads for HTTP". A name is written down here and
+//! nowhere else.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -6,13 +7,15 @@ macro_rules! names {
     ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
         $($(#[$doc])* pub static $constant: HeaderName = HeaderName::from_static($name);)*
         /// Every response header of the protocol, and those of a download: what a browser's script must be allowed to see.
-        pub(crate) const EXPOSED: &str = "Content-Disposition, Content-Range, ETag, Location, Retry-After, Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, \
-            Tus-Resumable, Tus-Version, Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Length, \
-            Upload-Metadata, Upload-Offset";
+        pub(crate) const EXPOSED: &str = "Accept-Patch, Content-Disposition, Content-Range, ETag, Location, Retry-After, \
+            Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Upload-Complete, \
+            Upload-Concat, Upload-Defer-Length, Upload-Draft-Interop-Version, Upload-Expires, Upload-Incomplete, \
+            Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset";
         /// Every request header of the protocol: what a browser's script must be allowed to send.
-        pub(crate) const ALLOWED: &str = "Authorization, Content-Type, Tus-Resumable, Upload-Checksum, \
-            Upload-Concat, Upload-Defer-Length, Upload-Length, Upload-Metadata, Upload-Offset, \
-            X-HTTP-Method-Override, X-Request-ID, X-Requested-With";
+        pub(crate) const ALLOWED: &str = "Authorization, Content-Digest, Content-Disposition, Content-Encoding, \
+            Content-Type, Repr-Digest, Tus-Resumable, Upload-Checksum, Upload-Complete, Upload-Concat, \
+            Upload-Defer-Length, Upload-Draft-Interop-Version, Upload-Incomplete, Upload-Length, Upload-Metadata, \
+            Upload-Offset, X-HTTP-Method-Override, X-Request-ID, X-Requested-With";
     };
 }
 
@@ -43,10 +46,31 @@ names! {
     UPLOAD_CONCAT = "upload-concat";
     /// The method that is meant where the client can only POST (tus 1.0.0, "X-HTTP-Method-Override").
     X_HTTP_METHOD_OVERRIDE = "x-http-method-override";
+    /// Whether an upload is complete, `?1` or `?0` (draft 12, "Completeness").
+    UPLOAD_COMPLETE = "upload-complete";
+    /// The reverse of `Upload-Complete` in the draft's interop version 3 (draft 01).
+    UPLOAD_INCOMPLETE = "upload-incomplete";
+    /// The limits that hold for an upload (draft 12, "Limits").
+    UPLOAD_LIMIT = "upload-limit";
+    /// Which version of the draft a client speaks (draft 12, "Draft Version Identification").
+    UPLOAD_DRAFT_INTEROP_VERSION = "upload-draft-interop-version";
+    /// The digest of a request's content (RFC 9530, section 2).
+    CONTENT_DIGEST = "content-digest";
+    /// The digest of a complete representation (RFC 9530, section 3).
+    REPR_DIGEST = "repr-digest";
+    /// The media types that PATCH takes (RFC 5789, section 3.1).
+    ACCEPT_PATCH = "accept-patch";
 }
 
 /// The media type of bytes that are appended to an upload (tus 1.0.0, "PATCH").
 pub const OFFSET_OCTET_STREAM: &str = "application/offset+octet-stream";
+
+/// The media type of bytes that are appended to an upload of the draft (draft 12, "Media Type
+/// `application/partial-upload`").
+pub const PARTIAL_UPLOAD: &str = "application/partial-upload";
+
+/// The media type of a problem (RFC 9457, section 3).
+pub const PROBLEM: &str = "application/problem+json";
 
 /// A header that may be there once is there more than once.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -62,7 +62,10 @@
 //! `sqlite` (on by default): the storage [`Sqlite`]. `bundled` (on by default): SQLite is compiled and comes with the
 //! program; without it the system's library is linked. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms beside
 //! `sha1`, on offer where [`Config::checksums`] names them. `metrics`: counters and histograms through the facade of
-//! that name.
+//! that name. `interim`: interim responses for clients of the IETF's draft, by `Informing`.
+
+#[cfg(feature = "interim")]
+mod interim;
 
 use std::convert::Infallible;
 
@@ -78,6 +81,8 @@ use tus_service::{Mount, mount_path};
 
 /// What requests and responses are made of.
 pub use axum::http;
+#[cfg(feature = "interim")]
+pub use interim::{Informed, Informing};
 /// All that the frameworks share, also what an implementation of [`Storage`] needs.
 pub use tus_service as service;
 pub use tus_service::{
@@ -124,6 +129,8 @@ pub fn service(
             // The router took the path at which it is nested away; hooks and `Location` need all of it.
             let mount = Mount::at(mount_path(full.path(), request.uri().path()).to_owned());
             *request.uri_mut() = full;
+            #[cfg(feature = "interim")]
+            interim::hand_on(&mut request);
             Response::from(tus.handle(request, &mount).await.map(Body::new))
         }
     };

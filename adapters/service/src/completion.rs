@@ -1,12 +1,14 @@
 //! Completes an upload, for a request or in the background.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, panic::resume_unwind, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use futures_util::TryStreamExt;
 use http::request::Parts;
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 use tus_core::{
     Change, Failure, Stored, Upload,
-    server::{Completion, Done, PartsNeeded},
+    server::{Completion, Done, PartsNeeded, Verify},
 };
 
 use crate::{
@@ -33,6 +35,7 @@ pub(crate) async fn run(engine: &Engine, completion: Completion, request: Option
     };
     let upload = match &completion {
         Completion::Assemble(assemble) => assemble.stored().upload.clone(),
+        Completion::Verify(verify) => verify.stored().upload.clone(),
         Completion::Finish(finish) => finish.upload().clone(),
         _ => return Ran { done: steps(engine, completion, request).await, is_claimed_elsewhere: false },
     };
@@ -53,6 +56,33 @@ pub(crate) async fn run(engine: &Engine, completion: Completion, request: Option
     Ran { done, is_claimed_elsewhere: false }
 }
 
+/// Reads all bytes of an upload back, and digests them.
+async fn verify(engine: &Engine, mut verify: Verify) -> Completion {
+    let _turn = engine.assembling.acquire().await;
+    let (stored, length) = (verify.stored(), verify.stored().upload.offset);
+    let id = stored.upload.id.clone();
+    let mut pieces = match engine.storage.read(stored, 0..length).await {
+        Ok(pieces) => pieces,
+        Err(error) => return verify.done(Err(failure(&id, &error))),
+    };
+    loop {
+        match pieces.try_next().await {
+            Ok(Some(piece)) => verify = digested(verify, piece).await,
+            Ok(None) => return verify.done(Ok(())),
+            Err(error) => return verify.done(Err(failure(&id, &error))),
+        }
+    }
+}
+
+/// On a blocking thread, since it takes as long as reading.
+async fn digested(mut verify: Verify, piece: Bytes) -> Verify {
+    let digested = spawn_blocking(move || {
+        verify.data(&piece);
+        verify
+    });
+    digested.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+}
+
 async fn load(engine: &Engine, parts: PartsNeeded) -> Completion {
     let loaded = engine.storage.load_all(parts.ids()).await;
     let loaded = loaded.map_err(|error| failure_of_many(parts.ids(), &error));
@@ -62,6 +92,7 @@ async fn load(engine: &Engine, parts: PartsNeeded) -> Completion {
 fn elsewhere(completion: Completion) -> Completion {
     match completion {
         Completion::Assemble(assemble) => assemble.done(Err(Failure::Busy)),
+        Completion::Verify(verify) => verify.done(Err(Failure::Busy)),
         Completion::Finish(finish) => finish.claimed_elsewhere(),
         other => other,
     }
@@ -130,6 +161,7 @@ async fn steps(engine: &Engine, mut completion: Completion, request: Option<&Arc
                 }
                 assemble.done(assembled)
             }
+            Completion::Verify(verify) => self::verify(engine, verify).await,
             Completion::Finish(finish) => {
                 let answer = engine.hooks.before_finish(finish.upload(), request).await;
                 if let Err(rejection) = &answer {

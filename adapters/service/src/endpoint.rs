@@ -25,6 +25,7 @@ use crate::{
     ResponseBody,
     engine::Engine,
     exchange::Exchange,
+    interim::{InterimSender, Session},
     observe,
     request::{BodyReceiver, Persistent, drain, pump},
 };
@@ -70,7 +71,10 @@ impl Tus {
                 (Some(pump), receiver)
             }
         };
-        let exchange = exchange(self.engine.clone(), head.clone(), mount.clone(), receiver).boxed();
+        // Dropped with this future: an exchange that outlives its request informs nobody.
+        let session = Session::of(&head);
+        let interim = session.as_ref().map(Session::sender);
+        let exchange = exchange(self.engine.clone(), head.clone(), mount.clone(), receiver, interim).boxed();
         let exchange = exchange.instrument(observe::exchange(&head));
         let mut exchange = Persistent::new(self.engine.exchanges.track_future(exchange));
         let (finished, at_end) = {
@@ -88,6 +92,7 @@ impl Tus {
             let responded = catch_unwind(AssertUnwindSafe(|| respond(&self.engine.config)));
             responded.unwrap_or_else(|_| respond(&Arc::default())).map(ResponseBody::from)
         });
+        drop(session);
         if at_end { response } else { drain(&head, body, response).await }
     }
 
@@ -116,10 +121,11 @@ async fn exchange(
     head: Arc<Parts>,
     mount: Mount<'static>,
     receiver: BodyReceiver,
+    interim: Option<InterimSender>,
 ) -> Response<ResponseBody> {
     let began = Instant::now();
     let first = server::begin(&engine.config, &head, &mount, SystemTime::now());
-    let response = Exchange::new(&engine, &head, receiver).run(first).await;
+    let response = Exchange::new(&engine, &head, receiver, interim).run(first).await;
     observe::responded(&head.method, response.status(), began.elapsed());
     response
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tus_core::{Config, Failure, Stored, UploadId};
+use tus_core::{Change, Config, Failure, Stored, UploadId};
 
 use crate::{
     Cause,
@@ -23,8 +23,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one that only reads waits for one in another process.
 pub(crate) const READER_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often removing an upload is tried where its record changes meanwhile.
-const REMOVALS: usize = 4;
+/// How often removing or changing an upload is tried where its record changes meanwhile.
+const ATTEMPTS: usize = 4;
 
 pub(crate) struct Engine {
     pub(crate) config: Arc<Config>,
@@ -69,13 +69,37 @@ impl Engine {
     /// Deletes this incarnation of an upload, which is leased, whatever its version is by now.
     pub(crate) async fn remove_incarnation(&self, stored: &Stored, cause: Cause) -> Result<(), StorageError> {
         let mut latest = stored.clone();
-        for _ in 0..REMOVALS {
+        for _ in 0..ATTEMPTS {
             match self.remove(&latest, cause).await {
                 Err(error) if error.failure() == Failure::Conflict => {}
                 result => return result,
             }
             let now = self.storage.load(&stored.upload.id).await?;
             latest = now.filter(|now| now.is_same_upload(&stored.upload)).ok_or(Failure::NotFound)?;
+        }
+        Err(Failure::Conflict.into())
+    }
+
+    /// Changes the record of an upload, which is leased, as it is by now; a checkpoint of a writer that is gone may still
+    /// come in between.
+    pub(crate) async fn change_latest(
+        &self,
+        stored: &Stored,
+        change: impl Fn(&Stored) -> Option<Change>,
+    ) -> Result<(), StorageError> {
+        for _ in 0..ATTEMPTS {
+            let now = self.storage.load(&stored.upload.id).await?.ok_or(Failure::NotFound)?;
+            let Some(change) = change(&now) else {
+                return Ok(());
+            };
+            match self.storage.update(&now, &change).await {
+                Ok(_) => {
+                    observe::changed(&now.upload, &change);
+                    return Ok(());
+                }
+                Err(error) if error.failure() == Failure::Conflict => {}
+                Err(error) => return Err(error),
+            }
         }
         Err(Failure::Conflict.into())
     }

@@ -197,6 +197,10 @@ impl Writer for FileWriter {
         Ok(self.seen.version.clone())
     }
 
+    fn committed(&self) -> Option<u64> {
+        Some(self.seen.upload.offset)
+    }
+
     fn asked_to_leave(&self) -> BoxFuture<'static, ()> {
         self.held.entered.asked().boxed()
     }

@@ -18,6 +18,9 @@
 //! that is its own, and combine it by `or`. warp hands no extensions to filters: [`filter_with`] takes a filter
 //! that makes those that the [`Hooks`] see (with the user, say).
 //!
+//! Interim responses (`104`) reach clients of the IETF's draft where the filter is served over
+//! [`InterimIo`](https://docs.rs/tus-service/latest/tus_service/struct.InterimIo.html), as `warp::service`.
+//!
 //! warp does not pass on the trailers of a request, so that the extension `checksum-trailer` is off here.
 //!
 //! # Features
@@ -29,7 +32,7 @@
 
 use futures_core::Stream;
 use http::{Extensions, HeaderMap, Method, Request, Response};
-use tus_service::{Mount, ResponseBody, StreamBody, mount_path};
+use tus_service::{Interim, Mount, ResponseBody, StreamBody, mount_path};
 use warp::{
     Filter, Reply as _,
     filters::BoxedFilter,
@@ -90,17 +93,30 @@ pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFil
         .and(query)
         .and(warp::header::headers_cloned())
         .and(extensions)
+        .and(warp::ext::optional::<Interim>())
         .and(warp::body::stream())
-        .then(move |method, path: FullPath, rest: Tail, query: String, headers, extensions, stream| {
-            let tus = tus.clone();
-            async move {
-                let mount = Mount::at(mount_path(path.as_str(), rest.as_str()).to_owned()).without_trailers();
-                match translated(method, &path, &query, headers, extensions, stream) {
-                    Ok(request) => respond(tus.handle(request, &mount).await),
-                    Err(error) => respond(tus.unreadable(error)),
+        .then(
+            move |method,
+                  path: FullPath,
+                  rest: Tail,
+                  query: String,
+                  headers,
+                  mut extensions: Extensions,
+                  interim,
+                  stream| {
+                let tus = tus.clone();
+                if let Some(interim) = interim {
+                    let _: Option<Interim> = extensions.insert(interim);
                 }
-            }
-        })
+                async move {
+                    let mount = Mount::at(mount_path(path.as_str(), rest.as_str()).to_owned()).without_trailers();
+                    match translated(method, &path, &query, headers, extensions, stream) {
+                        Ok(request) => respond(tus.handle(request, &mount).await),
+                        Err(error) => respond(tus.unreadable(error)),
+                    }
+                }
+            },
+        )
         .boxed()
 }
 

@@ -5,7 +5,7 @@
 
 use std::{error::Error, io::Read, net::TcpListener};
 
-use tests::{Framework, Store, serve};
+use tests::{Framework, Interim, Store, serve};
 use tokio::sync::oneshot;
 use tus_service::Tus;
 
@@ -34,5 +34,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     let tus = builder.build();
     println!("listening on {}", listener.local_addr()?);
-    Ok(serve(framework, listener, tus, stopped).await?)
+    Ok(serve(framework, listener, tus, Interim::On, stopped).await?)
 }

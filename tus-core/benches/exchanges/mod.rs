@@ -71,13 +71,13 @@ impl Exchange {
                     create.done(Ok((self.stored.upload.id.clone(), self.stored.upload.incarnation)))
                 }
                 Step::Store(store) => store.done(Ok(2.into())),
-                Step::Receive(receive) => match receive.data(&self.body) {
-                    Ok(receive) => match receive.end(End::Complete(None), now) {
+                Step::Receive(receive) => {
+                    let received = receive.data(&self.body);
+                    match received.map_or_else(Ended::Step, |receive| receive.end(End::Complete(None), now)) {
                         Ended::Commit(commit) => commit.done(Ok(2.into())),
                         Ended::Step(step) => *step,
-                    },
-                    Err(step) => *step,
-                },
+                    }
+                }
                 Step::Complete(complete) => {
                     let (mut completion, completing) = complete.begin();
                     completing.done(loop {

@@ -1,7 +1,11 @@
 //! What a request asks for, independent of its dialect.
 
-use super::{dialect::file::Conditions, verify::Verify};
-use crate::{MAX_LENGTH, NewUpload, UploadId};
+use super::{
+    Refusal,
+    dialect::{MAX_INTEGER, file::Conditions},
+    verify::Verify,
+};
+use crate::{Checksum, Dialect, MAX_LENGTH, NewUpload, UploadId};
 
 /// What a request asks for.
 #[derive(Debug)]
@@ -47,7 +51,32 @@ pub(super) struct Append {
 pub(super) struct Body {
     /// Its bytes, where the head says so.
     pub(super) length: Option<u64>,
+    /// The most bytes that it may have, beside what the upload has room for.
+    pub(super) limit: Option<u64>,
     pub(super) verify: Verify,
+    pub(super) completes: Completes,
+    /// The digest of the complete upload, which is verified before the upload is complete.
+    pub(super) whole: Option<Checksum>,
+    /// Whether bytes beyond the upload's length make it invalid, or are only refused.
+    pub(super) invalidates: bool,
+}
+
+/// When a body completes its upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Completes {
+    /// As soon as the offset equals the length.
+    AtLength,
+    /// At its end, if all of it came. The upload has the length that it has then.
+    AtEnd,
+    /// Not at all: another request will.
+    Never,
+}
+
+impl Body {
+    /// A body with what tus says of it.
+    pub(super) fn new(length: Option<u64>, verify: Verify) -> Self {
+        Self { length, limit: None, verify, completes: Completes::AtLength, whole: None, invalidates: false }
+    }
 }
 
 /// What a request wants to do, as the application sees it.
@@ -81,6 +110,18 @@ impl Action {
 }
 
 /// How far the bytes of an upload may reach.
-pub(super) fn room_until(length: Option<u64>, max_size: Option<u64>) -> u64 {
-    length.or(max_size).unwrap_or(MAX_LENGTH).min(MAX_LENGTH)
+pub(super) fn room_until(length: Option<u64>, max_size: Option<u64>, dialect: Dialect) -> u64 {
+    let most = match dialect {
+        Dialect::Tus => MAX_LENGTH,
+        Dialect::Draft(_) => MAX_INTEGER,
+    };
+    length.or(max_size).unwrap_or(most).min(most)
+}
+
+/// The refusal of bytes that reach further than that.
+pub(super) fn beyond(length: Option<u64>, limit: u64) -> Refusal {
+    match length {
+        Some(length) if length <= limit => Refusal::BeyondLength { length },
+        _ => Refusal::TooLarge { limit },
+    }
 }

@@ -1,7 +1,9 @@
 //! What follows when a request has completed an upload, and the response to it.
 
-use super::{Completion, Refusal, Step, Terminate, Wake, completion, ending::Ending, exchange::Exchange};
-use crate::{Kind, Phase, Stored};
+use super::{
+    Completion, Refusal, Step, Terminate, Wake, completion, ending::Ending, exchange::Exchange, outcome::Outcome,
+};
+use crate::{Failure, Kind, Phase, Stored};
 
 /// Complete an upload by the steps of its [`Completion`]; the client waits for the response.
 #[must_use]
@@ -50,16 +52,29 @@ impl Completing {
         let Self { mut exchange, ending } = self;
         let (stored, result) = done.into_parts();
         exchange.expires = stored.upload.expires;
+        // Nothing is told of an upload that can never be complete.
+        exchange.at = Some(stored.upload.offset).filter(|_| stored.upload.phase != Phase::Invalid);
         match result {
-            Ok(reply) => exchange.respond_with(ending.outcome(&stored.upload), reply),
-            Err(refusal) if !matches!(ending, Ending::Created { .. }) => exchange.refuse(refusal),
-            // The upload exists nevertheless, and its client may ask again.
+            // Another process is asking the application, whose answer the client is to get: it may come again.
+            Ok(None) if exchange.needs_reply() && stored.upload.phase != Phase::Notified => {
+                exchange.refuse(Failure::Busy)
+            }
+            Ok(reply) => exchange.respond_with(ending.outcome(&stored.upload), reply.unwrap_or_default()),
             Err(Refusal::Rejected(rejection)) => {
-                let location = exchange.endpoint.url(&stored.upload.id);
-                exchange.refuse(Refusal::Rejected(rejection.located(location)))
+                // The upload exists nevertheless, and its client may ask again.
+                let rejection = match ending {
+                    Ending::Created { .. } => rejection.located(exchange.endpoint.url(&stored.upload.id)),
+                    _ => rejection,
+                };
+                exchange.respond(Outcome::Declined(&stored.upload, rejection))
             }
             // No client knows the final upload that was created for these parts.
-            Err(refusal) => Terminate::undo(exchange, stored, refusal),
+            Err(refusal)
+                if matches!(stored.upload.kind, Kind::Final(_)) && matches!(ending, Ending::Created { .. }) =>
+            {
+                Terminate::undo(exchange, stored, refusal)
+            }
+            Err(refusal) => exchange.refuse(refusal),
         }
     }
 }

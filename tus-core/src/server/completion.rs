@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! (LoadParts) → (Assemble) → Finish → Notify → Record → Done
+//! Verify → Record → Finish → Notify → Record → Done
 //! ```
 
 use std::{collections::HashSet, sync::Arc, time::SystemTime};
@@ -12,7 +13,7 @@ use super::{
     Config, FinishReply, Refusal, Rejection,
     concatenation::{assembled_length, distinct, in_order},
 };
-use crate::{Change, Failure, Kind, Part, Phase, Stored, Upload, UploadId, Version};
+use crate::{Change, Checksum, Failure, Hasher, Kind, Part, Phase, Stored, Upload, UploadId, Version};
 
 /// The next step to complete an upload.
 #[must_use]
@@ -22,6 +23,8 @@ pub enum Completion {
     LoadParts(PartsNeeded),
     /// Assemble the upload.
     Assemble(Assemble),
+    /// Compare the bytes of the upload with their digest.
+    Verify(Verify),
     /// Ask the application for its part of the response; it may refuse.
     Finish(Finish),
     /// Record that the upload can never be complete.
@@ -43,7 +46,7 @@ impl Completion {
             (Phase::Assembling, _) => Assemble::of(plan, stored, Vec::new()),
             // Where nobody is to be notified here, somebody may be in another process.
             (Phase::Complete, Kind::Single | Kind::Final(_)) if config.notifies() => Self::of_complete(stored),
-            _ => Self::ended(stored, Ok(FinishReply::default())),
+            _ => Self::ended(stored, Ok(None)),
         }
     }
 
@@ -56,11 +59,18 @@ impl Completion {
     pub(super) fn of_complete(stored: Box<Stored>) -> Self {
         match stored.upload.phase {
             Phase::Complete => Self::Finish(Finish { stored }),
-            _ => Self::ended(stored, Ok(FinishReply::default())),
+            _ => Self::ended(stored, Ok(None)),
         }
     }
 
-    fn ended(stored: Box<Stored>, result: Result<FinishReply, Refusal>) -> Self {
+    /// The completion of an upload whose bytes are all there, and have a digest to be compared with.
+    pub(super) fn of_unverified(config: &Arc<Config>, now: SystemTime, stored: Box<Stored>, whole: Checksum) -> Self {
+        let hasher = Hasher::new(whole.algorithm());
+        Self::Verify(Verify { plan: Plan { config: config.clone(), now }, stored, whole, hasher, bytes: 0 })
+    }
+
+    /// Ends with what the application adds to the response; `None` where it was not asked here.
+    fn ended(stored: Box<Stored>, result: Result<Option<FinishReply>, Refusal>) -> Self {
         Self::Done(Done { stored, result, notifies: false })
     }
 }
@@ -96,14 +106,16 @@ impl PartsNeeded {
         };
         match in_order(&parts, loaded) {
             // A part that is gone never comes back.
-            None => Record::invalid(stored),
+            None => Record::invalid(stored, Then::End),
             // Nor does one that can never be complete become so.
-            Some(parts) if parts.iter().any(|part| part.upload.phase == Phase::Invalid) => Record::invalid(stored),
+            Some(parts) if parts.iter().any(|part| part.upload.phase == Phase::Invalid) => {
+                Record::invalid(stored, Then::End)
+            }
             // The parts may outgrow the limit while they are being uploaded; the others only add to it.
-            Some(parts) if assembled_length(&stored.upload, &parts).is_err() => Record::invalid(stored),
+            Some(parts) if assembled_length(&stored.upload, &parts).is_err() => Record::invalid(stored, Then::End),
             Some(parts) if !parts.iter().all(|part| part.upload.is_complete()) => {
                 // It waits until the last part is complete or it expires.
-                Completion::ended(stored, Ok(FinishReply::default()))
+                Completion::ended(stored, Ok(None))
             }
             Some(parts) => Assemble::of(plan, stored, parts),
         }
@@ -177,9 +189,51 @@ impl Assemble {
                 Completion::of_complete(stored)
             }
             // Another process was faster, or is at it: the upload is looked at again later.
-            Err(Failure::Conflict | Failure::Busy) => Completion::ended(stored, Ok(FinishReply::default())),
+            Err(Failure::Conflict | Failure::Busy) => Completion::ended(stored, Ok(None)),
             Err(failure) => Completion::ended(stored, Err(failure.into())),
         }
+    }
+}
+
+/// Read all bytes of the upload, and compare them with the digest of the complete upload (RFC 9530, "Repr-Digest").
+///
+/// Only then is the upload complete.
+#[must_use]
+#[derive(Debug)]
+pub struct Verify {
+    plan: Plan,
+    stored: Box<Stored>,
+    whole: Checksum,
+    hasher: Hasher,
+    bytes: u64,
+}
+
+impl Verify {
+    /// The upload; its bytes up to its offset are to be read.
+    pub fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// Takes the next bytes.
+    pub fn data(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+    }
+
+    /// Continues when all bytes were taken, or cannot be read.
+    pub fn done(self, read: Result<(), Failure>) -> Completion {
+        let Self { plan, stored, whole, hasher, bytes } = self;
+        let read = read.and(if bytes == stored.upload.offset { Ok(()) } else { Err(Failure::Internal) });
+        if let Err(failure) = read {
+            return Completion::ended(stored, Err(failure.into()));
+        }
+        if hasher.finish() != whole {
+            return Record::invalid(stored, Then::Refuse(Refusal::WholeMismatch));
+        }
+        let mut change = Change::of(&stored.upload);
+        change.phase = plan.config.complete_phase(&stored.upload.kind);
+        change.expires = plan.config.expiry(&stored.upload.kind, change.phase, plan.now);
+        Completion::Record(Record { stored, change, then: Then::Finish })
     }
 }
 
@@ -200,7 +254,7 @@ impl Finish {
     pub fn done(self, answer: Result<FinishReply, Rejection>) -> Completion {
         let Self { stored } = self;
         match answer {
-            Ok(reply) => Completion::Done(Done { stored, result: Ok(reply), notifies: true }),
+            Ok(reply) => Completion::Done(Done { stored, result: Ok(Some(reply)), notifies: true }),
             Err(rejection) => Completion::ended(stored, Err(Refusal::Rejected(rejection))),
         }
     }
@@ -208,7 +262,7 @@ impl Finish {
     /// Continues where another process is doing this for the upload at this moment: the upload is complete
     /// nevertheless.
     pub fn claimed_elsewhere(self) -> Completion {
-        Completion::ended(self.stored, Ok(FinishReply::default()))
+        Completion::ended(self.stored, Ok(None))
     }
 }
 
@@ -218,14 +272,26 @@ impl Finish {
 pub struct Record {
     stored: Box<Stored>,
     change: Change,
+    then: Then,
+}
+
+/// What follows a record.
+#[derive(Debug)]
+enum Then {
+    /// The application is asked about the upload, which is complete now.
+    Finish,
+    /// The upload can never be complete.
+    Refuse(Refusal),
+    /// Nothing: nobody waits.
+    End,
 }
 
 impl Record {
     /// The upload can never be complete.
-    fn invalid(stored: Box<Stored>) -> Completion {
+    fn invalid(stored: Box<Stored>, then: Then) -> Completion {
         let mut change = Change::of(&stored.upload);
         change.phase = Phase::Invalid;
-        Completion::Record(Self { stored, change })
+        Completion::Record(Self { stored, change, then })
     }
 
     /// The upload.
@@ -238,14 +304,23 @@ impl Record {
         &self.change
     }
 
-    /// Continues when that is done. If it fails, the upload stays due.
+    /// Continues when that is done. If it fails, the upload stays due, or incomplete.
     pub fn done(self, recorded: Result<Version, Failure>) -> Completion {
-        let Self { mut stored, change } = self;
-        if let Ok(version) = recorded {
-            change.apply(&mut stored.upload);
-            stored.version = version;
+        let Self { mut stored, change, then } = self;
+        let failure = match recorded {
+            Ok(version) => {
+                change.apply(&mut stored.upload);
+                stored.version = version;
+                None
+            }
+            Err(failure) => Some(failure),
+        };
+        match (then, failure) {
+            (Then::End, _) => Completion::ended(stored, Ok(None)),
+            (Then::Refuse(refusal), _) => Completion::ended(stored, Err(refusal)),
+            (Then::Finish, None) => Completion::of_complete(stored),
+            (Then::Finish, Some(failure)) => Completion::ended(stored, Err(failure.into())),
         }
-        Completion::ended(stored, Ok(FinishReply::default()))
     }
 }
 
@@ -253,7 +328,7 @@ impl Record {
 #[derive(Debug)]
 pub struct Done {
     stored: Box<Stored>,
-    result: Result<FinishReply, Refusal>,
+    result: Result<Option<FinishReply>, Refusal>,
     notifies: bool,
 }
 
@@ -268,7 +343,7 @@ impl Done {
         self.notifies.then(|| Notify { stored: self.stored.clone() })
     }
 
-    pub(super) fn into_parts(self) -> (Box<Stored>, Result<FinishReply, Refusal>) {
+    pub(super) fn into_parts(self) -> (Box<Stored>, Result<Option<FinishReply>, Refusal>) {
         (self.stored, self.result)
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::{Cors, Download, Location, TusExtension};
 use crate::{Algorithm, Kind, Phase};
 
-/// How uploads are served. The defaults: every extension, sha1, no size limit, no expiration, no CORS, no downloads,
+/// How uploads are served. The defaults: both dialects, every extension, sha1, no size limit, no expiration, no CORS, no downloads,
 /// 4096 bytes of metadata, 128 parts per final upload, and a `Location` that is an absolute path.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -21,6 +21,11 @@ pub struct Config {
     pub(super) trust_forwarded: bool,
     pub(super) cors: Cors,
     pub(super) download: Option<Download>,
+    pub(super) tus: bool,
+    pub(super) draft: bool,
+    pub(super) interim_through_proxies: bool,
+    pub(super) min_append_size: Option<u64>,
+    pub(super) max_append_size: Option<u64>,
     notify: bool,
 }
 
@@ -39,6 +44,11 @@ impl Default for Config {
             trust_forwarded: false,
             cors: Cors::Off,
             download: None,
+            tus: true,
+            draft: true,
+            interim_through_proxies: false,
+            min_append_size: None,
+            max_append_size: None,
             notify: true,
         }
     }
@@ -48,6 +58,19 @@ impl Config {
     /// Turns an extension off, together with those that need it.
     pub fn without(mut self, extension: TusExtension) -> Self {
         self.off |= 1 << extension as u8;
+        self
+    }
+
+    /// Turns the dialect tus 1.0.0 off: what speaks it is refused. Uploads that it created stay.
+    pub fn without_tus(mut self) -> Self {
+        self.tus = false;
+        self
+    }
+
+    /// Turns the IETF's dialect off, "Resumable Uploads for HTTP", **which is a draft** until it is an RFC. Requests are
+    /// then read as those of tus. Uploads that it created stay.
+    pub fn without_draft(mut self) -> Self {
+        self.draft = false;
         self
     }
 
@@ -70,7 +93,30 @@ impl Config {
         self
     }
 
-    /// The maximum length of the value of `Upload-Metadata` in bytes.
+    /// The maximum size in bytes of the content of one request of the IETF's dialect; announced as `max-append-size` in
+    /// `Upload-Limit` (draft 12, "Limits"). None by default. tus has no such limit.
+    pub fn max_append_size(mut self, bytes: u64) -> Self {
+        self.max_append_size = Some(bytes);
+        self
+    }
+
+    /// The minimum size in bytes of the content of one request of the IETF's dialect that does not complete its upload;
+    /// announced as `min-append-size` in `Upload-Limit` (draft 12, "Limits"). None by default. tus has no such limit.
+    pub fn min_append_size(mut self, bytes: u64) -> Self {
+        self.min_append_size = Some(bytes);
+        self
+    }
+
+    /// Sends interim responses (`104 Upload Resumption Supported`, to clients of the IETF's dialect) although a request
+    /// has headers that proxies add (`Forwarded`, `X-Forwarded-*`, `Via`). Only for a proxy that passes them on at once,
+    /// as Caddy, HAProxy and lighttpd do: nginx takes one for the final response, and Apache holds it back.
+    pub fn interim_through_proxies(mut self) -> Self {
+        self.interim_through_proxies = true;
+        self
+    }
+
+    /// The maximum length of the value of `Upload-Metadata` in bytes, and of what the IETF's dialect has in its place
+    /// (`Content-Type`, `Content-Disposition`, `Content-Encoding`).
     pub fn max_metadata(mut self, bytes: usize) -> Self {
         self.max_metadata = bytes;
         self

@@ -80,7 +80,7 @@ impl CorsHeaders {
     }
 }
 
-const METHODS: &str = "POST, HEAD, PATCH, DELETE, OPTIONS";
+const METHODS: &str = "POST, PUT, HEAD, PATCH, DELETE, OPTIONS";
 
 /// A browser's preflight request.
 fn is_preflight(request: &Parts) -> bool {

@@ -1,14 +1,14 @@
 //! A new upload: the application's changes, the record, and what follows.
 
 use super::{
-    Complete, Completion, Receive, Refusal, Rejection, Step, Wake,
-    ask::{Body, Creation, room_until},
+    Complete, Completion, Inform, Refusal, Rejection, Step, Wake,
+    ask::{Body, Creation, beyond, room_until},
     concatenation::total_length,
     dialect,
     ending::Ending,
     exchange::Exchange,
 };
-use crate::{Failure, Incarnation, Kind, NewUpload, Stored, Upload, UploadId, Version, record::Asked};
+use crate::{Dialect, Failure, Incarnation, Kind, NewUpload, Stored, Upload, UploadId, Version, record::Asked};
 
 /// Let the application change or reject a new upload, and choose its id.
 #[must_use]
@@ -40,17 +40,20 @@ impl Create {
             Ok(name) => name,
             Err(rejection) => return exchange.refuse(Refusal::Rejected(rejection)),
         };
+        let dialect = exchange.speech.dialect();
         // The limit is the application's choice.
-        let length = check_size(&new, &parts, body.as_ref());
+        let length = check_size(&new, &parts, body.as_ref(), dialect);
         dialect::creation_as_stored(&mut new);
         let mut upload = Upload::new(id, incarnation, new.kind().clone());
         // Parts stay separate until they are concatenated, even empty ones.
         let is_final = matches!(upload.kind, Kind::Final(_));
         let known = length.as_ref().map_or_else(|_| new.length(), |length| *length);
-        let is_complete = known == Some(0) && !is_final;
+        // In tus, an upload is complete when its offset equals its length; the draft's clients say when it is.
+        let is_complete = known == Some(0) && !is_final && dialect == Dialect::Tus;
         if is_complete {
             upload.phase = exchange.config.complete_phase(&upload.kind);
         }
+        upload.dialect = dialect;
         upload.length = known.filter(|_| !is_final);
         upload.expires = exchange.config.expiry(&upload.kind, upload.phase, exchange.now);
         upload.created = exchange.now;
@@ -97,10 +100,7 @@ impl Store {
             }
             // A part may have become complete between its loading and the storing of this record.
             (Kind::Final(_), _) => Wake::final_upload(exchange, stored, Ending::Created { with_body: false }),
-            (_, Some(body)) => {
-                let length = stored.upload.length;
-                Receive::of(exchange, stored, length, body, Ending::Created { with_body: true })
-            }
+            (_, Some(body)) => Inform::before_body(exchange, stored, body),
             (_, None) => Complete::after(exchange, stored, Ending::Created { with_body: false }),
         }
     }
@@ -128,7 +128,12 @@ impl Abandon {
 }
 
 /// The length of the new upload, if it may be created.
-fn check_size(new: &NewUpload, parts: &[Stored], body: Option<&Body>) -> Result<Option<u64>, Refusal> {
+fn check_size(
+    new: &NewUpload,
+    parts: &[Stored],
+    body: Option<&Body>,
+    dialect: Dialect,
+) -> Result<Option<u64>, Refusal> {
     let length = match new.kind() {
         Kind::Final(_) => total_length(parts)?,
         Kind::Single | Kind::Partial => new.length(),
@@ -140,9 +145,9 @@ fn check_size(new: &NewUpload, parts: &[Stored], body: Option<&Body>) -> Result<
     {
         return Err(Refusal::TooLarge { limit });
     }
-    let limit = room_until(length, new.max_size);
+    let limit = room_until(length, new.max_size, dialect);
     match body.and_then(|body| body.length) {
-        Some(more) if more > limit => Err(Refusal::TooLarge { limit }),
+        Some(more) if more > limit => Err(beyond(length, limit)),
         _ => Ok(length),
     }
 }

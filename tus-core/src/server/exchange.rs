@@ -9,7 +9,7 @@ use super::{
     Authorize, Config, FinishReply, Load, Mount, Refusal, Step, TusExtension,
     ask::{Action, Ask},
     cors::CorsHeaders,
-    dialect,
+    dialect::{self, Speech},
     location::Endpoint,
     outcome::Outcome,
 };
@@ -21,18 +21,28 @@ pub(super) struct Exchange {
     pub(super) now: SystemTime,
     /// When the upload that this request adds to expires: every response says so.
     pub(super) expires: Option<SystemTime>,
+    /// The committed offset of the upload that this request adds to, where it is known. While a body comes it is not.
+    pub(super) at: Option<u64>,
+    /// Whether the client may know its new upload already, so that it is not undone.
+    pub(super) informed: bool,
     /// Whether request trailers reach the server.
     pub(super) trailers: bool,
+    /// The dialect in which the client asks, and is answered.
+    pub(super) speech: Speech,
     cors: CorsHeaders,
 }
 
 impl Exchange {
     pub(super) fn new(config: &Arc<Config>, head: &Parts, mount: &Mount<'_>, now: SystemTime) -> Box<Self> {
+        let endpoint = Endpoint::new(config, head, &mount.path);
         Box::new(Self {
             config: config.clone(),
-            endpoint: Endpoint::new(config, head, &mount.path),
+            speech: Speech::of(config, head, &endpoint),
+            endpoint,
             now,
             expires: None,
+            at: None,
+            informed: false,
             trailers: mount.trailers,
             cors: config.cors.headers(head),
         })
@@ -68,9 +78,14 @@ impl Exchange {
     /// The response to a request that completed an upload: the application may add to it.
     pub(super) fn respond_with(self: Box<Self>, outcome: Outcome<'_>, reply: FinishReply) -> Step {
         let mut response = dialect::render(&self, outcome);
-        reply.add_to(&mut response);
+        reply.add_to(&mut response, self.needs_reply());
         self.cors.add_to(&mut response);
         Step::Respond(response)
+    }
+
+    /// Whether the response to a request that completes an upload is the application's, who has to be asked.
+    pub(super) fn needs_reply(&self) -> bool {
+        matches!(self.speech, Speech::Draft(_))
     }
 
     pub(super) fn refuse(self: Box<Self>, refusal: impl Into<Refusal>) -> Step {

@@ -2,12 +2,13 @@
 
 use super::{
     Deliver, LoadParts, Receive, Refusal, Step, Veto,
-    ask::{Action, Append, room_until},
+    ask::{Action, Append, Body, Completes, beyond, room_until},
+    dialect,
     ending::Ending,
     exchange::{Exchange, present},
     outcome::Outcome,
 };
-use crate::{Failure, Kind, Phase, Stored, Upload};
+use crate::{Dialect, Failure, Kind, Phase, Stored, Upload};
 
 /// Whether other requests may change the upload in the meantime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,9 @@ pub struct Hold {
 
 impl Hold {
     pub(super) fn of(mut exchange: Box<Exchange>, stored: Box<Stored>, action: Action) -> Step {
+        if let Err(refusal) = dialect::admit(&exchange, &stored.upload, &action) {
+            return exchange.refuse(refusal);
+        }
         match action {
             Action::Download(conditions) => Deliver::of(exchange, stored, &conditions),
             // No request adds bytes to an upload that accepts none: there is no request to wait for.
@@ -95,6 +99,7 @@ fn inspect(exchange: Box<Exchange>, stored: Box<Stored>) -> Step {
 
 fn begin_append(mut exchange: Box<Exchange>, stored: Box<Stored>, append: Append) -> Step {
     exchange.expires = stored.upload.expires;
+    exchange.at = Some(stored.upload.offset);
     match check_append(&stored.upload, &append) {
         Ok(length) => Receive::of(exchange, stored, length, append.body, Ending::Appended),
         Err(refusal) => exchange.refuse(refusal),
@@ -113,7 +118,28 @@ fn check_append(upload: &Upload, append: &Append) -> Result<Option<u64>, Refusal
     if append.offset != upload.offset {
         return Err(Refusal::OffsetMismatch { sent: append.offset, actual: upload.offset });
     }
-    let length = match (upload.length, append.length) {
+    let Body { completes, length: content, .. } = &append.body;
+    let (completes, content) = (*completes, *content);
+    // The response may have been lost: "The server can choose to replay the final response to the client if the request
+    // to append to the completed upload is valid." Content whose length is not known is looked at as it comes.
+    let is_empty = content.is_none_or(|bytes| bytes == 0) && completes == Completes::AtEnd;
+    if upload.dialect != Dialect::Tus && upload.phase != Phase::Receiving && !is_empty {
+        return Err(Refusal::AlreadyComplete);
+    }
+    let declared = match (append.length, content.filter(|_| completes == Completes::AtEnd)) {
+        // "If the request includes the Upload-Complete field value set to true, [...] the representation's length is
+        // then the sum of the current offset and the request content's length". "If indicators (1) and (2) are both
+        // present in the same request, their indicated lengths MUST match."
+        (declared, Some(content)) => {
+            let sum = append.offset.saturating_add(content);
+            if declared.is_some_and(|declared| declared != sum) {
+                return Err(Refusal::LengthMismatch { sent: sum });
+            }
+            Some(sum)
+        }
+        (declared, None) => declared,
+    };
+    let length = match (upload.length, declared) {
         // "Once set the length MUST NOT be changed."
         (Some(known), Some(sent)) if known != sent => return Err(Refusal::LengthMismatch { sent }),
         (None, Some(sent)) if sent < upload.offset => return Err(Refusal::LengthTooSmall { sent }),
@@ -125,9 +151,9 @@ fn check_append(upload: &Upload, append: &Append) -> Result<Option<u64>, Refusal
     {
         return Err(Refusal::TooLarge { limit });
     }
-    let limit = room_until(length, upload.max_size);
+    let limit = room_until(length, upload.max_size, upload.dialect);
     match append.body.length {
-        Some(more) if more > limit.saturating_sub(upload.offset) => Err(Refusal::TooLarge { limit }),
+        Some(more) if more > limit.saturating_sub(upload.offset) => Err(beyond(length, limit)),
         _ => Ok(length),
     }
 }

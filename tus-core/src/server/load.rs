@@ -4,6 +4,7 @@
 use super::{
     Authorize, Refusal, Step,
     ask::Action,
+    dialect,
     exchange::{Exchange, present},
 };
 use crate::{Failure, Stored, UploadId};
@@ -29,7 +30,10 @@ impl Load {
 
     /// Continues with the record; `None` if there is no such upload.
     pub fn done(self, loaded: Result<Option<Stored>, Failure>) -> Step {
-        let Self { exchange, action, .. } = self;
+        let Self { mut exchange, mut action, .. } = self;
+        if let Ok(Some(stored)) = &loaded {
+            action = dialect::resolve(&mut exchange, &stored.upload, action);
+        }
         match loaded.map_err(Refusal::from).and_then(|stored| present(stored, &action, exchange.now)) {
             Ok(stored) => Authorize::existing(exchange, Box::new(stored), action),
             Err(Refusal::Storage(failure)) => exchange.refuse(failure),

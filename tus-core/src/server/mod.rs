@@ -8,7 +8,7 @@
 //! PATCH   Load → Authorize → Hold → Receive → Commit → (Complete | Wake) → Respond
 //! GET     Load → Authorize → Deliver
 //! DELETE  Load → Authorize → Hold → Veto → Terminate → Respond
-//! POST    Authorize → Create → Store → (Receive → Commit) → (Complete) → Respond
+//! POST    Authorize → Create → Store → (Inform) → (Receive → Commit) → (Complete) → Respond
 //! POST    Authorize → LoadParts → Authorize each → Create → Store → (Complete | Wake) → Respond
 //! ```
 //!
@@ -71,6 +71,8 @@ mod download;
 mod ending;
 mod exchange;
 mod hold;
+mod inform;
+mod invalidate;
 mod load;
 mod location;
 mod outcome;
@@ -92,7 +94,7 @@ pub use self::{
     ask::Operation,
     authorize::Authorize,
     complete::{Complete, Completing},
-    completion::{Assemble, Completion, Done, Finish, Notify, PartsNeeded, Record},
+    completion::{Assemble, Completion, Done, Finish, Notify, PartsNeeded, Record, Verify},
     concatenation::{Await, LoadParts, Waiting, Wake},
     config::Config,
     cors::Cors,
@@ -100,6 +102,8 @@ pub use self::{
     dialect::{TusExtension, file::Download},
     download::Deliver,
     hold::{Access, Hold},
+    inform::Inform,
+    invalidate::Invalidate,
     load::Load,
     location::{BaseUrl, InvalidBaseUrl, Location},
     receive::{Commit, End, Ended, Interruption, Receive},
@@ -127,10 +131,14 @@ pub enum Step {
     Create(Create),
     /// Store the record of a new upload.
     Store(Store),
+    /// Send an interim response, if the framework can.
+    Inform(Inform),
     /// Inform the application that the new upload is not created.
     Abandon(Abandon),
     /// Read the body; only now may it be polled.
     Receive(Receive),
+    /// Make an upload invalid.
+    Invalidate(Invalidate),
     /// Complete the upload, by steps of its own.
     Complete(Complete),
     /// Look after final uploads that may have all their parts now.

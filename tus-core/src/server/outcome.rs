@@ -2,7 +2,7 @@
 
 use std::{ops::Range, time::SystemTime};
 
-use super::Refusal;
+use super::{Refusal, Rejection};
 use crate::Upload;
 
 /// The outcome of a request.
@@ -18,6 +18,8 @@ pub(super) enum Outcome<'a> {
     Delivered(&'a Upload, Option<Range<u64>>),
     /// The client already has the bytes.
     NotModified(&'a Upload),
+    /// The upload is complete, and the application's answer to that is a rejection.
+    Declined(&'a Upload, Rejection),
     /// It was refused; with the time at which the upload expires, if the client may know it.
     Refused(Refusal, Option<SystemTime>),
 }

@@ -1,6 +1,9 @@
 //! Every reason to refuse a request. A dialect gives each its status and text.
 
-use super::{Rejection, dialect::Fault};
+use super::{
+    Rejection,
+    dialect::{Fault, Problem},
+};
 use crate::{Failure, UploadId};
 
 /// Why a request is refused.
@@ -8,6 +11,10 @@ use crate::{Failure, UploadId};
 pub(crate) enum Refusal {
     /// The request is invalid, or asks for something that is not offered.
     Fault(Fault),
+    /// The same of a request of the IETF's dialect.
+    Problem(Problem),
+    /// The upload was created in the other dialect, and is asked for in that one only.
+    OtherDialect,
     /// There is no such upload.
     NotFound,
     /// The upload has expired.
@@ -26,6 +33,14 @@ pub(crate) enum Refusal {
     LengthTooSmall { sent: u64 },
     /// The upload, or what the request adds to it, is larger than allowed.
     TooLarge { limit: u64 },
+    /// The upload would get more bytes than its length.
+    BeyondLength { length: u64 },
+    /// The body is larger than one request's may be.
+    BodyTooLarge { limit: u64 },
+    /// The body is smaller than one request's must be.
+    BodyTooSmall { limit: u64 },
+    /// The upload is complete, and the request would add to it.
+    AlreadyComplete,
     /// Bytes cannot be added to a final upload.
     FinalTakesNoBytes,
     /// A final upload names a part that does not exist, or no longer exists.
@@ -36,6 +51,8 @@ pub(crate) enum Refusal {
     PartIncomplete(UploadId),
     /// The body does not match its checksum.
     ChecksumMismatch,
+    /// The complete upload does not match its digest, and never will.
+    WholeMismatch,
     /// No byte came for too long.
     TimedOut { offset: u64 },
     /// The body was cut short.
@@ -53,6 +70,12 @@ pub(crate) enum Refusal {
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         Self::Storage(failure)
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
     }
 }
 

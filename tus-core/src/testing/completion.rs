@@ -83,6 +83,13 @@ impl Model {
                     }
                     assemble.done(assembled)
                 }
+                Completion::Verify(mut verify) => {
+                    let works = self.enter("Verify", watch);
+                    watch.changes(verify.stored(), &self.uploads);
+                    let bytes = self.uploads.bytes(&verify.stored().upload.id).unwrap_or_default();
+                    bytes.chunks(3).for_each(|piece| verify.data(piece));
+                    verify.done(works)
+                }
                 Completion::Finish(finish) => {
                     let works = self.enter("Finish", watch);
                     watch.finishes(finish.upload());

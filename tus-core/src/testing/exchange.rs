@@ -75,6 +75,13 @@ impl Model {
                     }
                     store.done(created)
                 }
+                Step::Inform(inform) => {
+                    watch.informs(inform.response());
+                    if self.informs {
+                        self.log.informed.push(inform.response().clone());
+                    }
+                    inform.done(self.informs)
+                }
                 Step::Abandon(abandon) => {
                     watch.abandons(abandon.upload(), &self.uploads);
                     self.abandoned.push(abandon.upload().incarnation);
@@ -92,6 +99,17 @@ impl Model {
                         }
                         Ended::Step(step) => *step,
                     }
+                }
+                Step::Invalidate(invalidate) => {
+                    let stored = invalidate.stored();
+                    watch.changes(stored, &self.uploads);
+                    let now = self.uploads.get(&stored.upload.id).cloned();
+                    let change = now.and_then(|now| Some((invalidate.change(&now)?, now)));
+                    let invalidated = works.and_then(|()| match change {
+                        Some((change, now)) => self.uploads.change(&now, &change, &[]).map(drop),
+                        None => Ok(()),
+                    });
+                    invalidate.done(invalidated)
                 }
                 Step::Complete(complete) => {
                     let (completion, completing) = complete.begin();
@@ -164,9 +182,11 @@ fn name(step: &Step) -> &'static str {
         Step::Hold(_) => "Hold",
         Step::Create(_) => "Create",
         Step::Store(_) => "Store",
+        Step::Inform(_) => "Inform",
         Step::Abandon(_) => "Abandon",
         Step::Await(_) => "Await",
         Step::Receive(_) => "Receive",
+        Step::Invalidate(_) => "Invalidate",
         Step::Complete(_) => "Complete",
         Step::Wake(_) => "Wake",
         Step::Veto(_) => "Veto",

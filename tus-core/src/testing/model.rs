@@ -5,6 +5,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use http::Response;
+
 use super::{Application, Uploads, trouble::Trouble};
 use crate::{
     Config, Failure, Incarnation, UploadId,
@@ -28,6 +30,8 @@ pub struct Model {
     pub application: Application,
     /// Whether what a checkpoint may commit is committed.
     pub commits_checkpoints: bool,
+    /// Whether interim responses can be sent.
+    pub informs: bool,
     /// What happened in the last exchange.
     pub log: Log,
     /// The uploads whose completion the application was asked about, ever.
@@ -41,7 +45,7 @@ pub struct Model {
 }
 
 /// What happened in an exchange, or when an upload was recovered.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Log {
     /// The names of the steps in their order, those of a completion after `Complete`.
@@ -54,6 +58,8 @@ pub struct Log {
     pub loaded: Vec<Vec<UploadId>>,
     /// The offset up to which a checkpoint might commit after each piece of the body.
     pub checkpoints: Vec<u64>,
+    /// The interim responses that were sent.
+    pub informed: Vec<Response<()>>,
     /// The final uploads that may have all their parts now.
     pub woken: Vec<UploadId>,
 }
@@ -69,6 +75,7 @@ impl Model {
             uploads: Uploads::default(),
             application: Application::default(),
             commits_checkpoints: false,
+            informs: false,
             log: Log::default(),
             finishing: Vec::new(),
             abandoned: Vec::new(),

@@ -31,6 +31,9 @@ impl Model {
                 let stored = intake.upload().offset - began;
                 return receive.end(End::Interrupted(Interruption::Failed { failure, stored }), self.now);
             }
+            if self.informs && intake.upload().offset == last.offset {
+                self.log.informed.extend(receive.interim(last.offset));
+            }
         }
         let mut end = body.end;
         if let End::Interrupted(Interruption::Failed { stored, .. }) = &mut end {

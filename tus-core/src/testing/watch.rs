@@ -23,6 +23,8 @@ pub(super) struct Watch {
     /// What may be another upload in the end than it was.
     changed: BTreeSet<UploadId>,
     rejected: bool,
+    /// Where the client was informed that its upload is.
+    informed: Option<String>,
 }
 
 type Name = (UploadId, Incarnation);
@@ -40,6 +42,7 @@ impl Watch {
             given_up: Vec::new(),
             changed: BTreeSet::new(),
             rejected: false,
+            informed: None,
         }
     }
 
@@ -113,6 +116,16 @@ impl Watch {
         let may = self.allows(Operation::Append, Some(upload)) || self.own.contains(&name(upload));
         assert!(may, "{upload:?} receives without a question");
         self.changes(stored, uploads);
+    }
+
+    /// What the client learns before the end: where its new upload is.
+    pub(super) fn informs(&mut self, response: &Response<()>) {
+        assert_eq!(response.status().as_u16(), 104, "{response:?}");
+        let location = response.headers().get("location").and_then(|location| location.to_str().ok());
+        let location = location.expect("where the new upload is");
+        let is_own = self.own.iter().any(|(id, _)| location.ends_with(id.as_str()));
+        assert!(is_own, "the client learns of {location}, which is not the upload that it created");
+        self.informed = Some(location.to_owned());
     }
 
     /// The record is about to be changed: one that is still the stored one is exactly that.
@@ -196,6 +209,12 @@ impl Watch {
 
     pub(super) fn response(&self, head: &Parts, response: &Response<Bytes>, uploads: &Uploads) {
         let status = response.status();
+        // A refusal that tells an offset tells the one that is stored, too.
+        let target = head.uri.path().rsplit('/').next().and_then(|id| uploads.get(&id.parse().ok()?));
+        if let (Some(told), Some(target)) = (response.headers().get("upload-offset"), target) {
+            let stored = target.upload.offset.to_string();
+            assert_eq!(told.to_str().ok(), Some(&*stored), "another offset is told than the one that is stored");
+        }
         if status.is_client_error() || status.is_server_error() {
             assert!(self.rejected || !response.body().is_empty(), "{status} without a word");
             return;
@@ -204,6 +223,12 @@ impl Watch {
             let location = location.to_str().ok().filter(|text| text.parse::<http::Uri>().is_ok());
             location.expect("a location is a URL").to_owned()
         });
+        // The application's own response may name another one.
+        let says = |name, value| response.headers().get(name).is_some_and(|said| said == value);
+        let is_final = says("upload-complete", "?1") || says("upload-incomplete", "?0");
+        if let (Some(informed), Some(location), false) = (&self.informed, &location, is_final) {
+            assert_eq!(informed, location, "the location is another one in the end");
+        }
         let url = location.as_deref().unwrap_or(head.uri.path());
         let named = url.rsplit('/').next().and_then(|id| uploads.get(&id.parse().ok()?));
         if let (Some(told), Some(named)) = (response.headers().get("upload-offset"), named) {

@@ -8,13 +8,14 @@ use http::{Response, StatusCode, request::Parts};
 use tokio::time::Instant;
 use tus_core::{
     Failure, Incarnation, Rejection, Stored, UploadId, Version,
-    server::{Access, Authorize, Commit, Create, Ended, Hold, Step, Store, Terminate, Veto},
+    server::{Access, Authorize, Commit, Create, Ended, Hold, Invalidate, Step, Store, Terminate, Veto},
 };
 
 use self::receive::Appending;
 use crate::{
     Cause, ResponseBody, background, completion,
     engine::{Engine, PATIENCE, READER_PATIENCE, failure, failure_of_many},
+    interim::InterimSender,
     leases::{Generation, Lease},
     observe,
     request::BodyReceiver,
@@ -28,6 +29,7 @@ pub(crate) struct Exchange<'a> {
     engine: &'a Arc<Engine>,
     head: &'a Arc<Parts>,
     body: BodyReceiver,
+    interim: Option<InterimSender>,
     place: Place<'a>,
     /// The last version of the upload that this request has made.
     made: Option<Version>,
@@ -44,8 +46,13 @@ enum Place<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    pub(crate) fn new(engine: &'a Arc<Engine>, head: &'a Arc<Parts>, body: BodyReceiver) -> Self {
-        Self { engine, head, body, place: Place::Nowhere, made: None }
+    pub(crate) fn new(
+        engine: &'a Arc<Engine>,
+        head: &'a Arc<Parts>,
+        body: BodyReceiver,
+        interim: Option<InterimSender>,
+    ) -> Self {
+        Self { engine, head, body, interim, place: Place::Nowhere, made: None }
     }
 
     pub(crate) async fn run(&mut self, mut step: Step) -> Response<ResponseBody> {
@@ -67,12 +74,20 @@ impl<'a> Exchange<'a> {
                 Step::Hold(hold) => self.hold(hold).await,
                 Step::Create(create) => self.create(create).await,
                 Step::Store(store) => self.store(store).await,
+                Step::Inform(inform) => {
+                    let sent = match &self.interim {
+                        Some(interim) => interim.send(inform.response()).await,
+                        None => false,
+                    };
+                    inform.done(sent)
+                }
                 Step::Receive(receive) => {
                     let lease = match &self.place {
                         Place::Leased(lease) => lease.asked_to_leave(),
                         Place::Nowhere | Place::Loaded(..) => Default::default(),
                     };
-                    let appending = Appending::new(engine, self.head, receive.stored().clone());
+                    let interim = self.interim.clone();
+                    let appending = Appending::new(engine, self.head, interim, receive.stored().clone());
                     let (ended, appending) = appending.receive(receive, &mut self.body, lease).await;
                     match ended {
                         Ended::Commit(commit) => self.commit(commit, appending).await,
@@ -82,6 +97,7 @@ impl<'a> Exchange<'a> {
                         }
                     }
                 }
+                Step::Invalidate(invalidate) => self.invalidate(invalidate).await,
                 Step::Complete(complete) => {
                     let (completion, completing) = complete.begin();
                     let done = completion::run(engine, completion, Some(self.head)).await.done;
@@ -206,6 +222,13 @@ impl<'a> Exchange<'a> {
         }
         self.made = appending.end().await;
         commit.done(committed)
+    }
+
+    async fn invalidate(&self, invalidate: Invalidate) -> Step {
+        let stored = invalidate.stored();
+        let invalidated = self.engine.change_latest(stored, |now| invalidate.change(now)).await;
+        let invalidated = invalidated.map_err(|error| failure(&stored.upload.id, &error));
+        invalidate.done(invalidated)
     }
 
     async fn veto(&self, veto: Veto) -> Step {

@@ -25,6 +25,7 @@ use tus_core::{
 
 use crate::{
     engine::{Engine, failure},
+    interim::InterimSender,
     observe,
     request::{Batch, BodyReceiver},
     storage::{Checkpoint, Chunks, Hint, StorageError, Writer},
@@ -42,6 +43,9 @@ const DIGEST_APART: usize = 64 * 1024;
 pub(super) struct Appending<'a> {
     engine: &'a Arc<Engine>,
     head: &'a Arc<Parts>,
+    interim: Option<InterimSender>,
+    /// The offset that the client knows to be durable.
+    informed: u64,
     stored: Stored,
     /// Opened by the first write.
     writer: Option<Box<dyn Writer>>,
@@ -86,8 +90,23 @@ impl Window {
 }
 
 impl<'a> Appending<'a> {
-    pub(super) fn new(engine: &'a Arc<Engine>, head: &'a Arc<Parts>, stored: Stored) -> Self {
-        Self { engine, head, stored, writer: None, wanted: future::pending().boxed(), progress: None }
+    pub(super) fn new(
+        engine: &'a Arc<Engine>,
+        head: &'a Arc<Parts>,
+        interim: Option<InterimSender>,
+        stored: Stored,
+    ) -> Self {
+        let informed = stored.upload.offset;
+        Self {
+            engine,
+            head,
+            interim,
+            informed,
+            stored,
+            writer: None,
+            wanted: future::pending().boxed(),
+            progress: None,
+        }
     }
 
     /// Receives the body; `leave` fires when a newer request in this process wants the upload.
@@ -229,7 +248,27 @@ impl<'a> Appending<'a> {
             Ok(writer) => writer.checkpoint(&change, hint).await,
             Err(error) => Err(error),
         };
-        saved.map_err(|error| self.failed(&error))
+        match saved {
+            Ok(Checkpoint::Taken) if self.inform(receive, change.offset) => Ok(Checkpoint::Declined),
+            saved => saved.map_err(|error| self.failed(&error)),
+        }
+    }
+
+    /// Tells the client how far its upload is durable. Returns whether there will be more to tell, of what is being
+    /// committed up to `offset`.
+    fn inform(&mut self, receive: &Receive, offset: u64) -> bool {
+        let committed = self.writer.as_ref().and_then(|writer| writer.committed());
+        let (Some(interim), Some(committed)) = (&self.interim, committed) else {
+            return false;
+        };
+        let Some(response) = receive.interim(committed) else {
+            return false;
+        };
+        if committed > self.informed {
+            interim.offer(&response);
+            self.informed = committed;
+        }
+        committed < offset
     }
 
     /// Runs the progress hook concurrently: the stream does not wait for the application.

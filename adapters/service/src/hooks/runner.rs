@@ -196,6 +196,7 @@ impl Runner {
             }
             if let Some(hooks) = &self.hooks {
                 let more = hooks.before_finish(cx).await?;
+                reply.status = more.status.or(reply.status);
                 reply.headers.extend(more.headers);
                 if !more.body.is_empty() {
                     reply.body = more.body;

@@ -74,6 +74,10 @@ impl Writer for MemoryWriter {
         Ok(version)
     }
 
+    fn committed(&self) -> Option<u64> {
+        Some(self.seen.upload.offset)
+    }
+
     fn asked_to_leave(&self) -> BoxFuture<'static, ()> {
         self.held.leave().cancelled_owned().boxed()
     }

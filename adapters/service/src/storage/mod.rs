@@ -237,6 +237,12 @@ pub trait Writer: Send {
     /// [`Failure::Full`](crate::Failure::Full) where there is no room.
     async fn commit(&mut self, change: &Change) -> Result<Version, StorageError>;
 
+    /// The offset up to which the record claims bytes by now, as far as that is known without waiting: clients may be
+    /// told that it is durable. `None`, by default, where it is not known.
+    fn committed(&self) -> Option<u64> {
+        None
+    }
+
     /// Ends when another process wants the upload ([`Storage::settle`]): what came is to be committed, and the writer
     /// to be dropped. Never, by default. It is polled only while a body is received: not while a hook runs, say.
     fn asked_to_leave(&self) -> BoxFuture<'static, ()> {

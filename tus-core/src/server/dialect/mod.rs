@@ -1,11 +1,164 @@
 //! The dialects: each parses a request into what it [asks](super::ask) for, and writes its [outcome](super::outcome) as
 //! a response. Among the steps, statuses and header names live only here.
 //!
-//! tus 1.0.0 is the only dialect so far. This file will decide which dialect a request speaks.
+//! Both are spoken at one endpoint. This file decides which one a request speaks:
+//!
+//! 1. `Tus-Resumable` means tus. Apple's URLSession adds the headers of the draft to every upload, those of a client of
+//!    tus included; beside `Tus-Resumable` they mean nothing.
+//! 2. A completeness, an interop version, or an append of `application/partial-upload` means the draft.
+//! 3. OPTIONS is answered for both.
+//! 4. A request for an upload by HEAD, GET or DELETE that says nothing speaks the dialect in which the upload was created.
+//! 5. Anything else is tus.
 
+mod draft;
 pub(super) mod file;
 mod tus;
 
-pub(crate) use tus::Fault;
-pub use tus::TusExtension;
-pub(super) use tus::{creation_as_stored, parse, render, trailing_checksum};
+use bytes::Bytes;
+use http::{Method, Response, request::Parts};
+
+use self::draft::Spoken;
+pub(super) use self::draft::{MAX_INTEGER, whole_digest};
+pub use self::tus::TusExtension;
+pub(super) use self::tus::creation_as_stored;
+use self::tus::is_coded;
+pub(crate) use self::{draft::Problem, tus::Fault};
+use super::{
+    Config, Refusal,
+    ask::{Action, Ask},
+    exchange::Exchange,
+    location::{Endpoint, Target},
+    outcome::Outcome,
+};
+use crate::{
+    Checksum, Dialect, Phase, Upload,
+    header::{TUS_RESUMABLE, X_HTTP_METHOD_OVERRIDE},
+};
+
+/// The dialect of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speech {
+    Tus,
+    Draft(Spoken),
+    /// That of the upload that it is about.
+    Unsaid,
+}
+
+impl Speech {
+    pub(super) fn of(config: &Config, head: &Parts, endpoint: &Endpoint) -> Self {
+        if head.headers.contains_key(&TUS_RESUMABLE) || !config.draft {
+            return Self::Tus;
+        }
+        if let Some(spoken) = Spoken::of(head) {
+            return Self::Draft(spoken.unless_proxied(config, head));
+        }
+        let is_plain = matches!(head.method, Method::HEAD | Method::GET | Method::DELETE)
+            && !head.headers.contains_key(&X_HTTP_METHOD_OVERRIDE);
+        match config.tus {
+            _ if is_plain && matches!(endpoint.target(head.uri.path()), Target::Upload(_)) => Self::Unsaid,
+            true => Self::Tus,
+            false => Self::Draft(Spoken::newest()),
+        }
+    }
+
+    /// The dialect of an upload that such a request creates.
+    pub(super) fn dialect(self) -> Dialect {
+        match self {
+            Self::Tus | Self::Unsaid => Dialect::Tus,
+            Self::Draft(spoken) => spoken.dialect(),
+        }
+    }
+}
+
+pub(super) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask, Refusal> {
+    match (exchange.speech, &head.method) {
+        (Speech::Tus, &Method::OPTIONS) if !exchange.config.tus => Ok(Ask::Options),
+        (Speech::Tus, _) => tus::parse(exchange, head),
+        (Speech::Draft(spoken), _) => draft::parse(exchange, spoken, head),
+        (Speech::Unsaid, method) => {
+            let Target::Upload(id) = exchange.endpoint.target(head.uri.path()) else {
+                return Err(Refusal::NotFound);
+            };
+            let action = match *method {
+                Method::DELETE => Action::Terminate,
+                Method::HEAD if exchange.config.download.is_none() => Action::Inspect,
+                _ => Action::Download(file::Conditions::of(method, &head.headers)),
+            };
+            Ok(Ask::Existing(id, action))
+        }
+    }
+}
+
+/// A request that says nothing of its dialect speaks that of the upload. In the draft, HEAD is a request for the offset,
+/// and so is GET where there is nothing to download.
+pub(super) fn resolve(exchange: &mut Exchange, upload: &Upload, action: Action) -> Action {
+    let (Speech::Unsaid, Dialect::Draft(version)) = (exchange.speech, upload.dialect) else {
+        return action;
+    };
+    exchange.speech = Speech::Draft(Spoken::stored(version));
+    let config = &exchange.config;
+    match action {
+        Action::Download(conditions)
+            if config.download.is_none() || conditions.is_head() || upload.phase != Phase::Notified =>
+        {
+            Action::Inspect
+        }
+        action => action,
+    }
+}
+
+/// Whether an upload may be asked for in these words. A download is not part of any dialect.
+pub(super) fn admit(exchange: &Exchange, upload: &Upload, action: &Action) -> Result<(), Refusal> {
+    match (exchange.speech, upload.dialect) {
+        (Speech::Tus, Dialect::Tus) => Ok(()),
+        (Speech::Draft(_), Dialect::Draft(_)) => match action {
+            Action::Terminate => Ok(draft::may_terminate(&exchange.config)?),
+            _ => Ok(()),
+        },
+        (Speech::Unsaid, _) => Ok(tus::unsaid(&exchange.config, &upload.id, action)?),
+        (Speech::Tus, Dialect::Draft(_)) if matches!(action, Action::Download(_)) => Ok(()),
+        (Speech::Tus, Dialect::Draft(_)) | (Speech::Draft(_), Dialect::Tus) => Err(Refusal::OtherDialect),
+    }
+}
+
+pub(super) fn render(exchange: &Exchange, outcome: Outcome<'_>) -> Response<Bytes> {
+    let is_options = matches!(outcome, Outcome::Options);
+    let (config, speech) = (&exchange.config, exchange.speech);
+    let mut response = match speech {
+        Speech::Draft(spoken) if !is_options || !config.tus => draft::render(exchange, spoken, outcome),
+        _ => tus::render(exchange, outcome),
+    };
+    if is_options && config.draft {
+        let spoken = if let Speech::Draft(spoken) = speech { spoken } else { Spoken::newest() };
+        draft::announce(exchange, spoken, &mut response);
+    }
+    response
+}
+
+/// The interim response that announces a new upload, for a client that can hear it.
+pub(super) fn interim_creation(exchange: &Exchange, upload: &Upload) -> Option<Response<()>> {
+    match exchange.speech {
+        Speech::Draft(spoken) => draft::interim_creation(exchange, spoken, upload),
+        Speech::Tus | Speech::Unsaid => None,
+    }
+}
+
+/// The interim response that tells the progress of an upload.
+pub(super) fn interim_offset(exchange: &Exchange, offset: u64) -> Option<Response<()>> {
+    match exchange.speech {
+        Speech::Draft(spoken) => draft::interim_offset(spoken, offset),
+        Speech::Tus | Speech::Unsaid => None,
+    }
+}
+
+/// The checksum that trails a body, which `announced` it or not. The draft has none.
+pub(super) fn trailing_checksum(
+    exchange: &Exchange,
+    announced: bool,
+    trailers: Option<&http::HeaderMap>,
+) -> Result<Option<Checksum>, Refusal> {
+    match exchange.speech {
+        Speech::Draft(_) => Ok(None),
+        Speech::Tus | Speech::Unsaid => tus::trailing_checksum(exchange, announced, trailers),
+    }
+}

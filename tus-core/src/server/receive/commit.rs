@@ -1,8 +1,10 @@
 //! The moment at which bytes begin to exist.
 
+use std::time::SystemTime;
+
 use crate::{
-    Change, Failure, Stored, Version,
-    server::{Complete, Step, Terminate, ending::Ending, exchange::Exchange},
+    Change, Checksum, Failure, Phase, Stored, Version,
+    server::{Complete, Completion, Step, Terminate, ending::Ending, exchange::Exchange},
 };
 
 /// Make the bytes of the body and the change to the record durable: both or neither.
@@ -20,12 +22,39 @@ pub(super) struct Received {
     exchange: Box<Exchange>,
     stored: Box<Stored>,
     change: Change,
-    ending: Ending,
+    after: After,
+    now: SystemTime,
 }
 
 impl Received {
-    pub(super) fn new(exchange: Box<Exchange>, stored: Box<Stored>, change: Change, ending: Ending) -> Self {
-        Self { exchange, stored, change, ending }
+    pub(super) fn new(
+        exchange: Box<Exchange>,
+        stored: Box<Stored>,
+        change: Change,
+        after: After,
+        now: SystemTime,
+    ) -> Self {
+        Self { exchange, stored, change, after, now }
+    }
+}
+
+/// What follows the commit of a body.
+#[derive(Debug)]
+pub(super) struct After {
+    pub(super) ending: Ending,
+    /// The digest of the complete upload, which is still to be verified.
+    pub(super) whole: Option<Checksum>,
+}
+
+impl After {
+    pub(super) fn follow(self, exchange: Box<Exchange>, stored: Box<Stored>, now: SystemTime) -> Step {
+        match self.whole {
+            Some(whole) => {
+                let completion = Completion::of_unverified(&exchange.config, now, stored, whole);
+                Complete::of(exchange, completion, self.ending)
+            }
+            None => Complete::after(exchange, stored, self.ending),
+        }
     }
 }
 
@@ -46,17 +75,18 @@ impl Commit {
 
     /// Continues when that is done.
     pub fn done(self, committed: Result<Version, Failure>) -> Step {
-        let Received { exchange, mut stored, change, ending } = self.0;
+        let Received { mut exchange, mut stored, change, after, now } = self.0;
         match committed {
             Ok(version) => {
                 change.apply(&mut stored.upload);
                 stored.version = version;
-                Complete::after(exchange, stored, ending)
+                exchange.at = Some(change.offset).filter(|_| change.phase != Phase::Invalid);
+                after.follow(exchange, stored, now)
             }
             // Another request has changed the upload meanwhile, so its client knows it.
             Err(Failure::Conflict) => exchange.refuse(Failure::Conflict),
             // No client knows the upload that was created for these bytes.
-            Err(failure) if matches!(ending, Ending::Created { .. }) => {
+            Err(failure) if matches!(after.ending, Ending::Created { .. }) && !exchange.informed => {
                 Terminate::undo(exchange, stored, failure.into())
             }
             Err(failure) => exchange.refuse(failure),

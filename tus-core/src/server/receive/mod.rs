@@ -4,19 +4,19 @@ mod commit;
 
 use std::time::SystemTime;
 
-use http::HeaderMap;
+use http::{HeaderMap, Response};
 
 pub use self::commit::Commit;
-use self::commit::Received;
+use self::commit::{After, Received};
 use super::{
-    Complete, Refusal, Step, Terminate,
-    ask::{Body, room_until},
+    Complete, Invalidate, Refusal, Step, Terminate,
+    ask::{Body, Completes, beyond, room_until},
     dialect,
     ending::Ending,
     exchange::Exchange,
     verify::Verify,
 };
-use crate::{Change, Failure, Phase, Stored, Upload};
+use crate::{Change, Dialect, Failure, Phase, Stored, Upload};
 
 /// Read the body and pass it to the storage; it must not be polled earlier.
 ///
@@ -80,12 +80,13 @@ pub enum Ended {
 
 impl Receive {
     pub(super) fn of(
-        exchange: Box<Exchange>,
+        mut exchange: Box<Exchange>,
         stored: Box<Stored>,
         length: Option<u64>,
         body: Body,
         ending: Ending,
     ) -> Step {
+        exchange.at = None;
         let expires = stored.upload.expires;
         Step::Receive(Self { exchange, stored, length, body, received: 0, counted: 0, expires, ending })
     }
@@ -107,11 +108,16 @@ impl Receive {
     ///
     /// The next step, if the bytes reach beyond the end of the upload and must not be stored.
     pub fn data(mut self, bytes: &[u8]) -> Result<Self, Box<Step>> {
-        let limit = room_until(self.length, self.stored.upload.max_size);
-        let room = limit.saturating_sub(self.stored.upload.offset).saturating_sub(self.received);
+        let upload = &self.stored.upload;
+        let limit = room_until(self.length, upload.max_size, upload.dialect);
+        let room = limit.saturating_sub(upload.offset).saturating_sub(self.received);
         let more = bytes.len() as u64;
         if more > room {
-            return Err(Box::new(self.forget(Refusal::TooLarge { limit })));
+            let refusal = beyond(self.length, limit);
+            return Err(Box::new(self.exceeded(refusal)));
+        }
+        if let Some(limit) = self.body.limit.filter(|limit| more > limit.saturating_sub(self.received)) {
+            return Err(Box::new(self.forget(Refusal::BodyTooLarge { limit })));
         }
         self.body.verify.update(bytes);
         self.received += more;
@@ -123,12 +129,12 @@ impl Receive {
     /// its offset is never less than before.
     pub fn checkpoint(&mut self, now: SystemTime) -> Change {
         // The last commit is the body's end: who sends too much must not have completed the upload.
-        if !self.is_verified() && self.advanced(self.received, now).phase == Phase::Receiving {
+        if !self.is_verified() && self.advanced(self.received, now, false).phase == Phase::Receiving {
             self.counted = self.received;
         }
         match self.counted {
             0 => self.renewed(now),
-            counted => self.advanced(counted, now),
+            counted => self.advanced(counted, now, false),
         }
     }
 
@@ -154,8 +160,14 @@ impl Receive {
     /// The record with all bytes so far, committed or not: the progress of the upload.
     pub fn progress(&self) -> Upload {
         let mut upload = self.stored.upload.clone();
-        self.advanced(self.received, self.exchange.now).apply(&mut upload);
+        self.advanced(self.received, self.exchange.now, false).apply(&mut upload);
         upload
+    }
+
+    /// An interim response that tells the client that its upload is durable up to this offset, to be sent if the
+    /// framework can. `None` for clients that do not understand it.
+    pub fn interim(&self, committed: u64) -> Option<Response<()>> {
+        dialect::interim_offset(&self.exchange, committed)
     }
 
     /// Continues when the body has ended.
@@ -169,7 +181,7 @@ impl Receive {
                 match check(&self.exchange, verify, trailers.as_ref()) {
                     Ok(()) => {
                         let received = self.received;
-                        self.commit(received, now)
+                        self.commit(received, now, true)
                     }
                     Err(refusal) => Ended::Step(Box::new(self.forget(refusal))),
                 }
@@ -188,7 +200,11 @@ impl Receive {
         // A client that learns where its new upload is, and how far it got, can go on: that beats an error.
         // So does the truth where the last byte came before the interruption.
         let offset = self.stored.upload.offset + kept;
-        if matches!(self.ending, Ending::Appended) && self.length != Some(offset) {
+        let is_at_length = self.body.completes == Completes::AtLength && self.length == Some(offset);
+        // Content whose length was announced is fully processed when that many bytes are there.
+        let is_draft = self.stored.upload.dialect != Dialect::Tus;
+        let is_whole = is_at_length || is_draft && !self.is_verified() && self.body.length == Some(kept);
+        if matches!(self.ending, Ending::Appended) && !is_whole {
             self.ending = Ending::Broken(why.refusal(offset));
         }
         let is_conflict = matches!(why, Interruption::Failed { failure: Failure::Conflict, .. });
@@ -203,15 +219,53 @@ impl Receive {
             }
             return Ended::Step(Box::new(Complete::after(self.exchange, self.stored, self.ending)));
         }
-        self.commit(kept, now)
+        self.commit(kept, now, is_whole)
     }
 
-    fn commit(self, kept: u64, now: SystemTime) -> Ended {
-        let change = self.advanced(kept, now);
-        if change == Change::of(&self.stored.upload) {
-            return Ended::Step(Box::new(Complete::after(self.exchange, self.stored, self.ending)));
+    /// `at_end` says whether all of the body is there.
+    fn commit(mut self, kept: u64, now: SystemTime, at_end: bool) -> Ended {
+        let upload = &self.stored.upload;
+        let completes = at_end && self.body.completes == Completes::AtEnd && upload.phase == Phase::Receiving;
+        let sent = upload.offset + kept;
+        if completes && self.length.is_some_and(|length| length != sent) {
+            // "their indicated lengths MUST match": the content is not all of it. What came is right so far.
+            let refusal = Refusal::LengthMismatch { sent };
+            match self.ending {
+                Ending::Created { .. } => return Ended::Step(Box::new(self.forget(refusal))),
+                _ => self.ending = Ending::Broken(refusal),
+            }
+            return self.commit(kept, now, false);
         }
-        Ended::Commit(Commit::of(Received::new(self.exchange, self.stored, change, self.ending)))
+        let mut change = self.advanced(kept, now, completes);
+        let is_complete = change.phase != upload.phase;
+        let whole = is_complete.then(|| self.body.whole.take().or_else(|| dialect::whole_digest(upload))).flatten();
+        if whole.is_some() {
+            // It is complete when the digest was compared.
+            change.phase = Phase::Receiving;
+        }
+        let ending = After { ending: self.ending, whole };
+        if change == Change::of(&self.stored.upload) {
+            self.exchange.at = Some(change.offset);
+            return Ended::Step(Box::new(ending.follow(self.exchange, self.stored, now)));
+        }
+        Ended::Commit(Commit::of(Received::new(self.exchange, self.stored, change, ending, now)))
+    }
+
+    /// There are too many bytes.
+    fn exceeded(self, refusal: Refusal) -> Step {
+        let upload = &self.stored.upload;
+        if upload.phase != Phase::Receiving && upload.dialect != Dialect::Tus {
+            return self.exchange.refuse(Refusal::AlreadyComplete);
+        }
+        // "the server MUST prevent the offset from exceeding the representation's length by rejecting the request once
+        // the offset exceeds the length, marking the upload resource invalid and rejecting any further interaction".
+        match self.ending {
+            Ending::Created { .. } => self.forget(refusal),
+            _ if self.body.invalidates && matches!(refusal, Refusal::BeyondLength { .. }) => {
+                Invalidate::of(self.exchange, self.stored, refusal)
+            }
+            _ => self.forget(refusal),
+        }
     }
 
     /// Discards the bytes since the last commit, and an upload that was created for them.
@@ -222,13 +276,18 @@ impl Receive {
         }
     }
 
-    fn advanced(&self, received: u64, now: SystemTime) -> Change {
+    /// The record with this many bytes of the body. `completes` says whether they are its end, and the upload's.
+    fn advanced(&self, received: u64, now: SystemTime, completes: bool) -> Change {
         let (upload, config) = (&self.stored.upload, &self.exchange.config);
         let mut change = Change::of(upload);
         change.offset += received;
         change.length = self.length;
+        if completes {
+            change.length = Some(change.offset);
+        }
         // In tus, an upload is complete when its offset equals its length.
-        if upload.phase == Phase::Receiving && change.length == Some(change.offset) {
+        let is_at_length = self.body.completes == Completes::AtLength && change.length == Some(change.offset);
+        if upload.phase == Phase::Receiving && (completes || is_at_length) {
             change.phase = config.complete_phase(&upload.kind);
         }
         // An upload that takes no more bytes is not kept alive by empty requests.

@@ -128,6 +128,7 @@ fn the_applications_vary_header_is_kept() {
     world.application.reply = Ok(super::super::FinishReply {
         headers: [("vary".parse().unwrap(), "accept-language".parse().unwrap())].into_iter().collect(),
         body: "done".into(),
+        ..Default::default()
     });
     let answer = world.post().length(5).body(b"hello").header("origin", APP).send().is(201);
     let varies: Vec<_> = answer.0.headers().get_all("vary").iter().map(|value| value.to_str().unwrap()).collect();

@@ -1,5 +1,5 @@
-//! The protocol, sentence by sentence. Each file covers a section of the tus 1.0.0 specification, or what it leaves to
-//! the server. `world` and `request` are a server (the crate's own model) and a client in memory.
+//! The protocols, sentence by sentence. Each file covers a section of the tus 1.0.0 specification, or what it leaves to
+//! the server; `draft` is the other dialect. `world` and `request` are a server (the crate's own model) and a client in memory.
 
 mod authorization;
 mod checksum;
@@ -11,6 +11,7 @@ mod creation;
 mod creation_with_upload;
 mod defer_length;
 mod download;
+mod draft;
 mod expiration;
 mod extensions;
 mod hostile;

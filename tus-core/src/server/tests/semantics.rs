@@ -65,13 +65,13 @@ fn an_unrecorded_notification_is_repeated() {
 fn the_application_may_add_to_the_finishing_response() {
     let mut world = World::new();
     let headers = || [("x-file".parse().unwrap(), "42".parse().unwrap())].into_iter().collect();
-    world.application.reply = Ok(FinishReply { headers: headers(), body: "{}".into() });
+    world.application.reply = Ok(FinishReply { headers: headers(), body: "{}".into(), ..FinishReply::default() });
     let id = world.upload(b"hel", 5);
     let answer = world.patch(&id).offset(3).body(b"lo").send().is(200);
     assert_eq!(answer.has("x-file", 42).has("upload-offset", 5).has("tus-resumable", "1.0.0").text(), "{}");
     let answer = world.post().length(5).body(b"hello").send().is(201);
     assert_eq!(answer.has("x-file", 42).has("upload-offset", 5).text(), "{}");
-    world.application.reply = Ok(FinishReply { headers: headers(), body: "".into() });
+    world.application.reply = Ok(FinishReply { headers: headers(), ..FinishReply::default() });
     let id = world.upload(b"hel", 5);
     world.patch(&id).offset(3).body(b"l").send().is(204).lacks("x-file");
     world.patch(&id).offset(4).body(b"o").send().is(204).has("x-file", 42);

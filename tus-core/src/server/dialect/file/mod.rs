@@ -6,11 +6,14 @@
 mod conditions;
 mod range;
 
-use http::{HeaderMap, HeaderValue, header};
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub(in crate::server) use self::{conditions::Conditions, range::Wanted};
-use crate::{Upload, header::value};
+use crate::{Upload, header::value, server::Config};
 
 /// How finished uploads are downloaded by GET; see [`Config::download`](crate::Config::download).
 #[derive(Debug, Clone)]
@@ -59,6 +62,25 @@ impl Download {
         let essence = named.split(';').next().unwrap_or_default().trim();
         self.inline.iter().map(String::as_str).find(|trusted| trusted.eq_ignore_ascii_case(essence))
     }
+}
+
+/// Writes the head of a response with bytes of an upload, all or a part.
+pub(super) fn deliver(config: &Config, upload: &Upload, part: Option<Range<u64>>, response: &mut Response<Bytes>) {
+    let headers = response.headers_mut();
+    headers.extend(config.download.as_ref().map(|download| download.headers(upload)).unwrap_or_default());
+    let length = upload.offset;
+    let bytes = part.as_ref().map_or(length, |part| part.end - part.start);
+    headers.insert(header::CONTENT_LENGTH, bytes.into());
+    if let Some(Range { start, end }) = part {
+        headers.insert(header::CONTENT_RANGE, value(format!("bytes {start}-{}/{length}", end - 1)));
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+}
+
+/// Writes the response to a client that has the bytes.
+pub(super) fn not_modified(upload: &Upload, response: &mut Response<Bytes>) {
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response.headers_mut().insert(header::ETAG, entity_tag(upload));
 }
 
 /// A finished upload does not change: its incarnation identifies its bytes.

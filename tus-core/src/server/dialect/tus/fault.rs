@@ -43,6 +43,9 @@ pub(crate) enum Fault {
     /// The request uses an extension that is turned off.
     #[error("this server does not offer the extension {0}")]
     NotOffered(&'static str),
+    /// The dialect is turned off.
+    #[error("this server does not speak tus 1.0.0")]
+    TusOff,
     /// The body is not announced as bytes to append.
     #[error("the body must have content-type: application/offset+octet-stream")]
     UnsupportedMediaType,

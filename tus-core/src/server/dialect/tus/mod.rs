@@ -9,5 +9,6 @@ mod response;
 
 pub use extension::TusExtension;
 pub(crate) use fault::Fault;
-pub(in crate::server) use request::{creation_as_stored, parse, trailing_checksum};
-pub(in crate::server) use response::render;
+pub(in crate::server) use request::creation_as_stored;
+pub(super) use request::{is_coded, parse, trailing_checksum, unsaid};
+pub(super) use response::render;

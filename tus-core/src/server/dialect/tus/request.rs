@@ -8,7 +8,7 @@ use super::{
     reader::{announces_trailer, is_offset_octet_stream, list, number},
 };
 use crate::{
-    Checksum, Kind, Metadata, NewUpload, TUS_VERSION as VERSION,
+    Checksum, Kind, Metadata, NewUpload, TUS_VERSION as VERSION, UploadId,
     checksum::InvalidChecksum,
     header::{
         TUS_RESUMABLE, UPLOAD_CHECKSUM, UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA,
@@ -25,6 +25,9 @@ use crate::{
 };
 
 pub(in crate::server) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask, Refusal> {
+    if !exchange.config.tus {
+        return Err(Fault::TusOff.into());
+    }
     let version = single(&head.headers, &TUS_RESUMABLE);
     let method = method(head);
     // "If the version specified by the Client is not supported by the Server, it MUST respond with
@@ -44,8 +47,7 @@ pub(in crate::server) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask,
     let config = &exchange.config;
     let target = exchange.endpoint.target(head.uri.path());
     if target != Target::Nothing && !allowed(config, &target).any(|allowed| allowed == method) {
-        let allow = allowed(config, &target).map(|method| method.to_string()).collect::<Vec<_>>().join(", ");
-        return Err(Fault::MethodNotAllowed { method, allow }.into());
+        return Err(not_allowed(config, &target, method).into());
     }
     // "The Tus-Resumable header MUST be included in every request" of tus; a download is not one. A method that is not
     // allowed here has been refused before.
@@ -70,6 +72,16 @@ pub(in crate::server) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask,
     }
 }
 
+/// What is wrong with a request for an upload of this dialect that says nothing of tus: only a download need not.
+pub(in crate::server::dialect) fn unsaid(config: &Config, id: &UploadId, action: &Action) -> Result<(), Fault> {
+    match action {
+        _ if !config.tus => Err(Fault::TusOff),
+        Action::Download(_) if config.download.is_some() => Ok(()),
+        Action::Download(_) => Err(not_allowed(config, &Target::Upload(id.clone()), Method::GET)),
+        _ => Err(Fault::UnsupportedVersion),
+    }
+}
+
 /// The effective method: "a string which MUST be interpreted as the request's method by the Server, if the header is
 /// presented. The actual method of the request MUST be ignored."
 fn method(head: &Parts) -> Result<Method, Fault> {
@@ -83,13 +95,18 @@ fn method(head: &Parts) -> Result<Method, Fault> {
 
 /// Whether the bytes of the body are not those of the upload: the frameworks undo `chunked` and nothing else
 /// (RFC 9112, 6.1).
-fn is_coded(headers: &HeaderMap) -> bool {
+pub(in crate::server::dialect) fn is_coded(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => false,
         (Some(coding), None) => !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
         _ => true,
     }
+}
+
+fn not_allowed(config: &Config, target: &Target, method: Method) -> Fault {
+    let allow = allowed(config, target).map(|method| method.to_string()).collect::<Vec<_>>().join(", ");
+    Fault::MethodNotAllowed { method, allow }
 }
 
 fn allowed(config: &Config, target: &Target) -> impl Iterator<Item = Method> {
@@ -217,7 +234,7 @@ fn body(exchange: &Exchange, headers: &HeaderMap) -> Result<Body, Fault> {
             return Err(Fault::Contradiction("upload-checksum is a header or a trailer, not both"));
         }
     };
-    Ok(Body { length, verify })
+    Ok(Body::new(length, verify))
 }
 
 /// Reads an `Upload-Checksum`, from the head or the trailers.

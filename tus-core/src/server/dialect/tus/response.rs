@@ -1,6 +1,6 @@
 //! Writes the outcome of a tus 1.0.0 request as a response.
 
-use std::{ops::Range, time::SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -37,10 +37,11 @@ pub(in crate::server) fn render(exchange: &Exchange, outcome: Outcome<'_>) -> Re
             expires(announced(upload), &mut response);
         }
         Outcome::Terminated => *response.status_mut() = StatusCode::NO_CONTENT,
-        Outcome::Delivered(upload, part) => delivered(config, upload, part, &mut response),
-        Outcome::NotModified(upload) => {
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response.headers_mut().insert(header::ETAG, file::entity_tag(upload));
+        Outcome::Delivered(upload, part) => file::deliver(config, upload, part, &mut response),
+        Outcome::NotModified(upload) => file::not_modified(upload, &mut response),
+        Outcome::Declined(upload, rejection) => {
+            expires(upload.expires, &mut response);
+            refused(Refusal::Rejected(rejection), &mut response);
         }
         Outcome::Refused(refusal, at) => {
             expires(at, &mut response);
@@ -89,18 +90,6 @@ fn found(upload: &Upload, endpoint: &Endpoint, length: Option<u64>, response: &m
         headers.insert(UPLOAD_CONCAT.clone(), concat);
     }
     expires(announced(upload), response);
-}
-
-fn delivered(config: &Config, upload: &Upload, part: Option<Range<u64>>, response: &mut Response<Bytes>) {
-    let headers = response.headers_mut();
-    headers.extend(config.download.as_ref().map(|download| download.headers(upload)).unwrap_or_default());
-    let length = upload.offset;
-    let bytes = part.as_ref().map_or(length, |part| part.end - part.start);
-    headers.insert(header::CONTENT_LENGTH, bytes.into());
-    if let Some(Range { start, end }) = part {
-        headers.insert(header::CONTENT_RANGE, value(format!("bytes {start}-{}/{length}", end - 1)));
-        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    }
 }
 
 /// "The Upload-Expires response header indicates the time after which the unfinished upload expires."
@@ -165,16 +154,22 @@ fn status(refusal: &Refusal) -> StatusCode {
             | Fault::TooManyParts(_)
             | Fault::ConcatTooLarge { .. }
             | Fault::NotOffered(_)
+            | Fault::TusOff
             | Fault::Unreadable(_) => StatusCode::BAD_REQUEST,
         },
-        Refusal::LengthMismatch { .. } | Refusal::LengthTooSmall { .. } | Refusal::NotPart(_) => {
-            StatusCode::BAD_REQUEST
-        }
-        Refusal::FinalTakesNoBytes => StatusCode::FORBIDDEN,
+        Refusal::Problem(_)
+        | Refusal::WholeMismatch
+        | Refusal::BodyTooSmall { .. }
+        | Refusal::LengthMismatch { .. }
+        | Refusal::LengthTooSmall { .. }
+        | Refusal::NotPart(_) => StatusCode::BAD_REQUEST,
+        Refusal::FinalTakesNoBytes | Refusal::OtherDialect => StatusCode::FORBIDDEN,
         Refusal::NotFound | Refusal::PartNotFound(_) | Refusal::NotFinished => StatusCode::NOT_FOUND,
-        Refusal::OffsetMismatch { .. } | Refusal::PartIncomplete(_) => StatusCode::CONFLICT,
+        Refusal::OffsetMismatch { .. } | Refusal::AlreadyComplete | Refusal::PartIncomplete(_) => StatusCode::CONFLICT,
         Refusal::Expired | Refusal::Invalid => StatusCode::GONE,
-        Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::TooLarge { .. } | Refusal::BeyondLength { .. } | Refusal::BodyTooLarge { .. } => {
+            StatusCode::PAYLOAD_TOO_LARGE
+        }
         Refusal::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
         // What may pass by itself: clients retry no other 4xx than 409 and 423, so a 408 would end the upload.
         Refusal::Superseded => StatusCode::LOCKED,
@@ -228,7 +223,17 @@ fn text(refusal: &Refusal) -> String {
         Refusal::OffsetMismatch { sent, actual } => {
             return format!("upload-offset is {sent}, but the upload's offset is {actual}");
         }
-        Refusal::TooLarge { limit } => return format!("the upload would exceed its limit of {limit} bytes"),
+        Refusal::TooLarge { limit } | Refusal::BeyondLength { length: limit } => {
+            return format!("the upload would exceed its limit of {limit} bytes");
+        }
+        Refusal::Problem(problem) => return problem.to_string(),
+        Refusal::OtherDialect => {
+            "the upload was created by the IETF's \"Resumable Uploads for HTTP\"; ask for it without tus-resumable"
+        }
+        // Only the other dialect has these.
+        Refusal::BodyTooLarge { .. } | Refusal::BodyTooSmall { .. } => "the body is larger or smaller than allowed",
+        Refusal::AlreadyComplete => "the upload is complete; nothing can be added",
+        Refusal::WholeMismatch => "the upload does not match its digest",
         Refusal::PartNotFound(id) => return format!("there is no partial upload {id}"),
         Refusal::NotPart(id) => return format!("{id} was not created with upload-concat: partial"),
         Refusal::PartIncomplete(id) => return format!("the partial upload {id} is not complete yet"),

@@ -1,0 +1,72 @@
+//! Interim responses in axum (feature `interim`).
+
+use std::{fmt, io};
+
+use axum::{
+    extract::{ConnectInfo, Request, connect_info::Connected},
+    serve::{IncomingStream, Listener},
+};
+use tus_service::{Interim, InterimIo};
+
+/// A listener whose connections can carry interim responses (`104 Upload Resumption Supported`), so that clients of the
+/// IETF's draft, iPhones among them, learn where their upload is before a request breaks.
+///
+/// ```no_run
+/// use axum::Router;
+/// use axum_tus::{Informed, Informing, Memory, Tus};
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let tus = Tus::builder(Memory::new()).build();
+///     let app = Router::new().merge(axum_tus::router("/files", tus));
+///     let listener = Informing(tokio::net::TcpListener::bind("127.0.0.1:8080").await?);
+///     Ok(axum::serve(listener, app.into_make_service_with_connect_info::<Informed>()).await?)
+/// }
+/// ```
+///
+/// Only requests of HTTP/1.1 get them, and none that came through a proxy, unless
+/// [`Config::interim_through_proxies`](crate::Config::interim_through_proxies) says so.
+#[derive(Debug)]
+pub struct Informing<L>(
+    /// The listener itself.
+    pub L,
+);
+
+/// What [`Informing`] tells of a connection: `ConnectInfo<Informed>` in a request's extensions.
+#[derive(Debug, Clone)]
+pub struct Informed<A = std::net::SocketAddr> {
+    /// The address of the client.
+    pub remote_addr: A,
+    interim: Interim,
+}
+
+impl<L: Listener<Addr: fmt::Debug>> Listener for Informing<L> {
+    type Io = InterimIo<L::Io>;
+    type Addr = L::Addr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let (io, address) = self.0.accept().await;
+        (InterimIo::new(io), address)
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}
+
+impl<L> Connected<IncomingStream<'_, Informing<L>>> for Informed<L::Addr>
+where
+    L: Listener<Addr: Clone + fmt::Debug + Sync + 'static>,
+{
+    fn connect_info(stream: IncomingStream<'_, Informing<L>>) -> Self {
+        Self { remote_addr: stream.remote_addr().clone(), interim: stream.io().interim() }
+    }
+}
+
+/// Hands on what sends the interim responses of a request.
+pub(crate) fn hand_on(request: &mut Request) {
+    if let Some(ConnectInfo(informed)) = request.extensions().get::<ConnectInfo<Informed>>() {
+        let interim = informed.interim.clone();
+        interim.attach(request);
+    }
+}

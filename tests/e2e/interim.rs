@@ -1,0 +1,235 @@
+//! Interim responses: a client learns where its upload is before its request breaks; and nothing of them is ever within
+//! or after another response.
+
+use std::time::Duration;
+
+use tus_service::{Config, Download};
+
+use crate::{
+    client::{Connection, Response},
+    content::{assert_same, bytes},
+    harness::{Server, Started, wait_until},
+    urlsession::{UrlSession, VERSIONS},
+};
+
+const LENGTH: u64 = (2 << 20) + 3;
+
+/// A server that informs its clients, if its framework can.
+fn started(server: &Server) -> Option<Started> {
+    server.framework.informs().then(|| server.start_informing(|builder| builder))
+}
+
+fn session(started: &Started, version: u8) -> UrlSession {
+    UrlSession::new(version, started.running.address)
+}
+
+/// An ordinary request that completes its upload, as far as it is sent.
+fn begin(session: &UrlSession, length: u64, more: &[(&str, &str)], content: &[u8]) -> Connection {
+    let mut connection = session.connect();
+    let length = length.to_string();
+    let headers = [&[session.complete(true), ("Content-Length", &*length)], more].concat();
+    connection.send(&[session.head("POST", tests::MOUNT, &headers), content.to_vec()].concat());
+    connection
+}
+
+/// The path of a new upload, by the interim response.
+#[track_caller]
+fn informed(session: &UrlSession, connection: &mut Connection) -> String {
+    let interim = connection.any_response("POST").unwrap();
+    assert_eq!(interim.status, 104, "{interim:?}");
+    assert_eq!(interim.header("upload-draft-interop-version"), session.version.to_string());
+    interim.header("location").to_owned()
+}
+
+/// What an iPhone does: one ordinary request, an interim response, a cut, the offset, the rest.
+pub(crate) fn an_ordinary_request_resumes_after_a_cut(server: Server) {
+    let Some(started) = started(&server) else {
+        return;
+    };
+    for version in VERSIONS {
+        for resets in [false, true] {
+            let session = session(&started, version);
+            let seed = u64::from(version);
+            let mut connection = begin(&session, LENGTH, &[], &bytes(seed, 0..5));
+            let path = informed(&session, &mut connection);
+            connection.send(&bytes(seed, 5..1 << 20));
+            connection.wait_until_read();
+            if resets {
+                connection.reset()
+            } else {
+                connection.finish()
+            }
+            wait_until(|| session.state(&path).offset() == 1 << 20);
+            let state = session.state(&path);
+            assert_eq!((state.header("upload-length"), session.is_complete(&state)), (&*LENGTH.to_string(), false));
+            let done = session.append(&path, 1 << 20, true, &bytes(seed, 1 << 20..LENGTH));
+            assert_eq!((done.status, session.is_complete(&done)), (201, true));
+            assert_same(&started.content(&path), &bytes(seed, 0..LENGTH));
+            assert!(started.is_finished(&path));
+        }
+    }
+}
+
+/// Progress is told as far as it is durable, without a location; not in the versions that do not know it.
+pub(crate) fn progress_is_told_as_far_as_it_is_durable(server: Server) {
+    if !server.framework.informs() {
+        return;
+    }
+    let started = server.start_informing(|builder| builder.checkpoint_interval(Duration::from_millis(20)));
+    for version in [5, 6, 10] {
+        let session = session(&started, version);
+        let mut connection = begin(&session, 15, &[], b"hello");
+        let path = informed(&session, &mut connection);
+        // What has come is told when more of it comes, at the latest.
+        let mut told = 0;
+        for piece in [b"aaaa", b"bbbb"] {
+            let progress = connection.any_response("POST").unwrap();
+            assert_eq!((progress.status, progress.headers.get("location")), (104, None));
+            assert_eq!(progress.header("upload-draft-interop-version"), version.to_string());
+            assert!(progress.offset() > told && progress.offset() <= started.offset(&path), "{progress:?}");
+            told = progress.offset();
+            connection.send(piece);
+        }
+        connection.send(b"!!");
+        let done = connection.response("POST");
+        assert_eq!((done.status, done.offset(), session.is_complete(&done)), (201, 15, true));
+    }
+}
+
+/// All responses on a connection until it is closed.
+fn responses(connection: &mut Connection, methods: &[&str]) -> Vec<Response> {
+    let mut responses = Vec::new();
+    let mut methods = methods.iter();
+    let mut method = methods.next();
+    while let Some(current) = method {
+        let response = connection.any_response(current).expect("a response for each request");
+        if response.status >= 200 {
+            method = methods.next();
+        }
+        responses.push(response);
+    }
+    assert!(connection.is_closed(), "something came after the last response");
+    responses
+}
+
+/// Requests that come without waiting for responses: each interim response is just before its own final one.
+pub(crate) fn pipelined_requests_keep_their_order(server: Server) {
+    let Some(started) = started(&server) else {
+        return;
+    };
+    for version in [3, 6, 9] {
+        let session = session(&started, version);
+        for content in [&b"hello"[..], &bytes(1, 0..200_000)] {
+            let length = content.len().to_string();
+            let post = [session.complete(true), ("Content-Length", &*length)];
+            let upload = [session.head("POST", tests::MOUNT, &post), content.to_vec()].concat();
+            let head = session.head("HEAD", "/files/none", &[]);
+            let last = session.head("HEAD", "/files/none", &[("Connection", "close")]);
+            let mut connection = session.connect();
+            connection.send(&[&*upload, &head, &upload, &upload, &head, &upload, &last].concat());
+            let methods = ["POST", "HEAD", "POST", "POST", "HEAD", "POST", "HEAD"];
+            let responses = responses(&mut connection, &methods);
+            let statuses: Vec<_> = responses.iter().map(|response| response.status).collect();
+            let finals: Vec<_> = statuses.iter().copied().filter(|status| *status >= 200).collect();
+            assert_eq!(finals, [201, 404, 201, 201, 404, 201, 404]);
+            for pair in responses.windows(2).filter(|pair| pair[0].status == 104) {
+                // Its own upload, or how far that is.
+                let is_own =
+                    pair[0].headers.get("location").is_none_or(|at| Some(at) == pair[1].headers.get("location"));
+                assert!(is_own && pair[1].status != 404, "{pair:?}");
+            }
+            let located = responses.iter().filter(|at| at.status == 104 && at.headers.contains_key("location"));
+            assert_eq!(located.count(), 4, "each upload is announced");
+        }
+    }
+}
+
+/// A download that streams is complete before the next request's interim response.
+pub(crate) fn a_download_is_not_interrupted(server: Server) {
+    if !server.framework.informs() {
+        return;
+    }
+    let config = Config::default().download(Download::attachment());
+    let started = server.start_informing(|builder| builder.config(config));
+    let session = session(&started, 6);
+    let content = bytes(5, 0..LENGTH);
+    let film = session.request("POST", tests::MOUNT, &[session.complete(true)], &content).header("location").to_owned();
+    let mut connection = session.connect();
+    // The client does not read meanwhile: the download fills the connection.
+    let get = format!("GET {film} HTTP/1.1\r\nHost: tus.example.org\r\n\r\n").into_bytes();
+    let post = [session.complete(true), ("Content-Length", "5"), ("Connection", "close")];
+    let post = [session.head("POST", tests::MOUNT, &post), b"hello".to_vec()].concat();
+    connection.send(&[get, post].concat());
+    let download = connection.any_response("GET").unwrap();
+    assert_eq!(download.status, 200);
+    assert_same(&download.body, &content);
+    let responses = responses(&mut connection, &["POST"]);
+    let statuses: Vec<_> = responses.iter().map(|response| response.status).collect();
+    assert_eq!(statuses, [104, 201]);
+}
+
+/// "the server MUST NOT omit the 100 (Continue) response because it has sent an interim response with the 104 (Upload
+/// Resumption Supported) status code."
+pub(crate) fn continue_is_sent_as_well(server: Server) {
+    let Some(started) = started(&server) else {
+        return;
+    };
+    let session = session(&started, 6);
+    let mut connection = begin(&session, 5, &[("Expect", "100-continue")], b"");
+    informed(&session, &mut connection);
+    assert_eq!(connection.any_response("POST").unwrap().status, 100);
+    connection.send(b"hello");
+    assert!(session.is_complete(&connection.response("POST")));
+}
+
+/// A client that never reads is not waited for.
+pub(crate) fn a_client_that_never_reads_uploads_all_the_same(server: Server) {
+    if !server.framework.informs() {
+        return;
+    }
+    let started = server.start_informing(|builder| builder.checkpoint_interval(Duration::from_millis(10)));
+    let session = session(&started, 6);
+    let before = started.count();
+    let mut connection = begin(&session, LENGTH, &[], b"");
+    connection.send(&bytes(6, 0..LENGTH));
+    connection.wait_until_read();
+    let path = informed(&session, &mut connection);
+    wait_until(|| started.is_finished(&path));
+    assert_eq!(started.count(), before + 1);
+    let done = connection.response("POST");
+    assert_eq!((done.status, done.offset()), (201, LENGTH));
+    // And a kept connection goes on as usual.
+    connection.send(&session.head("HEAD", &path, &[("Connection", "close")]));
+    let responses = responses(&mut connection, &["HEAD"]);
+    assert_eq!((responses.len(), responses[0].offset()), (1, LENGTH));
+}
+
+/// Nobody else is sent one: not a client of tus, of no known version, of HTTP/1.0, or behind a proxy.
+pub(crate) fn only_clients_that_ask_are_informed(server: Server) {
+    let started = server.start_informing(|builder| builder);
+    let session = session(&started, 6);
+    let uninformed = |request: Vec<u8>| {
+        let mut connection = session.connect();
+        connection.send(&request);
+        let response = connection.any_response("POST").unwrap();
+        assert_eq!(response.status, 201, "{response:?}");
+    };
+    let post = |version: &str, more: &str| {
+        format!(
+            "POST /files HTTP/{version}\r\nHost: a\r\nUpload-Complete: ?1\r\nContent-Length: 5\r\n\
+             Connection: close\r\n{more}\r\nhello"
+        )
+        .into_bytes()
+    };
+    uninformed(post("1.1", "Upload-Draft-Interop-Version: 99\r\n"));
+    uninformed(post("1.1", ""));
+    uninformed(post("1.1", "Upload-Draft-Interop-Version: 6\r\nX-Forwarded-For: 192.0.2.1\r\n"));
+    uninformed(post("1.1", "Upload-Draft-Interop-Version: 6\r\nVia: 1.1 proxy\r\n"));
+    let tus = "Upload-Draft-Interop-Version: 6\r\nTus-Resumable: 1.0.0\r\nUpload-Length: 5\r\n\
+               Content-Type: application/offset+octet-stream\r\n";
+    uninformed(post("1.1", tus));
+    let mut old = session.connect();
+    old.send(&post("1.0", "Upload-Draft-Interop-Version: 6\r\n"));
+    let text = old.text();
+    assert!(!text.contains(" 104 ") && text.contains(" 201 "), "{text}");
+}

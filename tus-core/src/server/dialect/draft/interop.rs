@@ -1,0 +1,89 @@
+//! The versions of the draft. While it is a draft, clients say by an interop version which of its texts they follow
+//! (draft 12, "Draft Version Identification").
+
+/// What differs between the versions: a row for each, by what changed since the one before.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::server) struct Rules {
+    /// The interop version.
+    pub(in crate::server) version: u8,
+    /// Completeness is said in reverse, by `Upload-Incomplete`.
+    pub(super) says_incomplete: bool,
+    /// An append has the media type `application/partial-upload`.
+    pub(super) has_media_type: bool,
+    /// An append that does not say whether it completes the upload does.
+    pub(super) completes_silently: bool,
+    /// A request for the offset or a deletion that has an offset or a completeness is refused.
+    pub(super) refuses_state: bool,
+    /// An append that does not complete its upload is `201 Created`, not `204 No Content`.
+    pub(super) creates_by_append: bool,
+    /// An upload at the length that was declared is complete although the client says that it is not: tus-js-client says
+    /// that of empty files, and of the last piece of a file that it sends in pieces.
+    pub(super) completes_at_length: bool,
+    /// The limit that says how long the upload will be there.
+    pub(super) lifetime: &'static str,
+    /// Interim responses tell how far an upload is.
+    pub(super) reports_progress: bool,
+    /// Bytes beyond the length make the upload invalid.
+    pub(super) invalidates: bool,
+    /// A problem has the type "completed-upload".
+    pub(super) knows_completed: bool,
+}
+
+const DRAFT_01: Rules = Rules {
+    version: 3,
+    says_incomplete: true,
+    has_media_type: false,
+    completes_silently: true,
+    refuses_state: true,
+    creates_by_append: true,
+    completes_at_length: true,
+    lifetime: "expires",
+    reports_progress: false,
+    invalidates: false,
+    knows_completed: false,
+};
+const DRAFT_02: Rules = Rules { version: 4, says_incomplete: false, ..DRAFT_01 };
+const DRAFT_03: Rules = Rules { version: 5, reports_progress: true, ..DRAFT_02 };
+const DRAFT_04: Rules = Rules { version: 6, has_media_type: true, knows_completed: true, ..DRAFT_03 };
+const DRAFT_06: Rules = Rules {
+    version: 7,
+    completes_silently: false,
+    refuses_state: false,
+    creates_by_append: false,
+    completes_at_length: false,
+    lifetime: "max-age",
+    invalidates: true,
+    ..DRAFT_04
+};
+const DRAFT_09: Rules = Rules { version: 8, ..DRAFT_06 };
+const DRAFT_12: Rules = Rules { version: 9, knows_completed: false, ..DRAFT_09 };
+const DRAFT_13: Rules = Rules { version: 10, ..DRAFT_12 };
+
+/// The versions that are spoken here, the newest last.
+static VERSIONS: [Rules; 8] = [DRAFT_01, DRAFT_02, DRAFT_03, DRAFT_04, DRAFT_06, DRAFT_09, DRAFT_12, NEWEST];
+const NEWEST: Rules = DRAFT_13;
+
+impl Rules {
+    /// The rules of a version, if it is spoken here.
+    pub(super) fn of(version: u64) -> Option<&'static Self> {
+        VERSIONS.iter().find(|rules| u64::from(rules.version) == version)
+    }
+
+    /// Those of the newest version: for clients that name none, as those of the RFC will, or one that is not known.
+    pub(super) fn newest() -> &'static Self {
+        &NEWEST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_version_from_3_to_10_has_its_rules() {
+        let found: Vec<_> = (0..=11).filter_map(Rules::of).map(|rules| rules.version).collect();
+        assert_eq!(found, [3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(Rules::newest().version, 10);
+        assert!(Rules::of(u64::MAX).is_none());
+    }
+}

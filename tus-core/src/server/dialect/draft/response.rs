@@ -1,0 +1,92 @@
+//! Writes the outcome of a request of the draft as a response.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use super::{Spoken, interop::Rules, limits, problem};
+use crate::{
+    Phase, Upload,
+    header::{
+        ACCEPT_PATCH, PARTIAL_UPLOAD, UPLOAD_COMPLETE, UPLOAD_INCOMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, UPLOAD_OFFSET,
+    },
+    server::{dialect::file, exchange::Exchange, outcome::Outcome},
+};
+
+pub(in crate::server::dialect) fn render(exchange: &Exchange, spoken: Spoken, outcome: Outcome<'_>) -> Response<Bytes> {
+    let (rules, config) = (spoken.rules, &*exchange.config);
+    let mut response = Response::new(Bytes::new());
+    match outcome {
+        Outcome::Options => *response.status_mut() = StatusCode::NO_CONTENT,
+        Outcome::Found(upload, length) => {
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            found(exchange, rules, upload, length, response.headers_mut());
+            // "SHOULD include the Cache-Control header field with the value no-store"
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        // The response to the request that completed the upload is that of the endpoint to a complete upload, whichever
+        // request that was: "the response that matches what the resource, that was targeted by the initial upload
+        // creation, would have generated if it had processed the entire representation in the initial request".
+        Outcome::Created(upload, _) | Outcome::Appended(upload) if upload.is_complete() => {
+            *response.status_mut() = StatusCode::CREATED;
+            response.headers_mut().insert(header::LOCATION, exchange.endpoint.url(&upload.id));
+            state(exchange, rules, upload, true, response.headers_mut());
+        }
+        Outcome::Created(upload, _) => {
+            // "the server MUST include the Location response header field pointing to the upload resource and MUST
+            // include the Upload-Limit header field [...] Servers are RECOMMENDED to use the 201 (Created) status code."
+            *response.status_mut() = StatusCode::CREATED;
+            response.headers_mut().insert(header::LOCATION, exchange.endpoint.url(&upload.id));
+            state(exchange, rules, upload, false, response.headers_mut());
+        }
+        Outcome::Appended(upload) => {
+            let created = rules.creates_by_append;
+            *response.status_mut() = if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
+            state(exchange, rules, upload, false, response.headers_mut());
+        }
+        Outcome::Terminated => *response.status_mut() = StatusCode::NO_CONTENT,
+        Outcome::Delivered(upload, part) => {
+            file::deliver(config, upload, part, &mut response);
+            found(exchange, rules, upload, upload.length, response.headers_mut());
+        }
+        Outcome::NotModified(upload) => file::not_modified(upload, &mut response),
+        Outcome::Declined(upload, rejection) => {
+            // The application's word is the final response; that it failed is not, and may be tried again.
+            let is_final = !rejection.status().is_server_error();
+            problem::rejected(rejection, is_final, &mut response);
+            state(exchange, rules, upload, is_final, response.headers_mut());
+        }
+        Outcome::Refused(refusal, _) => problem::refused(exchange, rules, refusal, &mut response),
+    }
+    response
+}
+
+/// What a response to OPTIONS says of the draft, beside what it says of tus: "the server MUST include the Upload-Limit
+/// header field". `Accept-Patch` is of drafts 10 and 11.
+pub(in crate::server::dialect) fn announce(exchange: &Exchange, spoken: Spoken, response: &mut Response<Bytes>) {
+    let headers = response.headers_mut();
+    headers.insert(UPLOAD_LIMIT.clone(), limits::of_new(&exchange.config, spoken.rules));
+    headers.insert(ACCEPT_PATCH.clone(), HeaderValue::from_static(PARTIAL_UPLOAD));
+}
+
+/// An upload as a request for its offset sees it: it is complete when the final response was made.
+fn found(exchange: &Exchange, rules: &Rules, upload: &Upload, length: Option<u64>, headers: &mut HeaderMap) {
+    state(exchange, rules, upload, upload.phase == Phase::Notified, headers);
+    if let Some(length) = length {
+        headers.insert(UPLOAD_LENGTH.clone(), length.into());
+    }
+}
+
+fn state(exchange: &Exchange, rules: &Rules, upload: &Upload, is_complete: bool, headers: &mut HeaderMap) {
+    headers.insert(UPLOAD_OFFSET.clone(), upload.offset.into());
+    headers.insert(UPLOAD_LIMIT.clone(), limits::of(upload, &exchange.config, rules, exchange.now));
+    completeness(rules, is_complete, headers);
+}
+
+/// `Upload-Complete`, or its reverse in the version that has that.
+pub(super) fn completeness(rules: &Rules, is_complete: bool, headers: &mut HeaderMap) {
+    let (name, value) = match rules.says_incomplete {
+        true => (&UPLOAD_INCOMPLETE, !is_complete),
+        false => (&UPLOAD_COMPLETE, is_complete),
+    };
+    headers.insert(name.clone(), HeaderValue::from_static(if value { "?1" } else { "?0" }));
+}
