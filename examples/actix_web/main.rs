@@ -3,7 +3,7 @@
 //! A server for resumable uploads: the endpoint at /files, and a page to upload from at /.
 
 use actix_web::{App, HttpServer, web};
-use actix_web_tus::{Sqlite, Tus};
+use actix_web_tus::Tus;
 use example_shared::{Failed, GRACE, PAGE, Settings, stop_signal};
 
 #[actix_web::main]
@@ -11,8 +11,8 @@ async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
 
-    let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
-    let tus = Tus::builder(sqlite).config(settings.config).build();
+    let storage = settings.open().await?;
+    let tus = Tus::builder_shared(storage).config(settings.config).build();
     let files = tus.clone();
     let app = move || {
         let page = web::get().to(async || web::Html::new(PAGE));

@@ -16,7 +16,7 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use axum_tus::{Hooks, NewUpload, Rejection, Sqlite, Tus, TusExtension, Upload, UploadFilter, context};
+use axum_tus::{Hooks, NewUpload, Rejection, Tus, TusExtension, Upload, UploadFilter, context};
 use example_shared::{Failed, Settings};
 use futures_util::TryStreamExt;
 
@@ -133,9 +133,9 @@ async fn main() -> Result<(), Failed> {
 
     let policy = Policy { quota, used: Arc::default() };
     // A quota needs to know the length of an upload when it is created, and parts would count twice.
+    let storage = settings.open().await?;
     let config = settings.config.without(TusExtension::CreationDeferLength).without(TusExtension::Concatenation);
-    let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
-    let tus = Tus::builder(sqlite).config(config).hooks(policy.clone()).build();
+    let tus = Tus::builder_shared(storage).config(config).hooks(policy.clone()).build();
 
     // What is there already counts.
     let mut stored = tus.list(UploadFilter::default(), None);

@@ -3,7 +3,7 @@
 //! A server for resumable uploads: the endpoint at /files, and a page to upload from at /.
 
 use axum::{Router, response::Html, routing::get};
-use axum_tus::{Sqlite, Tus};
+use axum_tus::Tus;
 use example_shared::{Failed, PAGE, Settings};
 
 #[tokio::main]
@@ -11,8 +11,8 @@ async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
 
-    let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
-    let tus = Tus::builder(sqlite).config(settings.config).build();
+    let storage = settings.open().await?;
+    let tus = Tus::builder_shared(storage).config(settings.config).build();
     let app = Router::new().route("/", get(Html(PAGE))).merge(axum_tus::router("/files", tus.clone()));
 
     let listener = tokio::net::TcpListener::bind(&settings.address).await?;

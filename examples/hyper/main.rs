@@ -17,7 +17,6 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tus_service::{Mount, ResponseBody, Tus};
-use tus_sqlite::Sqlite;
 
 fn page() -> Response<ResponseBody> {
     let mut response = Response::new(Bytes::from_static(PAGE.as_bytes()).into());
@@ -30,8 +29,8 @@ async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
 
-    let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
-    let tus = Tus::builder(sqlite).config(settings.config).build();
+    let storage = settings.open().await?;
+    let tus = Tus::builder_shared(storage).config(settings.config).build();
     let files = TowerToHyperService::new(tus.service(Mount::at("/files")));
     let app = service_fn(move |request: Request<Incoming>| {
         let files = files.clone();

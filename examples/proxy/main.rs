@@ -4,7 +4,7 @@
 //! http://127.0.0.1:8081/app/files, and get URLs of there.
 
 use axum::Router;
-use axum_tus::{Location, Sqlite, Tus};
+use axum_tus::{Location, Tus};
 use example_shared::{Failed, Settings};
 
 #[tokio::main]
@@ -12,9 +12,9 @@ async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
     // Only since nobody can get here but through nginx, which sets these headers itself.
+    let storage = settings.open().await?;
     let config = settings.config.location(Location::Host).trust_forwarded(true);
-    let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
-    let tus = Tus::builder(sqlite).config(config).build();
+    let tus = Tus::builder_shared(storage).config(config).build();
 
     let app = Router::new().merge(axum_tus::router("/files", tus.clone()));
     let listener = tokio::net::TcpListener::bind(&settings.address).await?;

@@ -1,11 +1,14 @@
 //! What the servers among the examples have in common and nobody needs to copy: settings from the
 //! environment, a log on standard error, the signal to stop, and a page to upload from.
 
-use std::{env, error::Error, fmt, io::IsTerminal, net::ToSocketAddrs, path::PathBuf, pin::Pin, time::Duration};
+use std::{
+    env, error::Error, fmt, io::IsTerminal, net::ToSocketAddrs, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
+};
 
 use tokio::sync::oneshot;
-use tus_service::{Config, Cors, Download, Location, Tus};
-use tus_sqlite::Durability;
+use tus_object_store::ObjectStore;
+use tus_service::{Config, Cors, Download, Location, Storage, Tus};
+use tus_sqlite::{Durability, Sqlite};
 
 /// The page at `/`: one document without outside sources.
 pub const PAGE: &str = concat!(
@@ -28,6 +31,9 @@ pub struct Settings {
     pub directory: PathBuf,
     /// `TUS_DURABILITY`: `synced` (the default) or `buffered`.
     pub durability: Durability,
+    /// `TUS_STORE`: a bucket instead of the directory, `s3://bucket/prefix`, `gs://…` or `az://…`. Credentials and endpoint
+    /// are in the environment as the crate `object_store` reads them (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …).
+    pub store: Option<String>,
     /// `TUS_MAX_SIZE` (bytes, no limit by default), `TUS_EXPIRES` (seconds, 86400 by default, 0 for never),
     /// `TUS_LOCATION` (`path`, the default; `host`; or a public base URL), `TUS_DOWNLOAD` (`off`, the default, or `on`).
     /// Any origin may upload.
@@ -76,7 +82,22 @@ impl Settings {
             address,
             directory: text("TUS_DIR").unwrap_or("./uploads-data".into()).into(),
             durability,
+            store: text("TUS_STORE"),
             config: config.location(location),
+        })
+    }
+}
+
+impl Settings {
+    /// Opens the bucket, where there is one, or the directory.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be used; the text says why.
+    pub async fn open(&self) -> Result<Arc<dyn Storage>, Failed> {
+        Ok(match &self.store {
+            Some(url) => Arc::new(ObjectStore::from_url(url)?.open().await?),
+            None => Arc::new(Sqlite::options().durability(self.durability).open(&self.directory)?),
         })
     }
 }

@@ -4,15 +4,15 @@
 
 use example_shared::{Failed, PAGE, Settings};
 use warp::Filter;
-use warp_tus::{Sqlite, Tus};
+use warp_tus::Tus;
 
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
 
-    let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
-    let tus = Tus::builder(sqlite).config(settings.config).build();
+    let storage = settings.open().await?;
+    let tus = Tus::builder_shared(storage).config(settings.config).build();
     let page = warp::path::end().and(warp::get()).map(|| warp::reply::html(PAGE));
     let app = page.or(warp::path("files").and(warp_tus::filter(tus.clone())));
 

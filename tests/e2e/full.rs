@@ -44,7 +44,9 @@ impl SmallDisk {
                 let directory = tempfile::tempdir().unwrap();
                 let image = directory.path().join("image");
                 File::create(&image).unwrap().set_len(32 << 20).unwrap();
-                let made = run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image));
+                // Blocks as a disk has them. SQLite maps its index into memory and allocates one byte of each 4 KiB: with
+                // smaller blocks the system kills a process that writes into the rest when the disk is full.
+                let made = run(Command::new("mkfs.ext4").args(["-q", "-m", "0", "-b", "4096"]).arg(&image));
                 (made && run(Command::new("mount").args(["-o", "loop"]).args([&image, &at])), Some(directory))
             }
         };

@@ -36,6 +36,9 @@ macro_rules! on_every_server {
         $crate::harness::on_every_server!(@ warp_memory, Warp, Memory, $($module::$test),*);
         $crate::harness::on_every_server!(@ warp_synced, Warp, Synced, $($module::$test),*);
         $crate::harness::on_every_server!(@ warp_buffered, Warp, Buffered, $($module::$test),*);
+        $crate::harness::on_every_server!(@ axum_bucket, Axum, Bucket, $($module::$test),*);
+        $crate::harness::on_every_server!(@ actix_web_bucket, ActixWeb, Bucket, $($module::$test),*);
+        $crate::harness::on_every_server!(@ warp_bucket, Warp, Bucket, $($module::$test),*);
     };
     (@ $name:ident, $framework:ident, $store:ident, $($module:ident :: $test:ident),*) => {
         mod $name {
@@ -106,7 +109,7 @@ impl Server {
 
     /// Whether its uploads survive the process.
     pub(crate) fn outlives_its_process(&self) -> bool {
-        self.store != Store::Memory
+        !matches!(self.store, Store::Memory | Store::Bucket)
     }
 
     fn open(&self) -> Arc<dyn Storage> {
@@ -321,7 +324,7 @@ pub(crate) fn skip(why: &str) {
     eprintln!("skipped: {why}");
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(future)
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot continue fails
 
 mod browser;
+mod buckets;
 mod chromium;
 mod client;
 mod command_line;

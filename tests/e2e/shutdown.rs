@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     content::{assert_same, bytes},
     example::Example,
-    harness::Server,
+    harness::{Server, wait_until},
 };
 
 pub(crate) fn received_bytes_are_committed(server: Server) {
@@ -62,6 +62,8 @@ fn an_example_stops(name: &str) {
     let begun = half_a_body.create(5);
     half_a_body.begin_patch(&begun, 0, 5);
     half_a_body.send(b"hell");
+    let file = directory.path().join("uploads").join(begun.rsplit('/').next().unwrap());
+    wait_until(|| std::fs::metadata(&file).is_ok_and(|file| file.len() == 4));
     // It is answered.
     assert!(unread.begins("HTTP/1.1 200"));
     let status = example.stops().expect("it is still running a minute later");

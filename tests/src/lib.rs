@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use bucket::Bucket;
 use hyper::{Request, Response, body::Incoming, service::Service as _, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -19,6 +20,7 @@ use hyper_util::{
 };
 use tokio::sync::oneshot;
 use tower_service::Service;
+use tus_object_store::ObjectStore;
 use tus_service::{Builder, InterimIo, Memory, Storage, Tus};
 use tus_sqlite::{Durability, Sqlite};
 
@@ -51,6 +53,10 @@ pub enum Store {
     Synced,
     /// SQLite and files, buffered.
     Buffered,
+    /// A bucket in memory.
+    Bucket,
+    /// The bucket `uploads` of an S3 server on this machine, whose address is in the file `endpoint` of the directory.
+    Remote,
 }
 
 /// How long a server waits for a client that a busy machine delays.
@@ -77,8 +83,38 @@ impl Store {
             Self::Memory => Arc::new(Memory::new()),
             Self::Synced => Arc::new(sqlite(Durability::Synced)?),
             Self::Buffered => Arc::new(sqlite(Durability::Buffered)?),
+            Self::Bucket => apart(ObjectStore::builder(Arc::new(Bucket::default())).open())?,
+            Self::Remote => apart(remote(directory)?.open())?,
         })
     }
+}
+
+fn remote(directory: &Path) -> Result<tus_object_store::Builder, Box<dyn Error>> {
+    use tus_object_store::object_store::aws::AmazonS3Builder;
+    let endpoint = std::fs::read_to_string(directory.join("endpoint"))?;
+    let store = AmazonS3Builder::new()
+        .with_endpoint(endpoint.trim())
+        .with_allow_http(true)
+        .with_bucket_name("uploads")
+        .with_access_key_id("test")
+        .with_secret_access_key("test")
+        .with_region("us-east-1");
+    let prefix = directory.file_name().unwrap_or_default().to_string_lossy().replace('.', "");
+    Ok(ObjectStore::builder(Arc::new(store.build()?)).prefix(&prefix))
+}
+
+/// Opens a storage of an object store, also where a runtime runs already.
+fn apart<E>(opening: impl Future<Output = Result<ObjectStore, E>> + Send + 'static) -> Result<Arc<dyn Storage>, String>
+where
+    E: fmt::Display + Send + 'static,
+{
+    let open = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        runtime.block_on(opening).map_err(|error| error.to_string())
+    };
+    let opened = std::thread::spawn(open).join().map_err(|_| "opening the storage panicked".to_owned())??;
+    Ok(Arc::new(opened))
 }
 
 impl FromStr for Framework {
@@ -98,7 +134,9 @@ impl FromStr for Store {
             "memory" => Ok(Self::Memory),
             "synced" => Ok(Self::Synced),
             "buffered" => Ok(Self::Buffered),
-            _ => Err(format!("{text:?} is not a storage: memory, synced or buffered")),
+            "bucket" => Ok(Self::Bucket),
+            "remote" => Ok(Self::Remote),
+            _ => Err(format!("{text:?} is not a storage: memory, synced, buffered, bucket or remote")),
         }
     }
 }
@@ -119,6 +157,8 @@ impl fmt::Display for Store {
             Self::Memory => "memory",
             Self::Synced => "synced",
             Self::Buffered => "buffered",
+            Self::Bucket => "bucket",
+            Self::Remote => "remote",
         })
     }
 }

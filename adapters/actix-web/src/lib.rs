@@ -33,8 +33,11 @@ use tus_service::{Mount, ResponseBody, StreamBody, mount_path};
 
 /// What the hooks' request heads and responses are made of; actix-web's own types are older ones.
 pub use http;
+/// The storage in an object store.
+#[cfg(feature = "object-store")]
+pub use tus_object_store::{self, ObjectStore};
 /// All that the frameworks share, also what an implementation of [`Storage`] needs.
-pub use tus_service as service;
+pub use tus_service;
 pub use tus_service::{
     Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
     Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, NewUpload,

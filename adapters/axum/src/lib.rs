@@ -83,8 +83,11 @@ use tus_service::{Mount, mount_path};
 pub use axum::http;
 #[cfg(feature = "interim")]
 pub use interim::{Informed, Informing};
+/// The storage in an object store.
+#[cfg(feature = "object-store")]
+pub use tus_object_store::{self, ObjectStore};
 /// All that the frameworks share, also what an implementation of [`Storage`] needs.
-pub use tus_service as service;
+pub use tus_service;
 pub use tus_service::{
     Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
     Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, NewUpload,

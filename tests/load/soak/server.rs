@@ -52,7 +52,7 @@ pub(crate) fn serve(
         let builder = Tus::builder_shared(store.open(directory)?).config(config);
         let tus = builder.sweep_interval(Duration::from_secs(5)).build();
         let (_stop, stopped) = oneshot::channel();
-        Ok(tests::serve(framework, TcpListener::bind(address)?, tus, stopped).await?)
+        Ok(tests::serve(framework, TcpListener::bind(address)?, tus, tests::Interim::Off, stopped).await?)
     })
 }
 

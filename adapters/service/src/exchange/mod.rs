@@ -149,23 +149,25 @@ impl<'a> Exchange<'a> {
     async fn hold(&mut self, hold: Hold) -> Step {
         let engine = self.engine;
         let (loaded, id) = (hold.stored(), &hold.stored().upload.id);
-        let generation = match &self.place {
+        let (generation, is_fresh) = match &self.place {
             // In a longer time another process may have begun to add bytes.
-            Place::Loaded(generation, at) => (at.elapsed() < FRESH).then_some(*generation),
-            Place::Nowhere | Place::Leased(_) => None,
+            Place::Loaded(generation, at) => (Some(*generation), at.elapsed() < FRESH),
+            Place::Nowhere | Place::Leased(_) => (None, false),
         };
         let access = hold.access();
         let (is_current, patience) = match access {
             Access::Read => {
                 let is_current = match generation {
-                    Some(generation) => engine.leases.settle(id, generation, PATIENCE).await,
+                    // Who adds bytes in this process is waited for, however long the record took to come.
+                    Some(generation) => engine.leases.settle(id, generation, PATIENCE).await && is_fresh,
                     None => false,
                 };
                 (is_current, READER_PATIENCE)
             }
             Access::Write => match engine.leases.hold(id, PATIENCE).await {
                 Ok(lease) => {
-                    let is_current = generation.is_some_and(|generation| lease.is_first_since(generation));
+                    let is_first = generation.is_some_and(|generation| lease.is_first_since(generation));
+                    let is_current = is_first && is_fresh;
                     self.place = Place::Leased(lease);
                     (is_current, PATIENCE)
                 }

@@ -1,0 +1,232 @@
+//! The few operations of an object store that are used, with errors that tell what to do next.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use object_store::{
+    Attribute, Attributes, Error, GetOptions, GetResult, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, UpdateVersion, multipart::MultipartStore, multipart::PartId, path::Path,
+};
+use tus_service::{Failure, StorageError};
+
+use crate::observe;
+
+/// Why an operation was not done, as far as the store says.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// There is an object of that name.
+    Exists,
+    /// The object is not that version.
+    Changed,
+    /// There is no such object, multipart upload or part.
+    Absent,
+    /// Anything else: it may have been done all the same, or be done yet.
+    Failed(Error),
+}
+
+type Answer<T> = Result<T, Refused>;
+
+/// Which version of an object it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Tag(UpdateVersion);
+
+/// What is known of an object.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub tag: Tag,
+    pub size: u64,
+    /// By what it is known again; `None` where it was put in parts and the store took no metadata with them.
+    pub seal: Option<String>,
+}
+
+/// The name under which objects carry their seal. Azure allows neither a hyphen nor a dot in it.
+const SEAL: &str = "tusseal";
+
+#[derive(Clone)]
+pub(crate) struct Bucket {
+    objects: Arc<dyn ObjectStore>,
+    parts: Arc<dyn MultipartStore>,
+    prefix: Path,
+}
+
+impl Bucket {
+    pub(crate) fn new<S: ObjectStore + MultipartStore>(store: Arc<S>) -> Self {
+        Self { objects: store.clone(), parts: store, prefix: Path::default() }
+    }
+
+    pub(crate) fn set_prefix(&mut self, prefix: &str) {
+        self.prefix = Path::from(prefix);
+    }
+
+    fn path(&self, key: &str) -> Path {
+        self.prefix.parts().chain(Path::from(key).parts()).collect()
+    }
+
+    pub(crate) async fn put_new(&self, key: &str, payload: PutPayload, seal: Option<&str>) -> Answer<Tag> {
+        let put = self.put(key, payload, PutMode::Create, seal).await;
+        observe::request("put_new", put)
+    }
+
+    pub(crate) async fn put_if(&self, key: &str, payload: PutPayload, tag: &Tag, seal: Option<&str>) -> Answer<Tag> {
+        let put = self.put(key, payload, PutMode::Update(tag.0.clone()), seal).await.map_err(|refused| match refused {
+            // 409: another writer was at it.
+            Refused::Exists | Refused::Absent => Refused::Changed,
+            other => other,
+        });
+        observe::request("put_if", put)
+    }
+
+    /// Puts a marker: whether there is one already does not matter.
+    pub(crate) async fn mark(&self, key: &str, content: Bytes) -> Answer<()> {
+        let put = self.put(key, content.into(), PutMode::Overwrite, None).await;
+        observe::request("put", put).map(drop)
+    }
+
+    async fn put(&self, key: &str, payload: PutPayload, mode: PutMode, seal: Option<&str>) -> Answer<Tag> {
+        let options = PutOptions { mode, attributes: sealed(seal), ..PutOptions::default() };
+        Ok(Tag::from(self.objects.put_opts(&self.path(key), payload, options).await?))
+    }
+
+    pub(crate) async fn get(&self, key: &str) -> Answer<(Bytes, Tag)> {
+        let get = async {
+            let result = self.objects.get_opts(&self.path(key), GetOptions::default()).await?;
+            let tag = Tag::of(&result.meta);
+            Ok((result.bytes().await?, tag))
+        };
+        observe::request("get", get.await)
+    }
+
+    /// One ranged request, whose answer is read as it is polled; of this version only, where one is given.
+    pub(crate) async fn read(&self, key: &str, range: std::ops::Range<u64>, etag: Option<String>) -> Answer<GetResult> {
+        let options = GetOptions { range: Some(range.into()), if_match: etag, ..GetOptions::default() };
+        let read = self.objects.get_opts(&self.path(key), options).await.map_err(Refused::from);
+        observe::request("get", read)
+    }
+
+    pub(crate) async fn head(&self, key: &str) -> Answer<Head> {
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        let head = self.objects.get_opts(&self.path(key), options).await.map_err(Refused::from);
+        let GetResult { meta, attributes, .. } = observe::request("head", head)?;
+        let seal = attributes.get(&Attribute::Metadata(SEAL.into())).map(|seal| seal.as_ref().to_owned());
+        Ok(Head { tag: Tag::of(&meta), size: meta.size, seal })
+    }
+
+    /// Deletes objects, in one request for a thousand where the store can. That one is absent is no error.
+    pub(crate) async fn delete(&self, keys: Vec<String>) -> Answer<()> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let paths: Vec<_> = keys.iter().map(|key| Ok(self.path(key))).collect();
+        let mut deleted = self.objects.delete_stream(stream::iter(paths).boxed());
+        let mut answer = Ok(());
+        while let Some(one) = deleted.next().await {
+            match one {
+                Ok(_) | Err(Error::NotFound { .. }) => {}
+                Err(error) => answer = Err(Refused::from(error)),
+            }
+        }
+        observe::request("delete", answer)
+    }
+
+    /// The objects under a prefix (a path, without its last slash), in the order of their names, after that of this name.
+    /// A page is asked for when it is needed.
+    pub(crate) fn list(&self, under: &str, after: Option<&str>) -> BoxStream<'static, Answer<(String, ObjectMeta)>> {
+        let path = self.path(under);
+        let listed = match after {
+            None => self.objects.list(Some(&path)),
+            Some(after) => self.objects.list_with_offset(Some(&path), &self.path(&format!("{under}/{after}"))),
+        };
+        let prefix = self.prefix.to_string();
+        let named = listed.map_err(Refused::from).map_ok(move |meta| {
+            let key = meta.location.as_ref();
+            (key.strip_prefix(&prefix).unwrap_or(key).trim_start_matches('/').to_owned(), meta)
+        });
+        named.inspect_err(|_| observe::failed("list")).boxed()
+    }
+
+    pub(crate) async fn begin(&self, key: &str, seal: &str) -> Answer<String> {
+        let options = PutMultipartOptions { attributes: sealed(Some(seal)), ..PutMultipartOptions::default() };
+        let begun = match self.parts.create_multipart_opts(&self.path(key), options).await {
+            // A store without attributes of multipart uploads.
+            Err(Error::NotSupported { .. }) => self.parts.create_multipart(&self.path(key)).await,
+            begun => begun,
+        };
+        observe::request("begin", begun.map_err(Refused::from))
+    }
+
+    pub(crate) async fn put_part(&self, key: &str, id: &str, number: usize, payload: PutPayload) -> Answer<String> {
+        let put = self.parts.put_part(&self.path(key), &id.to_owned(), number, payload).await;
+        observe::request("part", put.map(|part| part.content_id).map_err(Refused::from))
+    }
+
+    pub(crate) async fn complete(&self, key: &str, id: &str, etags: Vec<String>) -> Answer<Tag> {
+        let parts = etags.into_iter().map(|content_id| PartId { content_id }).collect();
+        let completed = self.parts.complete_multipart(&self.path(key), &id.to_owned(), parts).await;
+        observe::request("complete", completed.map(Tag::from).map_err(Refused::from))
+    }
+
+    pub(crate) async fn abort(&self, key: &str, id: &str) -> Answer<()> {
+        let aborted = self.parts.abort_multipart(&self.path(key), &id.to_owned()).await;
+        observe::request("abort", aborted.map_err(Refused::from))
+    }
+}
+
+fn sealed(seal: Option<&str>) -> Attributes {
+    let seal = seal.map(|seal| (Attribute::Metadata(SEAL.into()), seal.to_owned()));
+    seal.into_iter().collect()
+}
+
+impl Tag {
+    fn of(meta: &ObjectMeta) -> Self {
+        Self(UpdateVersion { e_tag: meta.e_tag.clone(), version: meta.version.clone() })
+    }
+
+    /// What a download compares.
+    pub(crate) fn etag(&self) -> Option<String> {
+        self.0.e_tag.clone()
+    }
+}
+
+impl From<PutResult> for Tag {
+    fn from(put: PutResult) -> Self {
+        Self(put.into())
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::AlreadyExists { .. } => Self::Exists,
+            Error::Precondition { .. } | Error::NotModified { .. } => Self::Changed,
+            Error::NotFound { .. } => Self::Absent,
+            other => Self::Failed(other),
+        }
+    }
+}
+
+/// Where nobody could do anything about it.
+impl From<Refused> for StorageError {
+    fn from(refused: Refused) -> Self {
+        Self::new(Failure::Internal, refused.to_string())
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exists => f.write_str("the object store says that an object exists"),
+            Self::Changed => f.write_str("the object store says that an object has changed"),
+            Self::Absent => f.write_str("the object store says that an object is not there"),
+            Self::Failed(error) => write!(f, "the object store failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} under \"{}\"", self.objects, self.prefix)
+    }
+}

@@ -1,0 +1,97 @@
+//! Whether a store keeps what the storage stands on. It is tried, since some stores ignore conditions, or look at them
+//! before the bytes have come.
+
+use futures_util::future;
+
+use crate::{
+    bucket::{Bucket, Refused},
+    nonce::nonce,
+};
+
+/// Writers at once, and how often.
+const WRITERS: usize = 8;
+const ROUNDS: usize = 2;
+
+/// What a store did that it must not do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unfit {
+    #[error("it put an object where there was one, although the condition was that there is none")]
+    Overwrites,
+    #[error("it put an object in the place of a newer version, although the condition named the older one")]
+    IgnoresVersions,
+    #[error("it let {0} of {WRITERS} writers at once replace the same version, although at most one may")]
+    Races(usize),
+    #[error("it made an object of another part than the one that was named")]
+    MixesParts,
+    #[error("it does not keep the metadata of an object")]
+    ForgetsMetadata,
+    #[error("it does not answer as it should: {0}")]
+    Fails(String),
+}
+
+impl From<Refused> for Unfit {
+    fn from(refused: Refused) -> Self {
+        Self::Fails(refused.to_string())
+    }
+}
+
+/// Tries the store with two small objects, which are deleted again.
+pub(crate) async fn check(bucket: &Bucket) -> Result<(), Unfit> {
+    let name = nonce().map_err(|error| Unfit::Fails(error.to_string()))?;
+    let (document, object) = (format!(".tus/test/{name}"), format!(".tus/test/{name}-parts"));
+    let checked = async {
+        conditions(bucket, &document).await?;
+        parts(bucket, &object).await
+    };
+    let checked = checked.await;
+    let _ = bucket.delete(vec![document, object]).await;
+    checked
+}
+
+async fn conditions(bucket: &Bucket, key: &str) -> Result<(), Unfit> {
+    let text = |text: &str| bytes::Bytes::copy_from_slice(text.as_bytes());
+    let first = bucket.put_new(key, text("one").into(), Some("test")).await?;
+    if bucket.head(key).await?.seal.as_deref() != Some("test") {
+        return Err(Unfit::ForgetsMetadata);
+    }
+    match bucket.put_new(key, text("two").into(), None).await {
+        Ok(_) => return Err(Unfit::Overwrites),
+        Err(Refused::Failed(error)) => return Err(Refused::Failed(error).into()),
+        Err(_) => {}
+    }
+    let mut last = bucket.put_if(key, text("three").into(), &first, None).await?;
+    match bucket.put_if(key, text("four").into(), &first, None).await {
+        Ok(_) => return Err(Unfit::IgnoresVersions),
+        Err(Refused::Failed(error)) => return Err(Refused::Failed(error).into()),
+        Err(_) => {}
+    }
+    for round in 0..ROUNDS {
+        let last_now = &last;
+        let writers = (0..WRITERS).map(|writer| async move {
+            bucket.put_if(key, text(&format!("{round}-{writer}")).into(), last_now, None).await
+        });
+        let put = future::join_all(writers).await;
+        let succeeded = put.iter().filter(|put| put.is_ok()).count();
+        if succeeded > 1 {
+            return Err(Unfit::Races(succeeded));
+        }
+        last = bucket.get(key).await?.1;
+    }
+    Ok(())
+}
+
+/// A part that is named must be that part, though another one was put in its place later.
+async fn parts(bucket: &Bucket, key: &str) -> Result<(), Unfit> {
+    let id = bucket.begin(key, "test").await?;
+    let named = bucket.put_part(key, &id, 0, "named".into()).await?;
+    bucket.put_part(key, &id, 0, "other".into()).await?;
+    match bucket.complete(key, &id, vec![named]).await {
+        // Some stores keep both, and take the one that is named.
+        Ok(_) if bucket.get(key).await?.0 == "named" => Ok(()),
+        Ok(_) => Err(Unfit::MixesParts),
+        Err(_) => {
+            let _ = bucket.abort(key, &id).await;
+            Ok(())
+        }
+    }
+}

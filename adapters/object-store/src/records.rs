@@ -1,0 +1,197 @@
+//! Documents as they were last seen, and their compare-and-set.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::{sync::Semaphore, time::Instant};
+use tus_service::{Failure, StorageError, Stored, UploadId, Version};
+
+use crate::{
+    bucket::{Bucket, Refused, Tag},
+    document::{Document, Status},
+    keys,
+    nonce::nonce,
+    recent::Recent,
+    settings::{Rule, Settings},
+};
+
+/// How often a change is tried again because others have noted something beside the record.
+const TRIES: usize = 64;
+
+/// Documents that are remembered, and the most parts of one that is.
+const REMEMBERED: usize = 512;
+const MOST_PARTS: usize = 256;
+
+/// Parts that are put together of pieces at once.
+const GATHERED: usize = 4;
+
+/// A document as it was last seen here. It may be out of date: the store's condition says so.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub tag: Tag,
+    pub document: Document,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub bucket: Bucket,
+    pub settings: Settings,
+    /// Names this storage among those on the bucket.
+    pub process: String,
+    /// Memory for the bytes that writers hold, in bytes.
+    pub memory: Arc<Semaphore>,
+    /// Turns for putting a part together of pieces.
+    pub gathering: Semaphore,
+    /// What a `Stored` cannot carry: between a load and the change, the document would be asked for again.
+    seen: Mutex<Recent<UploadId, Seen>>,
+    /// Since when writers elsewhere have been asked to leave.
+    pub asked: Mutex<Recent<String, Instant>>,
+    /// Writers elsewhere that did not answer, and the request that waited for that.
+    pub unanswered: Mutex<Recent<String, String>>,
+    /// Since when claims of others are known, each by its nonce.
+    pub claims: Mutex<Recent<String, Instant>>,
+    /// Claims that came with a change of ours and were not asked for yet.
+    pub fresh: Mutex<Recent<String, ()>>,
+}
+
+impl Inner {
+    pub(crate) fn new(bucket: Bucket, settings: Settings) -> Result<Self, StorageError> {
+        Ok(Self {
+            bucket,
+            process: nonce()?,
+            memory: Arc::new(Semaphore::new(settings.memory)),
+            gathering: Semaphore::new(GATHERED),
+            settings,
+            seen: Mutex::new(Recent::new(REMEMBERED)),
+            asked: Mutex::new(Recent::new(4 * REMEMBERED)),
+            unanswered: Mutex::new(Recent::new(4 * REMEMBERED)),
+            claims: Mutex::new(Recent::new(4 * REMEMBERED)),
+            fresh: Mutex::new(Recent::new(4 * REMEMBERED)),
+        })
+    }
+
+    pub(crate) fn stored(&self, seen: &Seen) -> Stored {
+        let document = &seen.document;
+        let mut stored = Stored::new(document.upload.clone(), Version::from(document.version.as_str()));
+        stored.held_elsewhere = document.owner.as_ref().is_some_and(|owner| owner.process != self.process);
+        stored
+    }
+
+    /// The document as it was last seen, if it is remembered.
+    pub(crate) fn remembered(&self, id: &UploadId) -> Option<Seen> {
+        lock(&self.seen).get(id).cloned()
+    }
+
+    pub(crate) fn remember(&self, seen: Seen) -> Seen {
+        let id = &seen.document.upload.id;
+        if seen.document.parts.len() <= MOST_PARTS {
+            lock(&self.seen).insert(id.clone(), seen.clone());
+        } else {
+            lock(&self.seen).remove(id);
+        }
+        seen
+    }
+
+    /// Also where it says that the upload was removed.
+    pub(crate) async fn fetch_any(&self, id: &UploadId) -> Result<Option<Seen>, StorageError> {
+        let (json, tag) = match self.bucket.get(&keys::document(id)).await {
+            Err(Refused::Absent) => {
+                lock(&self.seen).remove(id);
+                return Ok(None);
+            }
+            answer => answer?,
+        };
+        Ok(Some(self.remember(Seen { tag, document: Document::from_json(&json)? })))
+    }
+
+    pub(crate) async fn fetch(&self, id: &UploadId) -> Result<Option<Seen>, StorageError> {
+        Ok(self.fetch_any(id).await?.filter(|seen| !seen.document.is_gone()))
+    }
+
+    /// The document of this very state of the record.
+    pub(crate) async fn expect(&self, stored: &Stored) -> Result<Seen, StorageError> {
+        let is_it = |Seen { document, .. }: &Seen| {
+            stored.is_same_upload(&document.upload) && Some(document.version.as_str()) == stored.version.as_text()
+        };
+        let seen = self.remembered(&stored.upload.id).filter(|seen| is_it(seen) && !seen.document.is_gone());
+        let seen = match seen {
+            Some(seen) => seen,
+            None => self.fetch(&stored.upload.id).await?.ok_or(Failure::NotFound)?,
+        };
+        if is_it(&seen) { Ok(seen) } else { Err(Failure::Conflict.into()) }
+    }
+
+    /// Changes the document of this state of the record, whatever others have noted in it meanwhile. `edit` is called again
+    /// for what they noted, and may refuse.
+    pub(crate) async fn swap(
+        &self,
+        seen: &Seen,
+        mut edit: impl FnMut(&mut Document) -> Result<(), StorageError>,
+    ) -> Result<Seen, StorageError> {
+        let mut seen = seen.clone();
+        for _ in 0..TRIES {
+            let mut document = seen.document.clone();
+            edit(&mut document)?;
+            document.nonce = if self.settings.keeps(Rule::Nonce) { nonce()? } else { String::new() };
+            let key = keys::document(&document.upload.id);
+            let refused = match self.bucket.put_if(&key, document.json()?.into(), &seen.tag, None).await {
+                Ok(tag) => return Ok(self.remember(Seen { tag, document })),
+                Err(refused) => refused,
+            };
+            // It may have been done all the same: read before believing.
+            let now = self.fetch_any(&document.upload.id).await?.ok_or(Failure::NotFound)?;
+            let (before, new) = (&seen.document, &document);
+            if now.document.nonce == new.nonce || (new.version != before.version && now.document.version == new.version)
+            {
+                return Ok(now);
+            }
+            if now.document.upload.incarnation == before.upload.incarnation && now.document.is_gone() {
+                return Err(Failure::NotFound.into());
+            }
+            if now.document.version != before.version {
+                return Err(Failure::Conflict.into());
+            }
+            if let Refused::Failed(_) = refused
+                && now.document.nonce == before.nonce
+            {
+                return Err(refused.into());
+            }
+            seen = now;
+        }
+        Err(Failure::Busy.into())
+    }
+
+    /// The first state of a document, also where an upload of this id was removed.
+    pub(crate) async fn put_first(&self, mut document: Document) -> Result<Seen, StorageError> {
+        let id = document.upload.id.clone();
+        let key = keys::document(&id);
+        let refused = match self.bucket.put_new(&key, document.json()?.into(), None).await {
+            Ok(tag) => return Ok(self.remember(Seen { tag, document })),
+            Err(refused) => refused,
+        };
+        let there = match self.fetch_any(&id).await? {
+            None => return Err(refused.into()),
+            Some(seen) if seen.document.nonce == document.nonce => return Ok(seen),
+            Some(seen) => seen,
+        };
+        match there.document.status {
+            Status::Removed => {}
+            Status::Going => return Err(Failure::Busy.into()),
+            _ => return Err(Failure::Exists.into()),
+        }
+        // Whoever removed it may yet delete its object: this one has another name.
+        document.key = format!("{}-{}", document.key, document.upload.incarnation);
+        document.nonce = nonce()?;
+        match self.bucket.put_if(&key, document.json()?.into(), &there.tag, None).await {
+            Ok(tag) => Ok(self.remember(Seen { tag, document })),
+            Err(refused) => match self.fetch_any(&id).await? {
+                Some(seen) if seen.document.nonce == document.nonce => Ok(seen),
+                Some(seen) if !seen.document.is_gone() => Err(Failure::Exists.into()),
+                _ => Err(refused.into()),
+            },
+        }
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,236 @@
+//! From committed parts and pieces to one object.
+//!
+//! An object carries a seal, by which it is known again: that of its multipart upload, or the state of the record that it
+//! was made from. So whoever seals, and be it twice or late, makes the same object or finds it. Where a store takes no metadata
+//! with a multipart upload, its object is known by having no seal: one that was put at once has.
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::PutPayload;
+use tus_service::{Change, Failure, StorageError, Upload};
+
+use crate::{
+    bucket::{Head, Refused, Tag},
+    document::{Document, Multipart, Status},
+    keys,
+    markers::AT_ONCE,
+    records::{Inner, Seen},
+    settings::Rule,
+};
+
+/// How often a completion is tried: somebody who lost the upload may put a part again, a few times at most.
+const TRIES: usize = 5;
+
+impl Inner {
+    /// Makes the object of a document that is being sealed, and then the change: by whoever committed it, or by whoever
+    /// found it so.
+    pub(crate) async fn seal(&self, seen: &Seen, change: &Change) -> Result<Seen, StorageError> {
+        let document = &seen.document;
+        let made = match &document.multipart {
+            Some(_) if !document.parts.is_empty() => self.complete(document, change.offset).await,
+            _ => {
+                let bytes =
+                    self.bytes_of(&document.upload, document.pieces.iter().map(|piece| piece.nonce.as_str())).await;
+                match bytes {
+                    Ok(bytes) => self.publish(document, bytes.into_iter().collect(), &document.version).await,
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        let tag = match made {
+            Ok(tag) => tag,
+            // Another process may have sealed it, and deleted the pieces.
+            Err(error) => return self.sealed_by_another(document).await?.ok_or(error),
+        };
+        let done = |now: &mut Document| {
+            now.done(change, tag.etag(), &document.version)?;
+            self.claim_with(now)
+        };
+        let sealed = match self.swap(seen, done).await {
+            Err(error) if error.failure() == Failure::Conflict => {
+                self.sealed_by_another(document).await?.ok_or(error)?
+            }
+            sealed => sealed?,
+        };
+        self.forget_pieces(&document.upload, document.all_pieces()).await;
+        if let (Some(multipart), true) = (&document.multipart, document.parts.is_empty()) {
+            let _ = self.bucket.abort(&document.key, &multipart.id).await;
+        }
+        if !sealed.document.upload.is_due() {
+            self.nothing_due(&sealed.document.upload).await;
+        }
+        Ok(sealed)
+    }
+
+    async fn sealed_by_another(&self, document: &Document) -> Result<Option<Seen>, StorageError> {
+        let now = self.fetch(&document.upload.id).await?.ok_or(Failure::NotFound)?;
+        let is_it = now.document.upload.incarnation == document.upload.incarnation
+            && matches!(&now.document.status, Status::Done { sealed, .. } if *sealed == document.version);
+        Ok(is_it.then_some(now))
+    }
+
+    /// Completes the multipart upload. Its last part is made of what is in pieces; where a part is another one by now, it is put
+    /// again from its piece.
+    async fn complete(&self, document: &Document, size: u64) -> Result<Tag, StorageError> {
+        let Some(multipart) = &document.multipart else { return Err(Failure::Internal.into()) };
+        let mut etags: Vec<_> = document.parts.iter().map(|part| part.etag.clone()).collect();
+        let mut error = None;
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                for (number, part) in document.parts.iter().enumerate() {
+                    if let Some(piece) = &part.piece {
+                        let bytes = self.bytes_of(&document.upload, [piece.as_str()]).await?;
+                        etags[number] = self.put_part(document, number, bytes).await?;
+                    }
+                }
+            }
+            etags.truncate(document.parts.len());
+            if !document.pieces.is_empty() {
+                let pieces = document.pieces.iter().map(|piece| piece.nonce.as_str());
+                let _turn = self.gathering.acquire().await;
+                let bytes = self.bytes_of(&document.upload, pieces).await?;
+                etags.push(self.put_part(document, etags.len(), bytes).await?);
+            }
+            let refused = match self.bucket.complete(&document.key, &multipart.id, etags.clone()).await {
+                Ok(tag) => return Ok(tag),
+                Err(refused) => refused,
+            };
+            // It may have been done all the same, by this process or by another one.
+            match self.bucket.head(&document.key).await {
+                Ok(Head { tag, seal: Some(seal), .. }) if seal == multipart.seal => return Ok(tag),
+                Ok(Head { tag, seal: None, size: there }) if there == size => return Ok(tag),
+                Err(Refused::Absent) if matches!(refused, Refused::Absent) => {
+                    self.lose(&document.upload, &multipart.id, true).await?;
+                    return Err(refused.into());
+                }
+                _ => error = Some(refused),
+            }
+            let may_help = !document.pieces.is_empty() || document.parts.iter().any(|part| part.piece.is_some());
+            if !may_help {
+                break;
+            }
+        }
+        Err(error.map_or(Failure::Internal.into(), StorageError::from))
+    }
+
+    /// The store knows nothing of a multipart upload, which the document names: a rule of the bucket may have given it up. What
+    /// was put is gone. While it is sealed, somebody else may have completed it: only who finds no object either can tell.
+    pub(crate) async fn lose(&self, upload: &Upload, multipart: &str, seals: bool) -> Result<(), StorageError> {
+        let Some(seen) = self.fetch(&upload.id).await? else { return Ok(()) };
+        let lost = self.swap(&seen, |document| {
+            let is_it = document.upload.incarnation == upload.incarnation
+                && document.multipart.as_ref().is_some_and(|now| now.id == multipart)
+                && (document.status == Status::Open || (seals && matches!(document.status, Status::Sealing(_))));
+            if !is_it {
+                return Err(Failure::Conflict.into());
+            }
+            (document.multipart, document.owner, document.wanted) = (None, None, None);
+            (document.reserved, document.contested) = (0, 0);
+            if !document.parts.is_empty() {
+                (document.parts, document.pieces, document.status) = (Vec::new(), Vec::new(), Status::Open);
+                document.change(&document.upload.after_loss(0))?;
+                tracing::error!(upload = %upload.id, "the object store has lost the parts of an upload");
+            }
+            Ok(())
+        });
+        match lost.await {
+            Err(error) if !matches!(error.failure(), Failure::Conflict | Failure::NotFound) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives up a multipart upload that could not be noted. The document may name it all the same: where that cannot be
+    /// ruled out, it is left to a rule of the bucket.
+    pub(crate) async fn abort_unnamed(&self, document: &Document, multipart: &Multipart, error: &StorageError) {
+        if !matches!(error.failure(), Failure::Conflict | Failure::NotFound) {
+            return;
+        }
+        let names_it = |seen: &Seen| seen.document.multipart.as_ref().is_some_and(|now| now.id == multipart.id);
+        match self.fetch(&document.upload.id).await {
+            Ok(now) if !now.as_ref().is_some_and(names_it) => {
+                let _ = self.bucket.abort(&document.key, &multipart.id).await;
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) async fn put_part(
+        &self,
+        document: &Document,
+        number: usize,
+        bytes: Vec<Bytes>,
+    ) -> Result<String, Refused> {
+        let id = document.multipart.as_ref().map_or("", |multipart| &multipart.id);
+        self.bucket.put_part(&document.key, id, number, bytes.into_iter().collect()).await
+    }
+
+    /// Puts the object in one request, in the place of what may stand there: the document must be one that nobody but
+    /// a sealer changes.
+    async fn publish(&self, document: &Document, payload: PutPayload, seal: &str) -> Result<Tag, StorageError> {
+        let key = &document.key;
+        let mut refused = match self.bucket.put_new(key, payload.clone(), Some(seal)).await {
+            Ok(tag) => return Ok(tag),
+            Err(refused) => refused,
+        };
+        for _ in 0..TRIES {
+            let head = match self.bucket.head(key).await {
+                Ok(head) => head,
+                Err(Refused::Absent) => return Err(refused.into()),
+                Err(other) => return Err(other.into()),
+            };
+            if head.seal.as_deref() == Some(seal) {
+                return Ok(head.tag);
+            }
+            refused = match self.bucket.put_if(key, payload.clone(), &head.tag, Some(seal)).await {
+                Ok(tag) => return Ok(tag),
+                Err(refused) => refused,
+            };
+        }
+        Err(refused.into())
+    }
+
+    /// Puts the object of a small upload before the document says anything, where nothing stands in its place. `None` where
+    /// something does.
+    pub(crate) async fn publish_first(
+        &self,
+        document: &Document,
+        payload: PutPayload,
+        seal: &str,
+    ) -> Result<Option<Tag>, StorageError> {
+        let refused = match self.bucket.put_new(&document.key, payload.clone(), Some(seal)).await {
+            Ok(tag) => return Ok(Some(tag)),
+            Err(refused) => refused,
+        };
+        match self.bucket.head(&document.key).await {
+            Ok(head) if head.seal.as_deref() == Some(seal) => Ok(Some(head.tag)),
+            Ok(head) if !self.settings.keeps(Rule::Sealing) => {
+                let put = self.bucket.put_if(&document.key, payload, &head.tag, Some(seal)).await;
+                Ok(put.ok())
+            }
+            Ok(_) => Ok(None),
+            Err(_) => Err(refused.into()),
+        }
+    }
+
+    /// The bytes of pieces, in order.
+    pub(crate) async fn bytes_of<'a>(
+        &self,
+        upload: &Upload,
+        nonces: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Vec<Bytes>, StorageError> {
+        let keys: Vec<_> = nonces.into_iter().map(|nonce| keys::piece(upload, nonce)).collect();
+        let got = stream::iter(keys).map(|key| async move {
+            let got = self.bucket.get(&key).await;
+            let failed = |refused| StorageError::new(Failure::Internal, format!("{key} cannot be read: {refused}"));
+            Ok(got.map_err(failed)?.0)
+        });
+        got.buffered(AT_ONCE).try_collect().await
+    }
+
+    /// After the document that no longer names them.
+    pub(crate) async fn forget_pieces<'a>(&self, upload: &Upload, nonces: impl IntoIterator<Item = &'a str>) {
+        let keys = nonces.into_iter().map(|nonce| keys::piece(upload, nonce)).collect();
+        // What stays is deleted with the upload.
+        let _ = self.bucket.delete(keys).await;
+    }
+}

@@ -1,0 +1,181 @@
+//! The storage.
+
+use std::{
+    fmt,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tus_service::{
+    Access, ByteStream, Change, Failure, Kind, Phase, Storage, StorageError, Stored, StoredStream, Upload,
+    UploadFilter, UploadId, Version, Writer, async_trait,
+};
+
+use crate::{
+    document::{Document, Status},
+    keys,
+    markers::AT_ONCE,
+    records::{Inner, Seen},
+    writer::PartWriter,
+};
+
+/// Keeps uploads in a bucket of an object store, with any number of servers. A clone is the same storage.
+///
+/// See the [crate](crate) for what it promises and what it costs.
+#[derive(Clone)]
+pub struct ObjectStore(pub(crate) Arc<Inner>);
+
+impl ObjectStore {
+    /// The name of the finished object of an upload in the bucket, below the prefix. It never changes; the object is there
+    /// once the upload is complete. `None` where there is no such upload.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be asked.
+    pub async fn key(&self, id: &UploadId) -> Result<Option<String>, StorageError> {
+        Ok(self.0.fetch(id).await?.map(|seen| seen.document.key))
+    }
+}
+
+#[async_trait]
+impl Storage for ObjectStore {
+    async fn create(&self, upload: &Upload) -> Result<Version, StorageError> {
+        let inner = &self.0;
+        let mut document = Document::new(upload, (inner.settings.key)(upload), &inner.settings)?;
+        if upload.is_complete() {
+            // It is empty; its object has still to be made.
+            document.status = Status::Sealing(upload.phase);
+            document.upload.phase = Phase::Assembling;
+        }
+        inner.announce(&document.upload, None, false).await?;
+        inner.announce_parts(upload).await?;
+        let mut seen = inner.put_first(document).await?;
+        if upload.is_complete() {
+            seen = inner.seal(&seen, &Change::of(upload)).await?;
+        }
+        Ok(inner.stored(&seen).version)
+    }
+
+    async fn load(&self, id: &UploadId) -> Result<Option<Stored>, StorageError> {
+        Ok(self.0.fetch(id).await?.map(|seen| self.0.stored(&seen)))
+    }
+
+    async fn load_all(&self, ids: &[UploadId]) -> Result<Vec<Option<Stored>>, StorageError> {
+        let load = |id: UploadId| async move { self.load(&id).await };
+        stream::iter(ids.to_vec()).map(load).buffered(AT_ONCE).try_collect().await
+    }
+
+    async fn settle(
+        &self,
+        stored: &Stored,
+        access: Access,
+        patience: Duration,
+    ) -> Result<Option<Stored>, StorageError> {
+        self.0.settle(stored, access, patience).await
+    }
+
+    async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError> {
+        let seen = self.0.expect(stored).await?;
+        let document = &seen.document;
+        if document.upload.phase != Phase::Receiving || document.status != Status::Open {
+            return Err(Failure::Conflict.into());
+        }
+        let is_held = document.owner.as_ref().is_some_and(|owner| owner.process != self.0.process);
+        if (is_held || stored.held_elsewhere) && !self.0.may_take_over(document) {
+            return Err(Failure::Busy.into());
+        }
+        Ok(Box::new(PartWriter::new(self.0.clone(), seen)?))
+    }
+
+    async fn update(&self, stored: &Stored, change: &Change) -> Result<Version, StorageError> {
+        let inner = &self.0;
+        let seen = inner.expect(stored).await?;
+        let before = &seen.document.upload;
+        let mut after = before.clone();
+        change.apply(&mut after);
+        let is_sealed = matches!(seen.document.status, Status::Done { .. });
+        let seals = after.is_complete() && !is_sealed && !matches!(after.kind, Kind::Final(_));
+        inner.announce(&after, Some(before), seals).await?;
+        if seals {
+            let sealing = inner.swap(&seen, |document| document.begin_sealing(change)).await?;
+            return Ok(inner.stored(&inner.seal(&sealing, change).await?).version);
+        }
+        let changed = inner.swap(&seen, |document| {
+            // Whoever adds bytes cannot commit them any more.
+            document.owner = None;
+            document.change(change)
+        });
+        let changed = changed.await?;
+        if before.is_due() && !after.is_due() {
+            inner.nothing_due(&after).await;
+        }
+        Ok(inner.stored(&changed).version)
+    }
+
+    async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError> {
+        let mut seen = self.0.expect(stored).await?;
+        if seen.document.upload.phase != Phase::Assembling {
+            return Err(Failure::Conflict.into());
+        }
+        if let (Status::Open, Kind::Final(_)) = (&seen.document.status, &seen.document.upload.kind) {
+            seen = self.0.concatenate(seen, parts, change).await?;
+        }
+        Ok(self.0.stored(&self.0.seal(&seen, change).await?).version)
+    }
+
+    async fn remove(&self, stored: &Stored) -> Result<(), StorageError> {
+        let seen = self.0.expect(stored).await?;
+        self.0.announce_leftovers(&seen.document).await?;
+        let removed = self.0.swap(&seen, |document| {
+            document.status = Status::Removed;
+            document.version = crate::nonce::nonce()?;
+            (document.owner, document.wanted, document.claim) = (None, None, None);
+            Ok(())
+        });
+        let removed = removed.await?.document;
+        // From here on it is gone; the rest is space, and a marker stands for it.
+        let multipart = removed.multipart.as_ref().map(|multipart| multipart.id.as_str());
+        if let Err(refused) = self.0.clear(&removed.upload, &removed.key, multipart).await {
+            tracing::warn!(upload = %removed.upload.id, %refused, "the objects of a removed upload stay for a day");
+        }
+        Ok(())
+    }
+
+    async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
+        self.0.read(stored, range).await
+    }
+
+    fn list(&self, filter: UploadFilter, after: Option<&UploadId>) -> StoredStream<'_> {
+        self.0.list(filter, after)
+    }
+
+    fn pending(&self, now: SystemTime) -> StoredStream<'_> {
+        self.0.pending(now)
+    }
+
+    async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
+        let found = self.0.bucket.list(&keys::waiting(part), None).map_err(StorageError::from);
+        let finals: Vec<_> = found.map_ok(|(key, _)| keys::of(&key)).try_collect().await?;
+        let waits = |(id, incarnation)| async move {
+            let seen = self.0.fetch(&id).await?;
+            let waits = seen.is_some_and(|Seen { document, .. }| {
+                document.upload.phase == Phase::Assembling && Some(document.upload.incarnation) == incarnation
+            });
+            Ok(waits.then_some(id))
+        };
+        let waiting = stream::iter(finals.into_iter().flatten()).map(waits).buffered(AT_ONCE);
+        waiting.try_filter_map(|id| std::future::ready(Ok(id))).try_collect().await
+    }
+
+    async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
+        self.0.claim(upload, duration).await
+    }
+}
+
+impl fmt::Debug for ObjectStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectStore").field("bucket", &self.0.bucket).field("settings", &self.0.settings).finish()
+    }
+}

@@ -1,0 +1,6 @@
+mod conformance;
+mod requests;
+mod service;
+mod simulation;
+mod stores;
+mod uploads;

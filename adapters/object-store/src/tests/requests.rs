@@ -1,0 +1,204 @@
+//! What each operation costs, in requests.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bucket::{Bucket, Operation, Operation::*};
+use futures_util::TryStreamExt;
+use tus_service::{Hint, Kind, Phase, Storage, Stored};
+
+use super::{
+    conformance::{PART, builder},
+    uploads::*,
+};
+use crate::ObjectStore;
+
+/// The same sizes as by default, where a byte stands for 128 of them.
+fn opened() -> (Bucket, ObjectStore) {
+    let bucket = Bucket::default();
+    let store = builder(&bucket).with(|settings| settings.window = 4).open_unchecked().unwrap();
+    (bucket, store)
+}
+
+fn counts<const N: usize>(counts: [(Operation, usize); N]) -> BTreeMap<Operation, usize> {
+    counts.into()
+}
+
+fn sum(counts: &BTreeMap<Operation, usize>) -> usize {
+    counts.values().sum()
+}
+
+#[tokio::test]
+async fn a_small_upload_costs_three_requests() {
+    let (bucket, store) = opened();
+    let stored = created(&store, "small", Kind::Partial, Some(3000)).await;
+    let stored = appended(&store, stored, bytes(3000, 1)).await.unwrap();
+    assert_eq!(bucket.requests(), counts([(PutNew, 2), (PutIf, 1)]), "the record, the object, the record");
+    assert_eq!(content(&store, &stored).await, bytes(3000, 1));
+    assert_eq!(bucket.requests(), counts([(Get, 1)]), "a download");
+}
+
+#[tokio::test]
+async fn a_small_upload_costs_one_more_where_it_expires_and_three_more_where_the_application_is_notified() {
+    let (bucket, store) = opened();
+    let mut upload = upload("small", Kind::Single, Some(3000));
+    upload.expires = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000));
+    let version = store.create(&upload).await.unwrap();
+    let stored = appended(&store, Stored::new(upload, version), bytes(3000, 1)).await.unwrap();
+    // As the service does it.
+    assert!(store.claim(&stored.upload, Duration::from_secs(15)).await.unwrap());
+    let mut change = more(&stored, 0);
+    change.phase = Phase::Notified;
+    store.update(&stored, &change).await.unwrap();
+    let expected = [
+        // Markers: when it expires; that it is due.
+        (Put, 2),
+        (PutNew, 2),
+        (PutIf, 2),
+        (Delete, 1),
+    ];
+    assert_eq!(bucket.requests(), counts(expected));
+}
+
+#[tokio::test]
+async fn creation_and_head_cost_one_request_each() {
+    let (bucket, store) = opened();
+    let stored = created(&store, "a", Kind::Single, Some(3000)).await;
+    assert_eq!(bucket.requests(), counts([(PutNew, 1)]));
+    for _ in 0..2 {
+        loaded(&store, &stored).await;
+        assert_eq!(bucket.requests(), counts([(Get, 1)]), "the truth is in the bucket, and nowhere else");
+    }
+}
+
+#[tokio::test]
+async fn a_patch_of_an_eighth_of_a_part_costs_three_requests() {
+    let (bucket, store) = opened();
+    let mut stored = created(&store, "a", Kind::Single, None).await;
+    bucket.requests();
+    for n in 0..24 {
+        stored = loaded(&store, &stored).await;
+        stored = appended(&store, stored, bytes(PART / 8, n)).await.unwrap();
+        let costs = bucket.requests();
+        if n % 8 == 0 && n > 0 {
+            // The pieces are read, put as one part, and deleted; here the first part begins a multipart upload.
+            assert_eq!((costs[&Get], costs[&Part], costs[&Delete]), (1 + 8, 1, 1), "{n}: {costs:?}");
+        } else {
+            assert_eq!(costs, counts([(Get, 1), (PutNew, 1), (PutIf, 1)]), "{n}: load, piece, compare-and-set");
+        }
+    }
+    let written: usize = bucket.keys(".tus/w/").len();
+    assert_eq!(written, 8, "the pieces of parts are gone");
+}
+
+/// 128 parts, as of 1 GiB, with hints that come fast or slowly, or that allow nothing.
+#[tokio::test]
+async fn a_patch_of_128_parts_costs_64_changes_and_7_requests_at_most() {
+    for hint_every in [1, 3, 7, 40, 1000] {
+        let (bucket, store) = opened();
+        let stored = created(&store, "a", Kind::Partial, Some(128 * PART)).await;
+        bucket.requests();
+        let stored = loaded(&store, &stored).await;
+        let mut writer = store.open(&stored).await.unwrap();
+        let all = bytes(128 * PART, 1);
+        for eighth in 0..8 * 128 {
+            let at = (eighth * PART / 8) as usize..((eighth + 1) * PART / 8) as usize;
+            writer.write(all.slice(at).into()).await.unwrap();
+            if eighth % hint_every == 0 {
+                let change = hinted(&stored, (eighth + 1) * PART / 8);
+                let _ = writer.checkpoint(&change, Hint::Streaming).await.unwrap();
+            }
+        }
+        let change = more(&stored, 128 * PART);
+        let version = writer.commit(&change).await.unwrap();
+        let costs = bucket.requests();
+        assert_eq!(costs[&Part], 128);
+        assert!(sum(&costs) <= 128 + 64 + 7, "{hint_every}: {} requests: {costs:?}", sum(&costs));
+        assert_eq!(content(&store, &stored.changed(&change, version)).await, all);
+        assert_eq!(bucket.keys(".tus/w/").len() + bucket.keys(".tus/todo/").len() + bucket.multiparts(), 0);
+    }
+}
+
+#[tokio::test]
+async fn an_interruption_costs_two_requests() {
+    let (bucket, store) = opened();
+    let stored = created(&store, "a", Kind::Single, Some(10 * PART)).await;
+    let mut writer = store.open(&stored).await.unwrap();
+    written(&mut *writer, bytes(PART / 2, 1)).await.unwrap();
+    bucket.requests();
+    writer.commit(&more(&stored, PART / 2)).await.unwrap();
+    assert_eq!(bucket.requests(), counts([(PutNew, 1), (PutIf, 1)]));
+}
+
+#[tokio::test]
+async fn a_sweep_with_nothing_due_costs_two_requests_however_many_there_are() {
+    let (bucket, store) = opened();
+    for n in 0..3000 {
+        let mut upload = upload(&format!("live-{n}"), Kind::Single, Some(1));
+        upload.expires = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000 + n));
+        store.create(&upload).await.unwrap();
+    }
+    bucket.requests();
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(3_999_999_999);
+    assert!(store.pending(now).try_next().await.unwrap().is_none());
+    store.tidy().await.unwrap();
+    assert_eq!(bucket.requests(), counts([(List, 2)]));
+}
+
+#[tokio::test]
+async fn termination_costs_eight_requests_at_most() {
+    let (bucket, store) = opened();
+    for (name, length) in [("none", 0), ("piece", 10), ("parts", 3 * PART + 10)] {
+        let stored = created(&store, name, Kind::Single, Some(10 * PART)).await;
+        let stored = appended(&store, stored, bytes(length, 1)).await.unwrap();
+        bucket.requests();
+        let stored = loaded(&store, &stored).await;
+        store.remove(&stored).await.unwrap();
+        let costs = bucket.requests();
+        assert!(sum(&costs) <= 8, "{costs:?}");
+    }
+    assert_eq!(bucket.keys(".tus/w/"), [] as [&str; 0]);
+    assert_eq!(bucket.multiparts(), 0);
+}
+
+#[tokio::test]
+async fn small_patches_do_not_make_thousands_of_pieces() {
+    let (bucket, store) = opened();
+    let mut stored = created(&store, "a", Kind::Single, None).await;
+    let mut written = 0;
+    let all = bytes(PART, 1);
+    for at in 0..PART as usize / 64 {
+        stored = appended(&store, stored, all.slice(at * 64..(at + 1) * 64)).await.unwrap();
+        written = written.max(bucket.keys(".tus/w/").len());
+    }
+    assert!(written <= 32, "{written} pieces");
+    let mut change = more(&stored, 0);
+    (change.length, change.phase) = (Some(PART), Phase::Complete);
+    let version = store.update(&stored, &change).await.unwrap();
+    assert_eq!(content(&store, &stored.changed(&change, version)).await, all);
+}
+
+#[tokio::test]
+async fn bytes_of_many_uploads_stay_within_the_memory() {
+    let bucket = Bucket::default();
+    let memory = 4 * PART as usize;
+    let store = builder(&bucket).with(|settings| settings.memory = memory).open_unchecked().unwrap();
+    let store = Arc::new(store);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..32 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let stored = created(&store, &format!("upload-{n}"), Kind::Partial, Some(8 * PART)).await;
+            let stored = appended(&store, stored, bytes(8 * PART, n)).await.unwrap();
+            assert_eq!(content(&store, &stored).await, bytes(8 * PART, n));
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(store.0.memory.available_permits(), memory);
+    assert_eq!(bucket.keys(".tus/w/"), [] as [&str; 0]);
+}

@@ -1,0 +1,163 @@
+//! Stores that are refused, and those that are not although they are peculiar.
+
+use std::time::Duration;
+
+use bucket::{Bucket, Fate, Operation, Rules};
+use futures_util::TryStreamExt;
+use tus_service::{Kind, Storage};
+
+use super::{
+    conformance::{PART, builder},
+    uploads::*,
+};
+
+#[tokio::test]
+async fn a_store_that_keeps_no_conditions_is_refused_in_words() {
+    let refused = [
+        (Rules { ignores_conditions: true, ..Rules::default() }, "although the condition was that there is none"),
+        (Rules { races: true, ..Rules::default() }, "of 8 writers at once"),
+        (Rules { ignores_part_tags: true, ..Rules::default() }, "another part than the one that was named"),
+        (Rules { forgets_metadata: true, ..Rules::default() }, "does not keep the metadata"),
+    ];
+    for (rules, reason) in refused {
+        let bucket = Bucket::with(rules);
+        let error = builder(&bucket).open().await.unwrap_err().to_string();
+        assert!(error.contains(reason), "{rules:?}: {error}");
+        assert_eq!(bucket.keys(""), [] as [&str; 0], "nothing of the test is left");
+    }
+    let bucket = Bucket::default();
+    bucket.on_request(|_| Fate::Failed);
+    let error = builder(&bucket).open().await.unwrap_err().to_string();
+    assert!(error.contains("503"), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_is_opened_with_few_requests_and_nothing_is_left() {
+    let bucket = Bucket::default();
+    builder(&bucket).open().await.unwrap();
+    let requests: usize = bucket.requests().values().sum();
+    assert!(requests <= 32, "{requests} requests");
+    assert_eq!((bucket.keys(""), bucket.multiparts()), (Vec::new(), 0));
+}
+
+#[tokio::test]
+async fn parts_have_the_same_size_where_the_store_wants_it() {
+    let rules = Rules { equal_parts: true, smallest_part: PART as usize, ..Rules::default() };
+    let bucket = Bucket::with(rules);
+    let store = builder(&bucket).equal_parts(true).open().await.unwrap();
+    let all = bytes(9 * PART + 7, 1);
+    let mut stored = created(&store, "a", Kind::Single, Some(all.len() as u64)).await;
+    let mut left = all.clone();
+    for length in [100, PART, 3 * PART - 1, 1, 1, PART / 2, 20 * PART] {
+        stored = loaded(&store, &stored).await;
+        let some = left.split_to(left.len().min(length as usize));
+        stored = appended(&store, stored, some).await.unwrap();
+    }
+    assert_eq!(content(&store, &stored).await, all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_answers_change_nothing() {
+    let bucket = Bucket::default();
+    bucket.on_request(|_| Fate::Slow(Duration::from_millis(40), Duration::from_millis(40)));
+    let store = builder(&bucket).open().await.unwrap();
+    let all = bytes(7 * PART + 7, 1);
+    let stored = created(&store, "a", Kind::Single, Some(all.len() as u64)).await;
+    let stored = appended(&store, stored, all.clone()).await.unwrap();
+    assert_eq!(content(&store, &stored).await, all);
+}
+
+#[tokio::test]
+async fn a_bucket_that_gives_up_a_multipart_upload_sets_the_upload_back() {
+    let bucket = Bucket::default();
+    let store = builder(&bucket).open_unchecked().unwrap();
+    let all = bytes(5 * PART, 1);
+    let stored = created(&store, "a", Kind::Single, Some(all.len() as u64)).await;
+    let stored = appended(&store, stored, all.slice(..3 * PART as usize + 5)).await.unwrap();
+    let (path, id) = {
+        let seen = store.0.fetch(&stored.upload.id).await.unwrap().unwrap();
+        (seen.document.key, seen.document.multipart.unwrap().id)
+    };
+    use object_store::multipart::MultipartStore;
+    bucket.abort_multipart(&path.into(), &id).await.unwrap();
+    let rest = appended(&store, stored.clone(), all.slice(3 * PART as usize + 5..)).await;
+    assert!(rest.is_err(), "its bytes are gone");
+    let stored = loaded(&store, &stored).await;
+    assert_eq!(stored.upload.offset, 0);
+    let stored = appended(&store, stored, all.clone()).await.unwrap();
+    assert_eq!(content(&store, &stored).await, all);
+}
+
+#[tokio::test]
+async fn the_application_chooses_the_name_of_the_object() {
+    let bucket = Bucket::default();
+    let builder = builder(&bucket).prefix("/media/").key(|upload| format!("films/{}.mp4", upload.id));
+    let store = builder.open_unchecked().unwrap();
+    let stored = created(&store, "a", Kind::Single, Some(5)).await;
+    let stored = appended(&store, stored, "hello".into()).await.unwrap();
+    assert_eq!(store.key(&stored.upload.id).await.unwrap().as_deref(), Some("films/a.mp4"));
+    assert_eq!(bucket.object("media/films/a.mp4").as_deref(), Some(&b"hello"[..]));
+    assert!(bucket.keys("").iter().all(|key| key.starts_with("media/")), "{:?}", bucket.keys(""));
+    // Names are found again below any prefix.
+    let strange = super::conformance::builder(&bucket).prefix("größe/a b").open().await.unwrap();
+    let stored = created(&strange, "a", Kind::Single, Some(5)).await;
+    let listed: Vec<_> = strange.list(Default::default(), None).try_collect().await.unwrap();
+    assert_eq!(listed, std::slice::from_ref(&stored));
+    strange.remove(&stored).await.unwrap();
+    assert_eq!(store.list(Default::default(), None).try_collect::<Vec<_>>().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_object_of_before_is_replaced_and_no_truncated_one_is_ever_there() {
+    let bucket = Bucket::default();
+    let store = builder(&bucket).open_unchecked().unwrap();
+    for length in [5, 3 * PART] {
+        let name = format!("upload-{length}");
+        let key = format!("files/{name}");
+        // What a process left that died before it could say so.
+        use object_store::ObjectStoreExt;
+        bucket.put(&key.as_str().into(), "old".into()).await.unwrap();
+        let stored = created(&store, &name, Kind::Single, Some(length)).await;
+        let stored = appended(&store, stored, bytes(length - 1, 1).slice(..)).await.unwrap();
+        assert_eq!(bucket.object(&key).as_deref(), Some(&b"old"[..]), "nothing is there before the end");
+        let stored = appended(&store, stored, bytes(length, 1).slice(length as usize - 1..)).await.unwrap();
+        assert_eq!(content(&store, &stored).await, bytes(length, 1));
+    }
+    assert_eq!(bucket.multiparts(), 0);
+}
+
+#[tokio::test]
+async fn the_operation_that_fails_is_not_the_upload() {
+    let operations = [
+        Operation::PutNew,
+        Operation::PutIf,
+        Operation::Begin,
+        Operation::Part,
+        Operation::Complete,
+        Operation::Delete,
+    ];
+    for operation in operations {
+        for fate in [Fate::Failed, Fate::AnswerLost] {
+            let bucket = Bucket::default();
+            let store = builder(&bucket).open_unchecked().unwrap();
+            let all = bytes(4 * PART + 9, 1);
+            let mut stored = created(&store, "a", Kind::Single, Some(all.len() as u64)).await;
+            stored = appended(&store, stored, all.slice(..9)).await.unwrap();
+            bucket.next(operation, fate);
+            for _ in 0..4 {
+                stored = loaded(&store, &stored).await;
+                if stored.upload.phase == tus_service::Phase::Assembling {
+                    let mut change = more(&stored, 0);
+                    change.phase = tus_service::Phase::Complete;
+                    store.assemble(&stored, &[], &change).await.unwrap();
+                    continue;
+                }
+                if !stored.upload.is_complete() {
+                    let _ = appended(&store, stored.clone(), all.slice(stored.upload.offset as usize..)).await;
+                }
+            }
+            assert!(stored.upload.is_complete(), "{operation:?} {fate:?}: {stored:?}");
+            assert_eq!(content(&store, &stored).await, all, "{operation:?} {fate:?}");
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! The writer: bytes in hand become parts, or pieces where they wait; nothing counts before the document names it.
+//!
+//! Behind the document's parts and pieces come the parts that this writer has put ([`parts`]), then its pieces, then
+//! what it [holds](held). A commit makes the document name them, in this order.
+
+mod held;
+mod parts;
+mod pieces;
+mod watch;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::{task::JoinSet, time::Instant};
+use tus_service::{Change, Checkpoint, Chunks, Failure, Hint, StorageError, Version, Writer, async_trait};
+
+use self::{
+    held::Held,
+    parts::{Landed, Putting},
+    watch::Watch,
+};
+use crate::{
+    document::{Document, Multipart, Owner, Piece, length},
+    nonce::nonce,
+    records::{Inner, Seen},
+    settings::Rule,
+};
+
+pub(crate) struct PartWriter {
+    store: Arc<Inner>,
+    /// The document as this writer saw or set it last.
+    seen: Seen,
+    /// The name of this writer.
+    name: String,
+    /// The owner that did not answer, and that this writer takes the upload over from.
+    replaces: Option<Owner>,
+    /// Where it was opened, and bytes taken since.
+    opened_at: u64,
+    taken: u64,
+    /// The parts after those of the document, in order.
+    parts: VecDeque<Putting>,
+    on_the_way: JoinSet<Landed>,
+    /// Part numbers below this may yet be put by a request of this writer that was given up.
+    given_up: usize,
+    pieces: Vec<Piece>,
+    /// Pieces that became parts or other pieces, or are forgotten: to be deleted after the next change of the document.
+    dead: Vec<String>,
+    held: Held,
+    /// The last hint: what may be committed behind the stream.
+    allowed: Option<Change>,
+    /// When something was committed last.
+    recorded: Instant,
+    watch: Arc<Watch>,
+}
+
+impl PartWriter {
+    pub(crate) fn new(store: Arc<Inner>, seen: Seen) -> Result<Self, StorageError> {
+        let (pieces, opened_at) = (seen.document.pieces.clone(), seen.document.upload.offset);
+        Ok(Self {
+            store,
+            replaces: seen.document.owner.clone(),
+            seen,
+            name: nonce()?,
+            opened_at,
+            taken: 0,
+            parts: VecDeque::new(),
+            on_the_way: JoinSet::new(),
+            given_up: 0,
+            pieces,
+            dead: Vec::new(),
+            held: Held::default(),
+            allowed: None,
+            recorded: Instant::now(),
+            watch: Arc::default(),
+        })
+    }
+
+    /// The offset behind everything that was taken.
+    fn end(&self) -> u64 {
+        self.opened_at + self.taken
+    }
+
+    fn committed(&self) -> u64 {
+        self.seen.document.upload.offset
+    }
+
+    /// Bytes behind the last part.
+    fn tail(&self) -> u64 {
+        length(&self.pieces) + self.held.length()
+    }
+
+    /// Changes the document, unless another writer has it since this one was opened.
+    async fn swap(
+        &mut self,
+        mut edit: impl FnMut(&mut Document) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let (replaces, name, owned) = (&self.replaces, &self.name, self.watch.owns());
+        let swapped = self.store.swap(&self.seen, |document| match &document.owner {
+            Some(owner) if owner.writer != *name && Some(owner) != replaces.as_ref() => Err(Failure::Conflict.into()),
+            None if owned => Err(Failure::Conflict.into()),
+            _ => edit(document),
+        });
+        self.seen = swapped.await?;
+        let document = &self.seen.document;
+        self.watch.looked(document.is_owned_by(&self.name), document.wanted.is_some());
+        Ok(())
+    }
+
+    /// The same for who goes on: the change may have been made, and the upload taken over since.
+    async fn swap_and_own(
+        &mut self,
+        edit: impl FnMut(&mut Document) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        self.swap(edit).await?;
+        self.replaces = None;
+        if self.watch.owns() { Ok(()) } else { Err(Failure::Conflict.into()) }
+    }
+
+    /// At the first hint or the first part: until its bytes are committed, others can see that somebody has some.
+    /// A multipart upload is noted where there is none.
+    async fn own(&mut self, multipart: Option<&Multipart>) -> Result<(), StorageError> {
+        if self.watch.owns() && multipart.is_none() {
+            return Ok(());
+        }
+        let owner = Owner { process: self.store.process.clone(), writer: self.name.clone() };
+        let settings = self.store.settings.clone();
+        let given_up = self.given_up;
+        self.swap_and_own(|document| {
+            document.contest(&owner.writer);
+            if document.owner.as_ref() != Some(&owner) {
+                (document.owner, document.wanted) = (Some(owner.clone()), None);
+            }
+            document.contested = document.contested.max(given_up);
+            document.reserved = document.reserved.max(document.parts.len() + settings.window);
+            if document.multipart.is_none() {
+                document.multipart = multipart.cloned();
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Changes the document so that it names the first parts (all of which have landed) and these pieces.
+    async fn record(
+        &mut self,
+        change: &Change,
+        count: usize,
+        pieces: Vec<Piece>,
+        keep: bool,
+    ) -> Result<(), StorageError> {
+        let parts: Vec<_> = self.parts.iter().take(count).filter_map(|putting| putting.part.clone()).collect();
+        if parts.len() != count {
+            return Err(StorageError::new(Failure::Internal, "a part is to be committed that is still on its way"));
+        }
+        if !self.store.settings.keeps(Rule::DeleteAfterCommit) {
+            self.dead.extend(self.parts.iter().take(count).flat_map(|putting| putting.pieces.iter().cloned()));
+            let dead = std::mem::take(&mut self.dead);
+            self.store.forget_pieces(&self.seen.document.upload, dead.iter().map(String::as_str)).await;
+        }
+        let (window, given_up, next) = (self.store.settings.window, self.given_up, self.next_number());
+        let name = self.name.clone();
+        let is_clean = self.parts.len() == count;
+        let edit = |document: &mut Document| {
+            document.contest(&name);
+            document.change(change)?;
+            document.parts.extend(parts.iter().cloned());
+            document.pieces.clone_from(&pieces);
+            document.contested = document.contested.max(given_up);
+            if keep {
+                document.reserved = document.reserved.max(document.parts.len() + window).max(next + 2);
+            } else {
+                (document.owner, document.wanted) = (None, None);
+                if is_clean {
+                    document.reserved = document.parts.len().max(document.contested);
+                }
+            }
+            Ok(())
+        };
+        if keep {
+            self.swap_and_own(edit).await?;
+        } else {
+            self.swap(edit).await?;
+            self.replaces = None;
+        }
+        self.dead.extend(self.parts.drain(..count).flat_map(|putting| putting.pieces));
+        self.recorded = Instant::now();
+        self.bury().await;
+        Ok(())
+    }
+
+    /// After a change of the document: deletes what it does not name any more.
+    async fn bury(&mut self) {
+        let mut dead = std::mem::take(&mut self.dead);
+        let (named, mine) = (&self.seen.document.pieces, &self.pieces);
+        dead.retain(|nonce| !named.iter().chain(mine).any(|piece| piece.nonce == *nonce));
+        self.store.forget_pieces(&self.seen.document.upload, dead.iter().map(String::as_str)).await;
+    }
+
+    /// Everything that was taken is made durable, and the change.
+    async fn record_all(&mut self, change: &Change, keep: bool) -> Result<(), StorageError> {
+        self.put_piece().await?;
+        self.land().await?;
+        let (count, pieces) = (self.parts.len(), self.pieces.clone());
+        self.record(change, count, pieces, keep).await
+    }
+
+    /// Bytes come, and some have been waiting for long.
+    async fn record_behind(&mut self, change: &Change) -> Result<(), StorageError> {
+        self.land_what_has().await?;
+        let is_late = self.recorded.elapsed() >= self.store.settings.linger;
+        let (count, offset) = self.committable();
+        if is_late && change.offset == self.end() {
+            self.record_all(change, true).await
+        } else if count >= 2 || (is_late && count > 0) {
+            let mut change = change.clone();
+            change.offset = offset;
+            self.record(&change, count, Vec::new(), true).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Every byte is there: the object is made.
+    async fn finish(&mut self, change: &Change) -> Result<(), StorageError> {
+        let before = self.seen.document.clone();
+        let mut after = before.upload.clone();
+        change.apply(&mut after);
+        let has_parts = !before.parts.is_empty() || !self.parts.is_empty();
+        self.store.announce(&after, Some(&before.upload), has_parts).await?;
+        if !has_parts && self.finish_small(change, &before).await? {
+            return Ok(());
+        }
+        let tail = self.tail();
+        if has_parts && tail > 0 {
+            self.put_part(tail).await?;
+        } else if !has_parts {
+            self.put_piece().await?;
+            self.store.announce(&after, Some(&before.upload), true).await?;
+        }
+        self.land().await?;
+        let parts: Vec<_> = self.parts.iter().filter_map(|putting| putting.part.clone()).collect();
+        let pieces = self.pieces.clone();
+        self.swap(|document| {
+            document.begin_sealing(change)?;
+            document.parts.extend(parts.iter().cloned());
+            document.pieces.clone_from(&pieces);
+            Ok(())
+        })
+        .await?;
+        self.dead.extend(self.parts.drain(..).flat_map(|putting| putting.pieces));
+        self.seen = self.store.seal(&self.seen, change).await?;
+        self.pieces.clear();
+        self.bury().await;
+        Ok(())
+    }
+
+    /// Not more than a part: where nothing stands in its place, the object comes first, and one change is enough.
+    async fn finish_small(&mut self, change: &Change, before: &Document) -> Result<bool, StorageError> {
+        let pieces: Vec<_> = self.pieces.iter().map(|piece| piece.nonce.as_str()).collect();
+        let bytes = match self.store.bytes_of(&before.upload, pieces.iter().copied()).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                // Where somebody else went on, that is why.
+                self.swap(|_| Ok(())).await?;
+                return Err(error);
+            }
+        };
+        let payload = bytes.into_iter().chain(self.held.bytes()).collect();
+        let seal = nonce()?;
+        let Some(tag) = self.store.publish_first(before, payload, &seal).await? else { return Ok(false) };
+        let store = self.store.clone();
+        self.swap(|document| {
+            document.done(change, tag.etag(), &before.version)?;
+            store.claim_with(document)
+        })
+        .await?;
+        self.held = Held::default();
+        self.dead.extend(self.pieces.drain(..).map(|piece| piece.nonce));
+        self.bury().await;
+        if let Some(multipart) = &before.multipart {
+            let _ = self.store.bucket.abort(&before.key, &multipart.id).await;
+        }
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl Writer for PartWriter {
+    async fn write(&mut self, chunks: Chunks) -> Result<(), StorageError> {
+        let memory = self.memory_for(chunks.bytes()).await?;
+        self.taken += chunks.bytes() as u64;
+        self.held.push(chunks, memory);
+        // The last part may be smaller, and one that is full may be the last: it waits for the next byte.
+        while self.tail() > self.next_size() {
+            self.put_part(self.next_size()).await?;
+        }
+        Ok(())
+    }
+
+    fn stored(&self) -> u64 {
+        self.taken
+    }
+
+    fn version(&self) -> Version {
+        self.store.stored(&self.seen).version
+    }
+
+    async fn checkpoint(&mut self, change: &Change, hint: Hint) -> Result<Checkpoint, StorageError> {
+        self.allowed = Some(change.clone());
+        if hint == Hint::Streaming {
+            self.own(None).await?;
+            self.record_behind(change).await?;
+            return Ok(Checkpoint::Declined);
+        }
+        if change.offset == self.end() && change.offset > self.committed() {
+            self.record_all(change, false).await?;
+        } else {
+            // What may not count yet needs no memory any more.
+            self.put_piece().await?;
+            self.land().await?;
+        }
+        // Where only some of it may count, that is left to the next commit: a piece is not divided.
+        Ok(if change.offset == self.committed() { Checkpoint::Taken } else { Checkpoint::Declined })
+    }
+
+    async fn commit(&mut self, change: &Change) -> Result<Version, StorageError> {
+        if change.offset == self.committed() {
+            self.forget().await;
+        } else if change.offset != self.end() {
+            let reason = format!("a commit at {} of bytes that end at {}", change.offset, self.end());
+            return Err(StorageError::new(Failure::Internal, reason));
+        }
+        let mut after = self.seen.document.upload.clone();
+        change.apply(&mut after);
+        if after.is_complete() {
+            self.finish(change).await?;
+        } else {
+            self.store.announce(&after, Some(&self.seen.document.upload), false).await?;
+            self.record_all(change, false).await?;
+        }
+        self.allowed = None;
+        Ok(self.store.stored(&self.seen).version)
+    }
+
+    fn committed(&self) -> Option<u64> {
+        Some(self.seen.document.upload.offset)
+    }
+
+    fn asked_to_leave(&self) -> BoxFuture<'static, ()> {
+        watch::asked(self.store.clone(), self.seen.document.upload.clone(), self.watch.clone()).boxed()
+    }
+}
+
+/// Without a commit, the ownership is given back beside whoever drops it, as far as that can be done.
+impl Drop for PartWriter {
+    fn drop(&mut self) {
+        if let (true, Ok(runtime)) = (self.watch.owns(), tokio::runtime::Handle::try_current()) {
+            let (store, seen, name) = (self.store.clone(), self.seen.clone(), std::mem::take(&mut self.name));
+            runtime.spawn(async move {
+                let release = |document: &mut Document| {
+                    document.wanted = None;
+                    document.owner.take_if(|owner| owner.writer == name).map(drop).ok_or(Failure::Conflict.into())
+                };
+                let _ = store.swap(&seen, release).await;
+            });
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! A bucket in memory, for tests: what an object store does, counted by operation, and what goes wrong with one.
+//!
+//! It is deterministic: nothing happens by chance or by the clock, unless a test says so ([`Bucket::on_request`]).
+
+mod objects;
+mod store;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use object_store::{Error, Result};
+use tokio::{
+    sync::Notify,
+    task::yield_now,
+    time::{Instant, sleep},
+};
+
+use crate::objects::Objects;
+
+/// A bucket. Clones are the same bucket.
+#[derive(Clone, Default)]
+pub struct Bucket {
+    shared: Arc<Shared>,
+    line: Option<Line>,
+}
+
+/// The connection of one machine to the bucket.
+#[derive(Debug, Clone, Default)]
+pub struct Line(Arc<Connection>);
+
+#[derive(Debug, Default)]
+struct Connection {
+    is_cut: AtomicBool,
+    restored: Notify,
+}
+
+impl Line {
+    /// From now on nothing is sent, and no answer comes; what was sent is done.
+    pub fn cut(&self) {
+        self.0.is_cut.store(true, Relaxed);
+    }
+
+    /// It works again, and all that waited goes on, in its order.
+    pub fn restore(&self) {
+        self.0.is_cut.store(false, Relaxed);
+        self.0.restored.notify_waiters();
+    }
+
+    async fn works(&self) {
+        while self.0.is_cut.load(Relaxed) {
+            self.0.restored.notified().await;
+        }
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    rules: Rules,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    objects: Objects,
+    requests: BTreeMap<Operation, usize>,
+    faults: Vec<(Operation, Fate)>,
+    on_request: Option<OnRequest>,
+}
+
+type OnRequest = Box<dyn FnMut(&Request<'_>) -> Fate + Send>;
+
+/// How a store behaves that differs from store to store.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rules {
+    /// A version is a number that grows (as in GCS), and not a digest of the bytes (as in S3).
+    pub generations: bool,
+    /// Objects are written whatever the condition says.
+    pub ignores_conditions: bool,
+    /// A condition is looked at before the bytes come: two writers at once may both succeed.
+    pub races: bool,
+    /// A completion takes what is there, whatever the part was that is named.
+    pub ignores_part_tags: bool,
+    /// All parts but the last have the same size (as in R2).
+    pub equal_parts: bool,
+    /// The smallest part but the last, in bytes.
+    pub smallest_part: usize,
+    /// A name can be written once in this time (a second in GCS and R2).
+    pub write_interval: Option<Duration>,
+    /// The user's metadata of all objects is lost.
+    pub forgets_metadata: bool,
+    /// The user's metadata of objects that were put in parts is lost (as with this interface to Azure).
+    pub forgets_metadata_of_parts: bool,
+}
+
+/// The kinds of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// An object is put whether there is one or not.
+    Put,
+    /// An object is put where there is none.
+    PutNew,
+    /// An object is put in the place of a certain version.
+    PutIf,
+    /// An object is read, or some of it.
+    Get,
+    /// What is known of an object is read.
+    Head,
+    /// Up to a thousand objects are deleted.
+    Delete,
+    /// Up to a thousand names are listed.
+    List,
+    /// A multipart upload begins.
+    Begin,
+    /// A part is put.
+    Part,
+    /// A multipart upload becomes an object.
+    Complete,
+    /// A multipart upload is given up.
+    Abort,
+}
+
+/// A request that is about to be done.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// What it is.
+    pub operation: Operation,
+    /// The name of the object, the prefix of a list, or the first of several names; for a part, with its number.
+    pub key: &'a str,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fate {
+    /// It is done.
+    #[default]
+    Done,
+    /// It is not done, and fails.
+    Failed,
+    /// It is done, and fails.
+    AnswerLost,
+    /// It takes so long to come, and its answer takes so long. Who asks may go away meanwhile: it is done all the same.
+    Slow(Duration, Duration),
+    /// It fails at once, and is done after this time.
+    Late(Duration),
+    /// Neither is it done, nor does it end.
+    Hangs,
+}
+
+impl Bucket {
+    /// An empty bucket with rules of its own.
+    pub fn with(rules: Rules) -> Self {
+        Self { shared: Arc::new(Shared { rules, state: Mutex::default() }), line: None }
+    }
+
+    /// The same bucket by a connection of its own.
+    pub fn line(&self) -> (Self, Line) {
+        let line = Line::default();
+        (Self { shared: self.shared.clone(), line: Some(line.clone()) }, line)
+    }
+
+    /// What was asked for since the last call, by operation.
+    pub fn requests(&self) -> BTreeMap<Operation, usize> {
+        std::mem::take(&mut self.state().requests)
+    }
+
+    /// The names of all objects that begin so.
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        self.state().objects.keys(prefix)
+    }
+
+    /// The bytes of an object.
+    pub fn object(&self, key: &str) -> Option<Vec<u8>> {
+        self.state().objects.bytes(key).map(|bytes| bytes.to_vec())
+    }
+
+    /// The number of multipart uploads that are neither completed nor given up.
+    pub fn multiparts(&self) -> usize {
+        self.state().objects.multiparts()
+    }
+
+    /// All objects were written so much earlier.
+    pub fn age(&self, by: Duration) {
+        self.state().objects.age(by);
+    }
+
+    /// The next request of this kind has this fate; several are met in order.
+    pub fn next(&self, operation: Operation, fate: Fate) {
+        self.state().faults.push((operation, fate));
+    }
+
+    /// Asks for the fate of each request.
+    pub fn on_request(&self, fate: impl FnMut(&Request<'_>) -> Fate + Send + 'static) {
+        self.state().on_request = Some(Box::new(fate));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what is asked for, as its fate will have it.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        operation: Operation,
+        key: &str,
+        execute: impl FnOnce(&Rules, &mut Objects) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if let Some(line) = &self.line {
+            line.works().await;
+        }
+        let answer = self.done(operation, key, execute).await;
+        if let Some(line) = &self.line {
+            line.works().await;
+        }
+        answer
+    }
+
+    async fn done<T: Send + 'static>(
+        &self,
+        operation: Operation,
+        key: &str,
+        execute: impl FnOnce(&Rules, &mut Objects) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let fate = {
+            let mut state = self.state();
+            *state.requests.entry(operation).or_default() += 1;
+            match state.faults.iter().position(|fault| fault.0 == operation) {
+                Some(planned) => state.faults.remove(planned).1,
+                None => state.on_request.as_mut().map_or(Fate::Done, |ask| ask(&Request { operation, key })),
+            }
+        };
+        let shared = self.shared.clone();
+        let now = move || {
+            let Shared { rules, state } = &*shared;
+            execute(rules, &mut state.lock().unwrap_or_else(PoisonError::into_inner).objects)
+        };
+        match fate {
+            Fate::Done => {
+                yield_now().await;
+                let done = now();
+                yield_now().await;
+                done
+            }
+            Fate::Failed => {
+                yield_now().await;
+                Err(unavailable())
+            }
+            Fate::AnswerLost => {
+                yield_now().await;
+                now().and(Err(unavailable()))
+            }
+            Fate::Slow(before, after) => {
+                let slow = tokio::spawn(async move {
+                    sleep(before).await;
+                    let done = now();
+                    sleep(after).await;
+                    done
+                });
+                slow.await.unwrap_or_else(|_| Err(unavailable()))
+            }
+            Fate::Late(time) => {
+                tokio::spawn(async move {
+                    sleep(time).await;
+                    // Nobody asks any more.
+                    drop(now());
+                });
+                yield_now().await;
+                Err(unavailable())
+            }
+            Fate::Hangs => std::future::pending().await,
+        }
+    }
+}
+
+/// The fault of a store: 500, 503, 429, or no answer.
+fn unavailable() -> Error {
+    Error::Generic { store: "bucket", source: "503 Slow Down".into() }
+}
+
+/// Since when a name was not written.
+fn is_too_soon(last: Option<Instant>, interval: Option<Duration>) -> bool {
+    matches!((last, interval), (Some(last), Some(interval)) if last.elapsed() < interval)
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a bucket with {} objects", self.keys("").len())
+    }
+}
+
+impl fmt::Display for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bucket")
+    }
+}
