@@ -32,11 +32,11 @@ names! {
     TUS_CHECKSUM_ALGORITHM = "tus-checksum-algorithm";
     /// Bytes from the start of the upload (tus 1.0.0, "Upload-Offset").
     UPLOAD_OFFSET = "upload-offset";
-    /// The size of the whole upload in bytes (tus 1.0.0, "Upload-Length").
+    /// The size of the complete upload in bytes (tus 1.0.0, "Upload-Length").
     UPLOAD_LENGTH = "upload-length";
     /// `1` while the length is not known yet (tus 1.0.0, "Upload-Defer-Length").
     UPLOAD_DEFER_LENGTH = "upload-defer-length";
-    /// What the client tells of the upload (tus 1.0.0, "Upload-Metadata").
+    /// The client's metadata of the upload (tus 1.0.0, "Upload-Metadata").
     UPLOAD_METADATA = "upload-metadata";
     /// When an unfinished upload goes away (tus 1.0.0, "Upload-Expires").
     UPLOAD_EXPIRES = "upload-expires";

@@ -52,7 +52,7 @@ impl Completing {
         let Self { mut exchange, ending } = self;
         let (stored, result) = done.into_parts();
         exchange.expires = stored.upload.expires;
-        // Nothing is told of an upload that can never be complete.
+        // The response does not show an upload that can never be complete.
         exchange.at = Some(stored.upload.offset).filter(|_| stored.upload.phase != Phase::Invalid);
         match result {
             // Another process is asking the application, whose answer the client is to get: it may come again.
