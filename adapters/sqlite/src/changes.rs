@@ -1,15 +1,15 @@
 //! Changes of the database: what has gathered in the queue becomes one transaction, so that many uploads share
 //! one sync to disk.
 //!
-//! A thread of its own writes where that waits for the disk. Where it does not, the request that brings a change writes what
-//! has gathered: that costs less than to wake a thread and to be woken by it.
+//! A thread of its own writes. Under load it does not sleep, so that a change wakes nobody.
 //!
 //! Where the disk is full, changes that remove something use the [`Reserve`], one after another.
 
 use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -17,7 +17,11 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tus_service::{Failure, StorageError};
 
-use crate::{error::sql_error, opened::Opened, pace::Pace, reserve::Reserve};
+use crate::{
+    error::{Failed, OpenError, sql_error},
+    opened::Opened,
+    reserve::Reserve,
+};
 
 /// The most operations that share a transaction, which the log has to take as one, and bytes of large records in it.
 const GROUP: usize = 64;
@@ -34,35 +38,27 @@ const CHECKPOINT_AT_FIRST: usize = 250;
 /// How long cutting the log waits for those that read it.
 const CUT_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Transactions that one request writes for others before the thread takes over.
-const ROUNDS: usize = 4;
-
 pub(crate) struct Changes {
     queue: Mutex<Queue>,
     /// Rings when the thread is wanted.
     bell: Condvar,
-    writing: Mutex<Writing>,
     opened: Arc<Opened>,
     reserve: Arc<Reserve>,
-    busy_timeout: Duration,
-    /// Whether a commit waits for the disk.
-    synced: bool,
-    pace: Pace,
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: Vec<Box<dyn Job>>,
-    /// Whether the thread is to do the jobs.
-    called: bool,
-    /// Whether the log is long.
-    checkpoint: bool,
+    /// Whether the thread waits for the bell.
+    is_asleep: bool,
     closed: bool,
 }
 
 /// The connection that writes.
 struct Writing {
     connection: Connection,
+    /// How long it waits for another process.
+    busy_timeout: Duration,
     /// Changes since the log was written back, and how many are to be written at once.
     since_checkpoint: usize,
     checkpoint_at: usize,
@@ -87,22 +83,24 @@ pub(crate) enum WhenFull {
 }
 
 impl Changes {
-    /// A queue for a connection. `synced` says whether a commit waits for the disk, `busy_timeout` how long the thread waits
-    /// for another process.
-    pub(crate) fn new(
+    /// Starts the thread for a connection, which waits for another process for so long.
+    pub(crate) fn start(
         connection: Connection,
         busy_timeout: Duration,
         opened: Arc<Opened>,
         reserve: Arc<Reserve>,
-        synced: bool,
-    ) -> rusqlite::Result<Self> {
-        // A request that writes in place must not be held up by it.
+    ) -> Result<Arc<Self>, Failed> {
+        // Clients have their replies first.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.pragma_update(None, "journal_size_limit", LOG as i64)?;
-        let writing = Writing { connection, since_checkpoint: 0, checkpoint_at: CHECKPOINT_AT_FIRST, cut_at: LOG };
-        let writing = Mutex::new(writing);
-        let (queue, bell, pace) = Default::default();
-        Ok(Self { queue, bell, writing, opened, reserve, busy_timeout, synced, pace })
+        connection.busy_timeout(busy_timeout)?;
+        let writing =
+            Writing { connection, busy_timeout, since_checkpoint: 0, checkpoint_at: CHECKPOINT_AT_FIRST, cut_at: LOG };
+        let changes = Arc::new(Self { queue: Mutex::default(), bell: Condvar::new(), opened, reserve });
+        let on_thread = changes.clone();
+        let run = move || on_thread.run(writing);
+        thread::Builder::new().name("tus-sqlite".into()).spawn(run).map_err(OpenError::Thread)?;
+        Ok(changes)
     }
 
     /// Brings a change that writes a record of so many bytes. What becomes of it comes from the receiver. It is made again
@@ -114,71 +112,40 @@ impl Changes {
         operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
     ) -> oneshot::Receiver<Result<T, StorageError>> {
         let (sender, receiver) = oneshot::channel();
-        self.queue().jobs.push(Box::new(Change { when_full, bytes, operation, result: None, sender }));
-        self.serve();
+        let job = Box::new(Change { when_full, bytes, operation, result: None, sender });
+        let mut queue = self.queue();
+        queue.jobs.push(job);
+        self.wake(queue);
         receiver
     }
 
-    /// Writes what has gathered, unless another thread is at it, which will come back to the queue.
-    fn serve(&self) {
-        for _ in 0..ROUNDS {
-            // What waits for a checkpoint must not make the log longer.
-            if self.synced || self.queue().checkpoint {
-                break;
-            }
-            let Some(in_place) = self.pace.turn() else { break };
-            let mut writing = match self.writing.try_lock() {
-                Ok(writing) => writing,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return,
-            };
-            let group = self.queue().group();
-            let left = self.pace.time(|| writing.write(group, &self.opened, Duration::ZERO));
-            let checkpoint = writing.is_checkpoint_due(&self.opened);
-            drop((writing, in_place));
-            let mut queue = self.queue();
-            queue.checkpoint |= checkpoint;
-            if let Left::Busy(jobs) | Left::Full(jobs) = left {
-                queue.jobs.splice(0..0, jobs);
-                break;
-            }
-            if checkpoint {
-                break;
-            }
-            if queue.jobs.is_empty() {
-                return;
-            }
+    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+        if std::mem::take(&mut queue.is_asleep) {
+            self.bell.notify_one();
         }
-        self.queue().called = true;
-        self.bell.notify_one();
     }
 
     /// The thread: runs until the queue is closed and empty.
-    pub(crate) fn run(&self) {
+    fn run(&self, mut writing: Writing) {
         loop {
             let mut queue = self.queue();
-            while !queue.called && !queue.closed {
+            while queue.jobs.is_empty() {
+                if queue.closed {
+                    return;
+                }
+                queue.is_asleep = true;
                 queue = self.bell.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
-            queue.called = false;
-            let (group, checkpoint) = (queue.group(), std::mem::take(&mut queue.checkpoint));
-            if group.is_empty() && !checkpoint && queue.closed {
-                return;
-            }
+            let group = queue.group();
             drop(queue);
-            let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            match self.pace.time(|| writing.write(group, &self.opened, self.busy_timeout)) {
+            match writing.write(group, &self.opened) {
                 Left::Nothing => {}
                 Left::Busy(jobs) => jobs.into_iter().for_each(|job| job.reply(Err(busy()))),
                 Left::Full(jobs) => self.use_reserve(&mut writing, jobs),
             }
-            if checkpoint || writing.is_checkpoint_due(&self.opened) {
+            if writing.is_checkpoint_due(&self.opened) {
                 writing.checkpoint(&self.opened);
             }
-            drop(writing);
-            // A change that was brought meanwhile found it taken.
-            let mut queue = self.queue();
-            queue.called |= !queue.jobs.is_empty();
         }
     }
 
@@ -204,7 +171,7 @@ impl Changes {
                         }
                     }
                 }
-                left = writing.write(jobs, &self.opened, self.busy_timeout);
+                left = writing.write(jobs, &self.opened);
             }
             match left {
                 Left::Nothing => {}
@@ -215,8 +182,9 @@ impl Changes {
     }
 
     pub(crate) fn close(&self) {
-        self.queue().closed = true;
-        self.bell.notify_one();
+        let mut queue = self.queue();
+        queue.closed = true;
+        self.wake(queue);
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -242,21 +210,18 @@ impl Queue {
 impl Writing {
     /// Does the jobs and replies to those that wait. Hands them back where the database is busy for so long, and those
     /// that may use the reserve where the disk is full.
-    fn write(&mut self, mut group: Vec<Box<dyn Job>>, opened: &Opened, patience: Duration) -> Left {
-        if group.is_empty() {
-            return Left::Nothing;
-        }
+    fn write(&mut self, mut group: Vec<Box<dyn Job>>, opened: &Opened) -> Left {
         // A panic is a defect, and still not a reason to take no more uploads.
         let written = catch_unwind(AssertUnwindSafe(|| {
-            opened.check().and_then(|()| self.begin(patience)).map_err(Failed::Before)?;
-            commit(&self.connection, &mut group).map_err(Failed::Within)
+            opened.check().and_then(|()| execute(&self.connection, "BEGIN IMMEDIATE")).map_err(Aborted::Before)?;
+            commit(&self.connection, &mut group).map_err(Aborted::Within)
         }));
         let panicked =
-            |_| Err(Failed::Within(StorageError::new(Failure::Internal, "a change of the database panicked")));
+            |_| Err(Aborted::Within(StorageError::new(Failure::Internal, "a change of the database panicked")));
         let failed = match written.unwrap_or_else(panicked) {
             Ok(()) => None,
-            Err(Failed::Before(error)) if error.failure() == Failure::Busy => return Left::Busy(group),
-            Err(Failed::Before(error) | Failed::Within(error)) => {
+            Err(Aborted::Before(error)) if error.failure() == Failure::Busy => return Left::Busy(group),
+            Err(Aborted::Before(error) | Aborted::Within(error)) => {
                 self.roll_back();
                 Some((error.failure(), error.to_string()))
             }
@@ -273,11 +238,6 @@ impl Writing {
             });
         }
         if left.is_empty() { Left::Nothing } else { Left::Full(left) }
-    }
-
-    fn begin(&self, patience: Duration) -> Result<(), StorageError> {
-        self.connection.busy_timeout(patience).map_err(sql_error)?;
-        execute(&self.connection, "BEGIN IMMEDIATE")
     }
 
     fn roll_back(&self) {
@@ -312,6 +272,7 @@ impl Writing {
         let written = self.connection.busy_timeout(CUT_PATIENCE).and_then(|()| {
             self.connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| row.get::<_, i64>(0))
         });
+        let written = self.connection.busy_timeout(self.busy_timeout).and(written);
         if let Err(error) = &written {
             tracing::warn!(%error, "the log could not be written back to the database");
         }
@@ -326,7 +287,7 @@ enum Step {
 }
 
 /// Before or after the first of the jobs was begun.
-enum Failed {
+enum Aborted {
     Before(StorageError),
     Within(StorageError),
 }

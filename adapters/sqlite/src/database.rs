@@ -4,7 +4,6 @@ use std::{
     fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    thread,
     time::Duration,
 };
 
@@ -58,9 +57,7 @@ impl Database {
         // Reading opens the log, too.
         let name = connection.query_row("SELECT randomblob(16), count(*) FROM removed", [], |row| row.get(0))?;
         let opened = Arc::new(Opened::now(path)?);
-        let changes = Arc::new(Changes::new(connection, busy_timeout, opened.clone(), reserve, synced)?);
-        let on_thread = changes.clone();
-        thread::Builder::new().name("tus-sqlite".into()).spawn(move || on_thread.run()).map_err(OpenError::Thread)?;
+        let changes = Changes::start(connection, busy_timeout, opened.clone(), reserve)?;
         Ok(Arc::new(Self { path: path.to_owned(), opened, busy_timeout, changes, readers: Mutex::default(), name }))
     }
 

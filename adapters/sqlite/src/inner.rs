@@ -16,7 +16,6 @@ use crate::{
     error::sql_error,
     files::{Files, blocking},
     leftovers,
-    pace::Pace,
     reserve::Reserve,
     row,
     shared_sync::SharedSync,
@@ -40,9 +39,6 @@ pub(crate) struct Inner {
     pub(crate) files: Files,
     pub(crate) reserve: Arc<Reserve>,
     pub(crate) durability: Durability,
-    /// How records and bytes are read, and how bytes are written.
-    pub(crate) reading: Pace,
-    pub(crate) writing: Pace,
     /// How the names of new files are made durable.
     naming: SharedSync,
     /// Turns for checkpoints: commits, for which clients wait, must not queue behind thousands of them.
@@ -70,8 +66,6 @@ impl Inner {
             files,
             reserve,
             durability,
-            reading: Pace::default(),
-            writing: Pace::default(),
             naming: SharedSync::default(),
             checkpoints: Arc::new(Semaphore::new(CHECKPOINTS)),
             writers: Arc::default(),

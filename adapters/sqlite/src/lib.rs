@@ -33,11 +33,11 @@ mod error;
 mod files;
 mod inner;
 mod join;
+mod lane;
 mod leftovers;
 mod open;
 mod opened;
 mod orphans;
-mod pace;
 mod presence;
 mod private;
 mod queries;
@@ -50,7 +50,6 @@ mod storage;
 mod takeover;
 #[cfg(test)]
 mod tests;
-mod turn;
 mod writer;
 mod writers;
 

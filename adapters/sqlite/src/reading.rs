@@ -9,6 +9,7 @@ use tus_service::{ByteStream, StorageError, Stored, StoredStream, UploadFilter, 
 use crate::{
     files::{self, blocking},
     inner::Inner,
+    lane::quick,
     queries,
     row::Records,
 };
@@ -19,7 +20,7 @@ const READ: u64 = 128 * 1024;
 /// The bytes of one incarnation, over one opened file.
 pub(crate) async fn bytes(inner: &Arc<Inner>, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
     let (opening, stored) = (inner.clone(), stored.clone());
-    let Some(open) = inner.reading.run(move || open(&opening, &stored, range)).await? else {
+    let Some(open) = quick(move || open(&opening, &stored, range)).await? else {
         return Ok(stream::empty().boxed());
     };
     let pieces = stream::try_unfold((inner.clone(), open), |(inner, open)| async move {
@@ -35,7 +36,7 @@ pub(crate) async fn bytes(inner: &Arc<Inner>, stored: &Stored, range: Range<u64>
             let left = left.start + most..left.end;
             Ok((piece, Open { stored, file, left }))
         };
-        let (piece, open) = inner.reading.run(next).await?;
+        let (piece, open) = quick(next).await?;
         Ok(Some((piece, (inner, open))))
     });
     Ok(pieces.boxed())

@@ -19,7 +19,9 @@ use crate::{
     asks,
     files::blocking,
     inner::{Found, Inner},
-    join, orphans, queries, reading, row, takeover,
+    join,
+    lane::quick,
+    orphans, queries, reading, row, takeover,
     writer::FileWriter,
 };
 
@@ -84,7 +86,6 @@ impl Sqlite {
 #[async_trait]
 impl Storage for Sqlite {
     async fn create(&self, upload: &Upload) -> Result<Version, StorageError> {
-        // Bytes that belong to no row (the database was lost, say) are not ours to overwrite.
         let empty = upload.is_complete();
         if empty {
             let (inner, id) = (self.0.clone(), upload.id.clone());
@@ -95,35 +96,30 @@ impl Storage for Sqlite {
             })
             .await?;
         }
-        let (inner, record) = (self.0.clone(), upload.clone());
-        let insert = move |connection: &_| match inner.files.length(&record.id)? {
-            Some(_) if !empty => Err(Failure::Exists.into()),
-            None if empty => {
-                // Another process took it for one that an earlier attempt had left.
-                inner.files.create_new(&record.id)?;
-                inner.sync_names()?;
-                row::insert(connection, &record)
-            }
-            _ => row::insert(connection, &record),
-        };
-        let inner = self.0.clone();
-        self.0.writing.run(move || Ok(inner.reserve.keep()?)).await?;
-        let inserted = self.0.database.insert(row::bytes(upload), insert).await;
-        if inserted.is_err() && empty {
+        let mut inserted = self.insert(upload, empty).await;
+        if let Ok(None) = inserted {
+            let inner = self.0.clone();
+            inserted = match blocking(move || Ok(inner.reserve.keep()?)).await {
+                Ok(()) => self.insert(upload, empty).await,
+                Err(error) => Err(error),
+            };
+        }
+        if empty && !matches!(inserted, Ok(Some(_))) {
             self.0.give_up(upload.id.clone());
         }
-        inserted
+        // Where it is gone again, somebody else needed it.
+        inserted?.ok_or_else(|| Failure::Full.into())
     }
 
     async fn load(&self, id: &UploadId) -> Result<Option<Stored>, StorageError> {
         let (inner, id_too) = (self.0.clone(), id.clone());
-        let found = self.0.reading.run(move || inner.load(&id_too)).await?;
+        let found = quick(move || inner.load(&id_too)).await?;
         self.repaired(id, found).await
     }
 
     async fn load_all(&self, ids: &[UploadId]) -> Result<Vec<Option<Stored>>, StorageError> {
         let (inner, distinct) = (self.0.clone(), ids.iter().cloned().collect());
-        let found = self.0.reading.run(move || inner.load_all(distinct)).await?;
+        let found = quick(move || inner.load_all(distinct)).await?;
         let mut loaded = HashMap::new();
         for (id, found) in found {
             let stored = self.repaired(&id, Some(found)).await?;
@@ -205,7 +201,7 @@ impl Storage for Sqlite {
     async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
         let (inner, part) = (self.0.clone(), part.clone());
         let waiting = move || inner.database.read(|connection| queries::waiting_for(connection, &part));
-        self.0.reading.run(waiting).await
+        quick(waiting).await
     }
 
     async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
@@ -219,6 +215,28 @@ impl Storage for Sqlite {
 }
 
 impl Sqlite {
+    /// Adds a row; none where the space for its removal is not reserved. The file of an upload without bytes is there.
+    async fn insert(&self, upload: &Upload, empty: bool) -> Result<Option<Version>, StorageError> {
+        let (inner, record) = (self.0.clone(), upload.clone());
+        let insert = move |connection: &_| {
+            if !inner.reserve.is_complete()? {
+                return Ok(None);
+            }
+            match inner.files.length(&record.id)? {
+                // Bytes that belong to no row (the database was lost, say) are not ours to overwrite.
+                Some(_) if !empty => return Err(Failure::Exists.into()),
+                None if empty => {
+                    // Another process took it for one that an earlier attempt had left.
+                    inner.files.create_new(&record.id)?;
+                    inner.sync_names()?;
+                }
+                _ => {}
+            }
+            row::insert(connection, &record).map(Some)
+        };
+        self.0.database.insert(row::bytes(upload), insert).await
+    }
+
     /// The record, after it was made true: it may claim more than its file has.
     async fn repaired(&self, id: &UploadId, mut found: Option<Found>) -> Result<Option<Stored>, StorageError> {
         loop {
@@ -232,7 +250,7 @@ impl Sqlite {
                 stepped_back => return stepped_back.map(Some),
             }
             let (inner, id) = (self.0.clone(), id.clone());
-            found = self.0.reading.run(move || inner.load(&id)).await?;
+            found = quick(move || inner.load(&id)).await?;
         }
     }
 

@@ -20,6 +20,7 @@ use crate::{
     asks::{self, Tick},
     files,
     inner::{Found, Inner},
+    lane::quick,
 };
 
 /// How often a storage that has writers looks for what others want.
@@ -55,7 +56,7 @@ pub(crate) async fn settle(
         inner.writers.note_left(id, asking.since);
     }
     let (again, id) = (inner.clone(), id.clone());
-    let mut found = inner.reading.run(move || again.load(&id)).await?;
+    let mut found = quick(move || again.load(&id)).await?;
     if end == End::Outdone
         && let Some((stored, _)) = &mut found
     {
@@ -79,7 +80,7 @@ enum End {
 pub(crate) async fn is_wanted(inner: &Arc<Inner>, id: &UploadId) -> Result<bool, StorageError> {
     let (inner_too, id) = (inner.clone(), id.clone());
     let look = move || inner_too.database.read(|connection| asks::is_wanted(connection, &id));
-    inner.reading.run(look).await
+    quick(look).await
 }
 
 async fn file_of(inner: &Arc<Inner>, id: &UploadId) -> Result<Option<File>, StorageError> {
@@ -88,7 +89,7 @@ async fn file_of(inner: &Arc<Inner>, id: &UploadId) -> Result<Option<File>, Stor
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         file => Ok(Some(file?)),
     };
-    inner.reading.run(open).await
+    quick(open).await
 }
 
 /// A request for an upload. What it wrote into the database goes when it is dropped.
@@ -140,7 +141,7 @@ impl Asking {
         }
         let (inner, id, since, asker) = (self.inner.clone(), self.id.clone(), self.since, self.asker);
         let look = move || inner.database.read(|connection| asks::is_outdone(connection, &id, since, &asker));
-        self.inner.reading.run(look).await
+        quick(look).await
     }
 }
 

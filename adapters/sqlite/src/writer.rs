@@ -8,7 +8,11 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tus_service::{
     Change, Checkpoint, Chunks, Failure, Hint, Phase, StorageError, Stored, Version, Writer, async_trait,
 };
@@ -17,6 +21,7 @@ use crate::{
     asks::Tick,
     files::{self, blocking},
     inner::Inner,
+    lane::quick,
     row, takeover,
     writers::Entered,
 };
@@ -28,8 +33,8 @@ pub(crate) struct FileWriter {
     stored: u64,
     /// The record as this writer saw or set it last.
     seen: Stored,
-    /// A checkpoint that is under way beside the stream, and the record that it sets.
-    saving: Option<JoinHandle<Result<Stored, NotSaved>>>,
+    /// A checkpoint that is under way beside the stream.
+    saving: Option<Saving>,
     /// Whether a sync failed.
     lost: bool,
 }
@@ -39,6 +44,12 @@ pub(crate) struct FileWriter {
 struct Held {
     file: File,
     entered: Entered,
+}
+
+/// A checkpoint that is under way, and the record that it sets. Its row is tried until it is dropped.
+struct Saving {
+    task: JoinHandle<Result<Stored, NotSaved>>,
+    try_no_more: oneshot::Sender<()>,
 }
 
 /// What of a save failed.
@@ -63,6 +74,9 @@ const HEADROOM: u64 = 256 * 1024;
 /// writer that was dropped; and the longest pause between two looks.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a checkpoint whose row could not be written waits before it tries again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 impl FileWriter {
     pub(crate) async fn open(inner: Arc<Inner>, stored: Stored) -> Result<Self, StorageError> {
@@ -102,10 +116,12 @@ impl FileWriter {
         let Some(saving) = self.saving.take() else {
             return if self.lost { Err(lost()) } else { Ok(()) };
         };
-        match saving.await.map_err(std::io::Error::other)? {
+        let Saving { task, try_no_more } = saving;
+        drop(try_no_more);
+        match task.await.map_err(std::io::Error::other)? {
             Ok(saved) => self.seen = saved,
             Err(NotSaved::Row(error)) if is_final(error.failure()) => return Err(self.outdone(error).await),
-            Err(NotSaved::Row(error)) => tracing::warn!(upload = %self.seen.upload.id, %error, "a checkpoint failed"),
+            Err(NotSaved::Row(_)) => {}
             Err(NotSaved::Sync(error)) => {
                 self.lost = true;
                 self.stored = self.claimed();
@@ -133,7 +149,7 @@ impl Writer for FileWriter {
             inner.reserve.keep()?;
             Ok(files::write_all(&held.file, &chunks))
         };
-        let (written, result) = self.inner.writing.run(write).await?;
+        let (written, result) = quick(write).await?;
         self.stored += written;
         match result.map_err(StorageError::from) {
             Err(error) if error.failure() == Failure::Full => {
@@ -153,7 +169,7 @@ impl Writer for FileWriter {
     }
 
     async fn checkpoint(&mut self, change: &Change, _: Hint) -> Result<Checkpoint, StorageError> {
-        if self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+        if self.saving.as_ref().is_some_and(|saving| !saving.task.is_finished()) {
             return Ok(Checkpoint::Declined);
         }
         self.saved().await?;
@@ -164,11 +180,25 @@ impl Writer for FileWriter {
         let Ok(turn) = self.inner.checkpoints.clone().try_acquire_owned() else {
             return Ok(Checkpoint::Declined);
         };
-        let save = save(self.inner.clone(), self.held.clone(), self.seen.clone(), change.clone());
-        self.saving = Some(tokio::spawn(async move {
+        let (inner, held) = (self.inner.clone(), self.held.clone());
+        let (seen, change) = (self.seen.clone(), change.clone());
+        let (try_no_more, mut given_up) = oneshot::channel();
+        let task = tokio::spawn(async move {
             let _turn = turn;
-            save.await
-        }));
+            let mut saved = save(inner.clone(), held, seen.clone(), change.clone()).await;
+            // No other bytes may come that would bring another checkpoint.
+            while let Err(NotSaved::Row(error)) = &saved
+                && !is_final(error.failure())
+            {
+                tracing::warn!(upload = %seen.upload.id, %error, "a checkpoint failed");
+                match timeout(AGAIN, &mut given_up).await {
+                    Ok(_) => break,
+                    Err(_) => saved = save_row(inner.clone(), seen.clone(), change.clone()).await,
+                }
+            }
+            saved
+        });
+        self.saving = Some(Saving { task, try_no_more });
         Ok(Checkpoint::Taken)
     }
 
@@ -242,7 +272,7 @@ async fn open(inner: &Arc<Inner>, stored: &Stored) -> Result<Held, StorageError>
             return Err(StorageError::new(Failure::Busy, "somebody else asked for the upload later"));
         }
         let (again, stored) = (inner.clone(), stored.clone());
-        if let Some(held) = inner.writing.run(move || try_open(&again, &stored, since)).await? {
+        if let Some(held) = quick(move || try_open(&again, &stored, since)).await? {
             return Ok(held);
         }
         if began.elapsed() >= LOCK_PATIENCE {

@@ -127,6 +127,27 @@ async fn a_hint_that_allows_nothing_is_no_work() {
     assert_eq!(loaded(&sqlite, &upload).await, Some(upload));
 }
 
+/// No more bytes come that would bring another one.
+#[tokio::test]
+async fn a_checkpoint_whose_row_could_not_be_written_is_tried_again() {
+    let directory = directory();
+    let sqlite = Sqlite::options().busy_timeout(Duration::from_millis(10)).open(&directory).unwrap();
+    let upload = stored(&sqlite, "a", Some(11), b"hello").await;
+    let mut writer = sqlite.open(&upload).await.unwrap();
+    writer.write(Bytes::from_static(b" wor").into()).await.unwrap();
+    let other = Connection::open(directory.path().join("uploads.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let change = with_bytes(&upload, 4);
+    assert_eq!(writer.checkpoint(&change, Hint::Stalled).await.unwrap(), Checkpoint::Taken);
+    // It fails at least once.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(loaded(&sqlite, &upload).await.as_ref(), Some(&upload));
+    other.execute_batch("ROLLBACK").unwrap();
+    while loaded(&sqlite, &upload).await.unwrap().upload.offset < 9 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 fn turns_in(sqlite: &Sqlite) -> u32 {
     sqlite.inner().checkpoints.available_permits() as u32
 }

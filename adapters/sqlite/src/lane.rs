@@ -1,0 +1,230 @@
+//! A thread for calls that mostly take microseconds, and now and then wait for a disk.
+//!
+//! A disk may hang at any call, so that none is made on the application's own workers. To hand each to a pool costs more
+//! than the call, since the pool wakes a thread for it. This thread makes one call after another, and sleeps only when
+//! none waits: under load, nobody is woken.
+//!
+//! A call that takes long holds up nobody: those that come meanwhile go to the pool, and those that wait behind it
+//! are moved there.
+
+use std::{
+    collections::VecDeque,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::{runtime::Handle, sync::oneshot};
+use tus_service::StorageError;
+
+/// How long a call may take before others go around it.
+const LONG: Duration = Duration::from_millis(2);
+
+/// Calls that wait, at most. Where there are more, one thread is not enough.
+const WAITING: usize = 32;
+
+/// How often those that wait behind a long call are looked for.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// After so many looks without a call, the next one waits until there is one.
+const IDLE: u32 = 100;
+
+/// All storages of a process share it.
+static LANE: Lane = Lane::new();
+
+/// Runs `operation`, which is mostly quick, where it may block.
+pub(crate) async fn quick<T: Send + 'static>(
+    operation: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, StorageError> {
+    let (sender, receiver) = oneshot::channel();
+    LANE.call(Box::new(move || drop(sender.send(operation()))));
+    receiver.await.unwrap_or_else(|_| Err(io::Error::other("a call of the storage panicked").into()))
+}
+
+type Call = Box<dyn FnOnce() + Send>;
+
+struct Lane {
+    state: Mutex<State>,
+    /// Rings when a call waits.
+    bell: Condvar,
+    /// Rings when calls have to be looked after.
+    watch_bell: Condvar,
+    is_started: OnceLock<bool>,
+}
+
+struct State {
+    waiting: VecDeque<(Handle, Call)>,
+    /// Since when a call runs.
+    running: Option<Instant>,
+    is_asleep: bool,
+    watch_is_asleep: bool,
+}
+
+impl State {
+    fn runs_long(&self) -> bool {
+        self.running.is_some_and(|since| since.elapsed() >= LONG)
+    }
+}
+
+impl Lane {
+    const fn new() -> Self {
+        let state = State { waiting: VecDeque::new(), running: None, is_asleep: false, watch_is_asleep: false };
+        Self { state: Mutex::new(state), bell: Condvar::new(), watch_bell: Condvar::new(), is_started: OnceLock::new() }
+    }
+
+    /// Has a call made by the thread, or by the pool where that one is not to be waited for.
+    fn call(&'static self, call: Call) {
+        let pool = Handle::current();
+        let is_started = *self.is_started.get_or_init(|| self.start());
+        let mut state = self.state();
+        if !is_started || state.waiting.len() >= WAITING || state.runs_long() {
+            drop(state);
+            pool.spawn_blocking(call);
+            return;
+        }
+        state.waiting.push_back((pool, call));
+        if state.is_asleep {
+            state.is_asleep = false;
+            self.bell.notify_one();
+        }
+        if state.watch_is_asleep {
+            state.watch_is_asleep = false;
+            self.watch_bell.notify_one();
+        }
+    }
+
+    fn start(&'static self) -> bool {
+        let start = |name: &str, run: fn(&Self)| thread::Builder::new().name(name.into()).spawn(move || run(self));
+        let started = start("tus-sqlite-watch", Self::watch).and_then(|_| start("tus-sqlite-calls", Self::run));
+        if let Err(error) = &started {
+            tracing::warn!(%error, "no thread can be started for quick calls: the runtime's pool makes them");
+        }
+        started.is_ok()
+    }
+
+    fn run(&self) {
+        let mut state = self.state();
+        loop {
+            let Some((_, call)) = state.waiting.pop_front() else {
+                state.is_asleep = true;
+                while state.is_asleep {
+                    state = self.bell.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                continue;
+            };
+            state.running = Some(Instant::now());
+            drop(state);
+            // Whoever waits for it learns that nothing came of it.
+            let _ = catch_unwind(AssertUnwindSafe(call));
+            state = self.state();
+            state.running = None;
+        }
+    }
+
+    /// Moves calls to the pool that wait behind a long one.
+    fn watch(&self) {
+        let mut idle = 0;
+        loop {
+            thread::sleep(LOOK);
+            let mut state = self.state();
+            idle = if state.is_asleep { idle + 1 } else { 0 };
+            if idle >= IDLE {
+                state.watch_is_asleep = true;
+                while state.watch_is_asleep {
+                    state = self.watch_bell.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                idle = 0;
+            } else if state.runs_long() {
+                let waiting = std::mem::take(&mut state.waiting);
+                drop(state);
+                for (pool, call) in waiting {
+                    pool.spawn_blocking(call);
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn lane() -> &'static Lane {
+        Box::leak(Box::new(Lane::new()))
+    }
+
+    /// Where a call is made.
+    async fn place(lane: &'static Lane) -> Option<String> {
+        let (sender, receiver) = oneshot::channel();
+        lane.call(Box::new(move || drop(sender.send(thread::current().name().map(str::to_owned)))));
+        receiver.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_quick_call_runs_on_the_thread() {
+        assert_eq!(place(lane()).await.as_deref(), Some("tus-sqlite-calls"));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_call_that_hangs() {
+        let lane = lane();
+        let (go_on, hangs) = mpsc::channel::<()>();
+        let (began, begins) = oneshot::channel();
+        lane.call(Box::new(move || {
+            began.send(()).unwrap();
+            let _ = hangs.recv();
+        }));
+        begins.await.unwrap();
+        // Some of them come early and are moved, the others see that it takes long.
+        for _ in 0..100 {
+            assert_ne!(place(lane).await.as_deref(), Some("tus-sqlite-calls"));
+        }
+        drop(go_on);
+        while place(lane).await.as_deref() != Some("tus-sqlite-calls") {}
+    }
+
+    #[tokio::test]
+    async fn calls_that_are_too_many_go_to_the_pool() {
+        let lane = lane();
+        let (go_on, hangs) = mpsc::channel::<()>();
+        let (began, begins) = oneshot::channel();
+        lane.call(Box::new(move || {
+            began.send(()).unwrap();
+            let _ = hangs.recv();
+        }));
+        begins.await.unwrap();
+        let calls: Vec<_> = (0..2 * WAITING).map(|_| place(lane)).collect();
+        let places = futures_util::future::join_all(calls).await;
+        assert!(places.iter().all(|place| place.as_deref() != Some("tus-sqlite-calls")));
+        assert!(lane.state().waiting.is_empty());
+        drop(go_on);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_ends_only_itself() {
+        let panics = quick(|| -> Result<(), _> { panic!("a defect") });
+        assert!(panics.await.is_err());
+        assert_eq!(quick(|| Ok(1)).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_watch_sleeps_when_nothing_happens_and_wakes_up() {
+        let lane = lane();
+        place(lane).await;
+        let began = Instant::now();
+        while !lane.state().watch_is_asleep {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            tokio::time::sleep(LOOK).await;
+        }
+        place(lane).await;
+        assert!(!lane.state().watch_is_asleep);
+    }
+}
