@@ -27,7 +27,7 @@ fn open(path: &Path) -> rusqlite::Result<Films> {
 async fn keep(cx: Finished, sqlite: Sqlite, films: Films, directory: Arc<Path>) -> Result<(), HookError> {
     let upload = cx.upload;
     // Named by the id: what the client calls it is text for people, and no path.
-    sqlite.take(&upload.id, directory.join(upload.id.as_str())).await?;
+    sqlite.move_to(&upload.id, directory.join(upload.id.as_str())).await?;
     tokio::task::spawn_blocking(move || {
         let name = upload.metadata.text("filename");
         let bytes = i64::try_from(upload.offset)?;
@@ -45,9 +45,8 @@ async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
     let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
-    // On the same file system as the uploads: a move is a rename then.
+    // On the file system of the uploads a move is a rename; to another one the bytes are copied.
     let directory: Arc<Path> = settings.directory.join("films").into();
-    std::fs::create_dir_all(&directory)?;
     let films = open(&settings.directory.join("films.db"))?;
 
     let taken = sqlite.clone();

@@ -1,11 +1,20 @@
 //! Downloads of finished uploads, if the application allows them.
 
-use tus_service::{Builder, Config, Download};
+use std::{path::PathBuf, sync::Arc};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use http::HeaderValue;
+use tempfile::TempDir;
+use tests::{Framework, Running};
+use tus_service::{
+    Builder, Config, Download, Memory, Operation, Phase, Rejection, Storage, StorageError, UploadId, context,
+};
+use tus_sqlite::Sqlite;
 
 use crate::{
     client::Connection,
     content::{assert_same, bytes},
-    harness::{Server, Started},
+    harness::{Server, Started, block_on, id, wait_until},
 };
 
 /// More than a storage reads at once, and more than socket buffers hold.
@@ -78,4 +87,78 @@ pub(crate) fn download_is_off_by_default_and_requires_authorization(server: Serv
     let (path, mut connection) = uploaded(&started);
     let refused = connection.request("GET", &path, &[], b"");
     assert_eq!((refused.status, refused.header("allow")), (405, "OPTIONS, HEAD, PATCH, DELETE"));
+}
+
+/// A storage from which a hook moves finished files, and a handle to do so.
+fn movable() -> Vec<(Arc<dyn Storage>, MoveTo, TempDir)> {
+    let (directory, memory) = (TempDir::new().unwrap(), Memory::new());
+    let sqlite = Sqlite::open(directory.path()).unwrap();
+    let (moving, from_memory) = (sqlite.clone(), memory.clone());
+    vec![
+        (
+            Arc::new(sqlite),
+            Arc::new(move |id, target| {
+                let sqlite = moving.clone();
+                async move { sqlite.move_to(&id, target).await }.boxed()
+            }),
+            directory,
+        ),
+        (
+            Arc::new(memory),
+            Arc::new(move |id, target| {
+                let memory = from_memory.clone();
+                async move { memory.move_to(&id, target).await }.boxed()
+            }),
+            TempDir::new().unwrap(),
+        ),
+    ]
+}
+
+type MoveTo = Arc<dyn Fn(UploadId, PathBuf) -> BoxFuture<'static, Result<(), StorageError>> + Send + Sync>;
+
+/// The hook moves the file away. From then on it is gone, unless the application says where it is.
+#[test]
+fn a_file_that_was_moved_away_is_gone_or_elsewhere() {
+    for framework in Framework::ALL {
+        for (storage, move_to, directory) in movable() {
+            let films = directory.path().join("films");
+            let target = films.clone();
+            let configure = move |builder: Builder| {
+                let finished = move |cx: context::Finished| move_to(cx.upload.id.clone(), target.join("film"));
+                downloads(builder).finished(finished).authorize(async |cx| {
+                    let knows = cx.request.headers.contains_key("x-elsewhere");
+                    match cx.operation {
+                        Operation::Download if knows => {
+                            Err(Rejection::redirect(HeaderValue::from_static("https://cdn.example/film")))
+                        }
+                        _ => Ok(()),
+                    }
+                })
+            };
+            let running = Running::start(framework, storage.clone(), configure).unwrap();
+            let mut connection = Connection::open(running.address);
+            let path = connection.create(5);
+            assert_eq!(connection.patch(&path, 0, b"hello").status, 204);
+            let is_notified = || {
+                let stored = block_on(storage.load(&id(&path))).unwrap().unwrap();
+                stored.upload.phase == Phase::Notified
+            };
+            wait_until(is_notified);
+            assert_eq!(std::fs::read(films.join("film")).unwrap(), b"hello");
+            for headers in [vec![], vec![("Range", "bytes=1-")], vec![("If-None-Match", "*")]] {
+                let gone = connection.request("GET", &path, &headers, b"");
+                assert_eq!((gone.status, gone.header("cache-control")), (410, "no-store"), "{headers:?}");
+                assert!(gone.body.ends_with(b"\n"), "in words");
+            }
+            let elsewhere = ("X-Elsewhere", "1");
+            let found = connection.request("GET", &path, &[elsewhere], b"");
+            assert_eq!((found.status, found.header("location")), (307, "https://cdn.example/film"));
+            for (header, status) in [("", 410), ("X-Elsewhere: 1\r\n", 307)] {
+                // Without Tus-Resumable it is not one of tus.
+                connection.send(format!("HEAD {path} HTTP/1.1\r\nHost: tus.example.org\r\n{header}\r\n").as_bytes());
+                assert_eq!(connection.response("HEAD").status, status, "as GET");
+            }
+            assert_eq!(connection.offset(&path), 5, "its client still learns that it is complete");
+        }
+    }
 }

@@ -10,6 +10,9 @@ pub enum Failure {
     /// There is no such upload, or not any more.
     #[error("there is no such upload")]
     NotFound,
+    /// The upload is complete, and its bytes are no longer in the storage: the application moved them away.
+    #[error("the file of the upload was moved away, and can no longer be downloaded here")]
+    Gone,
     /// There is an upload of that id already.
     #[error("there is an upload of that id already")]
     Exists,

@@ -46,7 +46,12 @@ impl Inner {
                         (_, Some(_)) => {}
                         (refused, None) => {
                             let reason = format!("the bytes of a finished upload cannot be read: {refused}");
-                            return Err(StorageError::new(Failure::Internal, reason));
+                            // The application may move the object away, or have a rule of the bucket delete it.
+                            let failure = match refused {
+                                Refused::Absent => Failure::Gone,
+                                _ => Failure::Internal,
+                            };
+                            return Err(StorageError::new(failure, reason));
                         }
                     }
                 }

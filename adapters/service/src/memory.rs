@@ -1,6 +1,7 @@
 //! Uploads in memory: for tests, and as the plainest storage there is.
 
 mod index;
+mod moving;
 mod reading;
 mod takeover;
 mod writer;
@@ -59,6 +60,8 @@ struct Entry {
     version: Version,
     /// Exactly the committed bytes. Who reads keeps a clone, and with it the bytes as they were.
     bytes: Arc<Vec<Bytes>>,
+    /// Whether they were moved to a file: there are none here any more.
+    is_moved: bool,
 }
 
 struct Claim {
@@ -177,7 +180,7 @@ impl Storage for Memory {
         }
         let version = Version::from(state.number());
         state.index.add(upload);
-        let entry = Entry { upload: upload.clone(), version: version.clone(), bytes: Arc::default() };
+        let entry = Entry { upload: upload.clone(), version: version.clone(), bytes: Arc::default(), is_moved: false };
         state.entries.insert(upload.id.clone(), entry);
         Ok(version)
     }
@@ -252,7 +255,12 @@ impl Storage for Memory {
     }
 
     async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
-        let bytes = self.state().same(stored)?.bytes.clone();
+        let state = self.state();
+        let entry = state.same(stored)?;
+        if entry.is_moved {
+            return Err(Failure::Gone.into());
+        }
+        let bytes = entry.bytes.clone();
         Ok(stream::iter(Reading::new(bytes, range).map(Ok)).boxed())
     }
 

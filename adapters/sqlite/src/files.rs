@@ -115,6 +115,11 @@ impl Files {
         }
     }
 
+    /// Moves a file out of the directory, within its file system. What is at `target` is replaced.
+    pub(crate) fn rename(&self, id: &UploadId, target: &Path) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.directory, id.as_str(), rustix::fs::CWD, target)?)
+    }
+
     /// Makes the names of files durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.directory)?)
@@ -128,7 +133,7 @@ impl Files {
 
 /// Makes a directory that is missing, those above it included. Its name outlives a power cut, also where it was
 /// made by a process that did not come to that any more.
-fn make_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.is_dir() {
         // One that may not be read was not made here.

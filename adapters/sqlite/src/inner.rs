@@ -107,7 +107,7 @@ impl Inner {
                 stored.held_elsewhere = held && !self.writers.has(id);
                 length
             }
-            // The file of an upload that is complete is the application's: it may have taken it away.
+            // The file of an upload that is complete is the application's: it may have moved it away.
             Phase::Notified => offset,
             Phase::Complete if upload.kind != Kind::Partial && offset > 0 => self.files.length(id)?.unwrap_or(offset),
             // More than this it cannot lose.

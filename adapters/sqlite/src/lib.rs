@@ -35,6 +35,7 @@ mod inner;
 mod join;
 mod lane;
 mod leftovers;
+mod moving;
 mod open;
 mod opened;
 mod orphans;

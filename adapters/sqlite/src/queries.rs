@@ -78,7 +78,7 @@ pub(crate) fn waiting_for(connection: &Connection, part: &UploadId) -> Result<Ve
 
 /// Whether an upload that is not complete, or a part, has bytes.
 pub(crate) fn claims_bytes(connection: &Connection) -> Result<bool, StorageError> {
-    // The file of one that is complete may have been taken away, the last moment before a kill included.
+    // The file of one that is complete may have been moved away, the last moment before a kill included.
     let sql = "SELECT EXISTS (SELECT 1 FROM uploads WHERE upload_offset > 0 AND (phase IN (0, 1) OR kind = 1))";
     exists(connection, sql, &[])
 }

@@ -1,10 +1,10 @@
 //! What is read piece by piece: the bytes of an upload, and lists of records.
 
-use std::{fs::File, ops::Range, sync::Arc, time::SystemTime};
+use std::{fs::File, io, ops::Range, sync::Arc, time::SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rusqlite::Connection;
-use tus_service::{ByteStream, StorageError, Stored, StoredStream, UploadFilter, UploadId};
+use tus_service::{ByteStream, Failure, Kind, StorageError, Stored, StoredStream, UploadFilter, UploadId};
 
 use crate::{
     files::{self, blocking},
@@ -54,6 +54,13 @@ fn open(inner: &Inner, stored: &Stored, range: Range<u64>) -> Result<Option<Open
     let file = inner.files.read(&stored.upload.id);
     // After the file was opened: so it is not that of a later upload.
     let now = inner.same(stored)?;
+    if file.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        && now.upload.is_complete()
+        && now.upload.kind != Kind::Partial
+    {
+        let reason = format!("{} was moved away", inner.files.path(&now.upload.id).display());
+        return Err(StorageError::new(Failure::Gone, reason));
+    }
     let left = range.start..range.end.min(now.upload.offset);
     if left.is_empty() {
         return Ok(None);

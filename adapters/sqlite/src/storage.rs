@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
     io,
     ops::Range,
     path::{Path, PathBuf},
@@ -21,7 +20,7 @@ use crate::{
     inner::{Found, Inner},
     join,
     lane::quick,
-    orphans, queries, reading, row, takeover,
+    moving, orphans, queries, reading, row, takeover,
     writer::FileWriter,
 };
 
@@ -36,40 +35,28 @@ impl Sqlite {
 
     /// The file that holds the bytes of an upload: all of them once it is finished.
     ///
-    /// An application may read it, link it or copy it. Where it moves the file away, the upload's record
-    /// stays until it is removed.
+    /// An application may read it, link it or copy it. To move it elsewhere, use [`Sqlite::move_to`].
     pub fn path(&self, id: &UploadId) -> PathBuf {
         self.0.files.path(id)
     }
 
-    /// Takes the file of a complete upload away: moves it to `target`, on the same file system. A file that
-    /// is there already is replaced.
+    /// Moves the file of a complete upload to `target`, on another file system, too. Directories that are missing are
+    /// made, and a file that is there already is replaced.
     ///
     /// The upload's record stays, so that a client which did not get the last response still learns that its
-    /// upload is complete. Where the process died in between, taking it again does nothing.
+    /// upload is complete. A download of it is answered with `410 Gone`, or with what
+    /// [`Hooks::authorize`](tus_service::Hooks::authorize) says: that the file is elsewhere, say.
+    ///
+    /// `target` is there when all of it is, also after a power cut. Where the process died before this returned, call
+    /// it again: if everything is done already, it does nothing.
     ///
     /// # Errors
     ///
-    /// [`Failure::NotFound`] where there is no such upload, [`Failure::Conflict`] where it is not complete, and
-    /// the system's reason where the file cannot be moved.
-    pub async fn take(&self, id: &UploadId, target: impl AsRef<Path>) -> Result<(), StorageError> {
-        let (inner, id, target) = (self.0.clone(), id.clone(), target.as_ref().to_owned());
-        blocking(move || {
-            if !inner.current(&id)?.upload.is_complete() {
-                return Err(Failure::Conflict.into());
-            }
-            match std::fs::rename(inner.files.path(&id), &target) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && target.exists() => {}
-                renamed => renamed?,
-            }
-            if inner.is_synced() {
-                let directory = target.parent().filter(|path| !path.as_os_str().is_empty());
-                File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
-                inner.files.sync()?;
-            }
-            Ok(())
-        })
-        .await
+    /// [`Failure::NotFound`] where there is no such upload, [`Failure::Conflict`] where it is not complete or is a part of
+    /// another, [`Failure::Busy`] where somebody else is moving it, [`Failure::Gone`] where it was moved, and is not at
+    /// `target`; and where the file cannot be moved, the system's reason with both paths.
+    pub async fn move_to(&self, id: &UploadId, target: impl AsRef<Path>) -> Result<(), StorageError> {
+        moving::move_to(&self.0, id, target.as_ref()).await
     }
 
     /// Deletes files of uploads that are removed, where that was not done in time.

@@ -13,15 +13,38 @@ use super::{
 };
 use crate::{Failure, Kind, Phase, Stored};
 
-/// Send the response with bytes of the upload as its body; the exchange is over.
+/// Open the upload's bytes, which the application may have moved away by now.
+///
+/// They are opened for every download, also where the response has none of them: "A server MUST ignore all received
+/// preconditions if its response to the same request without those conditions, prior to processing the request content,
+/// would have been a status code other than a 2xx (Successful) or 412" (RFC 9110, 13.2.1), and HEAD is answered as GET.
 #[must_use]
 #[derive(Debug)]
 pub struct Deliver {
     exchange: Box<Exchange>,
     stored: Box<Stored>,
-    range: Range<u64>,
-    /// Whether the client asked for a range, even if it covers all bytes.
-    is_part: bool,
+    reply: Reply,
+}
+
+/// The response if the bytes are there.
+#[derive(Debug)]
+enum Reply {
+    All,
+    Part(Range<u64>),
+    /// A head without bytes.
+    Head,
+    NotModified,
+    Unsatisfiable,
+}
+
+/// What follows when the bytes of an upload are opened.
+#[must_use]
+#[derive(Debug)]
+pub enum Delivery {
+    /// Send this response with the bytes as its body; the exchange is over.
+    Bytes(Response<()>),
+    /// None of the bytes are sent.
+    Step(Box<Step>),
 }
 
 impl Deliver {
@@ -31,18 +54,18 @@ impl Deliver {
         if upload.phase != Phase::Notified || upload.kind == Kind::Partial {
             return exchange.refuse(Refusal::NotFinished);
         }
-        if conditions.has_it(upload) {
-            return exchange.respond(Outcome::NotModified(upload));
-        }
-        if conditions.is_head() {
-            return exchange.respond(Outcome::Delivered(upload, None));
-        }
-        let (range, is_part) = match conditions.wanted(upload) {
-            Wanted::All => (0..upload.offset, false),
-            Wanted::Part(range) => (range, true),
-            Wanted::Nothing => return exchange.refuse(Refusal::RangeNotSatisfiable { length: upload.offset }),
+        let reply = if conditions.has_it(upload) {
+            Reply::NotModified
+        } else if conditions.is_head() {
+            Reply::Head
+        } else {
+            match conditions.wanted(upload) {
+                Wanted::All => Reply::All,
+                Wanted::Part(range) => Reply::Part(range),
+                Wanted::Nothing => Reply::Unsatisfiable,
+            }
         };
-        Step::Deliver(Self { exchange, stored, range, is_part })
+        Step::Deliver(Self { exchange, stored, reply })
     }
 
     /// The upload.
@@ -50,19 +73,35 @@ impl Deliver {
         &self.stored
     }
 
-    /// The bytes to send, from the start of the upload.
+    /// The bytes to open, from the start of the upload: those that are sent, or else the first one, which shows whether
+    /// they are there.
     pub fn range(&self) -> Range<u64> {
-        self.range.clone()
+        let length = self.stored.upload.offset;
+        match &self.reply {
+            Reply::All => 0..length,
+            Reply::Part(range) => range.clone(),
+            Reply::Head | Reply::NotModified | Reply::Unsatisfiable => 0..length.min(1),
+        }
     }
 
-    /// The response, whose body will be the bytes.
-    pub fn response(self) -> Response<()> {
-        let Self { exchange, stored, range, is_part } = self;
-        let part = is_part.then_some(range);
-        exchange.response(Outcome::Delivered(&stored.upload, part)).map(drop)
+    /// Continues when the bytes are opened.
+    pub fn opened(self) -> Delivery {
+        let Self { exchange, stored, reply } = self;
+        let upload = &stored.upload;
+        let part = match reply {
+            Reply::All => None,
+            Reply::Part(range) => Some(range),
+            Reply::Head => return Delivery::Step(Box::new(exchange.respond(Outcome::Delivered(upload, None)))),
+            Reply::NotModified => return Delivery::Step(Box::new(exchange.respond(Outcome::NotModified(upload)))),
+            Reply::Unsatisfiable => {
+                let refusal = Refusal::RangeNotSatisfiable { length: upload.offset };
+                return Delivery::Step(Box::new(exchange.refuse(refusal)));
+            }
+        };
+        Delivery::Bytes(exchange.response(Outcome::Delivered(upload, part)).map(drop))
     }
 
-    /// Continues where the bytes cannot be read.
+    /// Continues where the bytes cannot be opened.
     pub fn failed(self, failure: Failure) -> Step {
         self.exchange.refuse(failure)
     }

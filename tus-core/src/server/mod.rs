@@ -6,7 +6,7 @@
 //! ```text
 //! HEAD    Load → Authorize → (Hold | LoadParts → (Await)) → Respond
 //! PATCH   Load → Authorize → Hold → Receive → Commit → (Complete | Wake) → Respond
-//! GET     Load → Authorize → Deliver
+//! GET     Load → Authorize → Deliver → (Respond)
 //! DELETE  Load → Authorize → Hold → Veto → Terminate → Respond
 //! POST    Authorize → Create → Store → (Inform) → (Receive → Commit) → (Complete) → Respond
 //! POST    Authorize → LoadParts → Authorize each → Create → Store → (Complete | Wake) → Respond
@@ -100,7 +100,7 @@ pub use self::{
     cors::Cors,
     create::{Abandon, Create, Store},
     dialect::{TusExtension, file::Download},
-    download::Deliver,
+    download::{Deliver, Delivery},
     hold::{Access, Hold},
     inform::Inform,
     invalidate::Invalidate,
@@ -149,7 +149,7 @@ pub enum Step {
     Veto(Veto),
     /// Delete an upload.
     Terminate(Terminate),
-    /// Send the response with bytes of an upload as its body, which ends the exchange.
+    /// Open the bytes of an upload, and send them.
     Deliver(Deliver),
     /// Send the response, which ends the exchange.
     Respond(Response<Bytes>),

@@ -26,6 +26,20 @@ impl Rejection {
         Self::new(StatusCode::FORBIDDEN, text)
     }
 
+    /// `307 Temporary Redirect`: what is asked for is at `location`. So a download finds a file that the application moved
+    /// elsewhere.
+    ///
+    /// ```
+    /// use tus_core::Rejection;
+    ///
+    /// let elsewhere = Rejection::redirect("https://cdn.example/films/1".parse()?);
+    /// assert_eq!(elsewhere.status(), 307);
+    /// # Ok::<(), http::header::InvalidHeaderValue>(())
+    /// ```
+    pub fn redirect(location: HeaderValue) -> Self {
+        Self::new(StatusCode::TEMPORARY_REDIRECT, "it is elsewhere\n").header(http::header::LOCATION, location)
+    }
+
     /// Sets a header of the response.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers_mut().insert(name, value);

@@ -12,8 +12,10 @@ type Shape = dyn FnMut(&mut NewUpload) -> Result<(), Rejection>;
 
 /// What the application says when it is asked; at first, yes to everything.
 pub struct Application {
-    /// Whether it rejects an operation on an upload (with `403`).
+    /// Whether it rejects an operation on an upload.
     pub rejects: Box<Rejects>,
+    /// How it does: `403` by default.
+    pub rejection: Rejection,
     /// What it does with a new upload.
     pub shape: Box<Shape>,
     /// What it adds to the response of the request that completed an upload, or its rejection.
@@ -26,6 +28,7 @@ impl Default for Application {
     fn default() -> Self {
         Self {
             rejects: Box::new(|_, _| false),
+            rejection: Rejection::forbidden("the application says no"),
             shape: Box::new(|_| Ok(())),
             reply: Ok(FinishReply::default()),
             veto: Ok(()),
@@ -36,7 +39,7 @@ impl Default for Application {
 impl Application {
     pub(super) fn authorize(&mut self, operation: Operation, id: Option<&UploadId>) -> Result<(), Rejection> {
         match (self.rejects)(operation, id) {
-            true => Err(Rejection::forbidden("the application says no")),
+            true => Err(self.rejection.clone()),
             false => Ok(()),
         }
     }

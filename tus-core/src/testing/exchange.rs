@@ -6,7 +6,7 @@ use http::{Response, request::Parts};
 use super::{Body, Log, Model, receive::Intake, watch::Watch};
 use crate::{
     Failure, Rejection,
-    server::{Ended, Mount, Step, Waiting, begin},
+    server::{Delivery, Ended, Mount, Step, Waiting, begin},
 };
 
 impl Model {
@@ -150,7 +150,10 @@ impl Model {
                         let range = deliver.range();
                         let bytes = self.uploads.bytes(&deliver.stored().upload.id).unwrap_or_default();
                         let body = Bytes::copy_from_slice(&bytes[range.start as usize..range.end as usize]);
-                        return deliver.response().map(|()| body);
+                        match deliver.opened() {
+                            Delivery::Bytes(response) => return response.map(|()| body),
+                            Delivery::Step(step) => *step,
+                        }
                     }
                 },
                 Step::Respond(response) => return response,

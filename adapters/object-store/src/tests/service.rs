@@ -5,8 +5,11 @@ use std::{convert::Infallible, time::Duration};
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, stream};
 use http::{HeaderMap, Request, Response, request};
+use object_store::ObjectStoreExt;
 use tokio::{sync::mpsc, time::sleep};
-use tus_service::{Access, Failure, Hint, Kind, Mount, ResponseBody, Storage, StreamBody, Tus};
+use tus_service::{
+    Access, Change, Config, Download, Failure, Hint, Kind, Mount, Phase, ResponseBody, Storage, StreamBody, Tus,
+};
 
 use bucket::Bucket;
 
@@ -107,4 +110,33 @@ async fn a_request_gives_way_to_one_that_asks_later() {
     let (refused, settled) = tokio::join!(earlier, later);
     assert_eq!(refused.status(), 423);
     assert_eq!((settled.held_elsewhere, settled.upload.offset), (true, 0));
+}
+
+/// Where the application moves the object elsewhere, or a rule of the bucket deletes it.
+#[tokio::test]
+async fn a_download_of_an_object_that_was_moved_away_is_gone() {
+    let (bucket, one, two) = two();
+    let stored = created(&one, "moved", Kind::Single, Some(1000)).await;
+    let mut stored = appended(&one, stored, bytes(1000, 1)).await.unwrap();
+    let mut notified = Change::of(&stored.upload);
+    notified.phase = Phase::Notified;
+    let version = one.update(&stored, &notified).await.unwrap();
+    stored = stored.changed(&notified, version);
+    let services = [&one, &two]
+        .map(|store| Tus::builder(store.clone()).config(Config::default().download(Download::attachment())).build());
+    for tus in &services {
+        assert_eq!(send(tus, Request::get("/files/moved"), stream::empty()).await.status(), 200);
+    }
+    bucket.delete(&"files/moved".into()).await.unwrap();
+    for tus in &services {
+        for head in [Request::get("/files/moved"), Request::head("/files/moved")] {
+            assert_eq!(send(tus, head, stream::empty()).await.status(), 410);
+        }
+        let ranged = Request::get("/files/moved").header("range", "bytes=9-");
+        assert_eq!(send(tus, ranged, stream::empty()).await.status(), 410);
+        let inspected = Request::head("/files/moved").header("tus-resumable", "1.0.0");
+        assert_eq!(send(tus, inspected, stream::empty()).await.headers()["upload-offset"], "1000");
+    }
+    assert_eq!(loaded(&two, &stored).await, stored);
+    one.remove(&stored).await.unwrap();
 }

@@ -8,7 +8,7 @@ use http::{Response, StatusCode, request::Parts};
 use tokio::time::Instant;
 use tus_core::{
     Failure, Incarnation, Rejection, Stored, UploadId, Version,
-    server::{Access, Authorize, Commit, Create, Ended, Hold, Invalidate, Step, Store, Terminate, Veto},
+    server::{Access, Authorize, Commit, Create, Delivery, Ended, Hold, Invalidate, Step, Store, Terminate, Veto},
 };
 
 use self::receive::Appending;
@@ -125,7 +125,12 @@ impl<'a> Exchange<'a> {
                     let (stored, range) = (deliver.stored(), deliver.range());
                     let length = range.end - range.start;
                     match engine.storage.read(stored, range).await {
-                        Ok(bytes) => return deliver.response().map(|()| ResponseBody::streaming(bytes, length)),
+                        Ok(bytes) => match deliver.opened() {
+                            Delivery::Bytes(response) => {
+                                return response.map(|()| ResponseBody::streaming(bytes, length));
+                            }
+                            Delivery::Step(step) => *step,
+                        },
                         Err(error) => {
                             let failure = failure(&stored.upload.id, &error);
                             deliver.failed(failure)

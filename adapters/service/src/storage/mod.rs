@@ -152,7 +152,8 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// At once: [`Failure::NotFound`](crate::Failure::NotFound) where the incarnation is gone, and
+    /// At once: [`Failure::NotFound`](crate::Failure::NotFound) where the incarnation is gone,
+    /// [`Failure::Gone`](crate::Failure::Gone) where the upload is complete and the application moved its bytes away, and
     /// [`Failure::Conflict`](crate::Failure::Conflict) where the upload is not complete and the storage cannot read it.
     /// The stream ends with an error where bytes are missing.
     async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError>;

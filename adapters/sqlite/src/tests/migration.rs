@@ -1,5 +1,5 @@
 //! A directory that the first edition of this crate made (commit 7aeb760, schema 2) is gone on with. Its file of the
-//! upload `taken` was taken away, as `Sqlite::take` does, and an upload was removed.
+//! upload `taken` was moved away, and an upload was removed.
 
 use std::collections::BTreeMap;
 

@@ -6,6 +6,7 @@ mod finals;
 mod incarnations;
 mod log;
 mod migration;
+mod moving;
 mod orphans;
 mod processes;
 
@@ -153,31 +154,7 @@ async fn a_finished_upload_whose_file_was_moved_away_stays_complete() {
     let upload = in_phase(&sqlite, &upload, Phase::Notified).await;
     fs::rename(sqlite.path(&upload.upload.id), directory.path().join("film")).unwrap();
     assert!(sqlite.load(&upload.upload.id).await.unwrap().unwrap().upload.is_complete());
-    let error = sqlite.read(&upload, 0..5).await.err().unwrap();
-    assert!(error.to_string().contains("moved"), "{error}");
-    sqlite.remove(&upload).await.unwrap();
-    assert_eq!(sqlite.load(&upload.upload.id).await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn a_complete_upload_is_taken_away() {
-    let directory = directory();
-    let sqlite = Sqlite::open(&directory).unwrap();
-    let upload = stored(&sqlite, "taken", Some(5), b"hello").await;
-    let target = directory.path().join("film");
-    assert_eq!(failure(sqlite.take(&id("none"), &target).await), Failure::NotFound);
-    let half = stored(&sqlite, "half", Some(5), b"hell").await;
-    assert_eq!(failure(sqlite.take(&half.upload.id, &target).await), Failure::Conflict);
-    assert_eq!(failure(sqlite.take(&upload.upload.id, directory.path().join("no/such")).await), Failure::Internal);
-    assert!(sqlite.path(&upload.upload.id).exists(), "nothing is lost");
-    sqlite.take(&upload.upload.id, &target).await.unwrap();
-    assert_eq!(fs::read(&target).unwrap(), b"hello");
-    // A client that lost the last response learns it; and if the process died before that was recorded, the
-    // application takes it again.
-    assert_eq!(sqlite.load(&upload.upload.id).await.unwrap().as_ref(), Some(&upload));
-    assert_eq!(pending(&sqlite).await, std::slice::from_ref(&upload));
-    sqlite.take(&upload.upload.id, &target).await.unwrap();
-    assert_eq!(fs::read(&target).unwrap(), b"hello");
+    assert_eq!(failure(sqlite.read(&upload, 0..5).await), Failure::Gone);
     sqlite.remove(&upload).await.unwrap();
     assert_eq!(sqlite.load(&upload.upload.id).await.unwrap(), None);
 }

@@ -158,7 +158,7 @@ fn status(refusal: &Refusal) -> StatusCode {
         // Without an offset: "the client SHOULD retrieve the offset before resuming."
         | Refusal::Superseded
         | Refusal::Storage(Failure::Conflict | Failure::Exists) => StatusCode::CONFLICT,
-        Refusal::Expired | Refusal::Invalid => StatusCode::GONE,
+        Refusal::Expired | Refusal::Invalid | Refusal::Storage(Failure::Gone) => StatusCode::GONE,
         Refusal::TooLarge { .. } | Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
         Refusal::BrokenOff { .. }

@@ -178,6 +178,7 @@ fn status(refusal: &Refusal) -> StatusCode {
         Refusal::Storage(failure) => match failure {
             Failure::Exists => StatusCode::CONFLICT,
             Failure::NotFound => StatusCode::NOT_FOUND,
+            Failure::Gone => StatusCode::GONE,
             // Another request has the upload, or changed it meanwhile.
             Failure::Busy | Failure::Conflict => StatusCode::LOCKED,
             Failure::Full => StatusCode::INSUFFICIENT_STORAGE,
