@@ -27,7 +27,7 @@ impl Inner {
             let wanted = seen.document.wanted.as_ref();
             match access {
                 // Somebody asked later, and is to get it.
-                Access::Write if asked && wanted != Some(&mine) => return Ok(Some(now)),
+                Access::Write if asked && wanted != Some(&mine) => return Err(Failure::Busy.into()),
                 // A reader takes the upload from nobody who waits already.
                 Access::Read => asked |= wanted.is_some(),
                 Access::Write => {}

@@ -150,11 +150,12 @@ impl State {
     /// Makes a change to the upload that was seen. `add` makes its bytes what the change says they are.
     fn change(
         &mut self,
+        process: u64,
         seen: &Stored,
         change: &Change,
         add: impl FnOnce(&mut Arc<Vec<Bytes>>),
     ) -> Result<Version, StorageError> {
-        self.unchanged(seen)?;
+        let before = self.unchanged(seen)?.upload.phase;
         let version = Version::from(self.number());
         let entry = self.entries.get_mut(&seen.upload.id).ok_or(Failure::NotFound)?;
         self.index.forget(&entry.upload);
@@ -162,8 +163,33 @@ impl State {
         self.index.add(&entry.upload);
         entry.version = version.clone();
         add(&mut entry.bytes);
+        let completes = before != Phase::Complete && is_complete_and_due(&entry.upload);
+        if completes {
+            self.claim(process, &seen.upload.id, WITH_A_CHANGE);
+        }
         Ok(version)
     }
+
+    /// Claims an upload, if nobody else has.
+    fn claim(&mut self, process: u64, id: &UploadId, duration: Duration) -> bool {
+        let now = Instant::now();
+        let theirs = self.claims.get(id).is_some_and(|claim| claim.process != process && !claim.has_run_out(now));
+        if theirs {
+            return false;
+        }
+        match duration {
+            Duration::ZERO => self.claims.remove(id),
+            _ => self.claims.insert(id.clone(), Claim { process, until: now.checked_add(duration) }),
+        };
+        true
+    }
+}
+
+/// How long the claim holds that comes with the change which completes an upload.
+const WITH_A_CHANGE: Duration = Duration::from_secs(15);
+
+fn is_complete_and_due(upload: &Upload) -> bool {
+    upload.phase == Phase::Complete && upload.is_due()
 }
 
 /// An error of whoever made the change: it claims other bytes than there are.
@@ -182,6 +208,9 @@ impl Storage for Memory {
         state.index.add(upload);
         let entry = Entry { upload: upload.clone(), version: version.clone(), bytes: Arc::default(), is_moved: false };
         state.entries.insert(upload.id.clone(), entry);
+        if is_complete_and_due(upload) {
+            state.claim(self.process, &upload.id, WITH_A_CHANGE);
+        }
         Ok(version)
     }
 
@@ -200,7 +229,7 @@ impl Storage for Memory {
         access: Access,
         patience: Duration,
     ) -> Result<Option<Stored>, StorageError> {
-        Ok(takeover::settle(self, &stored.upload, access, patience).await)
+        takeover::settle(self, &stored.upload, access, patience).await
     }
 
     async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError> {
@@ -221,7 +250,7 @@ impl Storage for Memory {
         if change.offset != there {
             return Err(claims_other_bytes(change, there));
         }
-        state.change(stored, change, |_| {})
+        state.change(self.process, stored, change, |_| {})
     }
 
     async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError> {
@@ -241,7 +270,7 @@ impl Storage for Memory {
         if change.offset != there {
             return Err(claims_other_bytes(change, there));
         }
-        state.change(stored, change, |old| *old = bytes)
+        state.change(self.process, stored, change, |old| *old = bytes)
     }
 
     async fn remove(&self, stored: &Stored) -> Result<(), StorageError> {
@@ -287,18 +316,10 @@ impl Storage for Memory {
     }
 
     async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
-        let (now, id) = (Instant::now(), &upload.id);
         let mut state = self.state();
-        let is_there = state.entries.get(id).is_some_and(|entry| entry.upload.incarnation == upload.incarnation);
-        let theirs = state.claims.get(id).is_some_and(|claim| claim.process != self.process && !claim.has_run_out(now));
-        if theirs || !is_there {
-            return Ok(false);
-        }
-        match duration {
-            Duration::ZERO => state.claims.remove(id),
-            _ => state.claims.insert(id.clone(), Claim { process: self.process, until: now.checked_add(duration) }),
-        };
-        Ok(true)
+        let entry = state.entries.get(&upload.id);
+        let is_there = entry.is_some_and(|entry| entry.upload.incarnation == upload.incarnation);
+        Ok(is_there && state.claim(self.process, &upload.id, duration))
     }
 
     async fn tidy(&self) -> Result<(), StorageError> {

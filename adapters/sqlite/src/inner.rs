@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tus_service::{Failure, Kind, Phase, StorageError, Stored, UploadId};
 
 use crate::{
+    claims::Fresh,
     database::Database,
     error::sql_error,
     files::{Files, blocking},
@@ -45,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) checkpoints: Arc<Semaphore>,
     /// The writers that add bytes here.
     pub(crate) writers: Arc<Writers>,
+    pub(crate) fresh: Fresh,
     /// How often other processes were asked for an upload.
     pub(crate) asked: AtomicU64,
     /// How often was looked whether other processes ask for one.
@@ -69,6 +71,7 @@ impl Inner {
             naming: SharedSync::default(),
             checkpoints: Arc::new(Semaphore::new(CHECKPOINTS)),
             writers: Arc::default(),
+            fresh: Fresh::default(),
             asked: AtomicU64::default(),
             looks: AtomicU64::default(),
             tidied: Mutex::default(),

@@ -28,6 +28,7 @@ compile_error!("tus-sqlite needs a Unix: it opens files relative to a directory,
 
 mod asks;
 mod changes;
+mod claims;
 mod database;
 mod error;
 mod files;

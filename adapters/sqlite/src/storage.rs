@@ -15,7 +15,6 @@ use tus_service::{
 };
 
 use crate::{
-    asks,
     files::blocking,
     inner::{Found, Inner},
     join,
@@ -143,8 +142,7 @@ impl Storage for Sqlite {
             })
             .await?;
         }
-        let (seen, change) = (stored.clone(), change.clone());
-        let updated = self.0.database.write(move |connection| row::change(connection, &seen, &change)).await;
+        let updated = self.0.change(stored, change).await;
         if made && updated.is_err() {
             self.0.give_up(new.id);
         }
@@ -192,8 +190,7 @@ impl Storage for Sqlite {
     }
 
     async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
-        let (id, incarnation, claimant) = (upload.id.clone(), upload.incarnation, *self.0.database.name());
-        self.0.database.write(move |connection| asks::claim(connection, &id, incarnation, &claimant, duration)).await
+        self.0.claim(upload, duration).await
     }
 
     async fn tidy(&self) -> Result<(), StorageError> {
@@ -204,24 +201,24 @@ impl Storage for Sqlite {
 impl Sqlite {
     /// Adds a row; none where the space for its removal is not reserved. The file of an upload without bytes is there.
     async fn insert(&self, upload: &Upload, empty: bool) -> Result<Option<Version>, StorageError> {
-        let (inner, record) = (self.0.clone(), upload.clone());
-        let insert = move |connection: &_| {
+        let (inner, id) = (self.0.clone(), upload.id.clone());
+        let check = move || {
             if !inner.reserve.is_complete()? {
-                return Ok(None);
+                return Ok(false);
             }
-            match inner.files.length(&record.id)? {
+            match inner.files.length(&id)? {
                 // Bytes that belong to no row (the database was lost, say) are not ours to overwrite.
                 Some(_) if !empty => return Err(Failure::Exists.into()),
                 None if empty => {
                     // Another process took it for one that an earlier attempt had left.
-                    inner.files.create_new(&record.id)?;
+                    inner.files.create_new(&id)?;
                     inner.sync_names()?;
                 }
                 _ => {}
             }
-            row::insert(connection, &record).map(Some)
+            Ok(true)
         };
-        self.0.database.insert(row::bytes(upload), insert).await
+        self.0.insert(upload, check).await
     }
 
     /// The record, after it was made true: it may claim more than its file has.

@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::time::sleep;
-use tus_service::{Access, StorageError, Stored, UploadId};
+use tus_service::{Access, Failure, StorageError, Stored, UploadId};
 
 use crate::{
     asks::{self, Tick},
@@ -48,6 +48,9 @@ pub(crate) async fn settle(
         Some(_) if inner.writers.has(id) => End::Impatient,
         Some(file) => asking.ask(file, began, patience).await?,
     };
+    if end == End::Outdone {
+        return Err(StorageError::new(Failure::Busy, "somebody else asked for the upload later"));
+    }
     if end == End::Impatient {
         // Before its upload is opened all the same.
         asking.withdraw().await?;
@@ -56,13 +59,7 @@ pub(crate) async fn settle(
         inner.writers.note_left(id, asking.since);
     }
     let (again, id) = (inner.clone(), id.clone());
-    let mut found = quick(move || again.load(&id)).await?;
-    if end == End::Outdone
-        && let Some((stored, _)) = &mut found
-    {
-        stored.held_elsewhere = true;
-    }
-    Ok(found)
+    quick(move || again.load(&id)).await
 }
 
 /// How asking for an upload ends.

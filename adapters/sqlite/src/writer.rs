@@ -22,7 +22,7 @@ use crate::{
     files::{self, blocking},
     inner::Inner,
     lane::quick,
-    row, takeover,
+    takeover,
     writers::Entered,
 };
 
@@ -250,11 +250,7 @@ async fn save(inner: Arc<Inner>, held: Arc<Held>, seen: Stored, change: Change) 
 }
 
 async fn save_row(inner: Arc<Inner>, seen: Stored, change: Change) -> Result<Stored, NotSaved> {
-    let old = seen.clone();
-    let (changed, change) = {
-        let wanted = change.clone();
-        (inner.database.write(move |connection| row::change(connection, &old, &wanted)).await, change)
-    };
+    let changed = inner.change(&seen, &change).await;
     if seen.upload.offset == 0 && changed.as_ref().is_err_and(|error| error.failure() == Failure::NotFound) {
         // The upload may have been removed before the file was made.
         inner.give_up(seen.upload.id.clone());

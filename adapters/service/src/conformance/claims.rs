@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future;
 use tokio::time::sleep;
-use tus_core::Upload;
+use tus_core::{Kind, Phase, Upload};
 
 use super::{Fixture, uploads::*};
 use crate::Storage;
@@ -31,6 +31,30 @@ pub async fn a_claim_keeps_another_process_out(fixture: Fixture) {
     assert!(!claim(fixture.two(), &upload, SHORT).await);
     assert!(claim(fixture.two(), &other, LONG).await);
     assert!(!claim(fixture.one(), &other, LONG).await);
+}
+
+/// [`Storage::claim`]: whoever completes an upload has claimed it, so that no other process calls the hooks for a client
+/// that waits here. A part, and an upload of which nobody is to be notified, is no work.
+pub async fn the_change_that_completes_an_upload_claims_it(fixture: Fixture) {
+    let stored = created(fixture.one(), single("appended")).await;
+    let appended = appended(fixture.one(), &stored, "hello world").await;
+    assert_eq!(appended.upload.phase, Phase::Complete);
+    let declared = created(fixture.one(), upload("declared", Kind::Single, None)).await;
+    let declared = updated(fixture.one(), &declared, &to_phase(&declared, Phase::Complete)).await;
+    let mut empty = upload("empty", Kind::Single, Some(0));
+    empty.phase = Phase::Complete;
+    let empty = created(fixture.one(), empty).await;
+    for stored in [&appended, &declared, &empty] {
+        assert!(!claim(fixture.two(), &stored.upload, LONG).await, "{stored:?}");
+        assert!(claim(fixture.one(), &stored.upload, LONG).await, "{stored:?}");
+        assert!(!claim(fixture.two(), &stored.upload, LONG).await, "{stored:?}");
+        assert!(claim(fixture.one(), &stored.upload, Duration::ZERO).await, "{stored:?}");
+        assert!(claim(fixture.two(), &stored.upload, LONG).await, "{stored:?}");
+    }
+    let later = created(fixture.one(), upload("left", Kind::Single, None)).await;
+    let left = updated(fixture.one(), &later, &to_phase(&later, Phase::Complete)).await;
+    assert!(claim(fixture.one(), &left.upload, Duration::ZERO).await);
+    assert!(claim(fixture.two(), &left.upload, LONG).await, "it is given back without having been asked for");
 }
 
 /// A duration of zero gives a claim back.

@@ -55,6 +55,7 @@ macro_rules! storage_tests {
             // claims
             a_claim_keeps_another_process_out
             a_claim_that_is_given_back_is_free
+            the_change_that_completes_an_upload_claims_it
             a_claim_runs_out
             nobody_gives_back_the_claim_of_another_process
             of_many_claims_one_process_has_its_own

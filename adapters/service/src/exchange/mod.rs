@@ -1,6 +1,8 @@
 //! The loop that performs the machine's steps.
 
 mod receive;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 

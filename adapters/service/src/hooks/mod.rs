@@ -101,6 +101,10 @@ pub trait Hooks: Send + Sync + 'static {
     ///
     /// Called again whenever `finished` is going to be called again. Partial uploads are left out.
     ///
+    /// The process that completes an upload asks for its client, and no other process does meanwhile. There is no client
+    /// (`request` is `None`) where that process died, and for a final upload that another process assembles. A client that
+    /// repeats its last request is answered by this hook as long as it refuses, and plainly when it has agreed.
+    ///
     /// # Errors
     ///
     /// The response that the client gets instead. The upload stays as it is, complete, and the hook is called

@@ -4,9 +4,10 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tus_core::{Incarnation, Stored, Upload, UploadId, server::Access};
+use tus_core::{Failure, Incarnation, Stored, Upload, UploadId, server::Access};
 
 use super::Memory;
+use crate::StorageError;
 
 #[derive(Default)]
 pub(super) struct Holders {
@@ -78,12 +79,17 @@ impl Drop for Held {
 
 /// Asks whoever adds bytes in another process to leave, and waits for that; one that writes waits only until another
 /// one that does asks later.
-pub(super) async fn settle(memory: &Memory, upload: &Upload, access: Access, patience: Duration) -> Option<Stored> {
+pub(super) async fn settle(
+    memory: &Memory,
+    upload: &Upload,
+    access: Access,
+    patience: Duration,
+) -> Result<Option<Stored>, StorageError> {
     let request = Request::new(memory, upload, access);
-    let outdone = timeout(patience, request.answer()).await == Ok(Answer::Outdone);
-    let mut stored = memory.state().load(&upload.id, memory.process)?;
-    stored.held_elsewhere |= outdone;
-    Some(stored)
+    match timeout(patience, request.answer()).await {
+        Ok(Answer::Outdone) => Err(Failure::Busy.into()),
+        Ok(Answer::Free) | Err(_) => Ok(memory.state().load(&upload.id, memory.process)),
+    }
 }
 
 /// A request for an upload. It is withdrawn when it is dropped.

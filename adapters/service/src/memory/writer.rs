@@ -32,7 +32,7 @@ impl MemoryWriter {
         let added = change.offset.checked_sub(offset).filter(|added| *added <= written);
         let added = added.ok_or_else(|| claims_other_bytes(change, offset + written))? as usize;
         let mut state = self.memory.state();
-        let version = state.change(&self.seen, change, |bytes| {
+        let version = state.change(self.memory.process, &self.seen, change, |bytes| {
             let rest = self.tail.split_off(added);
             let added = Bytes::from(std::mem::replace(&mut self.tail, rest));
             if !added.is_empty() {

@@ -78,11 +78,15 @@ pub trait Storage: Send + Sync + 'static {
     /// [`held_elsewhere`](Stored::held_elsewhere) where the other did not leave. A change may be tried all the same
     /// ([`Storage::open`]).
     ///
-    /// Of the requests that ask in order to [write](Access::Write), the newest wins: an older one returns at once, with
-    /// the upload still held elsewhere, when a newer one asks. One that [reads](Access::Read) only waits: it takes the
-    /// upload from no request that waits to write.
+    /// Of the requests that ask in order to [write](Access::Write), the newest wins: an older one fails at once when a
+    /// newer one asks, and so changes and deletes nothing that the newer one goes on with. One that
+    /// [reads](Access::Read) only waits: it takes the upload from no request that waits to write.
     ///
     /// Where nobody holds the upload any more, this is [`Storage::load`]. A storage of one process has nothing to ask.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Busy`](crate::Failure::Busy) where a newer request that writes is to get the upload.
     async fn settle(
         &self,
         stored: &Stored,
@@ -96,8 +100,7 @@ pub trait Storage: Send + Sync + 'static {
     /// Opens the upload for adding bytes at its offset; bytes that were never committed are forgotten.
     ///
     /// Where `stored` says [`held_elsewhere`](Stored::held_elsewhere), its owner was asked to leave ([`Storage::settle`])
-    /// and did not answer in time, or a newer request is to get the upload. From an owner that did not answer a storage
-    /// may take the upload over.
+    /// and did not answer in time. From an owner that did not answer a storage may take the upload over.
     ///
     /// # Errors
     ///
@@ -176,6 +179,10 @@ pub trait Storage: Send + Sync + 'static {
     /// so long, so that it is done by one process at a time. Whether it is ours: it was free, had run out, or was ours
     /// already. A duration of zero gives it back. A claim ends with its upload; where the incarnation is gone, it is
     /// nobody's. A claim is renewed while the work runs, also while [`Storage::assemble`] does.
+    ///
+    /// The change or creation that makes an upload [complete](tus_core::Phase::Complete) and [due](Upload::is_due) also
+    /// claims it for 15 s, unless somebody else has: or else another process might call the hooks for the client that
+    /// waits here.
     async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError>;
 
     /// Gives back the space of what belongs to no upload: what a crash has left. It is called at the start and

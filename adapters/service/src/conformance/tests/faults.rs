@@ -49,6 +49,7 @@ are_found! {
     finals_wait_for_any_part: AllWait breaks finals_wait_for_their_parts
     claims_are_given_to_all: ClaimsAlways breaks a_claim_keeps_another_process_out
     many_claims_are_given: ClaimsAlways breaks of_many_claims_one_process_has_its_own
+    whoever_completes_an_upload_claims_nothing: ClaimsAlways breaks the_change_that_completes_an_upload_claims_it
     no_claim_is_given: ClaimsNever breaks a_claim_is_ours_until_it_runs_out
     claims_do_not_run_out: ClaimsForever breaks a_claim_runs_out
     nobody_is_held: HeldByNobody breaks bytes_that_come_in_another_process_are_reported

@@ -1,0 +1,99 @@
+//! Which process does the background work on an upload. The change that completes one claims it, too: in the same
+//! transaction, so that no other process comes in between.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+use tus_service::{Change, Incarnation, Kind, Phase, StorageError, Stored, Upload, Version};
+
+use crate::{asks, inner::Inner, row};
+
+/// How long the claim holds that comes with a change.
+const WITH_A_CHANGE: Duration = Duration::from_secs(15);
+
+/// For so long after the change nobody has to claim the upload again.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The claims that came with changes of a moment ago.
+#[derive(Debug, Default)]
+pub(crate) struct Fresh(Mutex<HashMap<Incarnation, Instant>>);
+
+impl Fresh {
+    fn add(&self, incarnation: Incarnation) {
+        let now = Instant::now();
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody asked for.
+        known.retain(|_, since| now.duration_since(*since) < FRESH);
+        known.insert(incarnation, now);
+    }
+
+    fn take(&self, incarnation: Incarnation) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&incarnation);
+        known.is_some_and(|since| since.elapsed() < FRESH)
+    }
+}
+
+impl Inner {
+    /// Changes a row.
+    pub(crate) async fn change(&self, seen: &Stored, change: &Change) -> Result<Version, StorageError> {
+        let completes = is_work(&seen.upload, change.phase) && seen.upload.phase != Phase::Complete;
+        let (incarnation, claimant) = (seen.upload.incarnation, *self.database.name());
+        let (seen, change) = (seen.clone(), change.clone());
+        let changing = move |connection: &Connection| {
+            let version = row::change(connection, &seen, &change)?;
+            Ok((version, completes && claim(connection, &seen.upload, &claimant)?))
+        };
+        let (version, is_claimed) = self.database.write(changing).await?;
+        self.note(incarnation, is_claimed);
+        Ok(version)
+    }
+
+    /// Adds a row, where `check` allows that.
+    pub(crate) async fn insert(
+        &self,
+        upload: &Upload,
+        mut check: impl FnMut() -> Result<bool, StorageError> + Send + 'static,
+    ) -> Result<Option<Version>, StorageError> {
+        let (record, claimant) = (upload.clone(), *self.database.name());
+        let inserting = move |connection: &Connection| {
+            if !check()? {
+                return Ok(None);
+            }
+            let version = row::insert(connection, &record)?;
+            Ok(Some((version, is_work(&record, record.phase) && claim(connection, &record, &claimant)?)))
+        };
+        let inserted = self.database.insert(row::bytes(upload), inserting).await?;
+        Ok(inserted.map(|(version, is_claimed)| {
+            self.note(upload.incarnation, is_claimed);
+            version
+        }))
+    }
+
+    pub(crate) async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
+        let (id, incarnation, claimant) = (upload.id.clone(), upload.incarnation, *self.database.name());
+        if self.fresh.take(incarnation) && !duration.is_zero() && duration <= WITH_A_CHANGE {
+            return Ok(true);
+        }
+        self.database.write(move |connection| asks::claim(connection, &id, incarnation, &claimant, duration)).await
+    }
+
+    fn note(&self, incarnation: Incarnation, is_claimed: bool) {
+        if is_claimed {
+            self.fresh.add(incarnation);
+        }
+    }
+}
+
+/// Whether there is work for hooks, once an upload is in this phase.
+fn is_work(upload: &Upload, phase: Phase) -> bool {
+    phase == Phase::Complete && upload.kind != Kind::Partial
+}
+
+/// Whether nobody else has claimed it.
+fn claim(connection: &Connection, upload: &Upload, claimant: &[u8]) -> Result<bool, StorageError> {
+    asks::claim(connection, &upload.id, upload.incarnation, claimant, WITH_A_CHANGE)
+}
