@@ -1,13 +1,12 @@
 //! TUS_TOKENS=secret=anna,hidden=bert cargo run --release --example auth
 //!
 //! Uploads for users, and how much: each request needs a bearer token, an upload belongs to the user that created it, and
-//! a user has at most TUS_QUOTA bytes (1 GiB) in at most TUS_UPLOADS uploads (1000): an empty one takes room, too.
+//! a user has at most TUS_QUOTA bytes (1 GiB) in at most TUS_UPLOADS uploads (1000): an empty one takes room, too. Any number
+//! of processes may serve one directory.
 
-use std::{
-    collections::HashMap,
-    env,
-    sync::{Arc, Mutex, PoisonError},
-};
+mod quota;
+
+use std::{collections::HashMap, env, sync::Arc};
 
 use axum::{
     Router,
@@ -16,9 +15,11 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use axum_tus::{Hooks, NewUpload, Rejection, Tus, TusExtension, Upload, UploadFilter, context};
+use axum_tus::{Hooks, NewUpload, Rejection, Tus, TusExtension, Upload, UploadFilter, UploadId, context};
 use example_shared::{Failed, Settings};
 use futures_util::TryStreamExt;
+
+use crate::quota::{Exceeded, Quotas, Used};
 
 /// The user that sends the request.
 #[derive(Clone)]
@@ -38,55 +39,7 @@ async fn identify(State(tokens): State<Tokens>, mut request: Request, next: Next
     next.run(request).await
 }
 
-#[derive(Clone)]
-struct Policy {
-    quota: Used,
-    used: Arc<Mutex<HashMap<String, Used>>>,
-}
-
-/// Uploads of a user, and the bytes that they have or will have.
-#[derive(Debug, Clone, Copy, Default)]
-struct Used {
-    bytes: u64,
-    uploads: u64,
-}
-
-impl Used {
-    fn add(&mut self, bytes: u64) {
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.uploads += 1;
-    }
-}
-
-impl Policy {
-    /// Reserves room for an upload of a user. Only here is it decided, and so two requests at once do not get the same room.
-    fn reserve(&self, user: &str, bytes: u64) -> Result<(), Rejection> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = used.entry(user.to_owned()).or_default();
-        let left = self.quota.bytes.saturating_sub(used.bytes);
-        if bytes > left {
-            return Err(Rejection::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("your quota has room for {left} bytes\n"),
-            ));
-        }
-        if used.uploads >= self.quota.uploads {
-            return Err(Rejection::forbidden(format!("you have {} uploads: delete one first\n", used.uploads)));
-        }
-        used.add(bytes);
-        Ok(())
-    }
-}
-
-impl Policy {
-    fn release(&self, upload: &Upload) {
-        let owner = upload.owner.clone().unwrap_or_default();
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = used.entry(owner).or_default();
-        used.bytes = used.bytes.saturating_sub(upload.length.unwrap_or(u64::MAX));
-        used.uploads = used.uploads.saturating_sub(1);
-    }
-}
+struct Policy(Quotas);
 
 fn user(request: &Parts) -> Result<&User, Rejection> {
     request.extensions.get().ok_or_else(|| Rejection::unauthorized("Bearer"))
@@ -106,19 +59,58 @@ impl Hooks for Policy {
     async fn before_create(&self, cx: context::BeforeCreate) -> Result<NewUpload, Rejection> {
         let User(user) = user(&cx.request)?;
         let mut upload = cx.upload;
+        let Some(bytes) = upload.length() else {
+            return Err(Rejection::new(
+                StatusCode::LENGTH_REQUIRED,
+                "a quota needs to know how long the upload will be\n",
+            ));
+        };
         upload.owner = Some(user.clone());
-        self.reserve(user, upload.length().unwrap_or(u64::MAX))?;
-        Ok(upload)
+        let id = upload.id.insert(random_id()?);
+        match self.0.reserve(id, user, bytes).await {
+            Ok(Ok(())) => Ok(upload),
+            Ok(Err(exceeded)) => Err(refused(exceeded)),
+            Err(error) => {
+                tracing::error!(%error, "the quotas cannot be read");
+                Err(StatusCode::INTERNAL_SERVER_ERROR.into())
+            }
+        }
     }
 
     /// What was reserved for an upload that is too large, say, is free again.
     async fn creation_failed(&self, cx: context::CreationFailed) {
-        self.release(&cx.upload);
+        self.release(&cx.upload).await;
     }
 
     async fn terminated(&self, cx: context::Terminated) {
-        self.release(&cx.upload);
+        self.release(&cx.upload).await;
     }
+}
+
+impl Policy {
+    async fn release(&self, upload: &Upload) {
+        // What stays in the table is found when its owner has no room left.
+        if let Err(error) = self.0.release(&upload.id).await {
+            tracing::error!(%error, "an upload that is gone is counted still");
+        }
+    }
+}
+
+fn refused(exceeded: Exceeded) -> Rejection {
+    match exceeded {
+        Exceeded::Bytes(left) => {
+            let text = format!("you have room for {left} bytes: delete an upload first, or choose a smaller file\n");
+            Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+        }
+        Exceeded::Uploads(uploads) => Rejection::forbidden(format!("you have {uploads} uploads: delete one first\n")),
+    }
+}
+
+/// Chosen before the upload is created, so that its row has it.
+fn random_id() -> Result<UploadId, Rejection> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(UploadId::from_random(u128::from_be_bytes(bits)))
 }
 
 #[tokio::main]
@@ -131,17 +123,17 @@ async fn main() -> Result<(), Failed> {
     let number = |name, default| env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default);
     let quota = Used { bytes: number("TUS_QUOTA", 1 << 30), uploads: number("TUS_UPLOADS", 1000) };
 
-    let policy = Policy { quota, used: Arc::default() };
-    // A quota needs to know the length of an upload when it is created, and parts would count twice.
     let storage = settings.open().await?;
+    std::fs::create_dir_all(&settings.directory)?;
+    let quotas = Quotas::open(&settings.directory.join("quotas.db"), storage.clone(), quota)?;
+    // A quota needs to know the length of an upload when it is created, and parts would count twice.
     let config = settings.config.without(TusExtension::CreationDeferLength).without(TusExtension::Concatenation);
-    let tus = Tus::builder_shared(storage).config(config).hooks(policy.clone()).build();
+    let tus = Tus::builder_shared(storage).config(config).hooks(Policy(quotas.clone())).build();
 
     // What is there already counts.
     let mut stored = tus.list(UploadFilter::default(), None);
     while let Some(upload) = stored.try_next().await? {
-        let mut used = policy.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.entry(upload.owner.unwrap_or_default()).or_default().add(upload.length.unwrap_or(0));
+        quotas.count(&upload).await?;
     }
     drop(stored);
 

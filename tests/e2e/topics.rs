@@ -90,6 +90,60 @@ fn auth_keeps_a_quota() {
     assert_eq!(create(&mut connection, BERT, 600).0, 201);
 }
 
+/// Creations at once, half of them in each of two processes on one directory: their statuses.
+fn at_once(examples: &[Example; 2], count: usize, length: u64) -> Vec<(u16, String)> {
+    let all_began = Barrier::new(count);
+    let racing = |example: &Example| {
+        let mut connection = example.connect();
+        all_began.wait();
+        create(&mut connection, ANNA, length)
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            examples.iter().cycle().take(count).map(|example| scope.spawn(|| racing(example))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn auth_keeps_a_quota_in_two_processes() {
+    let directory = TempDir::new().unwrap();
+    let settings = [USERS, ("TUS_QUOTA", "300"), ("TUS_MAX_SIZE", "250")];
+    let start = || [0, 1].map(|_| Example::start("auth", directory.path(), &settings));
+    let examples = start();
+    for _ in 0..10 {
+        // Creations that are refused for another reason lock nobody out.
+        let refused = at_once(&examples, 6, 251);
+        assert!(refused.iter().all(|(status, _)| *status == 413), "{refused:?}");
+        let created = at_once(&examples, 6, 100);
+        let there: Vec<_> = created.iter().filter(|(status, _)| *status == 201).map(|(_, path)| path).collect();
+        assert_eq!(there.len(), 3, "{created:?}");
+        assert!(created.iter().all(|(status, _)| [201, 413].contains(status)), "{created:?}");
+        // Each process releases what the other one has created.
+        for (path, example) in there.iter().zip(examples.iter().cycle()) {
+            assert_eq!(example.connect().request("DELETE", path, &[ANNA], b"").status, 204);
+        }
+    }
+
+    // A process that is killed between the reservation and the creation leaves a row, which counts for a minute.
+    let table = rusqlite::Connection::open(directory.path().join("quotas.db")).unwrap();
+    table.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    let leftover = "INSERT INTO used (id, owner, bytes, since) VALUES (?, 'anna', 300, unixepoch() - ?)";
+    table.execute(leftover, ("recent", 10)).unwrap();
+    assert_eq!(create(&mut examples[0].connect(), ANNA, 100).0, 413, "it may be created still");
+    table.execute("UPDATE used SET since = since - 60", ()).unwrap();
+    assert_eq!(create(&mut examples[0].connect(), ANNA, 100).0, 201);
+    // What is there counts, also where the table is lost.
+    examples.into_iter().for_each(Example::kill);
+    drop(table);
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(directory.path().join(format!("quotas.db{suffix}")));
+    }
+    let examples = start();
+    assert_eq!(create(&mut examples[0].connect(), ANNA, 201).0, 413);
+    assert_eq!(create(&mut examples[1].connect(), ANNA, 200).0, 201);
+}
+
 fn rows(directory: &Path) -> Vec<(String, String, i64)> {
     let films = rusqlite::Connection::open(directory.join("films.db")).unwrap();
     let mut rows = films.prepare("SELECT id, name, bytes FROM films").unwrap();
