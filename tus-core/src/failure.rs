@@ -20,9 +20,9 @@ pub enum Failure {
     #[error("the upload is in use elsewhere; try again in a moment")]
     Busy,
     /// There is no room left.
-    #[error("the server has no room left; what it has acknowledged is kept")]
+    #[error("the server has no room left, and keeps what it has acknowledged; try again later")]
     Full,
     /// Anything else; the reason is for the server's log, not for the client.
-    #[error("the server could not do this; what it has acknowledged is kept")]
+    #[error("the server could not do this, and keeps what it has acknowledged; try again later")]
     Internal,
 }

@@ -6,7 +6,7 @@
 //! use actix_web_tus::{Sqlite, Tus};
 //!
 //! #[actix_web::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! async fn main() -> anyhow::Result<()> {
 //!     let tus = Tus::builder(Sqlite::open("uploads-data")?).build();
 //!     let app = move || App::new().service(actix_web_tus::scope("/files", tus.clone()));
 //!     Ok(HttpServer::new(app).bind("127.0.0.1:8080")?.run().await?)
@@ -29,7 +29,7 @@
 //! that name.
 
 use actix_web::{HttpRequest, HttpResponse, Scope, body::SizedStream, http::StatusCode, web};
-use tus_service::{Mount, ResponseBody, StreamBody, mount_path};
+use tus_service::{ResponseBody, StreamBody, mount_path};
 
 /// What the hooks' request heads and responses are made of; actix-web's own types are older ones.
 pub use http;
@@ -40,9 +40,9 @@ pub use tus_object_store::{self, ObjectStore};
 pub use tus_service;
 pub use tus_service::{
     Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
-    Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, NewUpload,
-    Operation, Part, Phase, Rejection, Storage, StorageError, Tus, TusExtension, Upload, UploadFilter, UploadId,
-    UploadStream, context,
+    Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, Mount,
+    NewUpload, Operation, Part, Phase, Rejection, Storage, StorageError, Tus, TusExtension, Upload, UploadFilter,
+    UploadId, UploadStream, context,
 };
 #[cfg(feature = "sqlite")]
 pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};

@@ -16,7 +16,7 @@ use tus_service::{Interim, InterimIo};
 /// use axum_tus::{Informed, Informing, Memory, Tus};
 ///
 /// #[tokio::main]
-/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// async fn main() -> anyhow::Result<()> {
 ///     let tus = Tus::builder(Memory::new()).build();
 ///     let app = Router::new().merge(axum_tus::router("/files", tus));
 ///     let listener = Informing(tokio::net::TcpListener::bind("127.0.0.1:8080").await?);

@@ -6,7 +6,7 @@
 //! use axum_tus::{Sqlite, Tus};
 //!
 //! #[tokio::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! async fn main() -> anyhow::Result<()> {
 //!     let tus = Tus::builder(Sqlite::open("uploads-data")?).build();
 //!     let app = Router::new().merge(axum_tus::router("/files", tus));
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
@@ -77,7 +77,7 @@ use axum::{
     response::Response,
 };
 use tower_service::Service;
-use tus_service::{Mount, mount_path};
+use tus_service::mount_path;
 
 /// What requests and responses are made of.
 pub use axum::http;
@@ -90,9 +90,9 @@ pub use tus_object_store::{self, ObjectStore};
 pub use tus_service;
 pub use tus_service::{
     Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
-    Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, NewUpload,
-    Operation, Part, Phase, Rejection, Storage, StorageError, Tus, TusExtension, Upload, UploadFilter, UploadId,
-    UploadStream, context,
+    Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, Mount,
+    NewUpload, Operation, Part, Phase, Rejection, Storage, StorageError, Tus, TusExtension, Upload, UploadFilter,
+    UploadId, UploadStream, context,
 };
 #[cfg(feature = "sqlite")]
 pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};

@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use futures_util::StreamExt;
-use tus_core::{Failure, Upload, UploadId, server::Access};
+use tus_core::{
+    Failure, Upload, UploadId,
+    server::{self, Access, Mount},
+};
 
 use crate::{
     ByteStream, Cause, StorageError, Tus, UploadFilter, UploadStream,
@@ -25,12 +28,35 @@ impl Tus {
         self.engine.storage.list(filter, after).map(|found| found.map(|stored| stored.upload)).boxed()
     }
 
+    /// The URL of an upload, for a page or a mail of the application's: below
+    /// [`Location::base`](tus_core::Location::base) where that is set, and otherwise an absolute path below `mount`, since
+    /// the host is known only from a request.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tus_service::{Config, Location, Memory, Mount, Tus, UploadId};
+    ///
+    /// let (mount, id) = (Mount::at("/files"), UploadId::from_random(1));
+    /// let tus = Tus::builder(Memory::new()).build();
+    /// assert_eq!(tus.url(&mount, &id), "/files/00000000000000000000000000000001");
+    ///
+    /// let config = Config::default().location(Location::base("https://example.org/app/files")?);
+    /// let tus = Tus::builder(Memory::new()).config(config).build();
+    /// assert_eq!(tus.url(&mount, &id), "https://example.org/app/files/00000000000000000000000000000001");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn url(&self, mount: &Mount<'_>, id: &UploadId) -> String {
+        server::url(&self.engine.config, mount, id)
+    }
+
     /// Committed bytes of an upload: all of `range` (from its start) that there are.
     ///
     /// # Errors
     ///
-    /// [`Failure::NotFound`] where there is no such upload, or when the storage fails. The stream ends with an error
-    /// where bytes cannot be read.
+    /// [`Failure::NotFound`] where there is no such upload, [`Failure::Gone`] where its bytes were moved away, or when the
+    /// storage fails. The stream ends with an error where bytes cannot be read.
     pub async fn read(&self, id: &UploadId, range: Range<u64>) -> Result<ByteStream, StorageError> {
         let stored = self.engine.storage.load(id).await?.ok_or(Failure::NotFound)?;
         self.engine.storage.read(&stored, range).await

@@ -36,6 +36,8 @@ pub use crate::tower::TusService;
 pub use builder::Builder;
 pub use endpoint::Tus;
 pub use hooks::{Cause, HookError, Hooks, context};
+/// What requests and responses are made of.
+pub use http;
 pub use interim::{Interim, InterimIo};
 pub use memory::Memory;
 pub use mount::mount_path;

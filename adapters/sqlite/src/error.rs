@@ -5,16 +5,16 @@ use std::{error::Error, io, path::PathBuf};
 use rusqlite::ErrorCode;
 use tus_service::{Failure, StorageError};
 
-/// A directory cannot be used as a storage.
+/// A directory cannot be used as a storage. The text says why: there is no other error behind it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// The directory cannot be made or opened.
     #[error("the directory {0} cannot be used: {1}")]
-    Directory(PathBuf, #[source] io::Error),
+    Directory(PathBuf, io::Error),
     /// SQLite cannot open, read or write the database.
     #[error("uploads.db cannot be used: {0}")]
-    Database(#[source] Box<dyn Error + Send + Sync>),
+    Database(Box<dyn Error + Send + Sync>),
     /// The database was written by a newer version of this crate.
     #[error("{path} has schema version {found}, and this program knows up to {known}: use a newer version of it")]
     Newer {
@@ -36,10 +36,16 @@ pub enum OpenError {
     FilesMissing(PathBuf),
     /// The database cannot be read.
     #[error("uploads.db cannot be read: {0}")]
-    Storage(#[from] StorageError),
+    Storage(StorageError),
     /// The thread that writes could not be started.
     #[error("the thread that writes uploads.db cannot be started: {0}")]
-    Thread(#[from] io::Error),
+    Thread(io::Error),
+}
+
+impl From<StorageError> for OpenError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
 }
 
 /// An [`OpenError`] on its way. `?` makes one of rusqlite's errors, too, which the public type does not name.
@@ -71,4 +77,20 @@ pub(crate) fn sql_error(error: rusqlite::Error) -> StorageError {
         _ => Failure::Internal,
     };
     StorageError::new(failure, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_main_that_fails_says_why_once() {
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = OpenError::Directory("uploads-data".into(), denied());
+        assert_eq!(error.to_string(), "the directory uploads-data cannot be used: permission denied");
+        for error in [error, OpenError::Thread(denied()), StorageError::from(denied()).into()] {
+            assert!(error.to_string().ends_with(": permission denied"), "{error}");
+            assert!(error.source().is_none(), "{error}");
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub(crate) fn list(
     after: Option<&UploadId>,
 ) -> Result<Records, StorageError> {
     let (after, phases) = (after.map_or("", UploadId::as_str), phases(|phase| filter.has_phase(phase)));
-    match filter.by_owner() {
+    match filter.owner.as_deref() {
         None => {
             let sql = concat!(
                 "SELECT ",

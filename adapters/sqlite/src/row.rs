@@ -42,6 +42,7 @@ pub(crate) fn insert(connection: &Connection, upload: &Upload) -> Result<Version
         Kind::Single => (0, None),
         Kind::Partial => (1, None),
         Kind::Final(parts) => (2, Some(parts.iter().map(part_text).collect::<Vec<_>>().join(" "))),
+        other => return Err(unknown(format!("kind {other:?}"))),
     };
     let inserted = execute(
         connection,
@@ -235,7 +236,7 @@ pub(crate) fn part_text(part: &Part) -> String {
 fn part_of(text: &str) -> Option<Part> {
     let (id, incarnation) = text.split_once('/')?;
     let incarnation = Incarnation::from_random(u128::from_str_radix(incarnation, 16).ok()?);
-    Some(Part { id: id.parse().ok()?, incarnation })
+    Some(Part::new(id.parse().ok()?, incarnation))
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@
 //! use warp_tus::{Sqlite, Tus};
 //!
 //! #[tokio::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! async fn main() -> anyhow::Result<()> {
 //!     let tus = Tus::builder(Sqlite::open("uploads-data")?).build();
 //!     let app = warp::path("files").and(warp_tus::filter(tus));
 //!     Ok(warp::serve(app).run(([127, 0, 0, 1], 8080)).await)
@@ -32,7 +32,7 @@
 
 use futures_core::Stream;
 use http::{Extensions, HeaderMap, Method, Request, Response};
-use tus_service::{Interim, Mount, ResponseBody, StreamBody, mount_path};
+use tus_service::{Interim, ResponseBody, StreamBody, mount_path};
 use warp::{
     Filter, Reply as _,
     filters::BoxedFilter,
@@ -49,9 +49,9 @@ pub use tus_object_store::{self, ObjectStore};
 pub use tus_service;
 pub use tus_service::{
     Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
-    Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, NewUpload,
-    Operation, Part, Phase, Rejection, Storage, StorageError, Tus, TusExtension, Upload, UploadFilter, UploadId,
-    UploadStream, context,
+    Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, Mount,
+    NewUpload, Operation, Part, Phase, Rejection, Storage, StorageError, Tus, TusExtension, Upload, UploadFilter,
+    UploadId, UploadStream, context,
 };
 #[cfg(feature = "sqlite")]
 pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};

@@ -122,6 +122,7 @@ pub enum Dialect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Kind {
     /// An upload that stands alone.
     Single,
@@ -135,11 +136,19 @@ pub enum Kind {
 /// id is no part.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Part {
     /// Its id.
     pub id: UploadId,
     /// Which of the uploads that have had this id.
     pub incarnation: Incarnation,
+}
+
+impl Part {
+    /// This incarnation of an upload, as a part.
+    pub fn new(id: UploadId, incarnation: Incarnation) -> Self {
+        Self { id, incarnation }
+    }
 }
 
 impl From<&Upload> for Part {

@@ -171,7 +171,8 @@ impl Config {
     }
 
     /// Serves finished uploads for download by GET at their URL. Every client that the application authorizes for
-    /// [`Operation::Download`] gets the file.
+    /// [`Operation::Download`] gets the file. One that the application moved away is `410 Gone`, unless the application
+    /// answers with something else, a [redirect](crate::Rejection::redirect) say.
     ///
     /// [`Operation::Download`]: crate::server::Operation::Download
     pub fn download(mut self, download: Download) -> Self {

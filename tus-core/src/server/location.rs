@@ -44,6 +44,16 @@ impl Location {
     }
 }
 
+/// The URL of an upload where there is no request: below [`Location::base`] if that is set, or else an absolute path below
+/// `mount`, the path of the endpoint.
+pub(crate) fn url(location: &Location, mount: &str, id: &UploadId) -> String {
+    let base = match location {
+        Location::Base(base) => &base.url,
+        Location::Path | Location::Host => mount.trim_end_matches('/'),
+    };
+    [base, "/", id.as_str()].concat()
+}
+
 /// The public URL of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl {
@@ -220,6 +230,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Application code gets the URL that the client was given.
+    #[test]
+    fn a_url_without_a_request_is_that_of_the_location() {
+        let id: UploadId = "a".parse().unwrap();
+        for location in [Location::Path, Location::base("https://example.org/app/files/").unwrap()] {
+            let config = Config::default().location(location.clone());
+            for mount in ["/files", "/files/", ""] {
+                let given = endpoint(&config, mount, &[("host", "inner")]).url(&id);
+                assert_eq!(url(&location, mount, &id).as_str(), given, "{location:?} {mount}");
+            }
+        }
+        assert_eq!(url(&Location::Host, "/files", &id), "/files/a");
+    }
 
     fn endpoint(config: &Config, mount: &str, headers: &[(&str, &str)]) -> Endpoint {
         let mut request = Request::post(format!("{mount}/"));

@@ -113,7 +113,7 @@ pub use self::{
     terminate::{Terminate, Veto},
 };
 use self::{dialect::Fault, exchange::Exchange};
-use crate::Failure;
+use crate::{Failure, UploadId};
 
 /// The next step.
 #[must_use]
@@ -189,6 +189,11 @@ pub fn begin(config: &Arc<Config>, head: &Parts, mount: &Mount<'_>, now: SystemT
         Ok(ask) => exchange.start(ask),
         Err(refusal) => exchange.refuse(refusal),
     }
+}
+
+/// The URL of an upload, as far as it is known without a request: what [`Location::base`] says, or else an absolute path.
+pub fn url(config: &Config, mount: &Mount<'_>, id: &UploadId) -> String {
+    location::url(&config.location, &mount.path, id)
 }
 
 /// The response if the driver itself fails.

@@ -41,7 +41,7 @@ pub(super) fn final_of(name: &str, parts: &[&str]) -> Upload {
 /// A part by its id and the bits of its incarnation. A storage gets the records of the parts when it assembles them,
 /// and keeps this for the machine.
 pub(super) fn part(name: &str, bits: u128) -> Part {
-    Part { id: id(name), incarnation: Incarnation::from_random(bits) }
+    Part::new(id(name), Incarnation::from_random(bits))
 }
 
 /// An upload of a new incarnation.

@@ -58,7 +58,8 @@ pub trait Hooks: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The response that the client gets instead.
+    /// The response that the client gets instead: mostly a refusal, and a [redirect](Rejection::redirect) where a file
+    /// that is to be downloaded was moved elsewhere.
     fn authorize(&self, cx: Authorize) -> impl Future<Output = Result<(), Rejection>> + Send {
         let _ = cx;
         async { Ok(()) }

@@ -5,15 +5,19 @@ use tus_core::{Phase, Upload};
 /// Which uploads are listed: all of them by default.
 ///
 /// ```
-/// use tus_service::{UploadFilter, Phase};
+/// use tus_service::{Phase, UploadFilter};
 ///
 /// let unfinished = UploadFilter::default().phase(Phase::Receiving).phase(Phase::Assembling);
 /// let of_anna = UploadFilter::default().owner("anna");
+/// assert_eq!(of_anna.owner.as_deref(), Some("anna"));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UploadFilter {
-    owner: Option<String>,
-    phases: Vec<Phase>,
+    /// The owner whose uploads pass; `None` for everybody's.
+    pub owner: Option<String>,
+    /// The phases in which uploads pass; empty for any.
+    pub phases: Vec<Phase>,
 }
 
 impl UploadFilter {
@@ -29,11 +33,6 @@ impl UploadFilter {
         self
     }
 
-    /// The owner whose uploads pass; `None` for everybody's.
-    pub fn by_owner(&self) -> Option<&str> {
-        self.owner.as_deref()
-    }
-
     /// Whether uploads in this phase pass.
     pub fn has_phase(&self, phase: Phase) -> bool {
         self.phases.is_empty() || self.phases.contains(&phase)
@@ -41,6 +40,6 @@ impl UploadFilter {
 
     /// Whether an upload passes.
     pub fn passes(&self, upload: &Upload) -> bool {
-        self.has_phase(upload.phase) && self.by_owner().is_none_or(|owner| upload.owner.as_deref() == Some(owner))
+        self.has_phase(upload.phase) && (self.owner.is_none() || self.owner == upload.owner)
     }
 }

@@ -31,7 +31,7 @@ fn expected() -> Vec<(Upload, &'static str)> {
         (upload, bytes)
     };
     // Which incarnations they are is found out when the directory is opened.
-    let part = |text: &&str| Part { id: id(text), incarnation: Incarnation::from_random(0) };
+    let part = |text: &&str| Part::new(id(text), Incarnation::from_random(0));
     let parts = |ids: &[&str]| Kind::Final(ids.iter().map(part).collect());
     use {Kind::*, Phase::*};
     let mut all = vec![

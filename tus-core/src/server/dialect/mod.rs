@@ -162,3 +162,45 @@ pub(super) fn trailing_checksum(
         Speech::Tus | Speech::Unsaid => tus::trailing_checksum(exchange, announced, trailers),
     }
 }
+
+/// The text of a refusal that users see most, in both dialects: what they may do, and how much that is.
+fn too_large(limit: u64) -> String {
+    format!("the upload may have at most {}; choose a smaller file", amount(limit))
+}
+
+/// A number of bytes, also in the unit in which people read it.
+fn amount(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let power = bytes.checked_ilog2().unwrap_or(0) / 10;
+    match power.checked_sub(1).and_then(|unit| UNITS.get(unit as usize)) {
+        Some(unit) => {
+            let (whole, rest) = (bytes >> (10 * power), bytes & ((1 << (10 * power)) - 1));
+            // Rounded down: what fits the text fits the limit.
+            let tenth = (u128::from(rest) * 10) >> (10 * power);
+            let fraction = if tenth == 0 { String::new() } else { format!(".{tenth}") };
+            format!("{bytes} bytes ({whole}{fraction} {unit})")
+        }
+        None => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_by_people_and_never_too_large() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1024, "1024 bytes (1 KiB)"),
+            (1 << 20, "1048576 bytes (1 MiB)"),
+            ((1 << 20) - 1, "1048575 bytes (1023.9 KiB)"),
+            (5 << 29, "2684354560 bytes (2.5 GiB)"),
+            (10 << 30, "10737418240 bytes (10 GiB)"),
+            (u64::MAX, "18446744073709551615 bytes (15.9 EiB)"),
+        ] {
+            assert_eq!(amount(bytes), text);
+        }
+    }
+}

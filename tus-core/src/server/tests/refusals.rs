@@ -1,5 +1,7 @@
 //! Every refusal has its status and a text that names what was wrong (R53).
 
+use std::time::Duration;
+
 use super::{
     super::{Interruption, Mount},
     request::Answer,
@@ -117,6 +119,18 @@ fn a_failure_of_the_storage_has_a_status_at_every_step() {
         check(world.patch(&id).offset(5).stream(b" world").interrupted(while_it_is_read).send());
         assert_eq!(world.uploads, before);
     }
+}
+
+/// What a page shows to people.
+#[test]
+fn a_user_learns_the_limit_and_what_to_do() {
+    let mut world = World::with(Config::default().max_size(10 << 30).expire_after(Duration::from_secs(60)));
+    world.post().length(11 << 30).send().says(413, "at most 10737418240 bytes (10 GiB); choose a smaller file");
+    let id = world.upload(b"hello", 11);
+    world.fail("Commit", Failure::Full);
+    world.patch(&id).offset(5).body(b" world").send().says(507, "try again later");
+    world.wait(Duration::from_secs(61));
+    world.head(&id).send().says(410, "begin a new one");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{interop::Rules, limits, response::completeness};
 use crate::{
     Failure, InvalidMetadata,
     header::{ACCEPT_PATCH, PARTIAL_UPLOAD, PROBLEM, UPLOAD_LIMIT, UPLOAD_OFFSET, value},
-    server::{Refusal, Rejection, exchange::Exchange},
+    server::{Refusal, Rejection, dialect::too_large, exchange::Exchange},
 };
 
 /// What is wrong with a request of the draft. Its text is sent to the client.
@@ -225,9 +225,9 @@ fn text(refusal: &Refusal) -> String {
         Refusal::Storage(failure) => failure.to_string(),
         Refusal::OtherDialect => "the upload was created in the protocol tus 1.0.0; ask for it in that".into(),
         Refusal::NotFound => "there is no such upload".into(),
-        Refusal::Expired => "the upload has expired".into(),
+        Refusal::Expired => "the upload has expired; begin a new one".into(),
         Refusal::Invalid => "the upload can never be completed; begin a new one".into(),
-        Refusal::NotFinished => "the upload is not finished; only finished uploads can be downloaded".into(),
+        Refusal::NotFinished => "the upload is not finished, and can be downloaded when it is; try again later".into(),
         Refusal::RangeNotSatisfiable { length } => {
             format!("the range is not within the {length} bytes of the upload")
         }
@@ -241,7 +241,7 @@ fn text(refusal: &Refusal) -> String {
             format!("the upload would have {sent} bytes, but more than that are already stored")
         }
         Refusal::BeyondLength { length } => format!("the upload would exceed its length of {length} bytes"),
-        Refusal::TooLarge { limit } => format!("the upload would exceed its limit of {limit} bytes"),
+        Refusal::TooLarge { limit } => too_large(*limit),
         Refusal::BodyTooLarge { limit } => {
             format!("the content of one request may have at most {limit} bytes; send the upload in several")
         }

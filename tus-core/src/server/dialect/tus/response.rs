@@ -12,7 +12,13 @@ use crate::{
         TUS_CHECKSUM_ALGORITHM, TUS_EXTENSION, TUS_MAX_SIZE, TUS_RESUMABLE, TUS_VERSION, UPLOAD_CONCAT,
         UPLOAD_DEFER_LENGTH, UPLOAD_EXPIRES, UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET, value,
     },
-    server::{Config, Refusal, dialect::file, exchange::Exchange, location::Endpoint, outcome::Outcome},
+    server::{
+        Config, Refusal,
+        dialect::{file, too_large},
+        exchange::Exchange,
+        location::Endpoint,
+        outcome::Outcome,
+    },
 };
 
 pub(in crate::server) fn render(exchange: &Exchange, outcome: Outcome<'_>) -> Response<Bytes> {
@@ -224,9 +230,8 @@ fn text(refusal: &Refusal) -> String {
         Refusal::OffsetMismatch { sent, actual } => {
             return format!("upload-offset is {sent}, but the upload's offset is {actual}");
         }
-        Refusal::TooLarge { limit } | Refusal::BeyondLength { length: limit } => {
-            return format!("the upload would exceed its limit of {limit} bytes");
-        }
+        Refusal::TooLarge { limit } => return too_large(*limit),
+        Refusal::BeyondLength { length } => return format!("the upload would exceed its length of {length} bytes"),
         Refusal::Problem(problem) => return problem.to_string(),
         Refusal::OtherDialect => {
             "the upload was created by the IETF's \"Resumable Uploads for HTTP\"; ask for it without tus-resumable"
@@ -243,9 +248,9 @@ fn text(refusal: &Refusal) -> String {
         }
         Refusal::BrokenOff { offset } => return format!("the body was interrupted; the upload's offset is {offset}"),
         Refusal::NotFound => "there is no such upload",
-        Refusal::Expired => "the upload has expired",
+        Refusal::Expired => "the upload has expired; begin a new one",
         Refusal::Invalid => "the upload can never be completed; begin a new one",
-        Refusal::NotFinished => "the upload is not finished; only finished uploads can be downloaded",
+        Refusal::NotFinished => "the upload is not finished, and can be downloaded when it is; try again later",
         Refusal::FinalTakesNoBytes => "a final upload consists of its parts and accepts no bytes",
         Refusal::ChecksumMismatch => "the body does not match upload-checksum and was discarded",
         Refusal::Superseded => "another request continues this upload",
