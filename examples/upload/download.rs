@@ -26,7 +26,7 @@ pub(crate) async fn download(http: &Client, url: &str, path: &Path) -> Result<()
         // An empty upload.
         StatusCode::RANGE_NOT_SATISFIABLE if have == 0 => {}
         StatusCode::PARTIAL_CONTENT => {}
-        // The whole upload comes, which the file may begin.
+        // The complete upload comes, which the file may begin.
         StatusCode::OK if from == 0 => {}
         StatusCode::OK => return Err(Error::Unsupported("downloads in ranges: delete the file to begin again".into())),
         status => return Err(Error::Invalid(format!("the server answered GET with {status}"))),

@@ -38,7 +38,7 @@ fn loaded(storage: &Arc<dyn Storage>, path: &str) -> Stored {
     block_on(storage.load(&id(path))).unwrap().unwrap()
 }
 
-/// The first server receives all the time. Who asks the second one gets all that arrived, and goes on there.
+/// The first server receives all the time. A client that asks the second one gets all that arrived, and goes on there.
 fn takes_over(framework: Framework) {
     let bucket = Bucket::default();
     let ((first, _), (second, storage)) = (server(framework, &bucket), server(framework, &bucket));

@@ -190,10 +190,10 @@ pub(crate) fn digests_are_verified(server: Server) {
         assert_eq!(state, if status == 201 { 204 } else { 410 });
     }
     // In one request.
-    let whole = bytes(3, 0..LENGTH);
+    let all = bytes(3, 0..LENGTH);
     for (sent, status) in [(&right, 201), (&wrong, 400)] {
         let headers = [session.complete(true), ("Repr-Digest", sent)];
-        assert_eq!(session.request("POST", tests::MOUNT, &headers, &whole).status, status);
+        assert_eq!(session.request("POST", tests::MOUNT, &headers, &all).status, status);
     }
 }
 

@@ -70,8 +70,8 @@ pub(crate) fn an_ordinary_request_resumes_after_a_cut(server: Server) {
     }
 }
 
-/// Progress is told as far as it is durable, without a location; not in the versions that do not know it.
-pub(crate) fn progress_is_told_as_far_as_it_is_durable(server: Server) {
+/// Progress is reported as far as it is durable, without a location; not in the versions that do not know it.
+pub(crate) fn progress_is_reported_as_far_as_it_is_durable(server: Server) {
     if !server.framework.informs() {
         return;
     }
@@ -80,14 +80,14 @@ pub(crate) fn progress_is_told_as_far_as_it_is_durable(server: Server) {
         let session = session(&started, version);
         let mut connection = begin(&session, 15, &[], b"hello");
         let path = informed(&session, &mut connection);
-        // What has come is told when more of it comes, at the latest.
-        let mut told = 0;
+        // What has come is reported when more of it comes, at the latest.
+        let mut reported = 0;
         for piece in [b"aaaa", b"bbbb"] {
             let progress = connection.any_response("POST").unwrap();
             assert_eq!((progress.status, progress.headers.get("location")), (104, None));
             assert_eq!(progress.header("upload-draft-interop-version"), version.to_string());
-            assert!(progress.offset() > told && progress.offset() <= started.offset(&path), "{progress:?}");
-            told = progress.offset();
+            assert!(progress.offset() > reported && progress.offset() <= started.offset(&path), "{progress:?}");
+            reported = progress.offset();
             connection.send(piece);
         }
         connection.send(b"!!");

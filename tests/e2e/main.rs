@@ -156,7 +156,7 @@ harness::on_every_server! {
     draft::content_that_is_asked_for_first_gets_100_continue,
 
     interim::an_ordinary_request_resumes_after_a_cut,
-    interim::progress_is_told_as_far_as_it_is_durable,
+    interim::progress_is_reported_as_far_as_it_is_durable,
     interim::pipelined_requests_keep_their_order,
     interim::a_download_is_not_interrupted,
     interim::continue_is_sent_as_well,

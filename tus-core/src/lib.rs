@@ -3,7 +3,7 @@
 //! This crate holds the rules of the [tus protocol 1.0.0](https://tus.io/protocols/resumable-upload), and on the
 //! server's side of the IETF's draft "Resumable Uploads for HTTP",
 //! as a machine over [`http::Request`] heads and [`http::Response`]s. It never reads a socket, a
-//! file or a clock and draws no random number: a driver does, and tells the machine what came of it.
+//! file or a clock and draws no random number: a driver does, and hands the result to the machine.
 //!
 //! The server's side is [`server::begin`]. It returns a [`server::Step`]; whoever drives it does what
 //! the step asks for, hands the result to the step, and gets the next one, until

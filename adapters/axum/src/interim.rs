@@ -32,7 +32,7 @@ pub struct Informing<L>(
     pub L,
 );
 
-/// What [`Informing`] tells of a connection: `ConnectInfo<Informed>` in a request's extensions.
+/// What [`Informing`] knows of a connection: `ConnectInfo<Informed>` in a request's extensions.
 #[derive(Debug, Clone)]
 pub struct Informed<A = std::net::SocketAddr> {
     /// The address of the client.

@@ -1,4 +1,4 @@
-//! The few operations of an object store that are used, with errors that tell what to do next.
+//! The few operations of an object store that are used, with errors that say what to do next.
 
 use std::{fmt, sync::Arc};
 

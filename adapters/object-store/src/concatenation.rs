@@ -94,10 +94,10 @@ impl Inner {
 
     async fn as_parts(&self, document: &Document, from: &[Stored], change: &Change) -> Result<Vec<Part>, StorageError> {
         let size = self.settings.part_size_of(Some(change.offset));
-        let mut whole = Whole { stream: self.whole(from), left: Bytes::new() };
+        let mut bytes_of_all = ReadAhead { stream: self.concatenated(from), left: Bytes::new() };
         let (mut on_the_way, mut parts, mut number) = (FuturesOrdered::new(), Vec::new(), 0);
         loop {
-            let bytes = whole.take(size).await?;
+            let bytes = bytes_of_all.take(size).await?;
             if bytes.is_empty() {
                 break;
             }
@@ -117,7 +117,7 @@ impl Inner {
 
     /// A small upload is one piece.
     async fn as_piece(&self, seen: Seen, from: &[Stored], change: &Change) -> Result<Seen, StorageError> {
-        let bytes: Vec<Bytes> = self.whole(from).try_collect().await?;
+        let bytes: Vec<Bytes> = self.concatenated(from).try_collect().await?;
         let mut pieces = Vec::new();
         if change.offset > 0 {
             let piece = Piece { nonce: nonce()?, length: change.offset };
@@ -133,7 +133,7 @@ impl Inner {
         self.swap(&seen, sealing).await
     }
 
-    fn whole<'a>(&'a self, from: &[Stored]) -> BoxStream<'a, Result<Bytes, StorageError>> {
+    fn concatenated<'a>(&'a self, from: &[Stored]) -> BoxStream<'a, Result<Bytes, StorageError>> {
         let each =
             stream::iter(from.to_vec()).then(move |part| async move { self.read(&part, 0..part.upload.offset).await });
         each.try_flatten().boxed()
@@ -141,12 +141,12 @@ impl Inner {
 }
 
 /// Bytes that are read ahead of the parts that they make.
-struct Whole<'a> {
+struct ReadAhead<'a> {
     stream: BoxStream<'a, Result<Bytes, StorageError>>,
     left: Bytes,
 }
 
-impl Whole<'_> {
+impl ReadAhead<'_> {
     /// The next bytes, so many, or all that there are.
     async fn take(&mut self, size: u64) -> Result<Vec<Bytes>, StorageError> {
         let (mut taken, mut missing) = (Vec::new(), usize::try_from(size).unwrap_or(usize::MAX));

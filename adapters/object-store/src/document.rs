@@ -39,13 +39,13 @@ pub(crate) struct Document {
     /// Part numbers below this may yet be put by somebody who lost the upload: their bytes are kept as pieces, too.
     #[serde(default)]
     pub contested: usize,
-    /// Who has bytes that are not committed.
+    /// The owner of bytes that are not committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
     /// The newest request that waits for the owner to leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<String>,
-    /// Who does its background work.
+    /// The process that does its background work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
 }

@@ -67,7 +67,7 @@ pub(crate) fn of(key: &str) -> Option<(UploadId, Option<Incarnation>)> {
     }
 }
 
-/// The time that a name in the index of expiry tells, in milliseconds since the epoch.
+/// The time in a name of the index of expiry, in milliseconds since the epoch.
 pub(crate) fn expires_at(key: &str) -> Option<u64> {
     key.rsplit('/').nth(1)?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! What finds uploads by other things than their ids: empty objects with telling names. Each is written before what it
+//! What finds uploads by other things than their ids: empty objects whose names say it. Each is written before what it
 //! announces becomes true, and deleted after it has ceased to be: too many do no harm.
 
 use std::{
@@ -209,7 +209,7 @@ impl Inner {
         let key = keys::document(&seen.document.upload.id);
         match seen.document.status {
             Status::Removed => {
-                // The marker's age tells from now on since when the fence is going.
+                // The marker's age says from now on since when the fence is going.
                 self.bucket.mark(&marked.key, content).await?;
                 let mut going = seen.document.clone();
                 (going.status, going.nonce) = (Status::Going, crate::nonce::nonce()?);

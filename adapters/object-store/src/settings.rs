@@ -19,7 +19,7 @@ pub(crate) struct Settings {
     pub key: KeyOf,
     /// How often an owner looks whether it is asked to leave.
     pub owner_looks: Duration,
-    /// How often who waits looks whether the owner has left.
+    /// How often a waiting request looks whether the owner has left.
     pub waiter_looks: Duration,
     /// For how long bytes that come slowly may be in no document.
     pub linger: Duration,

@@ -1,4 +1,4 @@
-//! Who has bytes of an upload, and how another process asks for it.
+//! The owner of an upload's bytes, and how another process asks for it.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ impl Inner {
                 }
                 Ok(true)
             }
-            // It has changed: the next look tells how.
+            // It has changed: the next look shows how.
             Err(error) if matches!(error.failure(), Failure::Conflict | Failure::NotFound | Failure::Busy) => Ok(false),
             Err(error) => Err(error),
         }

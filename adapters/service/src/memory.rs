@@ -58,7 +58,7 @@ struct State {
 struct Entry {
     upload: Upload,
     version: Version,
-    /// Exactly the committed bytes. Who reads keeps a clone, and with it the bytes as they were.
+    /// Exactly the committed bytes. A reader keeps a clone, and with it the bytes as they were.
     bytes: Arc<Vec<Bytes>>,
     /// Whether they were moved to a file: there are none here any more.
     is_moved: bool,

@@ -27,13 +27,13 @@
 compile_error!("tus-sqlite needs a Unix: it opens files relative to a directory, without following links");
 
 mod asks;
+mod assemble;
 mod changes;
 mod claims;
 mod database;
 mod error;
 mod files;
 mod inner;
-mod join;
 mod lane;
 mod leftovers;
 mod moving;

@@ -15,9 +15,9 @@ use tus_service::{
 };
 
 use crate::{
+    assemble,
     files::blocking,
     inner::{Found, Inner},
-    join,
     lane::quick,
     moving, orphans, queries, reading, row, takeover,
     writer::FileWriter,
@@ -151,7 +151,7 @@ impl Storage for Sqlite {
 
     async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError> {
         match stored.upload.kind {
-            Kind::Final(_) => join::join(&self.0, stored, parts, change).await,
+            Kind::Final(_) => assemble::assemble(&self.0, stored, parts, change).await,
             // The bytes of any other are in one file from the start.
             _ => self.update(stored, change).await,
         }

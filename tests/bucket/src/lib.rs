@@ -145,7 +145,7 @@ pub enum Fate {
     Failed,
     /// It is done, and fails.
     AnswerLost,
-    /// It takes so long to come, and its answer takes so long. Who asks may go away meanwhile: it is done all the same.
+    /// It takes so long to come, and its answer takes so long. The caller may go away meanwhile: it is done all the same.
     Slow(Duration, Duration),
     /// It fails at once, and is done after this time.
     Late(Duration),

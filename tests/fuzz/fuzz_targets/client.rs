@@ -1,5 +1,5 @@
-//! Whatever a server answers: the client ends, reads nothing outside its source, sends what it was told to keep to
-//! itself to no other origin, and says that an upload is whole only when the server has said so.
+//! Whatever a server answers: the client ends, reads nothing outside its source, sends what it has to keep to
+//! itself to no other origin, and says that an upload is complete only when the server has said so.
 
 #![no_main]
 
@@ -90,7 +90,7 @@ struct Server<'a> {
     answers: std::vec::IntoIter<Answer<'a>>,
     offset: u64,
     length: Option<u64>,
-    /// The last offset that the client was told in an answer that it may believe.
+    /// The last offset in an answer that the client may believe.
     confirmed: Option<u64>,
     endpoint: Url,
 }
@@ -148,9 +148,9 @@ impl Server<'_> {
             Some(Answer::Broken) => return Err(Error::connection("it broke")),
         };
         response.headers_mut().entry("tus-resumable").or_insert(HeaderValue::from_static("1.0.0"));
-        let told = response.headers().get("upload-offset").and_then(|offset| offset.to_str().ok()?.parse().ok());
+        let reported = response.headers().get("upload-offset").and_then(|offset| offset.to_str().ok()?.parse().ok());
         if response.status().is_success() {
-            self.confirmed = told.or(self.confirmed).or(Some(0));
+            self.confirmed = reported.or(self.confirmed).or(Some(0));
         }
         Ok(response)
     }

@@ -1,5 +1,5 @@
 //! Whatever bytes come in on connections: the service stays well, every upload has as many bytes as it says, and a
-//! whole new upload still works.
+//! complete new upload still works.
 
 #![no_main]
 
@@ -84,7 +84,7 @@ fuzz_target!(|run: Run| {
             assert!(upload.length.is_none_or(|length| upload.offset <= length), "{upload:?}");
             assert_eq!(content(&storage, &stored).await.len() as u64, upload.offset, "{upload:?}");
         }
-        upload_whole(&tus, &storage).await;
+        upload_completely(&tus, &storage).await;
     });
 });
 
@@ -161,7 +161,7 @@ fn chunk(bytes: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
-async fn upload_whole(tus: &Tus, storage: &Memory) {
+async fn upload_completely(tus: &Tus, storage: &Memory) {
     let mut client = connect(tus);
     let request = "POST /files HTTP/1.1\r\nHost: a\r\nTus-Resumable: 1.0.0\r\nUpload-Length: 5\r\nContent-Length: 5\r\n\
         Content-Type: application/offset+octet-stream\r\nConnection: close\r\n\r\nhello";

@@ -1,4 +1,4 @@
-//! Whole exchanges without I/O, answered as a driver would that has everything in memory.
+//! Complete exchanges without I/O, answered as a driver would that has everything in memory.
 
 use std::{
     sync::Arc,

@@ -56,7 +56,7 @@ pub(super) struct Body {
     pub(super) verify: Verify,
     pub(super) completes: Completes,
     /// The digest of the complete upload, which is verified before the upload is complete.
-    pub(super) whole: Option<Checksum>,
+    pub(super) repr_digest: Option<Checksum>,
     /// Whether bytes beyond the upload's length make it invalid, or are only refused.
     pub(super) invalidates: bool,
 }
@@ -75,7 +75,7 @@ pub(super) enum Completes {
 impl Body {
     /// A body with what tus says of it.
     pub(super) fn new(length: Option<u64>, verify: Verify) -> Self {
-        Self { length, limit: None, verify, completes: Completes::AtLength, whole: None, invalidates: false }
+        Self { length, limit: None, verify, completes: Completes::AtLength, repr_digest: None, invalidates: false }
     }
 }
 

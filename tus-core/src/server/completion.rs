@@ -64,9 +64,9 @@ impl Completion {
     }
 
     /// The completion of an upload whose bytes are all there, and have a digest to be compared with.
-    pub(super) fn of_unverified(config: &Arc<Config>, now: SystemTime, stored: Box<Stored>, whole: Checksum) -> Self {
-        let hasher = Hasher::new(whole.algorithm());
-        Self::Verify(Verify { plan: Plan { config: config.clone(), now }, stored, whole, hasher, bytes: 0 })
+    pub(super) fn of_unverified(config: &Arc<Config>, now: SystemTime, stored: Box<Stored>, digest: Checksum) -> Self {
+        let hasher = Hasher::new(digest.algorithm());
+        Self::Verify(Verify { plan: Plan { config: config.clone(), now }, stored, digest, hasher, bytes: 0 })
     }
 
     /// Ends with what the application adds to the response; `None` where it was not asked here.
@@ -203,7 +203,7 @@ impl Assemble {
 pub struct Verify {
     plan: Plan,
     stored: Box<Stored>,
-    whole: Checksum,
+    digest: Checksum,
     hasher: Hasher,
     bytes: u64,
 }
@@ -222,13 +222,13 @@ impl Verify {
 
     /// Continues when all bytes were taken, or cannot be read.
     pub fn done(self, read: Result<(), Failure>) -> Completion {
-        let Self { plan, stored, whole, hasher, bytes } = self;
+        let Self { plan, stored, digest, hasher, bytes } = self;
         let read = read.and(if bytes == stored.upload.offset { Ok(()) } else { Err(Failure::Internal) });
         if let Err(failure) = read {
             return Completion::ended(stored, Err(failure.into()));
         }
-        if hasher.finish() != whole {
-            return Record::invalid(stored, Then::Refuse(Refusal::WholeMismatch));
+        if hasher.finish() != digest {
+            return Record::invalid(stored, Then::Refuse(Refusal::ReprDigestMismatch));
         }
         let mut change = Change::of(&stored.upload);
         change.phase = plan.config.complete_phase(&stored.upload.kind);

@@ -20,7 +20,7 @@ use crate::{Failure, Kind, Phase, Stored};
 /// would have been a status code other than a 2xx (Successful) or 412" (RFC 9110, 13.2.1), and HEAD is answered as GET.
 #[must_use]
 #[derive(Debug)]
-pub struct Deliver {
+pub struct Open {
     exchange: Box<Exchange>,
     stored: Box<Stored>,
     reply: Reply,
@@ -40,14 +40,14 @@ enum Reply {
 /// What follows when the bytes of an upload are opened.
 #[must_use]
 #[derive(Debug)]
-pub enum Delivery {
+pub enum Opened {
     /// Send this response with the bytes as its body; the exchange is over.
     Bytes(Response<()>),
     /// None of the bytes are sent.
     Step(Box<Step>),
 }
 
-impl Deliver {
+impl Open {
     pub(super) fn of(exchange: Box<Exchange>, stored: Box<Stored>, conditions: &Conditions) -> Step {
         let upload = &stored.upload;
         // An upload whose bytes are complete may still be refused by the application, in another process perhaps.
@@ -65,7 +65,7 @@ impl Deliver {
                 Wanted::Nothing => Reply::Unsatisfiable,
             }
         };
-        Step::Deliver(Self { exchange, stored, reply })
+        Step::Open(Self { exchange, stored, reply })
     }
 
     /// The upload.
@@ -85,20 +85,20 @@ impl Deliver {
     }
 
     /// Continues when the bytes are opened.
-    pub fn opened(self) -> Delivery {
+    pub fn done(self) -> Opened {
         let Self { exchange, stored, reply } = self;
         let upload = &stored.upload;
         let part = match reply {
             Reply::All => None,
             Reply::Part(range) => Some(range),
-            Reply::Head => return Delivery::Step(Box::new(exchange.respond(Outcome::Delivered(upload, None)))),
-            Reply::NotModified => return Delivery::Step(Box::new(exchange.respond(Outcome::NotModified(upload)))),
+            Reply::Head => return Opened::Step(Box::new(exchange.respond(Outcome::Downloaded(upload, None)))),
+            Reply::NotModified => return Opened::Step(Box::new(exchange.respond(Outcome::NotModified(upload)))),
             Reply::Unsatisfiable => {
                 let refusal = Refusal::RangeNotSatisfiable { length: upload.offset };
-                return Delivery::Step(Box::new(exchange.refuse(refusal)));
+                return Opened::Step(Box::new(exchange.refuse(refusal)));
             }
         };
-        Delivery::Bytes(exchange.response(Outcome::Delivered(upload, part)).map(drop))
+        Opened::Bytes(exchange.response(Outcome::Downloaded(upload, part)).map(drop))
     }
 
     /// Continues where the bytes cannot be opened.

@@ -83,7 +83,7 @@ impl Exchange {
         Step::Respond(response)
     }
 
-    /// Whether the response to a request that completes an upload is the application's, who has to be asked.
+    /// Whether the response to a request that completes an upload is the application's, which has to be asked.
     pub(super) fn needs_reply(&self) -> bool {
         matches!(self.speech, Speech::Draft(_))
     }

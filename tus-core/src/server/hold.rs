@@ -1,7 +1,7 @@
 //! A request takes an upload over from older requests, and what it asks for is compared with the upload's state.
 
 use super::{
-    Deliver, LoadParts, Receive, Refusal, Step, Veto,
+    LoadParts, Open, Receive, Refusal, Step, Veto,
     ask::{Action, Append, Body, Completes, beyond, room_until},
     dialect,
     ending::Ending,
@@ -40,7 +40,7 @@ impl Hold {
             return exchange.refuse(refusal);
         }
         match action {
-            Action::Download(conditions) => Deliver::of(exchange, stored, &conditions),
+            Action::Download(conditions) => Open::of(exchange, stored, &conditions),
             // No request adds bytes to an upload that accepts none: there is no request to wait for.
             Action::Inspect if stored.upload.phase != Phase::Receiving => inspect(exchange, stored),
             action => {
@@ -80,7 +80,7 @@ impl Hold {
             Action::Inspect => inspect(exchange, stored),
             Action::Append(append) => begin_append(exchange, stored, append),
             Action::Terminate => Veto::of(exchange, stored),
-            Action::Download(conditions) => Deliver::of(exchange, stored, &conditions),
+            Action::Download(conditions) => Open::of(exchange, stored, &conditions),
         }
     }
 }

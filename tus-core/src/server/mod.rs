@@ -6,7 +6,7 @@
 //! ```text
 //! HEAD    Load → Authorize → (Hold | LoadParts → (Await)) → Respond
 //! PATCH   Load → Authorize → Hold → Receive → Commit → (Complete | Wake) → Respond
-//! GET     Load → Authorize → Deliver → (Respond)
+//! GET     Load → Authorize → Open → (Respond)
 //! DELETE  Load → Authorize → Hold → Veto → Terminate → Respond
 //! POST    Authorize → Create → Store → (Inform) → (Receive → Commit) → (Complete) → Respond
 //! POST    Authorize → LoadParts → Authorize each → Create → Store → (Complete | Wake) → Respond
@@ -18,7 +18,7 @@
 //! What is left of a completion when the response is ready is a job beside it ([`Done::notify`]).
 //!
 //! Any step may instead lead to `Respond` with a refusal, `Create` and `Store` by `Abandon`. No path leads to `Create`, `Hold`, `Receive`,
-//! `Deliver` or `Terminate`, nor to what HEAD shows, except through `Authorize`. An older request is asked to
+//! `Open` or `Terminate`, nor to what HEAD shows, except through `Authorize`. An older request is asked to
 //! leave only for one that was authorized.
 //!
 //! The machine knows no storage, no clock and no task. The module `dialect` parses requests and writes responses; the
@@ -100,7 +100,7 @@ pub use self::{
     cors::Cors,
     create::{Abandon, Create, Store},
     dialect::{TusExtension, file::Download},
-    download::{Deliver, Delivery},
+    download::{Open, Opened},
     hold::{Access, Hold},
     inform::Inform,
     invalidate::Invalidate,
@@ -150,7 +150,7 @@ pub enum Step {
     /// Delete an upload.
     Terminate(Terminate),
     /// Open the bytes of an upload, and send them.
-    Deliver(Deliver),
+    Open(Open),
     /// Send the response, which ends the exchange.
     Respond(Response<Bytes>),
 }

@@ -15,7 +15,7 @@ pub(super) enum Outcome<'a> {
     Appended(&'a Upload),
     Terminated,
     /// A download: its bytes, or the requested range of them, are the body.
-    Delivered(&'a Upload, Option<Range<u64>>),
+    Downloaded(&'a Upload, Option<Range<u64>>),
     /// The client already has the bytes.
     NotModified(&'a Upload),
     /// The upload is complete, and the application's answer to that is a rejection.

@@ -52,7 +52,7 @@ pub(crate) enum Refusal {
     /// The body does not match its checksum.
     ChecksumMismatch,
     /// The complete upload does not match its digest, and never will.
-    WholeMismatch,
+    ReprDigestMismatch,
     /// No byte came for too long.
     TimedOut { offset: u64 },
     /// The body was cut short.

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use http::{Response, request::Parts};
 
-use super::{Body, Log, Model, receive::Intake, watch::Watch};
+use super::{Body, Log, Model, receive::Appending, watch::Watch};
 use crate::{
     Failure, Rejection,
-    server::{Delivery, Ended, Mount, Step, Waiting, begin},
+    server::{Ended, Mount, Opened, Step, Waiting, begin},
 };
 
 impl Model {
@@ -89,12 +89,12 @@ impl Model {
                 }
                 Step::Receive(receive) => {
                     watch.receives(receive.stored(), &self.uploads);
-                    let mut intake = Intake::new(receive.stored());
-                    match self.receive(receive, std::mem::take(&mut body), &mut intake) {
+                    let mut appending = Appending::new(receive.stored());
+                    match self.receive(receive, std::mem::take(&mut body), &mut appending) {
                         Ended::Commit(commit) => {
                             let works = self.enter("Commit", watch);
-                            assert!(commit.stored().is_same_upload(intake.upload()), "another upload is committed");
-                            let committed = works.and_then(|()| intake.commit(commit.change(), &mut self.uploads));
+                            assert!(commit.stored().is_same_upload(appending.upload()), "another upload is committed");
+                            let committed = works.and_then(|()| appending.commit(commit.change(), &mut self.uploads));
                             commit.done(committed)
                         }
                         Ended::Step(step) => *step,
@@ -143,16 +143,16 @@ impl Model {
                     };
                     terminate.done(removed)
                 }
-                Step::Deliver(deliver) => match works {
-                    Err(failure) => deliver.failed(failure),
+                Step::Open(open) => match works {
+                    Err(failure) => open.failed(failure),
                     Ok(()) => {
-                        watch.delivers(deliver.stored());
-                        let range = deliver.range();
-                        let bytes = self.uploads.bytes(&deliver.stored().upload.id).unwrap_or_default();
+                        watch.opens(open.stored());
+                        let range = open.range();
+                        let bytes = self.uploads.bytes(&open.stored().upload.id).unwrap_or_default();
                         let body = Bytes::copy_from_slice(&bytes[range.start as usize..range.end as usize]);
-                        match deliver.opened() {
-                            Delivery::Bytes(response) => return response.map(|()| body),
-                            Delivery::Step(step) => *step,
+                        match open.done() {
+                            Opened::Bytes(response) => return response.map(|()| body),
+                            Opened::Step(step) => *step,
                         }
                     }
                 },
@@ -194,7 +194,7 @@ fn name(step: &Step) -> &'static str {
         Step::Wake(_) => "Wake",
         Step::Veto(_) => "Veto",
         Step::Terminate(_) => "Terminate",
-        Step::Deliver(_) => "Deliver",
+        Step::Open(_) => "Open",
         Step::Respond(_) => "Respond",
     }
 }

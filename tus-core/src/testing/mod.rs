@@ -9,14 +9,14 @@
 //!   change of a record is made to the version that it was decided on.
 //! - The offset is never beyond the length or the limit, and as many bytes are there.
 //! - An exchange changes no upload but its own.
-//! - A response that tells an offset tells the one that is stored; a refusal has a text.
+//! - An offset in a response is the one that is stored; a refusal has a text.
 //!
 //! It panics where one of these does not hold. This crate's own tests and fuzzers run on it.
 //!
 //! # For whoever writes a driver
 //!
 //! The model is the shortest driver that keeps the rules, to be read beside the steps. In tests it says what a driver
-//! should have answered: both get the same requests, and the model is told when the storage fails or when somebody
+//! should have answered: both get the same requests, and the model learns when the storage fails or when somebody
 //! else is faster.
 //!
 //! ```

@@ -7,17 +7,17 @@ use crate::{
 };
 
 impl Model {
-    pub(super) fn receive(&mut self, mut receive: Receive, body: Body, intake: &mut Intake) -> Ended {
-        let began = intake.upload().offset;
-        let mut last = Change::of(intake.upload());
+    pub(super) fn receive(&mut self, mut receive: Receive, body: Body, appending: &mut Appending) -> Ended {
+        let began = appending.upload().offset;
+        let mut last = Change::of(appending.upload());
         assert_eq!(receive.checkpoint(self.now), last, "nothing has come that could count");
         for piece in body.pieces {
             receive = match receive.data(&piece) {
                 Ok(receive) => receive,
                 Err(step) => return Ended::Step(step),
             };
-            intake.bytes.extend(piece);
-            assert_eq!(receive.progress().offset, intake.upload().offset + intake.bytes.len() as u64);
+            appending.bytes.extend(piece);
+            assert_eq!(receive.progress().offset, appending.upload().offset + appending.bytes.len() as u64);
             let checkpoint = receive.checkpoint(self.now);
             assert!(checkpoint.offset >= last.offset, "what may be committed never becomes less");
             assert_eq!(checkpoint.phase, last.phase, "a checkpoint never completes an upload");
@@ -25,32 +25,32 @@ impl Model {
             self.log.checkpoints.push(last.offset);
             // Where the last commit stands there is nothing to do.
             if self.commits_checkpoints
-                && last.offset > intake.upload().offset
-                && let Err(failure) = intake.commit(&last, &mut self.uploads)
+                && last.offset > appending.upload().offset
+                && let Err(failure) = appending.commit(&last, &mut self.uploads)
             {
-                let stored = intake.upload().offset - began;
+                let stored = appending.upload().offset - began;
                 return receive.end(End::Interrupted(Interruption::Failed { failure, stored }), self.now);
             }
-            if self.informs && intake.upload().offset == last.offset {
+            if self.informs && appending.upload().offset == last.offset {
                 self.log.informed.extend(receive.interim(last.offset));
             }
         }
         let mut end = body.end;
         if let End::Interrupted(Interruption::Failed { stored, .. }) = &mut end {
             // What was committed was stored before.
-            *stored = (*stored).max(intake.upload().offset - began);
+            *stored = (*stored).max(appending.upload().offset - began);
         }
         receive.end(end, self.now)
     }
 }
 
 /// An upload that bytes are added to: what is committed of it, and what has come since.
-pub(super) struct Intake {
+pub(super) struct Appending {
     committed: Stored,
     bytes: Vec<u8>,
 }
 
-impl Intake {
+impl Appending {
     pub(super) fn new(stored: &Stored) -> Self {
         Self { committed: stored.clone(), bytes: Vec::new() }
     }

@@ -148,7 +148,7 @@ impl Watch {
 
     pub(super) fn finishes(&self, upload: &Upload) {
         let due = upload.phase == Phase::Complete && upload.kind != Kind::Partial;
-        assert!(due, "the application is told of {upload:?}");
+        assert!(due, "the application is notified of {upload:?}");
     }
 
     pub(super) fn vetoes(&mut self, upload: &Upload, answer: bool) {
@@ -168,10 +168,10 @@ impl Watch {
     }
 
     /// The application may still refuse a complete upload.
-    pub(super) fn delivers(&self, stored: &Stored) {
+    pub(super) fn opens(&self, stored: &Stored) {
         let upload = &stored.upload;
-        assert!(self.allows(Operation::Download, Some(upload)), "{upload:?} is delivered without a question");
-        assert!(upload.phase == Phase::Notified && upload.kind != Kind::Partial, "{upload:?} is delivered");
+        assert!(self.allows(Operation::Download, Some(upload)), "{upload:?} is opened without a question");
+        assert!(upload.phase == Phase::Notified && upload.kind != Kind::Partial, "{upload:?} is opened");
     }
 
     /// The exchange is over.
@@ -209,11 +209,11 @@ impl Watch {
 
     pub(super) fn response(&self, head: &Parts, response: &Response<Bytes>, uploads: &Uploads) {
         let status = response.status();
-        // A refusal that tells an offset tells the one that is stored, too.
+        // An offset in a refusal is the one that is stored, too.
         let target = head.uri.path().rsplit('/').next().and_then(|id| uploads.get(&id.parse().ok()?));
-        if let (Some(told), Some(target)) = (response.headers().get("upload-offset"), target) {
+        if let (Some(reported), Some(target)) = (response.headers().get("upload-offset"), target) {
             let stored = target.upload.offset.to_string();
-            assert_eq!(told.to_str().ok(), Some(&*stored), "another offset is told than the one that is stored");
+            assert_eq!(reported.to_str().ok(), Some(&*stored), "the offset is not the one that is stored");
         }
         if status.is_client_error() || status.is_server_error() {
             assert!(self.rejected || !response.body().is_empty(), "{status} without a word");
@@ -231,9 +231,9 @@ impl Watch {
         }
         let url = location.as_deref().unwrap_or(head.uri.path());
         let named = url.rsplit('/').next().and_then(|id| uploads.get(&id.parse().ok()?));
-        if let (Some(told), Some(named)) = (response.headers().get("upload-offset"), named) {
+        if let (Some(reported), Some(named)) = (response.headers().get("upload-offset"), named) {
             let stored = named.upload.offset.to_string();
-            assert_eq!(told.to_str().ok(), Some(&*stored), "another offset is told than the one that is stored");
+            assert_eq!(reported.to_str().ok(), Some(&*stored), "the offset is not the one that is stored");
         }
     }
 }

@@ -47,7 +47,7 @@ fn service(store: &ObjectStore) -> Tus {
 async fn a_body_that_stalls_holds_no_memory_although_nothing_of_it_counts() {
     let (bucket, store, _) = two();
     let tus = service(&store);
-    let whole = bytes(1000, 1);
+    let all = bytes(1000, 1);
     // Because of a checksum, or because the last byte is there and the end is not.
     for (id, sent, headers) in [
         ("verified", 600, HeaderMap::from_iter([("trailer".parse().unwrap(), "upload-checksum".parse().unwrap())])),
@@ -55,7 +55,7 @@ async fn a_body_that_stalls_holds_no_memory_although_nothing_of_it_counts() {
     ] {
         let stored = created(&store, id, Kind::Partial, Some(1000)).await;
         let (sender, mut body) = mpsc::unbounded_channel();
-        sender.send(Ok(whole.slice(..sent))).unwrap();
+        sender.send(Ok(all.slice(..sent))).unwrap();
         let body = stream::poll_fn(move |context| body.poll_recv(context));
         let mut head = patch(id);
         head.headers_mut().unwrap().extend(headers);
@@ -71,7 +71,7 @@ async fn a_body_that_stalls_holds_no_memory_although_nothing_of_it_counts() {
             "verified" => assert_eq!(response.status(), 400, "there was no checksum"),
             _ => {
                 assert_eq!(response.status(), 204);
-                assert_eq!(content(&store, &loaded(&store, &stored).await).await, whole);
+                assert_eq!(content(&store, &loaded(&store, &stored).await).await, all);
             }
         }
     }

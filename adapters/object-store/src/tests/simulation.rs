@@ -41,8 +41,8 @@ struct Life {
     acknowledged: Vec<(u64, u64, u64)>,
     /// Where each attempt began.
     began: BTreeMap<u64, u64>,
-    /// The largest offset that was told.
-    told: u64,
+    /// The largest offset that a client knows.
+    known_to_clients: u64,
     finished: u64,
     is_removed: bool,
 }
@@ -61,7 +61,7 @@ struct World {
     machines: Arc<Mutex<Vec<Machine>>>,
     without: Option<Rule>,
     length: u64,
-    /// Whether the length is told with the last bytes only.
+    /// Whether the length is declared with the last bytes only.
     is_deferred: bool,
 }
 
@@ -238,8 +238,14 @@ impl World {
     }
 
     async fn head(&self, store: &ObjectStore) -> Result<bool, StorageError> {
-        let before =
-            self.known.lock().unwrap().incarnations.iter().map(|(name, life)| (name.clone(), life.told)).collect();
+        let before = self
+            .known
+            .lock()
+            .unwrap()
+            .incarnations
+            .iter()
+            .map(|(name, life)| (name.clone(), life.known_to_clients))
+            .collect();
         let Some(mut stored) = store.load(&id()).await? else { return Ok(false) };
         if stored.held_elsewhere {
             match store.settle(&stored, Access::Read, Duration::from_secs(2)).await? {
@@ -247,15 +253,19 @@ impl World {
                 None => return Ok(false),
             }
         }
-        self.tell(&stored, &before);
+        self.report(&stored, &before);
         Ok(false)
     }
 
-    /// An offset is told to a client: not less than what was told before it asked.
-    fn tell(&self, stored: &Stored, before: &BTreeMap<String, u64>) {
-        let told = before.get(&stored.upload.incarnation.to_string()).copied().unwrap_or(0);
-        assert!(stored.upload.offset >= told, "an offset went back from {told} to {}", stored.upload.offset);
-        self.life(stored, |life| life.told = life.told.max(stored.upload.offset));
+    /// A client learns an offset: not less than what any knew before it asked.
+    fn report(&self, stored: &Stored, before: &BTreeMap<String, u64>) {
+        let known_to_clients = before.get(&stored.upload.incarnation.to_string()).copied().unwrap_or(0);
+        assert!(
+            stored.upload.offset >= known_to_clients,
+            "an offset went back from {known_to_clients} to {}",
+            stored.upload.offset
+        );
+        self.life(stored, |life| life.known_to_clients = life.known_to_clients.max(stored.upload.offset));
     }
 
     async fn delete(&self, store: &ObjectStore) -> Result<bool, StorageError> {
@@ -364,7 +374,7 @@ impl World {
         self.log(|| format!("acknowledged {base}..{} to attempt {attempt}: {change:?}", base + sent));
         self.life(&stored, |life| {
             life.acknowledged.push((base, base + sent, attempt));
-            life.told = life.told.max(base + sent);
+            life.known_to_clients = life.known_to_clients.max(base + sent);
         });
         if change.phase != Phase::Complete {
             return Ok(false);
@@ -398,13 +408,19 @@ impl World {
         self.bucket.on_request(|_| Fate::Done);
         sleep(Duration::from_secs(60)).await;
         let Machine { store, .. } = self.machine();
-        let before =
-            self.known.lock().unwrap().incarnations.iter().map(|(name, life)| (name.clone(), life.told)).collect();
+        let before = self
+            .known
+            .lock()
+            .unwrap()
+            .incarnations
+            .iter()
+            .map(|(name, life)| (name.clone(), life.known_to_clients))
+            .collect();
         for _ in 0..200 {
             self.sweep(&store, SystemTime::UNIX_EPOCH).await.unwrap();
             match store.load(&id()).await.unwrap() {
                 Some(stored) if stored.upload.phase == Phase::Notified => break,
-                Some(stored) => self.tell(&stored, &before),
+                Some(stored) => self.report(&stored, &before),
                 None => {}
             }
             if let Err(error) = self.patch(&store).await {
@@ -414,7 +430,7 @@ impl World {
         }
         let stored = store.load(&id()).await.unwrap().expect("the upload is there");
         assert_eq!((stored.upload.phase, stored.upload.offset), (Phase::Notified, self.length), "it was not finished");
-        self.tell(&stored, &before);
+        self.report(&stored, &before);
         let content = content(&store, &stored).await;
         assert_eq!(content.len() as u64, self.length);
         self.life(&stored, |life| {

@@ -22,14 +22,14 @@ pub async fn bytes_exist_after_a_commit(fixture: Fixture) {
     writer.write(Chunks::from(chunks.to_vec())).await.unwrap();
     assert_eq!(writer.stored(), 6);
     assert_unheld(&fixture, &stored, b"").await;
-    assert!(writer.committed().is_none_or(|told| told == 0), "no more is told than is committed");
+    assert!(writer.committed().is_none_or(|offset| offset == 0), "no more is reported than is committed");
     let mut change = adding(&stored, 6);
     change.expires = Some(at(5_000_000_000));
     let version = writer.commit(&change).await.unwrap();
     assert_ne!(version, stored.version, "every change makes a new version");
     let stored = stored.changed(&change, version);
     assert_unheld(&fixture, &stored, b"hello ").await;
-    assert!(writer.committed().is_none_or(|told| told == 6), "what is committed may be told");
+    assert!(writer.committed().is_none_or(|offset| offset == 6), "what is committed may be reported");
     // The same writer goes on.
     writer.write(Bytes::from_static(b"world").into()).await.unwrap();
     assert_eq!(writer.stored(), 11);

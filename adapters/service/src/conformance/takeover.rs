@@ -132,7 +132,7 @@ pub async fn who_does_not_leave_is_reported(fixture: Fixture) {
     fixture.assert_has(&stored, b"hello").await;
 }
 
-/// [`Writer::asked_to_leave`] does not end for who was not asked: not by a load, nor for another upload.
+/// [`Writer::asked_to_leave`] does not end for a writer that was not asked: not by a load, nor for another upload.
 pub async fn nobody_is_asked_to_leave_whom_nobody_asked(fixture: Fixture) {
     let wanted = created(fixture.one(), single("wanted")).await;
     let other = created(fixture.one(), single("other")).await;

@@ -10,7 +10,7 @@ use http::{Response, StatusCode, request::Parts};
 use tokio::time::Instant;
 use tus_core::{
     Failure, Incarnation, Rejection, Stored, UploadId, Version,
-    server::{Access, Authorize, Commit, Create, Delivery, Ended, Hold, Invalidate, Step, Store, Terminate, Veto},
+    server::{Access, Authorize, Commit, Create, Ended, Hold, Invalidate, Opened, Step, Store, Terminate, Veto},
 };
 
 use self::receive::Appending;
@@ -123,19 +123,19 @@ impl<'a> Exchange<'a> {
                 }
                 Step::Veto(veto) => self.veto(veto).await,
                 Step::Terminate(terminate) => self.terminate(terminate).await,
-                Step::Deliver(deliver) => {
-                    let (stored, range) = (deliver.stored(), deliver.range());
+                Step::Open(open) => {
+                    let (stored, range) = (open.stored(), open.range());
                     let length = range.end - range.start;
                     match engine.storage.read(stored, range).await {
-                        Ok(bytes) => match deliver.opened() {
-                            Delivery::Bytes(response) => {
+                        Ok(bytes) => match open.done() {
+                            Opened::Bytes(response) => {
                                 return response.map(|()| ResponseBody::streaming(bytes, length));
                             }
-                            Delivery::Step(step) => *step,
+                            Opened::Step(step) => *step,
                         },
                         Err(error) => {
                             let failure = failure(&stored.upload.id, &error);
-                            deliver.failed(failure)
+                            open.failed(failure)
                         }
                     }
                 }
@@ -165,7 +165,7 @@ impl<'a> Exchange<'a> {
         let (is_current, patience) = match access {
             Access::Read => {
                 let is_current = match generation {
-                    // Who adds bytes in this process is waited for, however long the record took to come.
+                    // A request that adds bytes in this process is waited for, however long the record took to come.
                     Some(generation) => engine.leases.settle(id, generation, PATIENCE).await && is_fresh,
                     None => false,
                 };

@@ -254,7 +254,7 @@ impl<'a> Appending<'a> {
         }
     }
 
-    /// Tells the client how far its upload is durable. Returns whether there will be more to tell, of what is being
+    /// Informs the client how far its upload is durable. Returns whether there will be more to report, of what is being
     /// committed up to `offset`.
     fn inform(&mut self, receive: &Receive, offset: u64) -> bool {
         let committed = self.writer.as_ref().and_then(|writer| writer.committed());

@@ -246,7 +246,7 @@ pub trait Writer: Send {
     async fn commit(&mut self, change: &Change) -> Result<Version, StorageError>;
 
     /// The offset up to which the record claims bytes by now, as far as that is known without waiting: clients may be
-    /// told that it is durable. `None`, by default, where it is not known.
+    /// learn that it is durable. `None`, by default, where it is not known.
     fn committed(&self) -> Option<u64> {
         None
     }

@@ -6,26 +6,26 @@ use super::*;
 pub(super) async fn part_and_final(sqlite: &Sqlite) -> (Stored, Stored, Change) {
     let part = created(sqlite, of_kind("part", Kind::Partial, Some(5))).await;
     let part = appended(sqlite, &part, b"hello").await.unwrap();
-    let joined = created(sqlite, of_kind("joined", Kind::Final(vec![(&part.upload).into()]), None)).await;
-    let mut change = Change::of(&joined.upload);
+    let final_one = created(sqlite, of_kind("final", Kind::Final(vec![(&part.upload).into()]), None)).await;
+    let mut change = Change::of(&final_one.upload);
     (change.offset, change.length, change.phase) = (5, Some(5), Phase::Complete);
-    (part, joined, change)
+    (part, final_one, change)
 }
 
 #[tokio::test]
 async fn a_final_upload_that_was_cut_is_joined_again() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
-    let (part, joined, change) = part_and_final(&sqlite).await;
+    let (part, final_one, change) = part_and_final(&sqlite).await;
     let waiting = async || sqlite.waiting_for(&part.upload.id).await.unwrap();
-    assert_eq!(waiting().await, std::slice::from_ref(&joined.upload.id));
-    sqlite.assemble(&joined, std::slice::from_ref(&part), &change).await.unwrap();
+    assert_eq!(waiting().await, std::slice::from_ref(&final_one.upload.id));
+    sqlite.assemble(&final_one, std::slice::from_ref(&part), &change).await.unwrap();
     assert_eq!(waiting().await, []);
-    fs::write(sqlite.path(&joined.upload.id), b"he").unwrap();
-    let back = loaded(&sqlite, &joined).await.unwrap();
-    assert_eq!(back.upload, joined.upload);
-    assert_ne!(back.version, joined.version);
-    assert_eq!(waiting().await, std::slice::from_ref(&joined.upload.id));
+    fs::write(sqlite.path(&final_one.upload.id), b"he").unwrap();
+    let back = loaded(&sqlite, &final_one).await.unwrap();
+    assert_eq!(back.upload, final_one.upload);
+    assert_ne!(back.version, final_one.version);
+    assert_eq!(waiting().await, std::slice::from_ref(&final_one.upload.id));
     let version = sqlite.assemble(&back, &[part], &change).await.unwrap();
     assert_eq!(content(&sqlite, &back.changed(&change, version)).await, "hello");
 }
@@ -34,13 +34,13 @@ async fn a_final_upload_that_was_cut_is_joined_again() {
 async fn a_join_that_fails_leaves_no_bytes_and_can_be_done_again() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
-    let (part, joined, change) = part_and_final(&sqlite).await;
+    let (part, final_one, change) = part_and_final(&sqlite).await;
     let mut longer = part.clone();
     longer.upload.offset = 7;
-    assert_eq!(failure(sqlite.assemble(&joined, &[longer], &change).await), Failure::Internal);
-    assert_eq!(fs::read(sqlite.path(&joined.upload.id)).unwrap(), b"");
-    let version = sqlite.assemble(&joined, &[part], &change).await.unwrap();
-    let joined = joined.changed(&change, version);
-    assert_eq!(loaded(&sqlite, &joined).await, Some(joined.clone()));
-    assert_eq!(content(&sqlite, &joined).await, "hello");
+    assert_eq!(failure(sqlite.assemble(&final_one, &[longer], &change).await), Failure::Internal);
+    assert_eq!(fs::read(sqlite.path(&final_one.upload.id)).unwrap(), b"");
+    let version = sqlite.assemble(&final_one, &[part], &change).await.unwrap();
+    let final_one = final_one.changed(&change, version);
+    assert_eq!(loaded(&sqlite, &final_one).await, Some(final_one.clone()));
+    assert_eq!(content(&sqlite, &final_one).await, "hello");
 }

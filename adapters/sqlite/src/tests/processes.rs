@@ -285,26 +285,26 @@ async fn background_work_is_one_process_s() {
 async fn a_join_that_fails_does_not_take_the_file_from_another_process() {
     let directory = directory();
     let (one, two) = two(&directory);
-    let (part, joined, change) = finals::part_and_final(&one).await;
+    let (part, final_one, change) = finals::part_and_final(&one).await;
     let mut wrong = part.clone();
     wrong.upload.offset = 7;
     let over = std::sync::Arc::new(AtomicBool::new(false));
     let failing = tokio::spawn({
-        let (joined, change, over) = (joined.clone(), change.clone(), over.clone());
+        let (final_one, change, over) = (final_one.clone(), change.clone(), over.clone());
         async move {
             while !over.load(Relaxed) {
-                let _ = one.assemble(&joined, &[wrong.clone()], &change).await;
+                let _ = one.assemble(&final_one, &[wrong.clone()], &change).await;
             }
         }
     });
     let version = loop {
-        match two.assemble(&joined, std::slice::from_ref(&part), &change).await {
+        match two.assemble(&final_one, std::slice::from_ref(&part), &change).await {
             Err(error) if error.failure() == Failure::Busy => {}
-            joined => break joined.unwrap(),
+            assembled => break assembled.unwrap(),
         }
     };
     over.store(true, Relaxed);
     failing.await.unwrap();
-    assert_eq!(content(&two, &joined.changed(&change, version)).await, "hello");
-    assert_eq!(fs::read(two.path(&id("joined"))).unwrap(), b"hello");
+    assert_eq!(content(&two, &final_one.changed(&change, version)).await, "hello");
+    assert_eq!(fs::read(two.path(&id("final"))).unwrap(), b"hello");
 }

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{Method, Response, request::Parts};
 
 use self::draft::Spoken;
-pub(super) use self::draft::{MAX_INTEGER, whole_digest};
+pub(super) use self::draft::{MAX_INTEGER, repr_digest};
 pub use self::tus::TusExtension;
 pub(super) use self::tus::creation_as_stored;
 use self::tus::is_coded;
@@ -143,7 +143,7 @@ pub(super) fn interim_creation(exchange: &Exchange, upload: &Upload) -> Option<R
     }
 }
 
-/// The interim response that tells the progress of an upload.
+/// The interim response with the progress of an upload.
 pub(super) fn interim_offset(exchange: &Exchange, offset: u64) -> Option<Response<()>> {
     match exchange.speech {
         Speech::Draft(spoken) => draft::interim_offset(spoken, offset),
@@ -174,11 +174,11 @@ fn amount(bytes: u64) -> String {
     let power = bytes.checked_ilog2().unwrap_or(0) / 10;
     match power.checked_sub(1).and_then(|unit| UNITS.get(unit as usize)) {
         Some(unit) => {
-            let (whole, rest) = (bytes >> (10 * power), bytes & ((1 << (10 * power)) - 1));
+            let (units, rest) = (bytes >> (10 * power), bytes & ((1 << (10 * power)) - 1));
             // Rounded down: what fits the text fits the limit.
             let tenth = (u128::from(rest) * 10) >> (10 * power);
             let fraction = if tenth == 0 { String::new() } else { format!(".{tenth}") };
-            format!("{bytes} bytes ({whole}{fraction} {unit})")
+            format!("{bytes} bytes ({units}{fraction} {unit})")
         }
         None => format!("{bytes} bytes"),
     }

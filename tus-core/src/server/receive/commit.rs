@@ -43,14 +43,14 @@ impl Received {
 pub(super) struct After {
     pub(super) ending: Ending,
     /// The digest of the complete upload, which is still to be verified.
-    pub(super) whole: Option<Checksum>,
+    pub(super) repr_digest: Option<Checksum>,
 }
 
 impl After {
     pub(super) fn follow(self, exchange: Box<Exchange>, stored: Box<Stored>, now: SystemTime) -> Step {
-        match self.whole {
-            Some(whole) => {
-                let completion = Completion::of_unverified(&exchange.config, now, stored, whole);
+        match self.repr_digest {
+            Some(repr_digest) => {
+                let completion = Completion::of_unverified(&exchange.config, now, stored, repr_digest);
                 Complete::of(exchange, completion, self.ending)
             }
             None => Complete::after(exchange, stored, self.ending),

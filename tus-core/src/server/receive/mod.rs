@@ -128,7 +128,7 @@ impl Receive {
     /// commit, and before the first one the record as it is, which may expire later. It never completes the upload, and
     /// its offset is never less than before.
     pub fn checkpoint(&mut self, now: SystemTime) -> Change {
-        // The last commit is the body's end: who sends too much must not have completed the upload.
+        // The last commit is the body's end: a client that sends too much must not have completed the upload.
         if !self.is_verified() && self.advanced(self.received, now, false).phase == Phase::Receiving {
             self.counted = self.received;
         }
@@ -164,7 +164,7 @@ impl Receive {
         upload
     }
 
-    /// An interim response that tells the client that its upload is durable up to this offset, to be sent if the
+    /// An interim response that reports the upload as durable up to this offset, to be sent if the
     /// framework can. `None` for clients that do not understand it.
     pub fn interim(&self, committed: u64) -> Option<Response<()>> {
         dialect::interim_offset(&self.exchange, committed)
@@ -203,8 +203,8 @@ impl Receive {
         let is_at_length = self.body.completes == Completes::AtLength && self.length == Some(offset);
         // Content whose length was announced is fully processed when that many bytes are there.
         let is_draft = self.stored.upload.dialect != Dialect::Tus;
-        let is_whole = is_at_length || is_draft && !self.is_verified() && self.body.length == Some(kept);
-        if matches!(self.ending, Ending::Appended) && !is_whole {
+        let is_all = is_at_length || is_draft && !self.is_verified() && self.body.length == Some(kept);
+        if matches!(self.ending, Ending::Appended) && !is_all {
             self.ending = Ending::Broken(why.refusal(offset));
         }
         let is_conflict = matches!(why, Interruption::Failed { failure: Failure::Conflict, .. });
@@ -219,7 +219,7 @@ impl Receive {
             }
             return Ended::Step(Box::new(Complete::after(self.exchange, self.stored, self.ending)));
         }
-        self.commit(kept, now, is_whole)
+        self.commit(kept, now, is_all)
     }
 
     /// `at_end` says whether all of the body is there.
@@ -238,12 +238,13 @@ impl Receive {
         }
         let mut change = self.advanced(kept, now, completes);
         let is_complete = change.phase != upload.phase;
-        let whole = is_complete.then(|| self.body.whole.take().or_else(|| dialect::whole_digest(upload))).flatten();
-        if whole.is_some() {
+        let repr_digest =
+            is_complete.then(|| self.body.repr_digest.take().or_else(|| dialect::repr_digest(upload))).flatten();
+        if repr_digest.is_some() {
             // It is complete when the digest was compared.
             change.phase = Phase::Receiving;
         }
-        let ending = After { ending: self.ending, whole };
+        let ending = After { ending: self.ending, repr_digest };
         if change == Change::of(&self.stored.upload) {
             self.exchange.at = Some(change.offset);
             return Ended::Step(Box::new(ending.follow(self.exchange, self.stored, now)));

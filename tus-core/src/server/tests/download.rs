@@ -40,7 +40,7 @@ fn a_finished_upload_downloads_as_an_attachment() {
     let answer = answer.has("content-disposition", "attachment; filename=\"film.html\"").lacks("content-range");
     let answer = answer.has("content-security-policy", "script-src 'none'; form-action 'none'");
     assert_eq!(answer.has("cache-control", "private, no-cache").text(), "hello world");
-    assert_eq!(world.path(), "Load Authorize Deliver");
+    assert_eq!(world.path(), "Load Authorize Open");
     assert_eq!(world.log.asked, [(Operation::Download, Some(id))]);
 }
 
@@ -134,7 +134,7 @@ fn a_storage_failure_is_reported_before_the_first_byte() {
     let mut world = world();
     let id = finished(&mut world, "filename eA==");
     for (failure, status) in [(Failure::Internal, 500), (Failure::NotFound, 404)] {
-        world.fail("Deliver", failure);
+        world.fail("Open", failure);
         get(&mut world, &id).send().is(status).lacks("etag");
     }
 }
@@ -147,11 +147,11 @@ fn a_file_that_was_moved_away_is_gone_for_every_request() {
     let mut world = world();
     let id = finished(&mut world, "filename eA==");
     for (name, value) in [("x", ""), ("range", "bytes=6-"), ("range", "bytes=99-"), ("if-none-match", "*")] {
-        world.fail("Deliver", Failure::Gone);
+        world.fail("Open", Failure::Gone);
         get(&mut world, &id).header(name, value).send().says(410, "moved away").has("cache-control", "no-store");
     }
     let url = world.url(&id);
-    world.fail("Deliver", Failure::Gone);
+    world.fail("Open", Failure::Gone);
     world.request(Method::HEAD, &url).without("tus-resumable").send().is(410);
     world.head(&id).send().is(200).has("upload-offset", 11);
 }

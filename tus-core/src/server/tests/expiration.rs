@@ -117,9 +117,9 @@ fn a_finished_upload_does_not_expire_and_a_part_does() {
     }
     world.head(&part).send().is(410);
     // Not even before the application has accepted it: a complete upload stays.
-    let untold = world.upload(b"hel", 5);
+    let without_expiry = world.upload(b"hel", 5);
     world.application.reply = Err(crate::Rejection::forbidden("not now"));
-    world.patch(&untold).offset(3).body(b"lo").send().is(403).lacks("upload-expires");
+    world.patch(&without_expiry).offset(3).body(b"lo").send().is(403).lacks("upload-expires");
 }
 
 /// tus 1.0.0, "Upload-Expires": "If a Client does attempt to resume an upload which has since been removed by

@@ -301,8 +301,8 @@ fn a_body_beyond_the_end_is_413_and_none_of_it_is_stored() {
         let reply = world.patch(&id).offset(5).body(b" world!").send();
         reply.says(413, &format!("{limit} bytes"));
         assert_eq!(world.path(), "Load Authorize Hold Respond");
-        let untold = world.patch(&id).offset(5).stream(b" world!").send();
-        untold.says(413, &format!("{limit} bytes"));
+        let unannounced = world.patch(&id).offset(5).stream(b" world!").send();
+        unannounced.says(413, &format!("{limit} bytes"));
         assert_eq!(world.path(), "Load Authorize Hold Receive Respond");
         assert_eq!(world.uploads, before);
         assert_eq!(world.notified.len(), usize::from(limit == 5));

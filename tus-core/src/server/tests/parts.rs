@@ -70,7 +70,7 @@ fn an_empty_patch_at_the_end_of_a_part_changes_nothing() {
     assert_eq!(*world.record(&part), before);
 }
 
-/// The application may have chosen the id, or told its client of it before the response.
+/// The application may have chosen the id, or sent it to its client before the response.
 #[test]
 fn a_failed_creation_leaves_alone_what_another_request_has_added() {
     let mut world = World::new();

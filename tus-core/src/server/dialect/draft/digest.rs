@@ -29,10 +29,10 @@ pub(super) fn read(headers: &HeaderMap, name: &HeaderName) -> Option<Checksum> {
 }
 
 /// Keeps the digest of the complete upload with its record.
-pub(super) fn keep(verbatim: &mut Verbatim, whole: &Checksum) {
-    if let Some((key, _)) = ALGORITHMS.iter().find(|(_, algorithm)| *algorithm == whole.algorithm()) {
-        let digest = value(format!("{key}=:{}:", BASE64_STANDARD.encode(whole.digest())));
-        verbatim.set(&REPR_DIGEST, &digest);
+pub(super) fn keep(verbatim: &mut Verbatim, digest: &Checksum) {
+    if let Some((key, _)) = ALGORITHMS.iter().find(|(_, algorithm)| *algorithm == digest.algorithm()) {
+        let field = value(format!("{key}=:{}:", BASE64_STANDARD.encode(digest.digest())));
+        verbatim.set(&REPR_DIGEST, &field);
     }
 }
 
@@ -70,9 +70,9 @@ mod tests {
         let mut upload = Upload::new(UploadId::from_random(1), Incarnation::from_random(1), Kind::Single);
         assert_eq!(kept(&upload), None);
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let whole = Checksum::of(algorithm, b"hello");
-            keep(&mut upload.verbatim, &whole);
-            assert_eq!(kept(&upload), Some(whole));
+            let digest = Checksum::of(algorithm, b"hello");
+            keep(&mut upload.verbatim, &digest);
+            assert_eq!(kept(&upload), Some(digest));
         }
     }
 }

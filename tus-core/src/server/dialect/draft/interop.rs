@@ -21,7 +21,7 @@ pub(in crate::server) struct Rules {
     pub(super) completes_at_length: bool,
     /// The limit that says how long the upload will be there.
     pub(super) lifetime: &'static str,
-    /// Interim responses tell how far an upload is.
+    /// Interim responses report how far an upload is.
     pub(super) reports_progress: bool,
     /// Bytes beyond the length make the upload invalid.
     pub(super) invalidates: bool,

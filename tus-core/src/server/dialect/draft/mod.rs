@@ -15,7 +15,7 @@ use http::{Method, request::Parts};
 
 use self::interop::Rules;
 pub(crate) use self::problem::Problem;
-pub(in crate::server) use self::{digest::kept as whole_digest, field::MAX_INTEGER};
+pub(in crate::server) use self::{digest::kept as repr_digest, field::MAX_INTEGER};
 pub(super) use self::{
     interim::{interim_creation, interim_offset},
     request::{is_partial_upload, may_terminate, parse},

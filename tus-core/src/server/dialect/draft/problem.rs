@@ -149,7 +149,7 @@ fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::BodyTooSmall { .. }
         | Refusal::NotPart(_)
         | Refusal::ChecksumMismatch
-        | Refusal::WholeMismatch => StatusCode::BAD_REQUEST,
+        | Refusal::ReprDigestMismatch => StatusCode::BAD_REQUEST,
         Refusal::OtherDialect | Refusal::FinalTakesNoBytes => StatusCode::FORBIDDEN,
         Refusal::NotFound | Refusal::PartNotFound(_) | Refusal::NotFinished => StatusCode::NOT_FOUND,
         Refusal::OffsetMismatch { .. }
@@ -250,7 +250,7 @@ fn text(refusal: &Refusal) -> String {
         }
         Refusal::AlreadyComplete => "the upload is complete; nothing can be added".into(),
         Refusal::ChecksumMismatch => "the content does not match content-digest and was discarded".into(),
-        Refusal::WholeMismatch => "the upload does not match repr-digest; begin a new one".into(),
+        Refusal::ReprDigestMismatch => "the upload does not match repr-digest; begin a new one".into(),
         Refusal::TimedOut { offset } => {
             format!("no data was received for too long; the upload's offset is {offset}")
         }

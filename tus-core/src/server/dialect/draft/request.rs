@@ -104,9 +104,8 @@ fn creation(config: &Config, rules: &Rules, headers: &HeaderMap) -> Result<Creat
     let mut upload = NewUpload::new(Kind::Single, length);
     upload.max_size = config.max_size;
     upload.metadata = metadata::read(config, headers)?;
-    let whole = digest::read(headers, &REPR_DIGEST);
-    if let Some(whole) = &whole {
-        digest::keep(&mut upload.verbatim, whole);
+    if let Some(repr_digest) = digest::read(headers, &REPR_DIGEST) {
+        digest::keep(&mut upload.verbatim, &repr_digest);
     }
     let body = body(config, rules, headers, content, completes);
     // "The request content can be empty." What is complete nevertheless is completed by its body.
@@ -139,7 +138,7 @@ fn body(config: &Config, rules: &Rules, headers: &HeaderMap, length: Option<u64>
             false if rules.completes_at_length => Completes::AtLength,
             false => Completes::Never,
         },
-        whole: digest::read(headers, &REPR_DIGEST),
+        repr_digest: digest::read(headers, &REPR_DIGEST),
         invalidates: rules.invalidates,
     }
 }

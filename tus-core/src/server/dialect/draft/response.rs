@@ -44,8 +44,8 @@ pub(in crate::server::dialect) fn render(exchange: &Exchange, spoken: Spoken, ou
             state(exchange, rules, upload, false, response.headers_mut());
         }
         Outcome::Terminated => *response.status_mut() = StatusCode::NO_CONTENT,
-        Outcome::Delivered(upload, part) => {
-            file::deliver(config, upload, part, &mut response);
+        Outcome::Downloaded(upload, part) => {
+            file::download(config, upload, part, &mut response);
             found(exchange, rules, upload, upload.length, response.headers_mut());
         }
         Outcome::NotModified(upload) => file::not_modified(upload, &mut response),

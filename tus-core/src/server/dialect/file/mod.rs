@@ -65,7 +65,7 @@ impl Download {
 }
 
 /// Writes the head of a response with bytes of an upload, all or a part.
-pub(super) fn deliver(config: &Config, upload: &Upload, part: Option<Range<u64>>, response: &mut Response<Bytes>) {
+pub(super) fn download(config: &Config, upload: &Upload, part: Option<Range<u64>>, response: &mut Response<Bytes>) {
     let headers = response.headers_mut();
     headers.extend(config.download.as_ref().map(|download| download.headers(upload)).unwrap_or_default());
     let length = upload.offset;

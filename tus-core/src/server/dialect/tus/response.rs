@@ -43,7 +43,7 @@ pub(in crate::server) fn render(exchange: &Exchange, outcome: Outcome<'_>) -> Re
             expires(announced(upload), &mut response);
         }
         Outcome::Terminated => *response.status_mut() = StatusCode::NO_CONTENT,
-        Outcome::Delivered(upload, part) => file::deliver(config, upload, part, &mut response),
+        Outcome::Downloaded(upload, part) => file::download(config, upload, part, &mut response),
         Outcome::NotModified(upload) => file::not_modified(upload, &mut response),
         Outcome::Declined(upload, rejection) => {
             expires(upload.expires, &mut response);
@@ -164,7 +164,7 @@ fn status(refusal: &Refusal) -> StatusCode {
             | Fault::Unreadable(_) => StatusCode::BAD_REQUEST,
         },
         Refusal::Problem(_)
-        | Refusal::WholeMismatch
+        | Refusal::ReprDigestMismatch
         | Refusal::BodyTooSmall { .. }
         | Refusal::LengthMismatch { .. }
         | Refusal::LengthTooSmall { .. }
@@ -239,7 +239,7 @@ fn text(refusal: &Refusal) -> String {
         // Only the other dialect has these.
         Refusal::BodyTooLarge { .. } | Refusal::BodyTooSmall { .. } => "the body is larger or smaller than allowed",
         Refusal::AlreadyComplete => "the upload is complete; nothing can be added",
-        Refusal::WholeMismatch => "the upload does not match its digest",
+        Refusal::ReprDigestMismatch => "the upload does not match its digest",
         Refusal::PartNotFound(id) => return format!("there is no partial upload {id}"),
         Refusal::NotPart(id) => return format!("{id} was not created with upload-concat: partial"),
         Refusal::PartIncomplete(id) => return format!("the partial upload {id} is not complete yet"),

@@ -61,7 +61,7 @@ fn a_client_of_no_known_version_gets_no_interim_response() {
 /// upload progress. These interim responses MUST NOT include the Location header field."
 ///
 /// Since draft 03; "The Upload-Offset header field in responses serves as an acknowledgment", so that only what is durable
-/// is told.
+/// is reported.
 #[test]
 fn progress_is_told_when_it_is_durable() {
     for version in VERSIONS {
@@ -69,8 +69,9 @@ fn progress_is_told_when_it_is_durable() {
         (world.informs, world.commits_checkpoints) = (true, true);
         let id = begun(&mut world, version, b"hello");
         patch(&mut world, version, &id, 5, true, b" world").send();
-        let told = |offset: u64| vec![header("upload-draft-interop-version", version), header("upload-offset", offset)];
-        assert_eq!(informed(&world), if version < 5 { vec![] } else { vec![told(8), told(11)] });
+        let reported =
+            |offset: u64| vec![header("upload-draft-interop-version", version), header("upload-offset", offset)];
+        assert_eq!(informed(&world), if version < 5 { vec![] } else { vec![reported(8), reported(11)] });
         world.commits_checkpoints = false;
         let id = begun(&mut world, version, b"hello");
         patch(&mut world, version, &id, 5, true, b" world").send();

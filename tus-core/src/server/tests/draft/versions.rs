@@ -101,8 +101,8 @@ fn an_upload_at_its_declared_length_is_complete_until_version_6() {
             // Who completes it by a request of its own gets the same response.
             patch(&mut world, version, &id, 11, true, b"").send().is(201).complete(version, true);
             assert_eq!(world.notified, [id]);
-            let whole = post(&mut world, version, false, b"hello").length(5).send().is(201);
-            whole.complete(version, version <= 6);
+            let complete = post(&mut world, version, false, b"hello").length(5).send().is(201);
+            complete.complete(version, version <= 6);
             // One of unknown length waits for its client.
             let unknown = begun(&mut world, version, b"hello");
             patch(&mut world, version, &unknown, 5, false, b"!").send().complete(version, false);

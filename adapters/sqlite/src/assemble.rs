@@ -1,4 +1,4 @@
-//! Putting a final upload together.
+//! Assembling a final upload of its parts.
 
 use std::{fs::File, io, sync::Arc};
 
@@ -11,15 +11,15 @@ use crate::{
 };
 
 /// Fills the file of a final upload with the bytes of its parts, and makes the change.
-pub(crate) async fn join(
+pub(crate) async fn assemble(
     inner: &Arc<Inner>,
     stored: &Stored,
     parts: &[Stored],
     change: &Change,
 ) -> Result<Version, StorageError> {
-    let (joining, seen, parts, bytes) = (inner.clone(), stored.clone(), parts.to_vec(), change.offset);
-    let joined = blocking(move || fill(&joining, &seen, &parts, bytes)).await;
-    let joined = match joined {
+    let (filling, seen, parts, bytes) = (inner.clone(), stored.clone(), parts.to_vec(), change.offset);
+    let filled = blocking(move || fill(&filling, &seen, &parts, bytes)).await;
+    let assembled = match filled {
         // The file stays locked until the row claims its bytes.
         Ok(_locked) => {
             let (seen, change) = (stored.clone(), change.clone());
@@ -27,11 +27,11 @@ pub(crate) async fn join(
         }
         Err(error) => Err(error),
     };
-    if joined.as_ref().is_err_and(|error| error.failure() == Failure::NotFound) {
+    if assembled.as_ref().is_err_and(|error| error.failure() == Failure::NotFound) {
         // The upload may have been removed before the file was made.
         inner.give_up(stored.upload.id.clone());
     }
-    joined
+    assembled
 }
 
 /// Makes the file, locked until it is dropped.
@@ -47,7 +47,7 @@ fn fill(inner: &Inner, stored: &Stored, parts: &[Stored], bytes: u64) -> Result<
         if !files::lock(&file)? {
             return Err(Failure::Busy.into());
         }
-        // Only now nobody else joins it: the file of an upload that is complete must not be touched.
+        // Only now nobody else assembles it: the file of an upload that is complete must not be touched.
         inner.unchanged(stored)?;
         if files::is_named(&file)? {
             break file;
