@@ -34,6 +34,7 @@ mod power;
 mod private;
 mod processes;
 mod proxies;
+mod secure;
 mod shutdown;
 mod slow;
 mod specification;

@@ -1,6 +1,12 @@
 //! The client over https: which servers it trusts, and how it authenticates.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tests::{Framework, Store};
@@ -25,10 +31,10 @@ use crate::{
 const LENGTH: u64 = (3 << 20) + 3;
 
 /// The certificate authority that both sides trust.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
@@ -45,7 +51,7 @@ impl Authority {
         self.0.der().clone()
     }
 
-    fn pem(&self) -> Certificate {
+    pub(crate) fn pem(&self) -> Certificate {
         Certificate::from_pem(self.0.pem().as_bytes()).unwrap()
     }
 }
@@ -53,37 +59,70 @@ impl Authority {
 /// Terminates TLS before a server without it. If `clients` is given, only clients with a certificate of it are
 /// accepted.
 fn tls_before(server: SocketAddr, authority: &Authority, clients: Option<&Authority>) -> SocketAddr {
-    let (certificate, key) = authority.sign("localhost");
-    let config = ServerConfig::builder();
-    let config = match clients {
-        None => config.with_no_client_auth(),
-        Some(clients) => {
-            let mut roots = RootCertStore::empty();
-            roots.add(clients.der()).unwrap();
-            config.with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap())
-        }
-    };
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config.with_single_cert(vec![certificate.der().clone()], key).unwrap()));
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    listener.set_nonblocking(true).unwrap();
-    // It ends with the process.
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            while let Ok((client, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    let mut client = acceptor.accept(client).await?;
-                    let mut server = tokio::net::TcpStream::connect(server).await?;
-                    tokio::io::copy_bidirectional(&mut client, &mut server).await
-                });
+    Front::before(server, authority, clients, &[]).address
+}
+
+/// A front that terminates TLS.
+pub(crate) struct Front {
+    pub(crate) address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Front {
+    /// Offers these protocols (ALPN).
+    pub(crate) fn before(
+        server: SocketAddr,
+        authority: &Authority,
+        clients: Option<&Authority>,
+        protocols: &[&str],
+    ) -> Self {
+        let (certificate, key) = authority.sign("localhost");
+        let config = ServerConfig::builder();
+        let config = match clients {
+            None => config.with_no_client_auth(),
+            Some(clients) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(clients.der()).unwrap();
+                config.with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap())
             }
+        };
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let mut config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = connections.clone();
+        // It ends with the process.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                while let Ok((client, _)) = listener.accept().await {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    let acceptor = acceptor.clone();
+                    tokio::spawn(async move {
+                        let mut client = acceptor.accept(client).await?;
+                        let mut server = tokio::net::TcpStream::connect(server).await?;
+                        tokio::io::copy_bidirectional(&mut client, &mut server).await
+                    });
+                }
+            });
         });
-    });
-    address
+        Self { address, connections }
+    }
+
+    /// Its URL for a path.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.address.port())
+    }
+
+    /// Connections so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
 }
 
 fn upload(address: SocketAddr, http: ClientBuilder) -> Result<Uploaded, Error> {

@@ -11,9 +11,9 @@ use url::Url;
 use crate::{
     Client, Connections, Fingerprint, UrlStore,
     client::Inner,
-    connections::Pool,
     exchange::{After, Before, Credentials, Exchanges},
     kept::Kept,
+    pool::Pool,
 };
 
 /// Builds a [`Client`].
@@ -74,11 +74,13 @@ impl Builder {
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use tus_reqwest::{Client, client_builder, reqwest::{Certificate, Identity}};
+    /// use tus_reqwest::{Client, Connections, client_builder, reqwest::{Certificate, Identity}};
     ///
-    /// let http = client_builder()
-    ///     .tls_certs_merge([Certificate::from_pem(&std::fs::read("ca.pem")?)?])
-    ///     .identity(Identity::from_pem(&std::fs::read("client.pem")?)?);
+    /// let authority = Certificate::from_pem(&std::fs::read("ca.pem")?)?;
+    /// let identity = Identity::from_pem(&std::fs::read("client.pem")?)?;
+    /// let http = Connections::each(move || {
+    ///     client_builder().tls_certs_merge([authority.clone()]).identity(identity.clone())
+    /// });
     /// let client = Client::builder("https://example.org/files").http(http).build()?;
     /// # Ok(())
     /// # }
@@ -155,8 +157,13 @@ impl Builder {
         self
     }
 
-    /// How long a request may go without a byte sent or received; 30 s by default. Requests become smaller after such a
-    /// silence. The concatenation of parts may take 10 minutes, or this if it is longer.
+    /// How long a request may go without a byte sent or received; 30 s by default. The concatenation of parts may take 10
+    /// minutes, or this if it is longer.
+    ///
+    /// What the system has buffered counts when it leaves, so that a line of 16 kbit/s is slow, but not silent. Where the
+    /// system does not say (other ones than Linux; or if requests share a client, see [`Connections`]), only what the
+    /// connection takes counts. After a silence requests become smaller, down to 16 KiB, so that such a line finishes all
+    /// the same.
     pub fn timeout(mut self, silence: Duration) -> Self {
         self.timeout = silence;
         self

@@ -1,30 +1,34 @@
 //! How connections are made.
 
-use std::{
-    fmt,
-    sync::{Mutex, PoisonError},
-};
+use std::fmt;
 
 use reqwest::{Client, ClientBuilder, redirect::Policy};
 
+use crate::sockets::Sockets;
+
 /// How connections are made: for [`Builder::http`](crate::Builder::http).
 ///
-/// - From a [`ClientBuilder`]: this crate turns off its redirects, since it follows them itself. Everything else stays in
-///   force: its own timeouts (`timeout` limits each request, `read_timeout` the wait for each piece of a response), and
-///   its default headers, which go to **every** origin: credentials belong in [`Builder::header`](crate::Builder::header).
+/// - [`Connections::each`]: from a function that makes builders. Requests that are sent at the same time then have a
+///   connection each, also over HTTP/2, and one that fails is not used again. The default does so. This crate turns off
+///   the redirects of each builder, since it follows them itself. Everything else stays in force: its own timeouts
+///   (`timeout` limits each request, `read_timeout` the wait for each piece of a response), and its default headers, which
+///   go to **every** origin: credentials belong in [`Builder::header`](crate::Builder::header).
+/// - From a single [`ClientBuilder`]: the same, but requests at the same time may share an HTTP/2 connection, and a retry
+///   may get the one that failed.
 /// - From a finished [`Client`]: the same, and its redirects stay in force, too. A client for uploads should have none
-///   ([`Policy::none`]): a redirect that it follows may turn a request into a GET, and this crate does not see it.
-/// - [`Connections::each`]: from a function that makes builders. Each of the parts that are sent at the same time then has
-///   a connection of its own, also over HTTP/2. The default does so.
-pub struct Connections(How);
+///   ([`Policy::none`]): a redirect that it follows may turn a request into a GET, and this crate does not see it. On a
+///   slow line its requests become smaller rather than wait for what the system has not sent yet
+///   ([`Builder::timeout`](crate::Builder::timeout)).
+pub struct Connections(pub(crate) How);
 
-enum How {
+pub(crate) enum How {
     Builder(Box<ClientBuilder>),
     Client(Client),
     Each(Box<Make>),
 }
 
-type Make = dyn Fn() -> ClientBuilder + Send + Sync;
+/// Makes a builder for each client.
+pub(crate) type Make = dyn Fn() -> ClientBuilder + Send + Sync;
 
 /// The builder that is used by default: its `User-Agent` is the name and version of this crate.
 pub fn client_builder() -> ClientBuilder {
@@ -66,42 +70,9 @@ impl fmt::Debug for Connections {
     }
 }
 
-/// Clients, by the number of the connection that a request needs for itself.
-pub(crate) struct Pool {
-    clients: Mutex<Vec<Client>>,
-    first: Client,
-    make: Option<Box<Make>>,
-}
-
-impl Pool {
-    pub(crate) fn new(connections: Connections) -> reqwest::Result<Self> {
-        let (first, make) = match connections.0 {
-            How::Builder(builder) => (build(*builder)?, None),
-            How::Client(client) => (client, None),
-            How::Each(make) => (build(make())?, Some(make)),
-        };
-        Ok(Self { clients: Mutex::new(vec![first.clone()]), first, make })
-    }
-
-    /// The client for a connection: the first one if there cannot be more.
-    pub(crate) fn client(&self, connection: usize) -> Client {
-        let Some(make) = self.make.as_ref().filter(|_| connection > 0) else {
-            return self.first.clone();
-        };
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        while clients.len() <= connection {
-            match build(make()) {
-                Ok(client) => clients.push(client),
-                Err(error) => {
-                    tracing::warn!(%error, "parts share a connection");
-                    return self.first.clone();
-                }
-            }
-        }
-        clients[connection].clone()
-    }
-}
-
-fn build(builder: ClientBuilder) -> reqwest::Result<Client> {
-    builder.redirect(Policy::none()).build()
+/// A client, and the sockets of its connections.
+pub(crate) fn build(builder: ClientBuilder) -> reqwest::Result<(Client, Sockets)> {
+    let sockets = Sockets::default();
+    let client = builder.redirect(Policy::none()).connector_layer(sockets.clone()).build()?;
+    Ok((client, sockets))
 }

@@ -11,10 +11,10 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::EXPECT};
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tus_core::client::{Error, Moment, Step, Task, Transmit};
 
-use crate::{connections::Pool, pieces::Pieces, waiting::OnWait};
+use crate::{pieces::Pieces, pool::Pool, silence::Activity, waiting::OnWait};
 
 /// Bytes of a response's body that are read: only an application's answer and the text of an error are of use.
 const CONTENT: usize = 64 * 1024;
@@ -54,7 +54,7 @@ impl Exchanges {
             step = match step {
                 Step::Read(read) => read.done(0, None),
                 Step::Transmit(transmit) => {
-                    let sent = self.exchange(&transmit, 0, None).await;
+                    let sent = self.exchange(&transmit, None).await;
                     transmit.done(sent, moment())
                 }
                 Step::Wait(wait) => {
@@ -71,7 +71,6 @@ impl Exchanges {
     pub(crate) async fn exchange<T: Task>(
         &self,
         transmit: &Transmit<T>,
-        connection: usize,
         outgoing: Option<Outgoing>,
     ) -> Result<Response<Bytes>, Error> {
         let request = self.prepare(transmit.request(), transmit.is_home()).await?;
@@ -87,20 +86,35 @@ impl Exchanges {
         });
         let request = request.map(|()| body.map_or_else(reqwest::Body::default, reqwest::Body::wrap));
         let request = reqwest::Request::try_from(request).map_err(failure)?;
-        let client = self.pool.client(connection);
-        let received = tokio::select! {
-            received = client.execute(request) => received.map_err(failure),
-            () = activity.silence(patience) => Err(Error::Silent(patience)),
-        };
+        let answered = self.send(request, &activity, patience).await;
         // The request may have failed because of the source.
         if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);
         }
-        let response = receive(received?).await;
+        let response = answered?;
         if let (Some(after), Some(head)) = (&self.after, head) {
             after(&head, &response).await?;
         }
         Ok(response)
+    }
+
+    async fn send(
+        &self,
+        request: reqwest::Request,
+        activity: &Activity,
+        patience: Duration,
+    ) -> Result<Response<Bytes>, Error> {
+        let client = self.pool.client().map_err(Error::local)?;
+        let answered = tokio::select! {
+            received = client.http.execute(request) => match received {
+                Ok(received) => Ok(receive(received).await),
+                Err(error) if error.is_timeout() => return Err(failure(error)),
+                Err(error) => Err(failure(error)),
+            },
+            () = activity.silence(patience, &client) => return Err(Error::Silent(patience)),
+        };
+        self.pool.give_back(client);
+        answered
     }
 
     async fn prepare(&self, mut request: Request<()>, home: bool) -> Result<Request<()>, Error> {
@@ -162,37 +176,6 @@ fn is_hopeless(error: &reqwest::Error) -> bool {
     let unknown_name =
         error.is_dns() && !["temporary", "try again", "timed out"].iter().any(|word| text.contains(word));
     unknown_name || ["certificate", "unknownca", "unknown ca"].iter().any(|word| text.contains(word))
-}
-
-/// When the last byte was sent or received.
-#[derive(Clone)]
-struct Activity(Arc<Mutex<Instant>>);
-
-impl Default for Activity {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
-    }
-}
-
-impl Activity {
-    fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// Waits until there has been no activity for this long.
-    async fn silence(&self, longest: Duration) {
-        loop {
-            let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(end) = last.checked_add(longest) else {
-                // It is too far away for the clock.
-                return std::future::pending().await;
-            };
-            if end <= Instant::now() {
-                return;
-            }
-            sleep_until(end).await;
-        }
-    }
 }
 
 /// The bytes of a request, counted as the connection reads them.

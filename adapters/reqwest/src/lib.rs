@@ -49,8 +49,11 @@ mod kept;
 mod keys;
 mod parts;
 mod pieces;
+mod pool;
 mod progress;
 mod run;
+mod silence;
+mod sockets;
 mod source;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -1,9 +1,6 @@
 //! An upload in parts, which are sent at the same time and concatenated by the server (tus 1.0.0, "Concatenation").
 
-use std::{
-    ops::Range,
-    sync::{Mutex, PoisonError},
-};
+use std::ops::Range;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tus_core::{
@@ -44,16 +41,11 @@ pub(crate) async fn send(job: &Job, parts: &Parts, metadata: &Metadata) -> Resul
     }
     let ranges = parts.ranges(length)?;
     let claimed = job.claim().await?;
-    let connections = Mutex::new((0..parts.at_once.min(ranges.len())).rev().collect::<Vec<_>>());
-    let free = || connections.lock().unwrap_or_else(PoisonError::into_inner);
     // Each part is begun when one before it is done: what waits needs neither memory nor descriptors.
     let sent = stream::iter(ranges.into_iter().enumerate()).map(|(at, range)| {
         let key = claimed.as_ref().map(|key| format!("{}#{}-{}", key.as_str(), range.start, range.end));
-        let free = &free;
         async move {
-            let connection = free().pop().unwrap_or(0);
-            let url = part(job, metadata, range, key.clone(), connection).await?;
-            free().push(connection);
+            let url = part(job, metadata, range, key.clone()).await?;
             Ok::<_, Error>(Part { at, url, key })
         }
     });
@@ -75,16 +67,10 @@ pub(crate) async fn send(job: &Job, parts: &Parts, metadata: &Metadata) -> Resul
 }
 
 /// Sends a part; its URL is stored until the complete upload exists.
-async fn part(
-    job: &Job,
-    metadata: &Metadata,
-    range: Range<u64>,
-    key: Option<String>,
-    connection: usize,
-) -> Result<Url, Error> {
+async fn part(job: &Job, metadata: &Metadata, range: Range<u64>, key: Option<String>) -> Result<Url, Error> {
     let stored = job.stored(key.as_deref()).await?;
     let upload = NewUpload::partial(range).metadata(metadata.clone());
-    let mut run = Run::new(job.reporter.lane(), key).part(connection);
+    let mut run = Run::new(job.reporter.lane(), key).part();
     run.begin(job.first_step(upload, stored.as_ref()).await?);
     Ok(run.finish(job).await?.url)
 }

@@ -1,10 +1,10 @@
 //! The loop that performs the machine's steps for every upload.
 
-use std::{ops::Range, pin::pin};
+use std::{ops::Range, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::Response;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tus_core::{
     Algorithm,
@@ -26,8 +26,8 @@ pub(crate) struct Run {
     lane: Lane,
     /// The key under which the URL is stored.
     key: Option<String>,
-    /// The number of its connection, and that the URL is not for the caller: it is a part of an upload.
-    part: Option<usize>,
+    /// It is a part of an upload: its URL is not for the caller.
+    is_part: bool,
     /// `None` if the last request was abandoned or has failed.
     step: Option<Step<Uploading>>,
     url: Option<Url>,
@@ -47,15 +47,18 @@ struct Ahead {
     looking: AbortOnDropHandle<Result<Looked, Error>>,
 }
 
+/// The time between two reports of bytes sent.
+const BETWEEN_REPORTS: Duration = Duration::from_millis(20);
+
 impl Run {
     pub(crate) fn new(lane: Lane, key: Option<String>) -> Self {
-        let (part, step, url, kept, next, ahead) = (None, None, None, None, None, None);
-        Self { lane, key, part, step, url, restarts: 0, begun: false, kept, next, ahead }
+        let (step, url, kept, next, ahead) = (None, None, None, None, None);
+        Self { lane, key, is_part: false, step, url, restarts: 0, begun: false, kept, next, ahead }
     }
 
-    /// It is a part of an upload, which is sent over this connection.
-    pub(crate) fn part(mut self, connection: usize) -> Self {
-        self.part = Some(connection);
+    /// It is a part of an upload.
+    pub(crate) fn part(mut self) -> Self {
+        self.is_part = true;
         self
     }
 
@@ -119,7 +122,7 @@ impl Run {
                 Step::Wait(wait) => {
                     job.on_wait.report(&wait);
                     self.lane.update(|progress| progress.retried += 1);
-                    tokio::time::sleep(wait.duration()).await;
+                    sleep(wait.duration()).await;
                     wait.done()
                 }
                 Step::Finished(result) => {
@@ -176,7 +179,7 @@ impl Run {
         self.url = url.cloned();
         if let Some(url) = url {
             job.store(self.key.as_deref(), url).await;
-            if self.part.is_none() {
+            if !self.is_part {
                 job.report_url(url);
             }
         }
@@ -194,9 +197,9 @@ impl Run {
 
     /// Performs a request and reports its bytes as they are sent.
     async fn transmit(&self, job: &Job, transmit: &Transmit<Uploading>) -> Result<Response<Bytes>, Error> {
-        let (exchanges, connection) = (&job.client.inner.exchanges, self.part.unwrap_or(0));
+        let exchanges = &job.client.inner.exchanges;
         let Some(range) = transmit.body() else {
-            return exchanges.exchange(transmit, connection, None).await;
+            return exchanges.exchange(transmit, None).await;
         };
         let sender = watch::Sender::new(0);
         let mut sent = sender.subscribe();
@@ -205,13 +208,20 @@ impl Run {
             _ => job.source.read(range),
         };
         let outgoing = Outgoing { pieces, sent: sender };
-        let mut exchange = pin!(exchanges.exchange(transmit, connection, Some(outgoing)));
+        let mut exchange = pin!(exchanges.exchange(transmit, Some(outgoing)));
         let before = transmit.task().acknowledged();
-        loop {
+        let result = loop {
             tokio::select! {
-                result = &mut exchange => return result,
+                result = &mut exchange => break result,
                 Ok(()) = sent.changed() => self.lane.sent(before + *sent.borrow_and_update()),
             }
-        }
+            // Nobody sees more, and each report costs more than the piece.
+            tokio::select! {
+                result = &mut exchange => break result,
+                () = sleep(BETWEEN_REPORTS) => {}
+            }
+        };
+        self.lane.sent(before + *sent.borrow());
+        result
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot continue fails
 
 mod connections;
+
 mod credentials;
 mod discovery;
 mod ends;
@@ -9,6 +10,7 @@ mod gone;
 mod parts;
 mod progress;
 mod server;
+mod slow;
 mod sources;
 mod stores;
 mod storm;

@@ -1,0 +1,58 @@
+//! When a request has fallen silent.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::pool::Client;
+
+/// How often the system is asked, in the time after which a connection is silent, whether anything moves.
+const LOOKS: u32 = 8;
+
+/// When the connection last took or sent a byte.
+#[derive(Clone)]
+pub(crate) struct Activity(Arc<Mutex<Instant>>);
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+}
+
+impl Activity {
+    pub(crate) fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the connection has taken nothing for this long, and the system has sent nothing of what it took
+    /// before, as far as that is known.
+    pub(crate) async fn silence(&self, longest: Duration, client: &Client) {
+        let mut unsent = None;
+        loop {
+            let (last, now) = (self.last(), Instant::now());
+            let Some(end) = last.checked_add(longest) else {
+                // It is too far away for the clock.
+                return std::future::pending().await;
+            };
+            if end <= now {
+                return;
+            }
+            sleep_until(now.checked_add(longest / LOOKS).map_or(end, |look| look.min(end))).await;
+            if self.last() != last {
+                unsent = None;
+                continue;
+            }
+            let before = std::mem::replace(&mut unsent, client.unsent().await);
+            if before.is_some() && unsent.is_some() && before != unsent {
+                self.note();
+            }
+        }
+    }
+}
