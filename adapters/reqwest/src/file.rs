@@ -1,8 +1,16 @@
 //! A file as it was when its upload began.
 
-use std::{fs::Metadata, io, path::PathBuf, time::SystemTime};
+use std::{
+    fs::Metadata,
+    io,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
 
 use tus_core::client::{Error, SourceProblem};
+
+use crate::buffers::Buffers;
 
 /// A file, as it was when the source was created.
 #[derive(Debug)]
@@ -10,10 +18,21 @@ pub(crate) struct File {
     pub(crate) path: PathBuf,
     pub(crate) length: u64,
     state: State,
+    /// Open files with their buffers, for the next ranges: a new buffer costs more than what is read into it.
+    spare: Mutex<Vec<Open>>,
+}
+
+/// The file, opened.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) file: std::fs::File,
+    pub(crate) buffers: Buffers,
+    /// Consecutive fast reads, which the reader counts.
+    pub(crate) quick: u32,
 }
 
 /// What changes when a file is written or replaced.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct State {
     length: u64,
     modified: Option<SystemTime>,
@@ -38,20 +57,34 @@ impl State {
 impl File {
     pub(crate) fn new(path: PathBuf, metadata: &Metadata) -> Self {
         let state = State::of(metadata);
-        Self { path, length: state.length, state }
+        Self { path, length: state.length, state, spare: Mutex::default() }
+    }
+
+    /// The same file, with open files of its own: they are closed when this is dropped.
+    pub(crate) fn again(&self) -> Self {
+        Self { path: self.path.clone(), length: self.length, state: self.state.clone(), spare: Mutex::default() }
     }
 
     pub(crate) fn unreadable(&self, error: io::Error) -> Error {
         Error::unreadable(self.path.display().to_string(), error)
     }
 
-    /// The file at a position, if it has not changed since the upload began.
-    pub(crate) fn open_at(&self, start: u64) -> Result<std::fs::File, Error> {
-        use std::io::Seek;
-        let mut file = std::fs::File::open(&self.path).map_err(|error| self.unreadable(error))?;
-        self.check(&file)?;
-        file.seek(io::SeekFrom::Start(start)).map_err(|error| self.unreadable(error))?;
-        Ok(file)
+    /// An open file that was used before, if there is one.
+    pub(crate) fn reopen(&self) -> Option<Open> {
+        self.spare().pop()
+    }
+
+    pub(crate) fn open(&self) -> Result<std::fs::File, Error> {
+        std::fs::File::open(&self.path).map_err(|error| self.unreadable(error))
+    }
+
+    /// Keeps an open file for the next range.
+    pub(crate) fn keep(&self, open: Open) {
+        self.spare().push(open);
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Open>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fails if the file is not what it was when the upload began.

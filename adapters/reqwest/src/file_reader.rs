@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::Read,
+    io::{Read, Seek, SeekFrom},
     ops::Range,
     pin::Pin,
     sync::Arc,
@@ -14,7 +14,10 @@ use bytes::Bytes;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tus_core::client::Error;
 
-use crate::{buffers::Buffers, file::File};
+use crate::{
+    buffers::Buffers,
+    file::{File, Open},
+};
 
 /// Reads a range of a file, piece by piece.
 pub(crate) struct FileReader(State);
@@ -22,20 +25,21 @@ pub(crate) struct FileReader(State);
 type Piece = Result<Bytes, Error>;
 
 enum State {
-    /// Reads happen on this thread.
-    Here(Open),
+    /// Reads happen on this thread, if they are fast.
+    Here(Reading),
     /// A blocking thread reads.
-    Away(JoinHandle<(Option<Open>, Piece)>),
+    Away(JoinHandle<(Option<Reading>, Piece)>),
     Failed,
 }
 
-struct Open {
+/// A range of a file. When this is dropped, the open file is kept for the next one.
+struct Reading {
     source: Arc<File>,
-    file: std::fs::File,
+    /// `None` before the first read of a file that has to be opened.
+    open: Option<Open>,
+    /// The position to go to before the first read.
+    start: Option<u64>,
     left: u64,
-    buffers: Buffers,
-    /// Consecutive fast reads.
-    quick: u32,
 }
 
 /// The maximum duration of a fast read.
@@ -45,34 +49,29 @@ const QUICK: Duration = Duration::from_millis(5);
 const ENOUGH: u32 = 16;
 
 impl FileReader {
-    /// Opens the file on a thread, and reads the first piece there.
+    /// A file that has to be opened is opened on a thread, which reads the first piece, too.
     pub(crate) fn open(source: Arc<File>, range: Range<u64>) -> Self {
-        Self(State::Away(spawn_blocking(move || match source.open_at(range.start) {
-            Ok(file) => {
-                let left = range.end - range.start;
-                Open { source, file, left, buffers: Buffers::default(), quick: ENOUGH }.read_away()
-            }
-            Err(error) => (None, Err(error)),
-        })))
+        let (open, start, left) = (source.reopen(), Some(range.start), range.end - range.start);
+        Self(State::Here(Reading { source, open, start, left }))
     }
 
     /// The next piece. Must not be called at the end.
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Piece> {
         loop {
             match std::mem::replace(&mut self.0, State::Failed) {
-                State::Here(mut open) if open.quick >= ENOUGH => {
-                    let piece = open.read();
-                    self.0 = State::Here(open);
+                State::Here(mut reading) if reading.is_quick() => {
+                    let piece = reading.read();
+                    self.0 = State::Here(reading);
                     return Poll::Ready(piece);
                 }
-                State::Here(open) => self.0 = State::Away(spawn_blocking(move || open.read_away())),
+                State::Here(reading) => self.0 = State::Away(spawn_blocking(move || reading.read_away())),
                 State::Away(mut away) => {
                     let Poll::Ready(done) = Pin::new(&mut away).poll(context) else {
                         self.0 = State::Away(away);
                         return Poll::Pending;
                     };
-                    let (open, piece) = done.unwrap_or_else(|error| (None, Err(Error::unreadable("file", error))));
-                    self.0 = open.map_or(State::Failed, State::Here);
+                    let (reading, piece) = done.unwrap_or_else(|error| (None, Err(Error::unreadable("file", error))));
+                    self.0 = reading.map_or(State::Failed, State::Here);
                     return Poll::Ready(piece);
                 }
                 State::Failed => return Poll::Ready(Err(Error::unreadable("file", "reading it has failed before"))),
@@ -81,10 +80,22 @@ impl FileReader {
     }
 }
 
-impl Open {
+impl Reading {
+    fn is_quick(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.quick >= ENOUGH)
+    }
+
     fn read(&mut self) -> Piece {
         let began = Instant::now();
-        let Self { source, file, left, buffers, quick } = self;
+        let Self { source, open, start, left } = self;
+        let Open { file, buffers, quick } = match open {
+            Some(open) => open,
+            None => open.insert(Open { file: source.open()?, buffers: Buffers::default(), quick: ENOUGH }),
+        };
+        if let Some(start) = start.take() {
+            source.check(file)?;
+            file.seek(SeekFrom::Start(start)).map_err(|error| source.unreadable(error))?;
+        }
         let piece = buffers.fill(*left, |buffer| file.read_exact(buffer)).map_err(|error| source.unreadable(error))?;
         *left -= piece.len() as u64;
         if *left == 0 {
@@ -98,6 +109,14 @@ impl Open {
     fn read_away(mut self) -> (Option<Self>, Piece) {
         let piece = self.read();
         (Some(self), piece)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.source.keep(open);
+        }
     }
 }
 

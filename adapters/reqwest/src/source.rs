@@ -160,6 +160,14 @@ impl Source {
         matches!(self.0, Kind::Stream(..))
     }
 
+    /// The same for one upload: the files that it opens are closed with it.
+    pub(crate) fn for_one(self) -> Self {
+        match self.0 {
+            Kind::File(file) => Self(Kind::File(Arc::new(file.again()))),
+            kind => Self(kind),
+        }
+    }
+
     /// The number of bytes that exist in the range, their digest, and the bytes themselves if they are few.
     pub(crate) async fn look(&self, range: Range<u64>, algorithm: Option<Algorithm>) -> Result<Looked, Error> {
         let end = match &self.0 {

@@ -145,7 +145,8 @@ impl Upload {
         self
     }
 
-    /// Calls a function with each change of the progress, to the byte. It is called often and should be quick.
+    /// Calls a function with the progress, to the byte: with each response, and up to 50 times a second while bytes are
+    /// sent. It should be quick.
     pub fn on_progress(self, callback: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
         self.reporter.call(Box::new(callback));
         self
@@ -227,7 +228,7 @@ impl Upload {
         Ok(Job {
             client: self.client,
             options: self.options,
-            source: self.source,
+            source: self.source.for_one(),
             url,
             metadata,
             partial: self.partial,

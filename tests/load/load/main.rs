@@ -7,6 +7,7 @@
 
 mod bare;
 mod clients;
+mod line;
 mod ours;
 mod peers;
 mod plot;
@@ -74,6 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let sizes = if arguments.quick { Sizes::QUICK } else { Sizes::FULL };
     if arguments.clients {
+        println!("{}", line::measure(&arguments.directory)?);
         println!("{}", clients::measure(&arguments.directory, sizes.large, arguments.rounds)?);
         return Ok(());
     }
