@@ -9,6 +9,8 @@ use crate::Algorithm;
 #[derive(Debug, Clone)]
 pub struct Options {
     pub(super) chunk_size: Option<u64>,
+    /// The size of the first request, if it is to be less.
+    pub(super) first_chunk: Option<u64>,
     pub(super) verification: Verification,
     pub(super) retry: Retry,
     pub(super) override_method: bool,
@@ -43,6 +45,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             chunk_size: Some(DEFAULT_CHUNK),
+            first_chunk: Some(FIRST_CHUNK),
             verification: Verification::IfOffered(Algorithm::Sha1),
             retry: Retry::default(),
             override_method: false,
@@ -55,14 +58,21 @@ impl Default for Options {
     }
 }
 
-/// The default size of a request in bytes; also what is read ahead from a source of unknown length.
-pub(super) const DEFAULT_CHUNK: u64 = 1024 * 1024;
+/// The default size of a request in bytes; also what is read ahead from a source of unknown length. Smaller ones
+/// wait too often for the round trip.
+pub(super) const DEFAULT_CHUNK: u64 = 8 * 1024 * 1024;
+
+/// The size of the first request by default: on a slow line, little is lost with it.
+const FIRST_CHUNK: u64 = 1024 * 1024;
 
 impl Options {
-    /// The maximum size of a request in bytes, 1 MiB by default; `None` sends everything in one request. 0 is an error
-    /// when the upload begins.
+    /// The maximum size of a request in bytes; `None` sends everything in one request. 0 is an error when the upload
+    /// begins.
+    ///
+    /// By default the first request has 1 MiB, and each the double of the one before, up to 8 MiB, as long as they take at
+    /// most 2 s. One that takes more than 20 s halves the next one, so that an interruption on a slow line costs little.
     pub fn chunk_size(mut self, bytes: Option<u64>) -> Self {
-        self.chunk_size = bytes;
+        (self.chunk_size, self.first_chunk) = (bytes, None);
         self
     }
 

@@ -30,6 +30,10 @@ const LARGEST_SPLIT: u64 = 64 * 1024 * 1024;
 /// A request that took no longer is not too large for the line: the next one may have twice its bytes.
 const QUICK: Duration = Duration::from_secs(2);
 
+/// After one that took longer, the next one has half its bytes: so much can be lost where somebody on the way discards
+/// what is interrupted.
+const LONG: Duration = Duration::from_secs(20);
+
 impl Size {
     /// `verifies`: whether the server is known to verify the algorithm; `None` if it is not known.
     pub(super) fn new(options: &Options, verifies: impl Fn(Algorithm) -> Option<bool>) -> Result<Self, Error> {
@@ -43,7 +47,7 @@ impl Size {
         };
         let required = algorithm.is_some() && !optional;
         let most = options.chunk_size.or(required.then_some(VERIFIED));
-        Ok(Self { most, now: None, algorithm, optional })
+        Ok(Self { most, now: options.first_chunk, algorithm, optional })
     }
 
     /// The maximum for the next request. `streamed`: its bytes must be read first, and stay in memory meanwhile.
@@ -74,11 +78,13 @@ impl Size {
         }
     }
 
-    /// A request has succeeded within this time.
-    pub(super) fn took(&mut self, time: Duration) {
+    /// A request of this many bytes has succeeded within this time.
+    pub(super) fn took(&mut self, time: Duration, bytes: u64) {
         if time <= QUICK {
             let doubled = self.now.take().map(|now| now.saturating_mul(2));
             self.now = doubled.filter(|now| *now < self.most.unwrap_or(LARGEST_SPLIT));
+        } else if time > LONG && self.most.is_some() && bytes > SMALLEST {
+            self.now = Some((bytes / 2).max(SMALLEST));
         }
     }
 }
@@ -106,19 +112,41 @@ mod tests {
 
     #[test]
     fn requests_shrink_on_a_slow_line_and_grow_on_a_quick_one() {
-        let mut size = size(Options::default());
+        let mut size = size(Options::default().chunk_size(Some(MIB)));
         let mut seen = Vec::new();
         for _ in 0..5 {
             size.too_slow(size.limit(false));
             seen.push(size.limit(false) >> 10);
         }
         assert_eq!(seen, [256, 64, 16, 16, 16]);
-        size.took(QUICK * 2);
+        size.took(QUICK * 2, 16 << 10);
         assert_eq!(size.limit(false) >> 10, 16, "it was just quick enough");
         for _ in 0..9 {
-            size.took(QUICK);
+            size.took(QUICK, size.limit(false));
             seen.push(size.limit(false) >> 10);
         }
         assert_eq!(seen[5..], [32, 64, 128, 256, 512, 1024, 1024, 1024, 1024]);
+    }
+
+    #[test]
+    fn the_default_finds_what_the_line_carries_in_a_few_seconds() {
+        let mut size = size(Options::default());
+        let mut sizes = |bytes_per_second: u64| -> Vec<u64> {
+            let mut next = || {
+                let bytes = size.limit(false);
+                size.took(Duration::from_secs(bytes / bytes_per_second), bytes);
+                bytes >> 10
+            };
+            (0..7).map(|_| next()).collect()
+        };
+        assert_eq!(sizes(100 * MIB), [1024, 2048, 4096, 8192, 8192, 8192, 8192]);
+        // 64 kbit/s, and 2 Mbit/s.
+        assert_eq!(sizes(8 * 1024), [8192, 4096, 2048, 1024, 512, 256, 128]);
+        assert_eq!(sizes(256 * 1024), [128, 256, 512, 1024, 1024, 1024, 1024]);
+        // What the caller demands is not changed by a line that carries it.
+        let all = Options::default().chunk_size(None);
+        let mut all = Size::new(&all, |_| None).unwrap();
+        all.took(LONG * 2, 1 << 40);
+        assert_eq!(all.limit(false), u64::MAX);
     }
 }

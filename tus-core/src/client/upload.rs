@@ -282,7 +282,7 @@ impl Uploading {
         if offset == self.acknowledged && !range.is_empty() {
             return Err(answer.misbehaved(&UPLOAD_OFFSET, &format!("{offset}, as if nothing had been sent")));
         }
-        self.size.took(time);
+        self.size.took(time, range.end - range.start);
         self.acknowledged = offset;
         self.deferred &= self.upload.length.is_none();
         // A request without bytes declares the length.
