@@ -77,8 +77,14 @@ pub enum Error {
     #[error("the server has not concatenated the parts yet")]
     Pending,
     /// The response to the concatenation of parts was lost, and the parts are gone: the server has probably concatenated
-    /// them, but the URL of the upload is not known.
-    #[error("the parts are probably concatenated, but the server's response was lost, and with it the upload's URL")]
+    /// them, but nothing else says the URL of the upload. The same call again sends everything again.
+    ///
+    /// As long as the parts are there, the machine has them concatenated again instead, so that the server may have the
+    /// upload twice. A server that keeps parts for a while after their concatenation never causes this error.
+    #[error(
+        "the parts are probably concatenated, but the server's response was lost, and with it the upload's URL: only \
+         sending everything again makes another upload"
+    )]
     Unlocated,
     /// The allowed number of retries is exhausted.
     #[error("given up after {retries} retries without progress")]

@@ -1,19 +1,19 @@
 //! Parts are a queue for a few workers.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use tus_reqwest::{Error, Metadata, Options, Source};
+use tus_reqwest::{Client, Error, Fingerprint, MemoryStore, Metadata, Options, Source};
 
 use crate::{
     bytes, client, plain,
-    server::{Tus, tus, tus_but},
+    server::{Reply, Server, Tus, answer, tus, tus_but},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,7 +23,7 @@ async fn a_thousand_parts_are_sent_a_few_at_a_time() {
     let (now, max) = (running.clone(), most.clone());
     let tus = Tus::default();
     let behind = tus.clone();
-    let server = crate::server::Server::start(move |request| {
+    let server = Server::start(move |request| {
         max.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         let reply = behind.answer(request);
         now.fetch_sub(1, Ordering::Relaxed);
@@ -91,4 +91,97 @@ async fn parts_can_be_made_by_hand() {
     let stream = client.upload(Source::stream(&b"hello"[..])).partial(0..2).send().await;
     assert!(matches!(stream, Err(Error::Invalid(_))));
     let _ = Options::default();
+}
+
+/// A server whose first response to a concatenation is lost. `keeps`: whether it keeps the parts.
+fn forgetful(keeps: bool) -> (Tus, Server) {
+    let tus = Tus::default();
+    let (behind, first) = (tus.clone(), AtomicUsize::new(0));
+    let server = Server::start(move |request| {
+        let reply = behind.answer(request);
+        let is_final = request.header("upload-concat").is_some_and(|concat| concat.starts_with("final"));
+        if !is_final || first.fetch_add(1, Ordering::Relaxed) > 0 {
+            return reply;
+        }
+        if !keeps {
+            behind.uploads().retain(|_, stored| stored.concat.as_deref() != Some("partial"));
+        }
+        Reply::Close
+    });
+    (tus, server)
+}
+
+#[tokio::test]
+async fn parts_are_concatenated_again_after_a_lost_response() {
+    let (tus, server) = forgetful(true);
+    let client = client(&server).build().unwrap();
+    let uploaded = client.upload(Source::bytes(bytes(100))).parts(2).send().await.unwrap();
+    assert_eq!(tus.uploads()[uploaded.url.path()].content, bytes(100));
+    assert_eq!(server.count("PATCH"), 2, "nothing is sent twice");
+    // Nobody knows the URL of the first one.
+    assert_eq!(tus.uploads().len(), 4);
+}
+
+#[tokio::test]
+async fn parts_that_are_gone_after_a_lost_response_are_an_error_and_the_same_call_begins_again() {
+    let (tus, server) = forgetful(false);
+    let client = client(&server).url_store(MemoryStore::default(), Fingerprint::Content).build().unwrap();
+    let upload = || client.upload(Source::bytes(bytes(100))).parts(2).send();
+    let error = upload().await.unwrap_err();
+    assert!(matches!(error, Error::Unlocated), "{error:?}");
+    assert_eq!(server.count("PATCH"), 2, "nothing was sent again in secret");
+    let uploaded = upload().await.unwrap();
+    assert_eq!(tus.uploads()[uploaded.url.path()].content, bytes(100));
+    assert!(client.unfinished().await.unwrap().is_empty());
+}
+
+/// The parts of the file in the environment, to the endpoint there: run by the test below, in a process of its own.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a part of another test"]
+async fn send_a_thousand_parts() {
+    let client = Client::builder(&std::env::var("TUS_TO").unwrap()).options(Options::default()).build().unwrap();
+    let film = Source::path(std::env::var("TUS_FILM").unwrap()).await.unwrap();
+    client.upload(film).parts(1000).send().await.unwrap();
+}
+
+/// What a client needs for a file in a thousand parts, in KiB: with the program itself, the certificates of the system
+/// and the runtime. The file has 128 MiB.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_thousand_parts_need_little_memory() {
+    const LENGTH: u64 = 128 << 20;
+    const MOST: u64 = 48 * 1024;
+    let peak = Arc::new(AtomicU64::new(0));
+    let (client, seen) = (Arc::new(AtomicU64::new(0)), peak.clone());
+    let (process, parts) = (client.clone(), AtomicUsize::new(0));
+    let lengths = Mutex::new(HashMap::new());
+    let server = Server::start(move |request| match &*request.method {
+        "OPTIONS" => answer(204, &[("Tus-Version", "1.0.0"), ("Tus-Extension", "creation,checksum,concatenation")]),
+        "POST" if request.header("upload-concat").is_some_and(|concat| concat.starts_with("final")) => {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", process.load(Ordering::Relaxed))).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+            seen.store(line.trim().trim_end_matches(" kB").parse().unwrap(), Ordering::Relaxed);
+            answer(201, &[("Location", "/files/final")])
+        }
+        "POST" => {
+            let path = format!("/files/{}", parts.fetch_add(1, Ordering::Relaxed));
+            lengths.lock().unwrap().insert(path.clone(), request.header("upload-length").unwrap().to_owned());
+            answer(201, &[("Location", &path)])
+        }
+        "PATCH" => answer(204, &[("Upload-Offset", &lengths.lock().unwrap()[&request.path])]),
+        _ => answer(200, &[("Upload-Offset", &LENGTH.to_string()), ("Upload-Length", &LENGTH.to_string())]),
+    });
+    let film = tempfile::NamedTempFile::new().unwrap();
+    film.as_file().set_len(LENGTH).unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "parts::send_a_thousand_parts", "--ignored"])
+        .envs([("TUS_TO", server.url("/files")), ("TUS_FILM", film.path().display().to_string())])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    client.store(child.id().into(), Ordering::Relaxed);
+    assert!(child.wait().unwrap().success());
+    let peak = peak.load(Ordering::Relaxed);
+    eprintln!("{peak} KiB");
+    assert!(peak > 0 && peak < MOST, "{peak} KiB");
 }

@@ -178,11 +178,15 @@ pub(crate) struct Stored {
 
 /// A small tus server, without checks that no test needs.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tus(Arc<Mutex<BTreeMap<String, Stored>>>);
+pub(crate) struct Tus {
+    uploads: Arc<Mutex<BTreeMap<String, Stored>>>,
+    /// Uploads that were ever created.
+    created: Arc<AtomicUsize>,
+}
 
 impl Tus {
     pub(crate) fn uploads(&self) -> MutexGuard<'_, BTreeMap<String, Stored>> {
-        self.0.lock().unwrap()
+        self.uploads.lock().unwrap()
     }
 
     /// The content of the only upload.
@@ -214,7 +218,7 @@ impl Tus {
                     }
                     stored.length = Some(stored.content.len() as u64);
                 }
-                let path = format!("/files/{}", uploads.len() + 1);
+                let path = format!("/files/{}", self.created.fetch_add(1, Ordering::Relaxed) + 1);
                 uploads.insert(path.clone(), stored);
                 answer(201, &[("Location", &path)])
             }
