@@ -7,7 +7,7 @@ use std::{
 
 use clap::{ArgGroup, Parser};
 use tus_reqwest::{
-    Algorithm, Client, Error, Fingerprint, JsonFile, Options, Retry, Verification, client_builder,
+    Algorithm, Client, Connections, Error, Fingerprint, JsonFile, Options, Retry, Verification, client_builder,
     reqwest::{
         Certificate, ClientBuilder, Identity, Url,
         header::{HeaderMap, HeaderName, HeaderValue},
@@ -43,10 +43,10 @@ pub(crate) struct Arguments {
     /// Metadata of the upload, such as "kind=film"
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) metadata: Vec<(String, String)>,
-    /// Send this many parts of a file in parallel
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) parallel: u32,
-    /// Bytes per request (default: 1048576), or "all"
+    /// Send a file in this many parts at the same time, each over its own connection
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) parallel: u16,
+    /// Bytes per request, or "all" (default: up to 8388608, as fast as the line is)
     #[arg(long, value_name = "BYTES", value_parser = chunk_size)]
     chunk_size: Option<ChunkSize>,
     /// Checksum algorithm: sha1, sha256, sha512, md5, crc32, or "off"
@@ -124,7 +124,8 @@ impl Arguments {
     }
 
     pub(crate) fn client(&self, url: &str) -> Result<Client, Error> {
-        let builder = Client::builder(url).options(self.options()).http(self.http()?);
+        let make = self.http()?;
+        let builder = Client::builder(url).options(self.options()).http(Connections::each(make));
         let builder = builder.timeout(Duration::from_secs(self.timeout)).request_ids(self.request_id);
         let builder =
             self.header.iter().fold(builder, |builder, (name, value)| builder.header(name.clone(), value.clone()));
@@ -156,17 +157,25 @@ impl Arguments {
         self.header.iter().cloned().collect()
     }
 
-    pub(crate) fn http(&self) -> Result<ClientBuilder, Error> {
-        let mut http = client_builder().tls_danger_accept_invalid_certs(self.insecure);
-        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
-            let pem = [read(cert)?, read(key)?].concat();
-            http = http.identity(Identity::from_pem(&pem).map_err(Error::local)?);
-        }
-        if let Some(ca) = &self.ca {
-            let authorities = Certificate::from_pem_bundle(&read(ca)?).map_err(Error::local)?;
-            http = http.tls_certs_merge(authorities);
-        }
-        Ok(http)
+    /// Makes builders, one for each connection.
+    pub(crate) fn http(&self) -> Result<impl Fn() -> ClientBuilder + Send + Sync + use<>, Error> {
+        let identity = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => {
+                let pem = [read(cert)?, read(key)?].concat();
+                Some(Identity::from_pem(&pem).map_err(Error::local)?)
+            }
+            _ => None,
+        };
+        let authorities = match &self.ca {
+            Some(ca) => Certificate::from_pem_bundle(&read(ca)?).map_err(Error::local)?,
+            None => Vec::new(),
+        };
+        let insecure = self.insecure;
+        Ok(move || {
+            let http = client_builder().tls_danger_accept_invalid_certs(insecure);
+            let http = http.tls_certs_merge(authorities.iter().cloned());
+            identity.iter().cloned().fold(http, ClientBuilder::identity)
+        })
     }
 }
 

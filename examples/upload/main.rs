@@ -63,7 +63,7 @@ async fn run(arguments: &Arguments) -> Result<bool, Error> {
             let [path] = &arguments.files[..] else {
                 return Err(Error::Invalid("--download needs the name of exactly one file".into()));
             };
-            let http = arguments.http()?.default_headers(arguments.headers()).build().map_err(Error::local)?;
+            let http = arguments.http()?().default_headers(arguments.headers()).build().map_err(Error::local)?;
             download::download(&http, url.as_str(), path).await.map(|()| true)
         }
     }
@@ -82,7 +82,8 @@ async fn upload(arguments: &Arguments, client: &Client) -> Result<bool, Error> {
         let sent = match source {
             Ok(source) => {
                 let (shown, waiting) = (bar.clone(), bar.clone());
-                let upload = client.upload(source).parts(arguments.parallel).fresh(!arguments.resume);
+                let upload = client.upload(source).fresh(!arguments.resume);
+                let upload = upload.parts(arguments.parallel.into()).parts_at_once(arguments.parallel.into());
                 let pairs = arguments.metadata.iter().cloned();
                 let upload = pairs.fold(upload, |upload, (key, value)| upload.metadata(key, value));
                 let upload = upload.on_wait(move |wait| waiting.waits(wait));
