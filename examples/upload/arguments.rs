@@ -14,18 +14,23 @@ use tus_reqwest::{
     },
 };
 
+const EXAMPLES: &str = "Examples:
+  tus-upload film.mp4 photos.zip --to https://example.org/files --resume
+  pg_dump shop | tus-upload - --to https://example.org/files --metadata filename=shop.sql
+  tus-upload film.mp4 --download https://example.org/files/5f2a";
+
 /// Uploads files to a tus server, and resumes interrupted uploads.
 ///
 /// Exit codes: 0 for success, 1 if anything failed, 2 for invalid arguments, 130 after Ctrl-C.
 #[derive(Debug, Parser)]
-#[command(name = "tus-upload", version, group = ArgGroup::new("action").required(true).args(["to", "info", "terminate", "download"]))]
+#[command(name = "tus-upload", version, after_help = EXAMPLES, group = ArgGroup::new("action").required(true).args(["to", "info", "terminate", "download"]))]
 pub(crate) struct Arguments {
     /// Files to upload, "-" for standard input; with --download, the file to write
     pub(crate) files: Vec<PathBuf>,
     /// The URL of the endpoint
     #[arg(long, value_name = "URL", requires = "files", value_parser = url)]
     to: Option<Url>,
-    /// Show the state of an upload; fails while it is not complete
+    /// Show the state of an upload; the exit code is 1 while it is not complete
     #[arg(long, value_name = "URL", value_parser = url)]
     info: Option<Url>,
     /// Delete an upload
@@ -43,13 +48,13 @@ pub(crate) struct Arguments {
     /// Metadata of the upload, such as "kind=film"
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) metadata: Vec<(String, String)>,
-    /// Send a file in this many parts at the same time, each over its own connection
+    /// Send a file in this many parts at the same time, each over its own connection; at most 100
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) parallel: u16,
-    /// Bytes per request, or "all" (default: up to 8388608, as fast as the line is)
+    /// Bytes per request, or "all" (default: from 1 MiB up to 8 MiB, as the line allows)
     #[arg(long, value_name = "BYTES", value_parser = chunk_size)]
     chunk_size: Option<ChunkSize>,
-    /// Checksum algorithm: sha1, sha256, sha512, md5, crc32, or "off"
+    /// Checksum algorithm: sha1, sha256, sha512, md5, crc32, or "off" (default: sha1 if the server offers checksums)
     #[arg(long, value_name = "NAME", value_parser = checksum)]
     checksum: Option<Verification>,
     /// Retries without progress before an upload fails (default: 8)
