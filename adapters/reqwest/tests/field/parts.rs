@@ -3,10 +3,9 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex,
+        Arc, Barrier, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use tus_reqwest::{Client, Error, Fingerprint, MemoryStore, Metadata, Options, Source};
@@ -38,10 +37,11 @@ async fn a_thousand_parts_are_sent_a_few_at_a_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_part_has_a_connection_of_its_own() {
-    let (_, server) = tus_but(|request| {
-        // Long enough for all of them to begin.
+    let all = Barrier::new(4);
+    let (_, server) = tus_but(move |request| {
+        // None is answered before all of them have come.
         if request.method == "PATCH" {
-            std::thread::sleep(Duration::from_millis(200));
+            all.wait();
         }
         None
     });
