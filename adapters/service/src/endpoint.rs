@@ -11,6 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use futures_util::{FutureExt, future::OptionFuture};
 use http::{Request, Response, header, request::Parts};
 use http_body::Body;
@@ -28,6 +29,7 @@ use crate::{
     interim::{InterimSender, Session},
     observe,
     request::{BodyReceiver, Persistent, drain, pump},
+    resumable::Caller,
 };
 
 /// An endpoint for resumable uploads. A clone is the same endpoint.
@@ -51,7 +53,8 @@ impl Tus {
     {
         // Taken apart here, so that the future is small: there may be thousands.
         let (head, body) = request.into_parts();
-        self.respond(Arc::new(head), body, mount.clone().into_owned())
+        let response = self.respond(Arc::new(head), body, mount.clone().into_owned(), None);
+        response.map(|response| response.map(|body| body.unwrap_or_else(|| Bytes::new().into())))
     }
 
     /// The response to a request that a framework cannot hand over, since it cannot be expressed in the types of the
@@ -60,7 +63,14 @@ impl Tus {
         server::unreadable(&self.engine.config, reason).map(ResponseBody::from)
     }
 
-    async fn respond<B: Body>(&self, head: Arc<Parts>, body: B, mount: Mount<'static>) -> Response<ResponseBody> {
+    /// The response; its body is that of the handler's response where there is none here.
+    pub(crate) async fn respond<B: Body>(
+        &self,
+        head: Arc<Parts>,
+        body: B,
+        mount: Mount<'static>,
+        caller: Option<Caller>,
+    ) -> Response<Option<ResponseBody>> {
         let mut body = pin!(body);
         let mut at_end = body.is_end_stream();
         let (pump, receiver) = match at_end {
@@ -74,7 +84,7 @@ impl Tus {
         // Dropped with this future: an exchange that outlives its request informs nobody.
         let session = Session::of(&head);
         let interim = session.as_ref().map(Session::sender);
-        let exchange = exchange(self.engine.clone(), head.clone(), mount.clone(), receiver, interim).boxed();
+        let exchange = exchange(self.engine.clone(), head.clone(), mount.clone(), receiver, interim, caller).boxed();
         let exchange = exchange.instrument(observe::exchange(&head));
         let mut exchange = Persistent::new(self.engine.exchanges.track_future(exchange));
         let (finished, at_end) = {
@@ -90,7 +100,7 @@ impl Tus {
             // What panicked may be the application's own rule for origins.
             let respond = |config: &Arc<Config>| server::fail(config, &head, &mount, Failure::Internal);
             let responded = catch_unwind(AssertUnwindSafe(|| respond(&self.engine.config)));
-            responded.unwrap_or_else(|_| respond(&Arc::default())).map(ResponseBody::from)
+            responded.unwrap_or_else(|_| respond(&Arc::default())).map(|body| Some(body.into()))
         });
         drop(session);
         if at_end { response } else { drain(&head, body, response).await }
@@ -122,10 +132,11 @@ async fn exchange(
     mount: Mount<'static>,
     receiver: BodyReceiver,
     interim: Option<InterimSender>,
-) -> Response<ResponseBody> {
+    caller: Option<Caller>,
+) -> Response<Option<ResponseBody>> {
     let began = Instant::now();
     let first = server::begin(&engine.config, &head, &mount, SystemTime::now());
-    let response = Exchange::new(&engine, &head, receiver, interim).run(first).await;
+    let response = Exchange::new(&engine, &head, receiver, interim, caller).run(first).await;
     observe::responded(&head.method, response.status(), began.elapsed());
     response
 }
@@ -138,7 +149,6 @@ impl fmt::Debug for Tus {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use futures_util::{StreamExt, stream};
     use http::StatusCode;
     use http_body::Frame;

@@ -26,13 +26,14 @@ mod memory;
 mod mount;
 mod observe;
 mod request;
+mod resumable;
 mod storage;
 #[cfg(feature = "tower")]
 mod tower;
 mod waking;
 
 #[cfg(feature = "tower")]
-pub use crate::tower::TusService;
+pub use crate::{resumable::ResumableService, tower::TusService};
 pub use builder::Builder;
 pub use endpoint::Tus;
 pub use hooks::{Cause, HookError, Hooks, context};
@@ -42,6 +43,7 @@ pub use interim::{Interim, InterimIo};
 pub use memory::Memory;
 pub use mount::mount_path;
 pub use request::{ResponseBody, StreamBody};
+pub use resumable::{RelayedBody, RequestBody, Responding, Resumable, Resumed, StoredBody};
 pub use storage::{
     ByteStream, Checkpoint, Chunks, Hint, Storage, StorageError, StoredStream, UploadFilter, UploadStream, Writer,
 };

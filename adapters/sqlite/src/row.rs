@@ -86,22 +86,27 @@ pub(crate) fn bytes(upload: &Upload) -> usize {
 
 /// Makes a change if the record is still the one that was seen.
 pub(crate) fn change(connection: &Connection, seen: &Stored, change: &Change) -> Result<Version, StorageError> {
-    let sql = "UPDATE uploads SET version = version + 1, upload_offset = ?4, length = ?5, phase = ?6, expires = ?7
-         WHERE id = ?1 AND version = ?2 AND incarnation = ?3";
+    macro_rules! update {
+        ($more:literal) => {
+            concat!(
+                "UPDATE uploads SET version = version + 1, upload_offset = ?4, length = ?5, phase = ?6, expires = ?7",
+                $more,
+                " WHERE id = ?1 AND version = ?2 AND incarnation = ?3"
+            )
+        };
+    }
     let version = version_of(seen)?;
-    let changed = execute(
-        connection,
-        sql,
-        &[
-            &seen.upload.id.as_str(),
-            &version,
-            &bits(seen.upload.incarnation),
-            &integer(change.offset),
-            &change.length.map(integer),
-            &number(change.phase)?,
-            &change.expires.map(milliseconds),
-        ],
-    )?;
+    let (id, incarnation) = (seen.upload.id.as_str(), bits(seen.upload.incarnation));
+    let (offset, length) = (integer(change.offset), change.length.map(integer));
+    let (phase, expires) = (number(change.phase)?, change.expires.map(milliseconds));
+    let values: [&dyn ToSql; 7] = [&id, &version, &incarnation, &offset, &length, &phase, &expires];
+    let changed = match &change.verbatim {
+        None => execute(connection, update!(""), &values)?,
+        Some(verbatim) => {
+            let verbatim: &dyn ToSql = &some(verbatim.as_bytes());
+            execute(connection, update!(", verbatim = ?8"), &[&values[..], &[verbatim]].concat())?
+        }
+    };
     if changed == 0 {
         return Err(why_not(connection, &seen.upload.id)?.into());
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
-use super::{Dialect, Kind, Phase, Upload};
+use super::{Dialect, Kind, Phase, Upload, Verbatim};
 
 /// A record as a storage has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +104,8 @@ pub struct Change {
     pub phase: Phase,
     /// [`Upload::expires`] from now on.
     pub expires: Option<SystemTime>,
+    /// [`Upload::verbatim`] from now on; `None` where that stays as it is, as it nearly always does.
+    pub verbatim: Option<Box<Verbatim>>,
 }
 
 impl Change {
@@ -119,13 +121,17 @@ impl Change {
     /// assert_eq!(upload.offset, 5);
     /// ```
     pub fn of(upload: &Upload) -> Self {
-        Self { offset: upload.offset, length: upload.length, phase: upload.phase, expires: upload.expires }
+        let Upload { offset, length, phase, expires, .. } = *upload;
+        Self { offset, length, phase, expires, verbatim: None }
     }
 
     /// Makes the change.
     pub fn apply(&self, upload: &mut Upload) {
-        let Self { offset, length, phase, expires } = self.clone();
+        let Self { offset, length, phase, expires, verbatim } = self.clone();
         (upload.offset, upload.length, upload.phase, upload.expires) = (offset, length, phase, expires);
+        if let Some(verbatim) = verbatim {
+            upload.verbatim = *verbatim;
+        }
     }
 }
 

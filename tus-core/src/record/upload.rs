@@ -93,10 +93,16 @@ impl Upload {
     pub fn is_due(&self) -> bool {
         match self.phase {
             Phase::Assembling => true,
-            // The application is not notified of a part.
-            Phase::Complete => self.kind != Kind::Partial,
+            // The application is not notified of a part. At a resource of its own, a request asks for the answer.
+            Phase::Complete => self.kind != Kind::Partial && !self.is_at_resource(),
             Phase::Receiving | Phase::Notified | Phase::Invalid => false,
         }
+    }
+
+    /// Whether it was created at a resource of the application ([`Mount::resource`](crate::server::Mount::resource)),
+    /// whose handler responds when it is complete, and not at an endpoint.
+    pub fn is_at_resource(&self) -> bool {
+        self.verbatim.has_request()
     }
 
     /// Whether it has expired by `now`.
@@ -203,5 +209,9 @@ mod tests {
         }
         assert!(due(&Kind::Single, Phase::Complete) && due(&Kind::Final(Vec::new()), Phase::Assembling));
         assert!(!due(&Kind::Partial, Phase::Complete));
+        let mut at_resource = upload(Kind::Single);
+        at_resource.phase = Phase::Complete;
+        at_resource.verbatim.set_request(&http::Method::POST, "/photos", &http::HeaderMap::new());
+        assert!(at_resource.is_at_resource() && !at_resource.is_due(), "a client asks for its response");
     }
 }

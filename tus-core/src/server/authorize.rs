@@ -86,6 +86,11 @@ impl Authorize {
         }
     }
 
+    /// Continues where the upload is somebody else's: to this client, it does not exist.
+    pub fn not_theirs(self) -> Step {
+        self.exchange.refuse(Refusal::NotFound)
+    }
+
     fn part(exchange: Box<Exchange>, mut creation: Creation, parts: Parts, next: usize) -> Step {
         if next < parts.count() {
             return Step::Authorize(Self { exchange, asked: Asked::Parts { creation, parts, next } });

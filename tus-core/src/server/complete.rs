@@ -2,6 +2,7 @@
 
 use super::{
     Completion, Refusal, Step, Terminate, Wake, completion, ending::Ending, exchange::Exchange, outcome::Outcome,
+    resource,
 };
 use crate::{Failure, Kind, Phase, Stored};
 
@@ -29,6 +30,9 @@ impl Complete {
     /// What follows when an upload's record has been stored: its completion, if all bytes are there.
     pub(super) fn after(exchange: Box<Exchange>, stored: Box<Stored>, ending: Ending) -> Step {
         match (stored.upload.phase, &stored.upload.kind) {
+            (Phase::Complete | Phase::Notified, _) if stored.upload.is_at_resource() => {
+                resource::complete(exchange, stored, ending)
+            }
             // "The Server SHOULD NOT process these partial uploads until they are concatenated to form a
             // final upload."
             (Phase::Complete, Kind::Partial) => Wake::finals_of(exchange, stored, ending),
@@ -55,6 +59,9 @@ impl Completing {
         // The response does not show an upload that can never be complete.
         exchange.at = Some(stored.upload.offset).filter(|_| stored.upload.phase != Phase::Invalid);
         match result {
+            Ok(_) if stored.upload.is_at_resource() && stored.upload.is_complete() => {
+                resource::complete(exchange, stored, ending)
+            }
             // Another process is asking the application, whose answer the client is to get: it may come again.
             Ok(None) if exchange.needs_reply() && stored.upload.phase != Phase::Notified => {
                 exchange.refuse(Failure::Busy)

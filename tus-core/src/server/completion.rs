@@ -58,7 +58,8 @@ impl Completion {
     /// The completion of an upload about which the application must still be notified.
     pub(super) fn of_complete(stored: Box<Stored>) -> Self {
         match stored.upload.phase {
-            Phase::Complete => Self::Finish(Finish { stored }),
+            // At a resource of the application, its handler is called instead, for a request.
+            Phase::Complete if !stored.upload.is_at_resource() => Self::Finish(Finish { stored }),
             _ => Self::ended(stored, Ok(None)),
         }
     }
@@ -144,8 +145,8 @@ impl Assemble {
                 Err(refusal) => return Completion::ended(stored, Err(refusal)),
             }
         }
-        change.phase = plan.config.complete_phase(&upload.kind);
-        change.expires = plan.config.expiry(&upload.kind, change.phase, plan.now);
+        change.phase = plan.config.complete_phase(upload);
+        change.expires = plan.config.expiry(upload, change.phase, plan.now);
         let parts_expire = plan.config.part_expiry(plan.now);
         Completion::Assemble(Self { stored, parts, change, parts_expire })
     }
@@ -231,8 +232,8 @@ impl Verify {
             return Record::invalid(stored, Then::Refuse(Refusal::ReprDigestMismatch));
         }
         let mut change = Change::of(&stored.upload);
-        change.phase = plan.config.complete_phase(&stored.upload.kind);
-        change.expires = plan.config.expiry(&stored.upload.kind, change.phase, plan.now);
+        change.phase = plan.config.complete_phase(&stored.upload);
+        change.expires = plan.config.expiry(&stored.upload, change.phase, plan.now);
         Completion::Record(Record { stored, change, then: Then::Finish })
     }
 }
@@ -368,7 +369,7 @@ impl Notify {
     pub fn change(&self, config: &Config, now: SystemTime) -> Change {
         let mut change = Change::of(&self.stored.upload);
         change.phase = Phase::Notified;
-        change.expires = config.expiry(&self.stored.upload.kind, change.phase, now);
+        change.expires = config.expiry(&self.stored.upload, change.phase, now);
         change
     }
 }

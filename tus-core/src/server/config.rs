@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Cors, Download, Location, TusExtension};
-use crate::{Algorithm, Kind, Phase};
+use crate::{Algorithm, Kind, Phase, Upload};
 
 /// How uploads are served. The defaults: both dialects, every extension, sha1, no size limit, no expiration, no CORS, no downloads,
 /// 4096 bytes of metadata, 128 parts per final upload, and a `Location` that is an absolute path.
@@ -198,14 +198,17 @@ impl Config {
     }
 
     /// The phase of an upload all of whose bytes are there.
-    pub(super) fn complete_phase(&self, kind: &Kind) -> Phase {
-        if self.notify || *kind == Kind::Partial { Phase::Complete } else { Phase::Notified }
+    pub(super) fn complete_phase(&self, upload: &Upload) -> Phase {
+        let awaits = self.notify || upload.kind == Kind::Partial || upload.is_at_resource();
+        if awaits { Phase::Complete } else { Phase::Notified }
     }
 
     /// When an upload expires that reaches this phase now.
-    pub(super) fn expiry(&self, kind: &Kind, phase: Phase, now: SystemTime) -> Option<SystemTime> {
-        match (kind, phase) {
+    pub(super) fn expiry(&self, upload: &Upload, phase: Phase, now: SystemTime) -> Option<SystemTime> {
+        match (&upload.kind, phase) {
             (Kind::Partial, _) | (_, Phase::Receiving | Phase::Assembling) => rounded(now, self.expire_after?),
+            // Its client has still to ask for the response.
+            (_, Phase::Complete) if upload.is_at_resource() => rounded(now, self.expire_after?),
             (_, Phase::Notified) => rounded(now, self.keep_finished?),
             (_, Phase::Complete | Phase::Invalid) => None,
         }
@@ -218,7 +221,7 @@ impl Config {
 }
 
 /// Rounded up to seconds: an HTTP date has no fraction, and the upload must exist until the time that was announced.
-fn rounded(now: SystemTime, after: Duration) -> Option<SystemTime> {
+pub(super) fn rounded(now: SystemTime, after: Duration) -> Option<SystemTime> {
     let since = now.checked_add(after)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     let seconds = since.as_secs() + u64::from(since.subsec_nanos() > 0);
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))

@@ -51,17 +51,17 @@ impl Create {
         // In tus, an upload is complete when its offset equals its length; the draft's clients say when it is.
         let is_complete = known == Some(0) && !is_final && dialect == Dialect::Tus;
         if is_complete {
-            upload.phase = exchange.config.complete_phase(&upload.kind);
+            upload.phase = exchange.config.complete_phase(&upload);
         }
         upload.dialect = dialect;
+        upload.verbatim = new.verbatim;
         upload.length = known.filter(|_| !is_final);
-        upload.expires = exchange.config.expiry(&upload.kind, upload.phase, exchange.now);
+        upload.expires = exchange.config.expiry(&upload, upload.phase, exchange.now);
         upload.created = exchange.now;
         upload.max_size = new.max_size;
         upload.metadata = new.metadata;
         upload.owner = new.owner;
         upload.private = new.private;
-        upload.verbatim = new.verbatim;
         let upload = Box::new(upload);
         match length {
             Ok(_) => Step::Store(Store { exchange, upload, parts, body }),

@@ -15,6 +15,10 @@ pub(super) enum Ending {
 }
 
 impl Ending {
+    pub(super) fn is_creation(&self) -> bool {
+        matches!(self, Self::Created { .. })
+    }
+
     pub(super) fn outcome(self, upload: &Upload) -> Outcome<'_> {
         match self {
             Self::Appended => Outcome::Appended(upload),

@@ -34,7 +34,7 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) fn new(config: &Arc<Config>, head: &Parts, mount: &Mount<'_>, now: SystemTime) -> Box<Self> {
-        let endpoint = Endpoint::new(config, head, &mount.path);
+        let endpoint = Endpoint::new(config, head, mount);
         Box::new(Self {
             config: config.clone(),
             speech: Speech::of(config, head, &endpoint),

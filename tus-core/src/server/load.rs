@@ -31,6 +31,8 @@ impl Load {
     /// Continues with the record; `None` if there is no such upload.
     pub fn done(self, loaded: Result<Option<Stored>, Failure>) -> Step {
         let Self { mut exchange, mut action, .. } = self;
+        // Those of an endpoint and those of each resource are apart.
+        let loaded = loaded.map(|stored| stored.filter(|stored| exchange.endpoint.has(&stored.upload)));
         if let Ok(Some(stored)) = &loaded {
             action = dialect::resolve(&mut exchange, &stored.upload, action);
         }

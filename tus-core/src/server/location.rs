@@ -1,6 +1,6 @@
 //! Maps an upload's id to its URL and back.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts, uri::Authority};
 use iri_string::{
@@ -9,8 +9,8 @@ use iri_string::{
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::Config;
-use crate::UploadId;
+use super::{Config, Mount, config::rounded, resource::AtResource};
+use crate::{Upload, UploadId};
 
 /// How the URL of a created upload is written in `Location`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -67,7 +67,7 @@ pub struct BaseUrl {
 pub struct InvalidBaseUrl(String);
 
 /// What a request's target names.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {
     /// The endpoint, where uploads are created.
     Endpoint,
@@ -82,15 +82,20 @@ pub(crate) struct Endpoint {
     path: String,
     /// As the client sees it: only a path if no host is to be named, `None` if it is the same path.
     public: Option<BaseUrl>,
+    /// The resource of the application, where that stands in for an endpoint; the paths are empty then.
+    at: Option<AtResource>,
 }
 
 impl Endpoint {
-    /// `mount` is the path at which the endpoint was reached; the request has its full path.
-    pub(crate) fn new(config: &Config, request: &Parts, mount: &str) -> Self {
-        let path = mount.trim_end_matches('/').to_owned();
+    /// `mount` is where the endpoint was reached; the request has its full path.
+    pub(crate) fn new(config: &Config, request: &Parts, mount: &Mount<'_>) -> Self {
+        let path = mount.path.trim_end_matches('/').to_owned();
+        let at = mount.resource.as_ref().map(|resource| AtResource::new(resource, &request.uri));
         let forwarded = Forwarded::read(config, &request.headers);
         let forwarded_path = || format!("{}{path}", forwarded.prefix);
         let public = match &config.location {
+            // The base is that of the endpoint.
+            Location::Base(_) if at.is_some() => None,
             Location::Path if forwarded.prefix.is_empty() => None,
             Location::Path => Some(BaseUrl { url: forwarded_path(), path: forwarded_path() }),
             Location::Base(base) => Some(base.clone()),
@@ -102,10 +107,28 @@ impl Endpoint {
                 Some(BaseUrl { url: format!("{origin}{}", forwarded_path()), path: forwarded_path() })
             }
         };
-        Self { path, public }
+        Self { path, public, at }
+    }
+
+    /// The resource of the application, where that stands in for an endpoint.
+    pub(crate) fn resource(&self) -> Option<&AtResource> {
+        self.at.as_ref()
+    }
+
+    /// Whether an upload is one of this endpoint, or of this resource.
+    pub(crate) fn has(&self, upload: &Upload) -> bool {
+        upload.verbatim.target() == self.at.as_ref().map(|at| &*at.target)
+    }
+
+    /// When an upload of this resource goes away whose handler responds now.
+    pub(crate) fn kept_until(&self, now: SystemTime) -> Option<SystemTime> {
+        rounded(now, self.at.as_ref()?.settings.keep)
     }
 
     pub(crate) fn target(&self, path: &str) -> Target {
+        if let Some(at) = &self.at {
+            return at.named.clone();
+        }
         match path.strip_prefix(&self.path) {
             Some("" | "/") => Target::Endpoint,
             Some(rest) => upload_id(rest).map_or(Target::Nothing, Target::Upload),
@@ -116,7 +139,10 @@ impl Endpoint {
     /// The value of `Location`.
     pub(crate) fn url(&self, id: &UploadId) -> HeaderValue {
         let base = self.public.as_ref().map_or(&self.path, |public| &public.url);
-        crate::header::value([base, "/", id.as_str()].concat())
+        crate::header::value(match &self.at {
+            Some(at) => at.url(base, id.as_str()),
+            None => [base, "/", id.as_str()].concat(),
+        })
     }
 
     /// The upload that a URL names, absolute or relative to that of the request (tus 1.0.0, "Upload-Concat"; RFC 3986,
@@ -250,7 +276,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Endpoint::new(config, &request.body(()).unwrap().into_parts().0, mount)
+        Endpoint::new(config, &request.body(()).unwrap().into_parts().0, &Mount::at(mount))
     }
 
     fn location(config: Config, headers: &[(&str, &str)]) -> HeaderValue {

@@ -15,6 +15,9 @@
 //! `Complete` has steps of its own, those of a [`Completion`]. They need no request, so a server also completes what a
 //! killed one left unfinished ([`recover`]).
 //!
+//! At a resource of the application, whose own handler responds (`resource`), `Complete` is followed or replaced by
+//! `Claim → Call → KeepResponse → Relay`.
+//!
 //! What is left of a completion when the response is ready is a job beside it ([`Done::notify`]).
 //!
 //! Any step may instead lead to `Respond` with a refusal, `Create` and `Store` by `Abandon`. No path leads to `Create`, `Hold`, `Receive`,
@@ -81,6 +84,7 @@ mod recovery;
 mod refusal;
 mod rejection;
 mod reply;
+mod resource;
 mod terminate;
 mod verify;
 
@@ -110,6 +114,7 @@ pub use self::{
     recovery::{Keep, LoadFinals, LoadRelated, Recovery, recover},
     rejection::Rejection,
     reply::FinishReply,
+    resource::{Call, Claim, KeepResponse, Resource, resource_of},
     terminate::{Terminate, Veto},
 };
 use self::{dialect::Fault, exchange::Exchange};
@@ -141,6 +146,12 @@ pub enum Step {
     Invalidate(Invalidate),
     /// Complete the upload, by steps of its own.
     Complete(Complete),
+    /// Reserve a complete upload at a resource of the application for this process.
+    Claim(Claim),
+    /// Call the application's handler.
+    Call(Call),
+    /// Keep the handler's response with the upload.
+    KeepResponse(KeepResponse),
     /// Look after final uploads that may have all their parts now.
     Wake(Wake),
     /// Wait a short while for a final upload.
@@ -153,6 +164,8 @@ pub enum Step {
     Open(Open),
     /// Send the response, which ends the exchange.
     Respond(Response<Bytes>),
+    /// Send the response with the body of the handler's response, which ends the exchange.
+    Relay(Response<()>),
 }
 
 /// Where a request reached the endpoint, and what its transport carries.
@@ -160,12 +173,20 @@ pub enum Step {
 pub struct Mount<'a> {
     path: Cow<'a, str>,
     trailers: bool,
+    resource: Option<Resource>,
 }
 
 impl<'a> Mount<'a> {
     /// The endpoint was reached at `path`: `/files`, or empty for the root. The rest of the path names the upload.
     pub fn at(path: impl Into<Cow<'a, str>>) -> Self {
-        Self { path: path.into(), trailers: true }
+        Self { path: path.into(), trailers: true, resource: None }
+    }
+
+    /// No endpoint, but a resource of the application, whose own handler responds to complete uploads: their URLs are
+    /// that of the resource, with the parameter `resumable-upload`. Only the IETF's dialect has this, and [`resumes`]
+    /// says which requests it is about.
+    pub fn resource(resource: Resource) -> Self {
+        Self { path: "".into(), trailers: true, resource: Some(resource) }
     }
 
     /// Declares that the framework drops request trailers, so the extension that needs them is not offered.
@@ -176,7 +197,7 @@ impl<'a> Mount<'a> {
 
     /// The same with an owned path.
     pub fn into_owned(self) -> Mount<'static> {
-        Mount { path: self.path.into_owned().into(), trailers: self.trailers }
+        Mount { path: self.path.into_owned().into(), trailers: self.trailers, resource: self.resource }
     }
 }
 
@@ -194,6 +215,32 @@ pub fn begin(config: &Arc<Config>, head: &Parts, mount: &Mount<'_>, now: SystemT
 /// The URL of an upload, as far as it is known without a request: what [`Location::base`] says, or else an absolute path.
 pub fn url(config: &Config, mount: &Mount<'_>, id: &UploadId) -> String {
     location::url(&config.location, &mount.path, id)
+}
+
+/// Whether a request to a resource of the application is about one of its uploads, or creates one. Any other passes to
+/// the application untouched:
+///
+/// - what has no header of the IETF's dialect, or has `Tus-Resumable` beside it;
+/// - what can be nothing but complete (`Upload-Complete: ?1`) where the client could not be informed of its upload
+///   before the end: `informs` says whether an interim response can be sent; or where it is smaller than
+///   [`Resource::min_size`]; or where its head is too large to be kept.
+pub fn resumes(config: &Config, head: &Parts, resource: &Resource, informs: bool) -> bool {
+    config.draft
+        && (head.uri.query().is_some_and(resource::query_names_upload)
+            || dialect::creates_at_resource(config, head, resource, informs))
+}
+
+/// Whether [`resumes`] may say yes, at a glance: by the query of a request's URL, and by whether it has certain headers.
+pub fn may_resume(query: Option<&str>, has_header: impl Fn(&str) -> bool) -> bool {
+    dialect::MAY_CREATE.into_iter().any(has_header) || query.is_some_and(resource::query_names_upload)
+}
+
+/// Adds what the server announces of uploads at a resource to the application's response to OPTIONS; `405 Method Not
+/// Allowed` becomes `204 No Content`.
+pub fn announce_resource<B>(config: &Config, resource: &Resource, response: &mut Response<B>) {
+    if config.draft {
+        dialect::announce_resource(config, resource, response);
+    }
 }
 
 /// The response if the driver itself fails.

@@ -2,6 +2,9 @@
 
 use std::{ops::Range, time::SystemTime};
 
+use bytes::Bytes;
+use http::Response;
+
 use super::{Refusal, Rejection};
 use crate::Upload;
 
@@ -20,6 +23,9 @@ pub(super) enum Outcome<'a> {
     NotModified(&'a Upload),
     /// The upload is complete, and the application's answer to that is a rejection.
     Declined(&'a Upload, Rejection),
+    /// The upload is complete, and this is the response of the application's handler to the request that created it;
+    /// with whether the client asks by that request.
+    Answered(&'a Upload, Response<Bytes>, bool),
     /// It was refused; with the time at which the upload expires, if the client may know it.
     Refused(Refusal, Option<SystemTime>),
 }

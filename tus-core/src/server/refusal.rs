@@ -65,6 +65,10 @@ pub(crate) enum Refusal {
     Storage(Failure),
     /// The application rejected the request.
     Rejected(Rejection),
+    /// The application's handler has not responded to the upload, and is called again when the client asks again.
+    Unanswered,
+    /// The application's handler has responded to the upload, and its response is not there any more.
+    NotKept,
 }
 
 impl From<Failure> for Refusal {

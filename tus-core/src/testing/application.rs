@@ -2,12 +2,16 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+use http::{Response, request::Parts};
+
 use crate::{
-    NewUpload, Rejection, UploadId,
+    Failure, NewUpload, Rejection, UploadId,
     server::{FinishReply, Operation},
 };
 
 type Rejects = dyn FnMut(Operation, Option<&UploadId>) -> bool;
+type Handler = dyn FnMut(&Parts, &[u8]) -> Result<Response<Option<Bytes>>, Failure>;
 type Shape = dyn FnMut(&mut NewUpload) -> Result<(), Rejection>;
 
 /// What the application says when it is asked; at first, yes to everything.
@@ -22,6 +26,8 @@ pub struct Application {
     pub reply: Result<FinishReply, Rejection>,
     /// Whether a client may delete an upload.
     pub veto: Result<(), Rejection>,
+    /// What the handler of its resource responds, if it does.
+    pub handler: Box<Handler>,
 }
 
 impl Default for Application {
@@ -32,6 +38,7 @@ impl Default for Application {
             shape: Box::new(|_| Ok(())),
             reply: Ok(FinishReply::default()),
             veto: Ok(()),
+            handler: Box::new(|_, _| Ok(Response::new(Some(Bytes::new())))),
         }
     }
 }

@@ -18,19 +18,21 @@ impl Model {
     pub fn exchange(&mut self, head: &Parts, body: Body) -> Response<Bytes> {
         self.log = Log::default();
         let mut watch = Watch::new(&self.uploads);
-        let mount = match self.trailers {
-            true => Mount::at(&self.mount),
-            false => Mount::at(&self.mount).without_trailers(),
+        let mount = match (&self.resource, self.trailers) {
+            (Some(resource), _) => Mount::resource(resource.clone()),
+            (None, true) => Mount::at(&self.mount),
+            (None, false) => Mount::at(&self.mount).without_trailers(),
         };
         let first = begin(&self.config, head, &mount, self.now);
-        let response = self.drive(first, body, &mut watch);
+        let response = self.drive(first, head, body, &mut watch);
         self.trouble.end();
         watch.end(&self.uploads);
         watch.response(head, &response, &self.uploads);
         response
     }
 
-    fn drive(&mut self, mut step: Step, mut body: Body, watch: &mut Watch) -> Response<Bytes> {
+    fn drive(&mut self, mut step: Step, head: &Parts, mut body: Body, watch: &mut Watch) -> Response<Bytes> {
+        let mut responded = None;
         loop {
             let works = self.enter(name(&step), watch);
             step = match step {
@@ -156,6 +158,31 @@ impl Model {
                         }
                     }
                 },
+                Step::Claim(claim) => {
+                    let now = self.uploads.get(&claim.stored().upload.id).cloned();
+                    claim.done(match works {
+                        Ok(()) => now.map(Some).ok_or(Failure::NotFound),
+                        Err(Failure::Busy) => Ok(None),
+                        Err(failure) => Err(failure),
+                    })
+                }
+                Step::Call(call) => {
+                    watch.calls(&call.stored().upload);
+                    let content = self.uploads.bytes(&call.stored().upload.id).unwrap_or_default();
+                    let response = call.head(head).and_then(|head| {
+                        works?;
+                        self.called.push((head.clone(), Bytes::copy_from_slice(content)));
+                        (self.application.handler)(&head, content)
+                    });
+                    responded = response.as_ref().ok().and_then(|response| response.body().clone());
+                    call.done(response)
+                }
+                Step::KeepResponse(keep) => {
+                    watch.changes(keep.stored(), &self.uploads);
+                    let kept = works.and_then(|()| self.uploads.change(keep.stored(), keep.change(), &[]));
+                    keep.done(kept)
+                }
+                Step::Relay(response) => return response.map(|()| responded.unwrap_or_default()),
                 Step::Respond(response) => return response,
             }
         }
@@ -195,6 +222,10 @@ fn name(step: &Step) -> &'static str {
         Step::Veto(_) => "Veto",
         Step::Terminate(_) => "Terminate",
         Step::Open(_) => "Open",
+        Step::Claim(_) => "Claim",
+        Step::Call(_) => "Call",
+        Step::KeepResponse(_) => "KeepResponse",
+        Step::Relay(_) => "Relay",
         Step::Respond(_) => "Respond",
     }
 }

@@ -5,12 +5,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::Response;
+use bytes::Bytes;
+use http::{Response, request::Parts};
 
 use super::{Application, Uploads, trouble::Trouble};
 use crate::{
     Config, Failure, Incarnation, UploadId,
-    server::{Access, Operation},
+    server::{Access, Operation, Resource},
 };
 
 /// A server without sockets, over uploads in memory; see the [module](super).
@@ -20,6 +21,8 @@ pub struct Model {
     pub config: Arc<Config>,
     /// The path at which requests reach the endpoint; `/files` at first.
     pub mount: String,
+    /// The endpoint is a resource of the application, wherever requests reach it.
+    pub resource: Option<Resource>,
     /// Whether the trailers of requests reach the server.
     pub trailers: bool,
     /// The time; only a test moves it.
@@ -40,6 +43,8 @@ pub struct Model {
     pub abandoned: Vec<crate::Incarnation>,
     /// The uploads of which the application was notified, ever.
     pub notified: Vec<UploadId>,
+    /// The requests that the application's handler got, ever.
+    pub called: Vec<(Parts, Bytes)>,
     pub(super) trouble: Trouble,
     names: u128,
 }
@@ -70,6 +75,7 @@ impl Model {
         Self {
             config: Arc::new(config),
             mount: "/files".to_owned(),
+            resource: None,
             trailers: true,
             now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_403_708_400),
             uploads: Uploads::default(),
@@ -80,6 +86,7 @@ impl Model {
             finishing: Vec::new(),
             abandoned: Vec::new(),
             notified: Vec::new(),
+            called: Vec::new(),
             trouble: Trouble::default(),
             names: 0,
         }

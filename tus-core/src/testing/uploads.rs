@@ -47,7 +47,7 @@ impl Uploads {
     }
 
     /// Changes the record that was seen, and adds bytes.
-    pub(super) fn change(&mut self, seen: &Stored, change: &Change, more: &[u8]) -> Result<Version, Failure> {
+    pub(crate) fn change(&mut self, seen: &Stored, change: &Change, more: &[u8]) -> Result<Version, Failure> {
         let version = self.fresh();
         let (stored, bytes) = self.current(seen)?;
         change.apply(&mut stored.upload);

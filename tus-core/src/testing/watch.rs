@@ -151,6 +151,12 @@ impl Watch {
         assert!(due, "the application is notified of {upload:?}");
     }
 
+    pub(super) fn calls(&self, upload: &Upload) {
+        let may = self.allows(Operation::Append, Some(upload)) || self.own.contains(&name(upload));
+        assert!(may, "the handler gets {upload:?} without a question");
+        assert!(upload.is_at_resource() && upload.phase == Phase::Complete, "the handler gets {upload:?}");
+    }
+
     pub(super) fn vetoes(&mut self, upload: &Upload, answer: bool) {
         self.rejects(!answer);
         if answer {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::future;
-use tus_core::{Change, Failure, Kind, Phase, Stored};
+use tus_core::{Change, Failure, Kind, Phase, Stored, Verbatim};
 
 use super::{Fixture, uploads::*};
 #[cfg(doc)]
@@ -24,6 +24,22 @@ pub async fn an_update_changes_what_it_says(fixture: Fixture) {
             versions.push(now.version.clone());
             fixture.assert_has(&now, b"hello").await;
         }
+    }
+}
+
+/// A change of [`Upload::verbatim`](tus_core::Upload::verbatim) is made where it is asked for, and only there.
+pub async fn an_update_changes_what_is_repeated(fixture: Fixture) {
+    let mut upload = upload("repeated", Kind::Single, None);
+    upload.verbatim = Verbatim::from_bytes("upload-metadata:a\n");
+    let stored = created(fixture.one(), upload).await;
+    let mut now = appended(fixture.one(), &stored, "hello").await;
+    let large = [&b">POST /\n<200\n\n"[..], &[0xff; 70_000]].concat();
+    let verbatims = [Some(Verbatim::from_bytes(large)), None, Some(Verbatim::default()), None];
+    for (verbatim, storage) in verbatims.into_iter().zip(fixture.in_turn()) {
+        let mut change = to_phase(&now, Phase::Complete);
+        change.verbatim = verbatim.map(Box::new);
+        now = updated(storage, &now, &change).await;
+        fixture.assert_has(&now, b"hello").await;
     }
 }
 

@@ -98,6 +98,7 @@ macro_rules! storage_tests {
             a_stream_that_is_dropped_early_does_no_harm
             a_stream_has_the_bytes_of_one_upload
             // changes
+            an_update_changes_what_is_repeated
             an_update_changes_what_it_says
             an_update_of_another_version_is_refused
             a_removal_of_another_version_is_refused

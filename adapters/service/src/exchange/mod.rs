@@ -6,11 +6,14 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Response, StatusCode, request::Parts};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, request::Parts};
 use tokio::time::Instant;
 use tus_core::{
     Failure, Incarnation, Rejection, Stored, UploadId, Version,
-    server::{Access, Authorize, Commit, Create, Ended, Hold, Invalidate, Opened, Step, Store, Terminate, Veto},
+    server::{
+        Access, Authorize, Call, Claim, Commit, Create, Ended, Hold, Invalidate, Opened, Step, Store, Terminate, Veto,
+    },
 };
 
 use self::receive::Appending;
@@ -21,6 +24,7 @@ use crate::{
     leases::{Generation, Lease},
     observe,
     request::BodyReceiver,
+    resumable::{Caller, Resumed, StoredBody},
 };
 
 /// A record that was loaded so short a time ago need not be loaded again where no request of this process came between.
@@ -32,6 +36,8 @@ pub(crate) struct Exchange<'a> {
     head: &'a Arc<Parts>,
     body: BodyReceiver,
     interim: Option<InterimSender>,
+    /// What calls the handler of the resource, where the request is to one.
+    caller: Option<Caller>,
     place: Place<'a>,
     /// The last version of the upload that this request has made.
     made: Option<Version>,
@@ -53,11 +59,13 @@ impl<'a> Exchange<'a> {
         head: &'a Arc<Parts>,
         body: BodyReceiver,
         interim: Option<InterimSender>,
+        caller: Option<Caller>,
     ) -> Self {
-        Self { engine, head, body, interim, place: Place::Nowhere, made: None }
+        Self { engine, head, body, interim, caller, place: Place::Nowhere, made: None }
     }
 
-    pub(crate) async fn run(&mut self, mut step: Step) -> Response<ResponseBody> {
+    /// To the response; its body is that of the handler's response where there is none here.
+    pub(crate) async fn run(&mut self, mut step: Step) -> Response<Option<ResponseBody>> {
         let engine = self.engine;
         loop {
             step = match step {
@@ -129,7 +137,7 @@ impl<'a> Exchange<'a> {
                     match engine.storage.read(stored, range).await {
                         Ok(bytes) => match open.done() {
                             Opened::Bytes(response) => {
-                                return response.map(|()| ResponseBody::streaming(bytes, length));
+                                return response.map(|()| Some(ResponseBody::streaming(bytes, length)));
                             }
                             Opened::Step(step) => *step,
                         },
@@ -139,7 +147,19 @@ impl<'a> Exchange<'a> {
                         }
                     }
                 }
-                Step::Respond(response) => return response.map(ResponseBody::from),
+                Step::Claim(claim) => self.claim(claim).await,
+                Step::Call(call) => self.call(call).await,
+                Step::KeepResponse(keep) => {
+                    let stored = keep.stored();
+                    let kept = engine.storage.update(stored, keep.change()).await;
+                    let kept = kept.map_err(|error| failure(&stored.upload.id, &error));
+                    if kept.is_ok() {
+                        observe::changed(&stored.upload, keep.change());
+                    }
+                    keep.done(kept)
+                }
+                Step::Relay(response) => return response.map(|()| None),
+                Step::Respond(response) => return response.map(|body| Some(body.into())),
             }
         }
     }
@@ -150,7 +170,11 @@ impl<'a> Exchange<'a> {
 
     async fn authorize(&self, authorize: Authorize) -> Step {
         let answer = self.engine.hooks.authorize(authorize.operation(), authorize.upload(), self.head).await;
-        authorize.done(answer)
+        let owner = self.caller.as_ref().and_then(Caller::owner);
+        match (owner, authorize.upload()) {
+            (Some(owner), Some(upload)) if answer.is_ok() && upload.owner != *owner => authorize.not_theirs(),
+            _ => authorize.done(answer),
+        }
     }
 
     async fn hold(&mut self, hold: Hold) -> Step {
@@ -193,6 +217,9 @@ impl<'a> Exchange<'a> {
     }
 
     async fn create(&self, mut create: Create) -> Step {
+        if let Some(owner) = self.caller.as_ref().and_then(Caller::owner) {
+            create.upload().owner.clone_from(owner);
+        }
         let answer = self.engine.hooks.before_create(create.upload(), self.head).await;
         let name = answer.and_then(|()| {
             let id = match create.upload().id.take() {
@@ -238,6 +265,47 @@ impl<'a> Exchange<'a> {
         let invalidated = self.engine.change_latest(stored, |now| invalidate.change(now)).await;
         let invalidated = invalidated.map_err(|error| failure(&stored.upload.id, &error));
         invalidate.done(invalidated)
+    }
+
+    async fn claim(&self, claim: Claim) -> Step {
+        let upload = claim.stored().upload.clone();
+        let step = match self.engine.storage.claim(&upload, completion::CLAIM).await {
+            Ok(true) => {
+                let now = self.load(&upload.id).await;
+                claim.done(now.and_then(|now| now.map(Some).ok_or(Failure::NotFound)))
+            }
+            Ok(false) => return claim.done(Ok(None)),
+            Err(error) => return claim.done(Err(failure(&upload.id, &error))),
+        };
+        if !matches!(step, Step::Call(_)) {
+            completion::release(self.engine, &upload).await;
+        }
+        step
+    }
+
+    async fn call(&mut self, call: Call) -> Step {
+        let (engine, upload) = (self.engine, call.stored().upload.clone());
+        let response = completion::keeping_the_claim(engine, &upload, self.respond(&call)).await;
+        if response.is_err() {
+            completion::release(engine, &upload).await;
+        }
+        call.done(response)
+    }
+
+    /// The response of the handler, and its content where that is small.
+    async fn respond(&mut self, call: &Call) -> Result<Response<Option<Bytes>>, Failure> {
+        let (stored, caller) = (call.stored(), self.caller.take().ok_or(Failure::Internal)?);
+        let head = call.head(self.head)?;
+        let body = match stored.upload.offset {
+            0 => StoredBody::empty(),
+            length => match self.engine.storage.read(stored, 0..length).await {
+                Ok(bytes) => StoredBody::new(bytes, length),
+                Err(error) => return Err(failure(&stored.upload.id, &error)),
+            },
+        };
+        let mut request = Request::from_parts(head, body);
+        request.extensions_mut().insert(Resumed::from(&stored.upload));
+        caller.call(request).await
     }
 
     async fn veto(&self, veto: Veto) -> Step {

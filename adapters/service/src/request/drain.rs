@@ -7,18 +7,12 @@ use http::{HeaderValue, Response, Version, header, request::Parts};
 use http_body::Body;
 use tokio::time::timeout;
 
-use super::ResponseBody;
-
 /// How many bytes of an unwanted body are read to keep its connection usable, and for how long at most.
 const DRAIN_BYTES: u64 = 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Leaves the connection usable or closed: the rest of a refused body must not be parsed as the next request.
-pub(crate) async fn drain<B: Body>(
-    head: &Parts,
-    body: Pin<&mut B>,
-    mut response: Response<ResponseBody>,
-) -> Response<ResponseBody> {
+pub(crate) async fn drain<B: Body, R>(head: &Parts, body: Pin<&mut B>, mut response: Response<R>) -> Response<R> {
     // Later versions end a stream, not the connection.
     if head.version > Version::HTTP_11 || body.is_end_stream() {
         return response;

@@ -1,7 +1,8 @@
-//! Background work beside storages and processes that are in its way.
+//! Work beside requests, and storages and processes that are in its way.
 #![allow(clippy::unwrap_used)]
 
 mod finished;
+mod resumable;
 mod wrapped;
 
 use std::{

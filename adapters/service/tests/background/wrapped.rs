@@ -10,10 +10,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use tokio::{sync::Mutex, time::sleep};
 use tus_service::{
-    ByteStream, Change, Memory, Storage, StorageError, Stored, StoredStream, Upload, UploadFilter, UploadId, Version,
-    Writer, async_trait,
+    ByteStream, Change, Failure, Memory, Storage, StorageError, Stored, StoredStream, Upload, UploadFilter, UploadId,
+    Version, Writer, async_trait,
 };
 
 pub(crate) struct Wrapped {
@@ -27,6 +28,8 @@ pub(crate) struct Wrapped {
     /// Claims that had to wait.
     pub(crate) claims: Arc<AtomicUsize>,
     pub(crate) connection: Mutex<()>,
+    /// How many of the first reads fail in the middle.
+    pub(crate) unreadable: AtomicUsize,
     /// Whether another process adds three bytes before an upload is removed.
     pub(crate) grows: bool,
 }
@@ -40,6 +43,7 @@ impl Wrapped {
             sweeps: Arc::default(),
             claims: Arc::default(),
             connection: Mutex::default(),
+            unreadable: AtomicUsize::new(0),
             grows: false,
         }
     }
@@ -80,7 +84,14 @@ impl Storage for Wrapped {
         self.memory.remove(stored).await
     }
     async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
-        self.memory.read(stored, range).await
+        let bytes = self.memory.read(stored, range).await?;
+        match self.unreadable.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
+            Ok(_) => {
+                let broken = stream::once(async { Err(StorageError::new(Failure::Internal, "the disk is broken")) });
+                Ok(stream::iter([Ok(Bytes::from_static(b"hel"))]).chain(broken).boxed())
+            }
+            Err(_) => Ok(bytes),
+        }
     }
     fn list(&self, filter: UploadFilter, after: Option<&UploadId>) -> StoredStream<'_> {
         self.memory.list(filter, after)

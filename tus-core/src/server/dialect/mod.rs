@@ -18,7 +18,9 @@ use bytes::Bytes;
 use http::{Method, Response, request::Parts};
 
 use self::draft::Spoken;
-pub(super) use self::draft::{MAX_INTEGER, repr_digest};
+pub(super) use self::draft::{
+    MAX_INTEGER, MAY_CREATE, announce_resource, creates_at_resource, handlers_head, keepable, repr_digest,
+};
 pub use self::tus::TusExtension;
 pub(super) use self::tus::creation_as_stored;
 use self::tus::is_coded;
@@ -54,7 +56,7 @@ impl Speech {
         }
         let is_plain = matches!(head.method, Method::HEAD | Method::GET | Method::DELETE)
             && !head.headers.contains_key(&X_HTTP_METHOD_OVERRIDE);
-        match config.tus {
+        match config.tus && endpoint.resource().is_none() {
             _ if is_plain && matches!(endpoint.target(head.uri.path()), Target::Upload(_)) => Self::Unsaid,
             true => Self::Tus,
             false => Self::Draft(Spoken::newest()),
@@ -81,6 +83,7 @@ pub(super) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask, Refusal> {
             };
             let action = match *method {
                 Method::DELETE => Action::Terminate,
+                Method::HEAD | Method::GET if exchange.endpoint.resource().is_some() => Action::Inspect,
                 Method::HEAD if exchange.config.download.is_none() => Action::Inspect,
                 _ => Action::Download(file::Conditions::of(method, &head.headers)),
             };
@@ -125,7 +128,9 @@ pub(super) fn render(exchange: &Exchange, outcome: Outcome<'_>) -> Response<Byte
     let is_options = matches!(outcome, Outcome::Options);
     let (config, speech) = (&exchange.config, exchange.speech);
     let mut response = match speech {
-        Speech::Draft(spoken) if !is_options || !config.tus => draft::render(exchange, spoken, outcome),
+        Speech::Draft(spoken) if !is_options || !config.tus || exchange.endpoint.resource().is_some() => {
+            draft::render(exchange, spoken, outcome)
+        }
         _ => tus::render(exchange, outcome),
     };
     if is_options && config.draft {

@@ -142,7 +142,7 @@ impl Receive {
     /// its time has passed, it gets all of it again.
     fn renewed(&mut self, now: SystemTime) -> Change {
         let upload = &self.stored.upload;
-        let again = self.exchange.config.expiry(&upload.kind, upload.phase, now);
+        let again = self.exchange.config.expiry(upload, upload.phase, now);
         if self.received > 0
             && upload.phase == Phase::Receiving
             && let (Some(expires), Some(again)) = (self.expires, again)
@@ -289,11 +289,11 @@ impl Receive {
         // In tus, an upload is complete when its offset equals its length.
         let is_at_length = self.body.completes == Completes::AtLength && change.length == Some(change.offset);
         if upload.phase == Phase::Receiving && (completes || is_at_length) {
-            change.phase = config.complete_phase(&upload.kind);
+            change.phase = config.complete_phase(upload);
         }
         // An upload that takes no more bytes is not kept alive by empty requests.
         if upload.phase == Phase::Receiving {
-            change.expires = config.expiry(&upload.kind, change.phase, now);
+            change.expires = config.expiry(upload, change.phase, now);
         }
         change
     }

@@ -37,6 +37,7 @@ are_found! {
     reads_ignore_incarnations: IgnoresIncarnations breaks an_old_incarnation_is_not_read
     an_assembly_ignores_incarnations_of_parts: IgnoresIncarnations breaks a_failed_assembly_changes_nothing
     records_lose_data: LosesPrivateData breaks records_come_back_as_they_were
+    what_is_repeated_does_not_change: KeepsVerbatim breaks an_update_changes_what_is_repeated
     ids_are_taken_twice: Replaces breaks an_id_is_taken_once
     loads_are_out_of_order: LoadsInOtherOrder breaks loads_come_in_the_order_of_the_ids
     a_list_has_no_last: ForgetsTheLast breaks a_long_list_is_complete
@@ -113,6 +114,7 @@ enum Fault {
     KeepsChunks,
     KeepsTooLittle,
     KeepsTooMuch,
+    KeepsVerbatim,
     LargePieces,
     ListsAgain,
     LoadsInOtherOrder,
@@ -222,6 +224,9 @@ impl Storage for Faulty {
         let seen = self.seen(stored).await?;
         let mut change = change.clone();
         change.offset = seen.upload.offset;
+        if self.fault == KeepsVerbatim {
+            change.verbatim = None;
+        }
         self.memory.update(&seen, &change).await
     }
 

@@ -11,9 +11,22 @@ use crate::{
     server::{Config, exchange::Exchange},
 };
 
+/// "If the server does not apply any limits, it MUST use min-size=0 instead of an empty header value."
+const NONE: &str = "min-size=0";
+
 /// The limits of new uploads.
 pub(super) fn of_new(config: &Config, rules: &Rules) -> HeaderValue {
     list(config, rules, config.max_size, config.expire_after.map(|after| after.as_secs()))
+}
+
+/// The limits of new uploads at a resource of the application. A smaller one is no upload: it cannot be resumed.
+pub(super) fn of_resource(config: &Config, rules: &Rules, min_size: u64) -> HeaderValue {
+    let limits = of_new(config, rules);
+    match limits.to_str() {
+        Ok(others) if min_size > 0 && others != NONE => value(format!("min-size={min_size}, {others}")),
+        Ok(_) if min_size > 0 => value(format!("min-size={min_size}")),
+        _ => limits,
+    }
 }
 
 /// The limits of an upload at this time.
@@ -43,6 +56,5 @@ fn list(config: &Config, rules: &Rules, max_size: Option<u64>, lifetime: Option<
     ];
     let limits = limits.into_iter().filter_map(|(key, limit)| Some(format!("{key}={}", limit?.min(MAX_INTEGER))));
     let list = limits.collect::<Vec<_>>().join(", ");
-    // "If the server does not apply any limits, it MUST use min-size=0 instead of an empty header value."
-    value(if list.is_empty() { "min-size=0".to_owned() } else { list })
+    value(if list.is_empty() { NONE.to_owned() } else { list })
 }

@@ -9,13 +9,18 @@ mod limits;
 mod metadata;
 mod problem;
 mod request;
+mod resource;
 mod response;
 
 use http::{Method, request::Parts};
 
 use self::interop::Rules;
 pub(crate) use self::problem::Problem;
-pub(in crate::server) use self::{digest::kept as repr_digest, field::MAX_INTEGER};
+pub(in crate::server) use self::{
+    digest::kept as repr_digest,
+    field::MAX_INTEGER,
+    resource::{MAY_CREATE, announce as announce_resource, creates as creates_at_resource, handlers_head, keepable},
+};
 pub(super) use self::{
     interim::{interim_creation, interim_offset},
     request::{is_partial_upload, may_terminate, parse},

@@ -45,6 +45,9 @@ pub(crate) enum Problem {
     /// The metadata cannot be read.
     #[error("upload-metadata: {0}")]
     Metadata(#[from] InvalidMetadata),
+    /// The head of a creation is too large to be kept; both in bytes.
+    #[error("the head of the request has {actual} bytes, but at most {limit} can be kept with an upload")]
+    HeadTooLarge { actual: usize, limit: usize },
     /// The metadata is larger than configured; both in bytes.
     #[error("the fields that describe the upload have {actual} bytes, but at most {limit} are allowed")]
     MetadataTooLarge { actual: usize, limit: usize },
@@ -133,6 +136,7 @@ fn status(refusal: &Refusal) -> StatusCode {
             Problem::NotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Problem::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Problem::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Problem::HeadTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Problem::NotSaid(_)
             | Problem::NoOffset
             | Problem::HasState
@@ -157,6 +161,7 @@ fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::PartIncomplete(_)
         // Without an offset: "the client SHOULD retrieve the offset before resuming."
         | Refusal::Superseded
+        | Refusal::NotKept
         | Refusal::Storage(Failure::Conflict | Failure::Exists) => StatusCode::CONFLICT,
         Refusal::Expired | Refusal::Invalid | Refusal::Storage(Failure::Gone) => StatusCode::GONE,
         Refusal::TooLarge { .. } | Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -167,7 +172,7 @@ fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::Storage(Failure::Busy) => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Storage(Failure::NotFound) => StatusCode::NOT_FOUND,
         Refusal::Storage(Failure::Full) => StatusCode::INSUFFICIENT_STORAGE,
-        Refusal::Storage(Failure::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
+        Refusal::Storage(Failure::Internal) | Refusal::Unanswered => StatusCode::INTERNAL_SERVER_ERROR,
         Refusal::Rejected(rejection) => rejection.status(),
     }
 }
@@ -181,7 +186,7 @@ fn may_pass(refusal: &Refusal) -> bool {
 fn details(rules: &Rules, status: StatusCode, refusal: &Refusal) -> String {
     let named = match refusal {
         Refusal::OffsetMismatch { .. } => Some(MISMATCHING_OFFSET),
-        Refusal::AlreadyComplete if rules.knows_completed => Some(COMPLETED),
+        Refusal::AlreadyComplete | Refusal::NotKept if rules.knows_completed => Some(COMPLETED),
         Refusal::Problem(Problem::Lengths { .. })
         | Refusal::LengthMismatch { .. }
         | Refusal::LengthTooSmall { .. }
@@ -258,6 +263,8 @@ fn text(refusal: &Refusal) -> String {
         Refusal::Superseded => "another request continues this upload".into(),
         Refusal::ShuttingDown => "the server is shutting down; resume in a moment".into(),
         Refusal::Rejected(_) => "the application rejected the request".into(),
+        Refusal::Unanswered => "the application did not respond to the upload; ask again".into(),
+        Refusal::NotKept => "the upload is complete; the response to it was too large to be kept".into(),
         // Only tus has these.
         Refusal::FinalTakesNoBytes => "a final upload consists of its parts and accepts no bytes".into(),
         Refusal::PartNotFound(id) | Refusal::NotPart(id) | Refusal::PartIncomplete(id) => {

@@ -6,7 +6,7 @@ use super::{
     Problem, Spoken, digest,
     field::{self, MAX_INTEGER},
     interop::Rules,
-    metadata,
+    metadata, resource,
 };
 use crate::{
     Kind, NewUpload, TusExtension,
@@ -35,6 +35,11 @@ pub(in crate::server::dialect) fn parse(exchange: &Exchange, spoken: Spoken, hea
     match exchange.endpoint.target(head.uri.path()) {
         Target::Nothing => Err(Refusal::NotFound),
         Target::Endpoint => match head.method {
+            ref method if exchange.endpoint.resource().is_some() && resource::is_for_content(method) => {
+                let mut creation = creation(config, rules, &head.headers)?;
+                resource::keep_request(&mut creation.upload, exchange, head)?;
+                Ok(Ask::Create(creation))
+            }
             Method::POST | Method::PUT if config.offers(TusExtension::Creation) => {
                 creation(config, rules, &head.headers).map(Ask::Create)
             }
@@ -144,7 +149,7 @@ fn body(config: &Config, rules: &Rules, headers: &HeaderMap, length: Option<u64>
 }
 
 /// Whether the client says that the content completes its upload; `None` where it says nothing.
-fn completes(rules: &Rules, headers: &HeaderMap) -> Option<bool> {
+pub(super) fn completes(rules: &Rules, headers: &HeaderMap) -> Option<bool> {
     match rules.says_incomplete {
         true => field::boolean(headers, &UPLOAD_INCOMPLETE).map(|incomplete| !incomplete),
         false => field::boolean(headers, &UPLOAD_COMPLETE),
@@ -173,7 +178,7 @@ fn check_content(config: &Config, content: Option<u64>, completes: bool, creates
 }
 
 /// The length of the content: digits, and nothing else (RFC 9110, section 8.6).
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let value = single(headers, &header::CONTENT_LENGTH).map_err(|repeated| Problem::Repeated(repeated.0))?;
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
     value.map(|value| value.to_str().ok().and_then(digits).ok_or(Problem::ContentLength)).transpose()

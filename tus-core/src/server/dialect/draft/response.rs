@@ -55,6 +55,14 @@ pub(in crate::server::dialect) fn render(exchange: &Exchange, spoken: Spoken, ou
             problem::rejected(rejection, is_final, &mut response);
             state(exchange, rules, upload, is_final, response.headers_mut());
         }
+        Outcome::Answered(upload, answer, is_creation) => {
+            response = answer;
+            state(exchange, rules, upload, true, response.headers_mut());
+            // tus-js-client wants it in every answer to a creation, in the versions that it speaks.
+            if is_creation && rules.completes_at_length && !response.headers().contains_key(header::LOCATION) {
+                response.headers_mut().insert(header::LOCATION, exchange.endpoint.url(&upload.id));
+            }
+        }
         Outcome::Refused(refusal, _) => problem::refused(exchange, rules, refusal, &mut response),
     }
     response

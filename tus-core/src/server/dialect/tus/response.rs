@@ -49,6 +49,8 @@ pub(in crate::server) fn render(exchange: &Exchange, outcome: Outcome<'_>) -> Re
             expires(upload.expires, &mut response);
             refused(Refusal::Rejected(rejection), &mut response);
         }
+        // Only the draft has it.
+        Outcome::Answered(_, answer, _) => response = answer,
         Outcome::Refused(refusal, at) => {
             expires(at, &mut response);
             refused(refusal, &mut response);
@@ -171,7 +173,10 @@ fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::NotPart(_) => StatusCode::BAD_REQUEST,
         Refusal::FinalTakesNoBytes | Refusal::OtherDialect => StatusCode::FORBIDDEN,
         Refusal::NotFound | Refusal::PartNotFound(_) | Refusal::NotFinished => StatusCode::NOT_FOUND,
-        Refusal::OffsetMismatch { .. } | Refusal::AlreadyComplete | Refusal::PartIncomplete(_) => StatusCode::CONFLICT,
+        Refusal::OffsetMismatch { .. } | Refusal::AlreadyComplete | Refusal::NotKept | Refusal::PartIncomplete(_) => {
+            StatusCode::CONFLICT
+        }
+        Refusal::Unanswered => StatusCode::INTERNAL_SERVER_ERROR,
         Refusal::Expired | Refusal::Invalid => StatusCode::GONE,
         Refusal::TooLarge { .. } | Refusal::BeyondLength { .. } | Refusal::BodyTooLarge { .. } => {
             StatusCode::PAYLOAD_TOO_LARGE
@@ -238,6 +243,8 @@ fn text(refusal: &Refusal) -> String {
         }
         // Only the other dialect has these.
         Refusal::BodyTooLarge { .. } | Refusal::BodyTooSmall { .. } => "the body is larger or smaller than allowed",
+        Refusal::Unanswered => "the application did not respond to the upload",
+        Refusal::NotKept => "the response to the upload is not kept",
         Refusal::AlreadyComplete => "the upload is complete; nothing can be added",
         Refusal::ReprDigestMismatch => "the upload does not match its digest",
         Refusal::PartNotFound(id) => return format!("there is no partial upload {id}"),

@@ -9,6 +9,7 @@ mod digests;
 mod interim;
 mod limits;
 mod metadata;
+mod resource;
 mod retrieval;
 mod security;
 mod state;

@@ -1,0 +1,205 @@
+//! The bodies that pass between a client, an upload and a handler.
+
+use std::{
+    collections::VecDeque,
+    error::Error,
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_util::{StreamExt, stream};
+use http_body::{Body, Frame, SizeHint};
+use sync_wrapper::SyncWrapper;
+use tus_core::Failure;
+
+use crate::storage::{ByteStream, StorageError};
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// The bytes of a complete upload, as the body of the request that a handler gets. They are read from the storage when
+/// they are asked for.
+pub struct StoredBody {
+    /// The remaining bytes.
+    left: u64,
+    /// Never shared, but some frameworks require `Sync`.
+    bytes: SyncWrapper<ByteStream>,
+    failed: Arc<AtomicBool>,
+}
+
+impl StoredBody {
+    pub(crate) fn empty() -> Self {
+        Self::new(stream::empty().boxed(), 0)
+    }
+
+    pub(crate) fn new(bytes: ByteStream, length: u64) -> Self {
+        Self { left: length, bytes: SyncWrapper::new(bytes), failed: Arc::default() }
+    }
+
+    /// The remaining bytes.
+    pub fn len(&self) -> u64 {
+        self.left
+    }
+
+    /// Whether no bytes remain.
+    pub fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Set where bytes cannot be read: then it is not the request's fault that the handler fails.
+    pub(super) fn failed(&self) -> Arc<AtomicBool> {
+        self.failed.clone()
+    }
+}
+
+impl Stream for StoredBody {
+    type Item = Result<Bytes, StorageError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let error = match ready!(self.bytes.get_mut().as_mut().poll_next(context)) {
+            Some(Ok(piece)) if piece.len() as u64 <= self.left => {
+                self.left -= piece.len() as u64;
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            Some(Ok(_)) => StorageError::new(Failure::Internal, "the storage returned more bytes than requested"),
+            Some(Err(error)) => error,
+            None => StorageError::new(Failure::Internal, "bytes of the upload are missing"),
+        };
+        tracing::error!(%error, "a complete upload cannot be read");
+        self.left = 0;
+        self.failed.store(true, Ordering::Relaxed);
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Body for StoredBody {
+    type Data = Bytes;
+    type Error = StorageError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StorageError>>> {
+        self.poll_next(context).map_ok(Frame::data)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+impl fmt::Debug for StoredBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredBody").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+/// The body of a request that a handler gets: as the client sent it, or from an upload.
+#[derive(Debug)]
+pub enum RequestBody<B> {
+    /// Of a request that passed untouched.
+    Sent(B),
+    /// Of an upload that is complete.
+    Stored(StoredBody),
+}
+
+impl<B> Body for RequestBody<B>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Sent(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Stored(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Sent(body) => body.is_end_stream(),
+            Self::Stored(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Sent(body) => Body::size_hint(body),
+            Self::Stored(body) => Body::size_hint(body),
+        }
+    }
+}
+
+/// The body of a response: a handler's, or one of ours.
+#[derive(Debug)]
+pub enum RelayedBody<R> {
+    /// Of a request that passed untouched.
+    Passed(R),
+    /// Of a handler that responded to an upload: what was read of it, and the rest where that is not all.
+    Handlers(VecDeque<Frame<Bytes>>, Option<R>),
+    /// About an upload, or what was kept of a handler's response.
+    Ours(crate::ResponseBody),
+}
+
+impl<R> RelayedBody<R> {
+    pub(super) fn empty() -> Self {
+        Self::Ours(Bytes::new().into())
+    }
+}
+
+impl<R> Body for RelayedBody<R>
+where
+    R: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Passed(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Handlers(read, rest) => match (read.pop_front(), rest) {
+                (Some(frame), _) => Poll::Ready(Some(Ok(frame))),
+                (None, Some(rest)) => Pin::new(rest).poll_frame(context).map_err(Into::into),
+                (None, None) => Poll::Ready(None),
+            },
+            Self::Ours(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Passed(body) => body.is_end_stream(),
+            Self::Handlers(read, rest) => read.is_empty() && rest.as_ref().is_none_or(Body::is_end_stream),
+            Self::Ours(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Passed(body) => Body::size_hint(body),
+            Self::Handlers(read, rest) => {
+                let read: u64 = read.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
+                let rest = rest.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint);
+                let mut hint = SizeHint::new();
+                hint.set_lower(read + rest.lower());
+                if let Some(upper) = rest.upper() {
+                    hint.set_upper(read + upper);
+                }
+                hint
+            }
+            Self::Ours(body) => Body::size_hint(body),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The call of a handler: begun by the exchange, made in a task of its own beside the request, and answered to both.
+
+use std::{
+    collections::VecDeque,
+    error::Error,
+    future::poll_fn,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout, timeout_at},
+};
+use tracing::{Instrument, Span};
+use tus_core::Failure;
+
+use super::{RelayedBody, StoredBody};
+
+/// The most bytes of a response's content that are read before they are passed on, so that they can be kept; and how
+/// long that may take.
+const READ: usize = 64 * 1024;
+const READ_TIME: Duration = Duration::from_secs(5);
+
+/// The response, and its content where all of it was read.
+type Responded = Result<Response<Option<Bytes>>, Failure>;
+
+/// What calls the handler, for an exchange.
+pub(crate) struct Caller {
+    called: oneshot::Sender<Called>,
+    /// Whose the request is, where the application says so of requests.
+    owner: Option<Option<String>>,
+}
+
+/// A call of the handler.
+pub(super) struct Called {
+    request: Request<StoredBody>,
+    responded: oneshot::Sender<Responded>,
+}
+
+pub(super) fn caller(owner: Option<Option<String>>) -> (Caller, oneshot::Receiver<Called>) {
+    let (called, calls) = oneshot::channel();
+    (Caller { called, owner }, calls)
+}
+
+impl Caller {
+    /// Whose the request is, where the application says so of requests.
+    pub(crate) fn owner(&self) -> Option<&Option<String>> {
+        self.owner.as_ref()
+    }
+
+    /// Has the handler called, as long as the client is there.
+    pub(crate) async fn call(self, request: Request<StoredBody>) -> Responded {
+        let (responded, response) = oneshot::channel();
+        if self.called.send(Called { request, responded }).is_err() {
+            tracing::debug!("the client left before the handler was called");
+            return Err(Failure::Busy);
+        }
+        response.await.unwrap_or(Err(Failure::Internal))
+    }
+}
+
+impl Called {
+    pub(super) fn begin<R>(
+        self,
+        limit: Duration,
+    ) -> (Request<StoredBody>, Responding<R>, oneshot::Receiver<RelayedBody<R>>) {
+        let Self { request, responded } = self;
+        let (relay, relayed) = oneshot::channel();
+        let responding = Responding { responded, relay, failed: request.body().failed(), limit, span: Span::current() };
+        (request, responding, relayed)
+    }
+}
+
+/// Takes the response of a handler to an upload, both for the upload and for the client that waits.
+#[derive(Debug)]
+#[must_use]
+pub struct Responding<R> {
+    responded: oneshot::Sender<Responded>,
+    relay: oneshot::Sender<RelayedBody<R>>,
+    /// Whether bytes of the upload could not be read.
+    failed: Arc<AtomicBool>,
+    limit: Duration,
+    span: Span,
+}
+
+impl<R> Responding<R>
+where
+    R: Body<Data = Bytes> + Unpin,
+{
+    /// Responds with what a call of the handler gives. One that fails, panics or takes too long gives no response: the
+    /// handler is called again when the client asks again.
+    pub async fn respond<E>(self, call: impl Future<Output = Result<Response<R>, E>>)
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let Self { responded, relay, failed, limit, span } = self;
+        let called = async {
+            let (head, body) = call.await.map_err(|error| error.into().to_string())?.into_parts();
+            let (body, kept) = read(body).await?;
+            Ok::<_, String>((Response::from_parts(head, kept), body))
+        };
+        let why = match timeout(limit, AssertUnwindSafe(called).catch_unwind()).instrument(span).await {
+            Ok(Ok(Ok(_))) if failed.load(Ordering::Relaxed) => "the bytes of the upload could not be read".to_owned(),
+            Ok(Ok(Ok((response, body)))) => {
+                // Where the client is gone, the response is kept for it.
+                let _ = relay.send(body);
+                let _ = responded.send(Ok(response));
+                return;
+            }
+            Ok(Ok(Err(error))) => error,
+            Ok(Err(_)) => "it panicked".to_owned(),
+            Err(_) => "it took too long".to_owned(),
+        };
+        tracing::error!(why, "the handler of a resumable resource did not respond; it is called again");
+        let _ = responded.send(Err(Failure::Internal));
+    }
+}
+
+/// Reads a body, as far as it can be kept. Gives it back as it was, and all of its content if that was read.
+async fn read<R>(mut body: R) -> Result<(RelayedBody<R>, Option<Bytes>), String>
+where
+    R: Body<Data = Bytes> + Unpin,
+{
+    let (mut frames, mut content, until) = (VecDeque::new(), BytesMut::new(), Instant::now() + READ_TIME);
+    loop {
+        let next = timeout_at(until, poll_fn(|context| Pin::new(&mut body).poll_frame(context))).await;
+        let frame: Frame<Bytes> = match next {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(_))) => return Err("the body of its response failed".to_owned()),
+            Ok(None) => return Ok((RelayedBody::Handlers(frames, None), Some(content.freeze()))),
+            Err(_) => break,
+        };
+        let data = frame.data_ref().map_or(&[][..], |data| data);
+        let is_small = content.len() + data.len() <= READ;
+        if is_small {
+            content.extend_from_slice(data);
+        }
+        frames.push_back(frame);
+        if !is_small {
+            break;
+        }
+    }
+    Ok((RelayedBody::Handlers(frames, Some(body)), None))
+}

@@ -1,0 +1,170 @@
+//! Which requests to a resource of the application are uploads, and what of a request and its response is kept.
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts, response,
+};
+
+use super::{
+    Problem, Spoken,
+    interop::Rules,
+    limits,
+    request::{completes, content_length, is_partial_upload},
+};
+use crate::{
+    NewUpload, Upload,
+    header::{
+        ACCEPT_PATCH, CONTENT_DIGEST, PARTIAL_UPLOAD, TUS_RESUMABLE, UPLOAD_COMPLETE, UPLOAD_DRAFT_INTEROP_VERSION,
+        UPLOAD_INCOMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, UPLOAD_OFFSET,
+    },
+    server::{Config, Resource, exchange::Exchange, resource_of},
+};
+
+/// The most bytes of a request's target and headers that are kept.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// The most bytes of a response that are kept, headers and content together.
+const MAX_RESPONSE: usize = 64 * 1024;
+
+/// One of these is in every request that creates an upload.
+pub(in crate::server) const MAY_CREATE: [&str; 2] = ["upload-complete", "upload-incomplete"];
+
+/// What is about the connection, and not about what is sent (RFC 9110, section 7.6.1).
+fn is_of_connection(name: &HeaderName) -> bool {
+    const NAMES: [HeaderName; 8] = [
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::TE,
+        header::TRAILER,
+        header::UPGRADE,
+        header::EXPECT,
+        header::CONTENT_LENGTH,
+        HeaderName::from_static("keep-alive"),
+    ];
+    NAMES.contains(name)
+}
+
+/// What says who sends a request. It is not stored: that of the request which completes the upload counts.
+fn is_credential(name: &HeaderName) -> bool {
+    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
+}
+
+/// What is about the upload, and not about the representation.
+fn is_of_upload(name: &HeaderName) -> bool {
+    let names = [
+        &UPLOAD_COMPLETE,
+        &UPLOAD_INCOMPLETE,
+        &UPLOAD_OFFSET,
+        &UPLOAD_LENGTH,
+        &UPLOAD_LIMIT,
+        &UPLOAD_DRAFT_INTEROP_VERSION,
+        &CONTENT_DIGEST,
+    ];
+    names.into_iter().any(|known| known == name)
+}
+
+/// Whether requests of this method may bring content for a resource.
+pub(super) fn is_for_content(method: &Method) -> bool {
+    let others = [Method::GET, Method::HEAD, Method::DELETE, Method::OPTIONS, Method::TRACE, Method::CONNECT];
+    !others.contains(method)
+}
+
+/// Whether a request to a resource creates an upload there.
+pub(in crate::server) fn creates(config: &Config, head: &Parts, resource: &Resource, informs: bool) -> bool {
+    let headers = &head.headers;
+    if !MAY_CREATE.into_iter().any(|name| headers.contains_key(name)) {
+        return false;
+    }
+    // An append to no upload is the application's affair.
+    let is_append = head.method == Method::PATCH && is_partial_upload(headers);
+    if headers.contains_key(&TUS_RESUMABLE) || !is_for_content(&head.method) || is_append {
+        return false;
+    }
+    let Some(spoken) = Spoken::of(head).map(|spoken| spoken.unless_proxied(config, head)) else {
+        return false;
+    };
+    match completes(spoken.rules, headers) {
+        Some(true) => {
+            let is_large = content_length(headers).is_ok_and(|length| length.is_none_or(|is| is >= resource.min_size));
+            informs && head.version == Version::HTTP_11 && spoken.is_named && is_large && size(head) <= MAX_HEAD
+        }
+        Some(false) => true,
+        None => false,
+    }
+}
+
+/// The bytes that a request's target and headers take.
+fn size(head: &Parts) -> usize {
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    target + bytes_of(&head.headers)
+}
+
+fn bytes_of(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
+/// Keeps the request that creates an upload with its record.
+pub(super) fn keep_request(upload: &mut NewUpload, exchange: &Exchange, head: &Parts) -> Result<(), Problem> {
+    let actual = size(head);
+    if actual > MAX_HEAD {
+        return Err(Problem::HeadTooLarge { actual, limit: MAX_HEAD });
+    }
+    let headers = without(of_representation(&head.headers), |name| is_credential(name) || is_of_upload(name));
+    if let Some(resource) = exchange.endpoint.resource() {
+        upload.verbatim.set_request(&head.method, &resource.target, &headers);
+    }
+    Ok(())
+}
+
+/// The headers that are not about the connection, also by its own word: "Intermediaries MUST parse a received
+/// Connection header field before a message is forwarded and [...] remove any header or trailer field(s) from the message
+/// with the same name as the connection-option" (RFC 9110, section 7.6.1).
+fn of_representation(headers: &HeaderMap) -> HeaderMap {
+    let named = headers.get_all(header::CONNECTION).iter().filter_map(|list| list.to_str().ok());
+    let named: Vec<_> = named.flat_map(|list| list.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect();
+    without(headers.clone(), |name| is_of_connection(name) || named.iter().any(|other| other == name.as_str()))
+}
+
+fn without(mut headers: HeaderMap, goes: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    let names: Vec<_> = headers.keys().filter(|name| goes(name)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+    headers
+}
+
+/// The head of the request that the application's handler gets.
+pub(in crate::server) fn handlers_head(upload: &Upload, completing: &Parts) -> Option<Parts> {
+    let (method, mut headers) = upload.verbatim.request()?;
+    for (name, value) in &completing.headers {
+        if is_credential(name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers.insert(header::CONTENT_LENGTH, upload.offset.into());
+    let mut head = completing.clone();
+    (head.method, head.headers) = (method, headers);
+    head.uri = resource_of(&completing.uri);
+    Some(head)
+}
+
+/// The response of the application's handler as it can be kept; `None` where it is too large.
+pub(in crate::server) fn keepable(head: &response::Parts, body: Bytes) -> Option<Response<Bytes>> {
+    let headers = of_representation(&head.headers);
+    if bytes_of(&headers) + body.len() > MAX_RESPONSE {
+        return None;
+    }
+    let mut response = Response::new(body);
+    (*response.status_mut(), *response.headers_mut()) = (head.status, headers);
+    Some(response)
+}
+
+/// What a response to OPTIONS says of uploads at a resource.
+pub(in crate::server) fn announce<B>(config: &Config, resource: &Resource, response: &mut Response<B>) {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        *response.status_mut() = StatusCode::NO_CONTENT;
+    }
+    let limits = limits::of_resource(config, Rules::newest(), resource.min_size);
+    response.headers_mut().insert(UPLOAD_LIMIT.clone(), limits);
+    response.headers_mut().insert(ACCEPT_PATCH.clone(), HeaderValue::from_static(PARTIAL_UPLOAD));
+}

@@ -1,0 +1,272 @@
+//! Uploads at a resource of the application: its URL is theirs, with a query that names the upload, and its handler
+//! responds when an upload is complete. Until then it knows nothing of it.
+//!
+//! ```text
+//! Claim → Call → KeepResponse → Relay
+//! ```
+//!
+//! The record keeps the request that created the upload. The handler gets that request, with all of its content, while
+//! the client waits for the response that it was promised: it completed the upload, or asks again for a response that
+//! was lost, or that was never made since the server was killed. So the handler is called at least once, and, by the
+//! claim, never twice at a time.
+
+use std::{borrow::Cow, time::Duration};
+
+use bytes::Bytes;
+use http::{Response, Uri, request::Parts};
+
+use super::{Refusal, Step, dialect, ending::Ending, exchange::Exchange, location::Target, outcome::Outcome};
+use crate::{Change, Failure, Phase, Stored, Version};
+
+/// The parameter of the query that names an upload.
+const PARAMETER: &str = "resumable-upload=";
+
+/// How uploads at a resource of the application are treated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resource {
+    /// A request whose content is smaller than this, in bytes, and that is all of it, is not made an upload: what it
+    /// costs to store is more than what it costs to send again. 1 MiB by default.
+    pub min_size: u64,
+    /// How long an upload is kept after its handler has responded, so that a client which lost the response gets it
+    /// again. An hour by default.
+    pub keep: Duration,
+}
+
+impl Default for Resource {
+    fn default() -> Self {
+        Self { min_size: 1024 * 1024, keep: Duration::from_secs(3600) }
+    }
+}
+
+/// The resource of a request, as its URL has it.
+#[derive(Debug)]
+pub(super) struct AtResource {
+    pub(super) settings: Resource,
+    /// Path and query, without the parameter that names an upload.
+    pub(super) target: String,
+    /// What the request names.
+    pub(super) named: Target,
+}
+
+impl AtResource {
+    pub(super) fn new(settings: &Resource, uri: &Uri) -> Self {
+        let (query, named) = apart(uri);
+        let target = joined(uri.path(), &query);
+        let named = match named {
+            None => Target::Endpoint,
+            Some(id) => id.parse().map_or(Target::Nothing, Target::Upload),
+        };
+        Self { settings: settings.clone(), target, named }
+    }
+
+    /// The URL of an upload, below what a proxy has put before the path.
+    pub(super) fn url(&self, prefix: &str, id: &str) -> String {
+        let separator = if self.target.contains('?') { '&' } else { '?' };
+        format!("{prefix}{}{separator}{PARAMETER}{id}", self.target)
+    }
+}
+
+/// Whether the query of a URL may be that of an upload at a resource.
+pub(super) fn query_names_upload(query: &str) -> bool {
+    query.split('&').any(|parameter| parameter.starts_with(PARAMETER))
+}
+
+/// The URL of a resource, given that of an upload there: what a handler is to see.
+///
+/// ```
+/// use tus_core::server::resource_of;
+///
+/// let upload = "/photos?album=7&resumable-upload=f00".parse().unwrap();
+/// assert_eq!(resource_of(&upload), "/photos?album=7");
+/// ```
+pub fn resource_of(upload: &Uri) -> Uri {
+    if !upload.query().is_some_and(query_names_upload) {
+        return upload.clone();
+    }
+    let mut parts = upload.clone().into_parts();
+    parts.path_and_query = joined(upload.path(), &apart(upload).0).parse().ok();
+    Uri::from_parts(parts).unwrap_or_default()
+}
+
+/// The query without the parameter, and the first of its values.
+fn apart(uri: &Uri) -> (Cow<'_, str>, Option<&str>) {
+    let query = uri.query().unwrap_or_default();
+    let values = |parameter: &'static str| query.split('&').find_map(move |pair| pair.strip_prefix(parameter));
+    match values(PARAMETER) {
+        None => (query.into(), None),
+        named => {
+            let others: Vec<_> = query.split('&').filter(|pair| !pair.starts_with(PARAMETER)).collect();
+            (others.join("&").into(), named)
+        }
+    }
+}
+
+fn joined(path: &str, query: &str) -> String {
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
+/// What follows when all bytes of an upload at a resource are there.
+pub(super) fn complete(exchange: Box<Exchange>, stored: Box<Stored>, ending: Ending) -> Step {
+    match (stored.upload.phase, ending) {
+        (_, Ending::Broken(refusal)) => exchange.refuse(refusal),
+        (Phase::Notified, ending) => replay(exchange, &stored, &ending),
+        (_, ending) => Step::Claim(Claim { exchange, stored, ending }),
+    }
+}
+
+/// "The server can choose to replay the final response to the client if the request to append to the completed upload is
+/// valid."
+fn replay(exchange: Box<Exchange>, stored: &Stored, ending: &Ending) -> Step {
+    match stored.upload.verbatim.response() {
+        Some(response) => exchange.respond(Outcome::Answered(&stored.upload, response, ending.is_creation())),
+        None => exchange.refuse(Refusal::NotKept),
+    }
+}
+
+/// Reserve the upload for this process, so that no other one calls the handler, and then fetch its record again.
+///
+/// A driver renews the claim for as long as the handler runs, and gives it back where the handler fails.
+#[must_use]
+#[derive(Debug)]
+pub struct Claim {
+    exchange: Box<Exchange>,
+    stored: Box<Stored>,
+    ending: Ending,
+}
+
+impl Claim {
+    /// The upload.
+    pub fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// Continues with the record as it is after the claim; `None` where another process has it.
+    pub fn done(self, claimed: Result<Option<Stored>, Failure>) -> Step {
+        let Self { exchange, mut stored, ending } = self;
+        match claimed {
+            Ok(Some(now)) if !now.is_same_upload(&stored.upload) => return exchange.refuse(Refusal::NotFound),
+            Ok(Some(now)) => *stored = now,
+            Ok(None) => return exchange.refuse(Failure::Busy),
+            Err(failure) => return exchange.refuse(failure),
+        }
+        match stored.upload.phase {
+            Phase::Complete => Step::Call(Call { exchange, stored, ending }),
+            // Another process was faster.
+            Phase::Notified => replay(exchange, &stored, &ending),
+            Phase::Invalid => exchange.refuse(Refusal::Invalid),
+            Phase::Receiving | Phase::Assembling => exchange.refuse(Failure::Conflict),
+        }
+    }
+}
+
+/// Call the application's handler with the request that created the upload, and with its bytes.
+#[must_use]
+#[derive(Debug)]
+pub struct Call {
+    exchange: Box<Exchange>,
+    stored: Box<Stored>,
+    ending: Ending,
+}
+
+impl Call {
+    /// The upload; all of its bytes are the content of the handler's request.
+    pub fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// The head of the handler's request: that of the request which created the upload, without what is about the upload
+    /// and the connection. The version, the extensions and the credentials are those of the request that completes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Internal`] where the record does not have the request.
+    pub fn head(&self, completing: &Parts) -> Result<Parts, Failure> {
+        dialect::handlers_head(&self.stored.upload, completing).ok_or(Failure::Internal)
+    }
+
+    /// Continues with the handler's response, whatever its status is, without its body where that is too large to be
+    /// kept; or where there is none, so that the handler is called again when the client asks again.
+    pub fn done(self, response: Result<Response<Option<Bytes>>, Failure>) -> Step {
+        let Self { exchange, stored, ending } = self;
+        let Ok(response) = response else {
+            return exchange.refuse(Refusal::Unanswered);
+        };
+        let (head, body) = response.into_parts();
+        let kept = body.and_then(|body| dialect::keepable(&head, body));
+        let mut change = Change::of(&stored.upload);
+        change.phase = Phase::Notified;
+        change.verbatim = Some(Box::new(stored.upload.verbatim.with_response(kept.as_ref())));
+        change.expires = exchange.endpoint.kept_until(exchange.now);
+        Step::KeepResponse(KeepResponse { exchange, stored, change, response: Response::from_parts(head, ()), ending })
+    }
+}
+
+/// Keep the handler's response with the upload.
+#[must_use]
+#[derive(Debug)]
+pub struct KeepResponse {
+    exchange: Box<Exchange>,
+    stored: Box<Stored>,
+    change: Change,
+    response: Response<()>,
+    ending: Ending,
+}
+
+impl KeepResponse {
+    /// The upload.
+    pub fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// The change to its record.
+    pub fn change(&self) -> &Change {
+        &self.change
+    }
+
+    /// Continues when that is done. If it fails, this client gets the response nevertheless; the handler is called again
+    /// where it does not arrive.
+    pub fn done(self, kept: Result<Version, Failure>) -> Step {
+        let Self { exchange, mut stored, change, response, ending } = self;
+        if let Ok(version) = kept {
+            change.apply(&mut stored.upload);
+            stored.version = version;
+        }
+        let response = response.map(|()| Bytes::new());
+        let outcome = Outcome::Answered(&stored.upload, response, ending.is_creation());
+        Step::Relay(exchange.response(outcome).map(drop))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(url: &str) -> AtResource {
+        AtResource::new(&Resource::default(), &url.parse().unwrap())
+    }
+
+    #[test]
+    fn an_upload_has_the_url_of_its_resource_and_a_parameter() {
+        for (url, upload) in [
+            ("/photos", "/photos?resumable-upload=f00"),
+            ("/photos/", "/photos/?resumable-upload=f00"),
+            ("/photos?album=7&x", "/photos?album=7&x&resumable-upload=f00"),
+            ("/", "/?resumable-upload=f00"),
+        ] {
+            let (resource, id) = (at(url), "f00".parse().unwrap());
+            assert_eq!((&resource.named, &*resource.target), (&Target::Endpoint, url));
+            assert_eq!(resource.url("", "f00"), upload);
+            assert_eq!((at(upload).named, &*at(upload).target), (Target::Upload(id), url));
+            assert_eq!(resource_of(&upload.parse().unwrap()), url);
+        }
+        assert_eq!(resource_of(&"http://a/b?resumable-upload=c&d".parse().unwrap()), "http://a/b?d");
+    }
+
+    #[test]
+    fn what_cannot_be_an_id_names_nothing() {
+        for url in ["/photos?resumable-upload=", "/photos?resumable-upload=a/b", "/photos?resumable-upload=%61"] {
+            assert_eq!(at(url).named, Target::Nothing, "{url}");
+        }
+    }
+}
