@@ -34,6 +34,7 @@ mod power;
 mod private;
 mod processes;
 mod proxies;
+mod resumable;
 mod secure;
 mod shutdown;
 mod slow;
@@ -163,6 +164,21 @@ harness::on_every_server! {
     interim::continue_is_sent_as_well,
     interim::a_client_that_never_reads_uploads_all_the_same,
     interim::only_clients_that_ask_are_informed,
+
+    resumable::what_is_no_upload_passes_untouched,
+    resumable::an_upload_reaches_the_handler_as_one_request,
+    resumable::an_empty_upload_reaches_the_handler,
+    resumable::an_ordinary_request_survives_a_cut,
+    resumable::a_lost_response_is_replayed,
+    resumable::the_handler_is_not_called_twice_at_a_time,
+    resumable::the_handlers_own_errors_reach_the_client,
+    resumable::a_large_response_arrives_once,
+    resumable::an_upload_is_its_owners,
+    resumable::each_path_has_its_own_uploads,
+    resumable::what_is_too_large_is_refused_before_the_handler_is_called,
+    resumable::the_handler_gets_exactly_the_bytes_whatever_is_killed,
+    resumable::one_process_at_a_time_calls_the_handler,
+    resumable::a_shutdown_waits_for_the_handler,
 
     hooks::hooks_run_in_order,
     hooks::hooks_know_the_applications_user,

@@ -28,11 +28,19 @@
 //! `sha1`, on offer where [`Config::checksums`] names them. `metrics`: counters and histograms through the facade of
 //! that name.
 
-use actix_web::{HttpRequest, HttpResponse, Scope, body::SizedStream, http::StatusCode, web};
+mod resumable;
+
+use actix_web::{
+    HttpRequest, HttpResponse, Scope,
+    body::{BoxBody, MessageBody, SizedStream},
+    http::StatusCode,
+    web,
+};
 use tus_service::{ResponseBody, StreamBody, mount_path};
 
 /// What the hooks' request heads and responses are made of; actix-web's own types are older ones.
 pub use http;
+pub use resumable::{ResumableResource, ResumableService, resumable, resumable_with};
 /// The storage in an object store.
 #[cfg(feature = "object-store")]
 pub use tus_object_store::{self, ObjectStore};
@@ -41,8 +49,8 @@ pub use tus_service;
 pub use tus_service::{
     Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
     Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, Mount,
-    NewUpload, Operation, Part, Phase, Rejection, Storage, StorageError, Tus, TusExtension, Upload, UploadFilter,
-    UploadId, UploadStream, context,
+    NewUpload, Operation, Part, Phase, Rejection, Resumable, Resumed, Storage, StorageError, Tus, TusExtension, Upload,
+    UploadFilter, UploadId, UploadStream, context,
 };
 #[cfg(feature = "sqlite")]
 pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};
@@ -98,10 +106,7 @@ where
 }
 
 /// The request in the types that the other frameworks share.
-fn translated(
-    request: &HttpRequest,
-    payload: web::Payload,
-) -> Result<http::Request<StreamBody<web::Payload>>, http::Error> {
+fn translated<P>(request: &HttpRequest, payload: P) -> Result<http::Request<StreamBody<P>>, http::Error> {
     let version = match request.version() {
         actix_web::http::Version::HTTP_2 => http::Version::HTTP_2,
         actix_web::http::Version::HTTP_10 => http::Version::HTTP_10,
@@ -117,6 +122,10 @@ fn translated(
 
 fn respond(response: http::Response<ResponseBody>) -> HttpResponse {
     let (head, body) = response.into_parts();
+    respond_with(&head, SizedStream::new(body.len(), body))
+}
+
+fn respond_with(head: &http::response::Parts, body: impl MessageBody + 'static) -> HttpResponse {
     let status = StatusCode::from_u16(head.status.as_u16()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut translated = HttpResponse::build(status);
     for (name, value) in &head.headers {
@@ -126,5 +135,5 @@ fn respond(response: http::Response<ResponseBody>) -> HttpResponse {
     if head.headers.contains_key(http::header::CONNECTION) {
         translated.force_close();
     }
-    translated.body(SizedStream::new(body.len(), body))
+    translated.body(BoxBody::new(body))
 }

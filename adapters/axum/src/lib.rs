@@ -66,6 +66,7 @@
 
 #[cfg(feature = "interim")]
 mod interim;
+mod resumable;
 
 use std::convert::Infallible;
 
@@ -83,6 +84,7 @@ use tus_service::mount_path;
 pub use axum::http;
 #[cfg(feature = "interim")]
 pub use interim::{Informed, Informing};
+pub use resumable::resumable;
 /// The storage in an object store.
 #[cfg(feature = "object-store")]
 pub use tus_object_store::{self, ObjectStore};
@@ -91,8 +93,8 @@ pub use tus_service;
 pub use tus_service::{
     Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
     Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, Mount,
-    NewUpload, Operation, Part, Phase, Rejection, Storage, StorageError, Tus, TusExtension, Upload, UploadFilter,
-    UploadId, UploadStream, context,
+    NewUpload, Operation, Part, Phase, Rejection, Resumable, Resumed, Storage, StorageError, Tus, TusExtension, Upload,
+    UploadFilter, UploadId, UploadStream, context,
 };
 #[cfg(feature = "sqlite")]
 pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};

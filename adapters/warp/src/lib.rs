@@ -30,6 +30,8 @@
 //! `sha1`, on offer where [`Config::checksums`] names them. `metrics`: counters and histograms through the facade of
 //! that name.
 
+mod resumable;
+
 use futures_core::Stream;
 use http::{Extensions, HeaderMap, Method, Request, Response};
 use tus_service::{Interim, ResponseBody, StreamBody, mount_path};
@@ -42,6 +44,7 @@ use warp::{
 
 /// What requests and responses are made of.
 pub use http;
+pub use resumable::resumable;
 /// The storage in an object store.
 #[cfg(feature = "object-store")]
 pub use tus_object_store::{self, ObjectStore};
@@ -50,8 +53,8 @@ pub use tus_service;
 pub use tus_service::{
     Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
     Hooks, Incarnation, InvalidBaseUrl, InvalidMetadata, InvalidUploadId, Kind, Location, Memory, Metadata, Mount,
-    NewUpload, Operation, Part, Phase, Rejection, Storage, StorageError, Tus, TusExtension, Upload, UploadFilter,
-    UploadId, UploadStream, context,
+    NewUpload, Operation, Part, Phase, Rejection, Resumable, Resumed, Storage, StorageError, Tus, TusExtension, Upload,
+    UploadFilter, UploadId, UploadStream, context,
 };
 #[cfg(feature = "sqlite")]
 pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};

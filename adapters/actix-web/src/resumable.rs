@@ -1,0 +1,284 @@
+//! Resumable resources.
+
+use std::{
+    cell::Cell,
+    error::Error,
+    future::{Ready, ready},
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use actix_web::{
+    HttpMessage, HttpRequest, HttpResponse,
+    body::{BodySize, BoxBody, EitherBody, MessageBody},
+    dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform},
+    error::{InternalError, PayloadError},
+    http::{Method, StatusCode, header},
+    web::Bytes,
+};
+use futures_util::{
+    FutureExt, StreamExt, TryFutureExt,
+    future::{Either, LocalBoxFuture, MapOk},
+};
+use http_body::{Body, Frame, SizeHint};
+use tus_service::{RelayedBody, Responding, Resumable, Resumed, StoredBody, StreamBody};
+
+use crate::translated;
+
+/// Makes a resource of the application resumable: an ordinary upload of a form or a file survives a connection that
+/// breaks, where the client speaks the IETF's "Resumable Uploads for HTTP" (**which is a draft**). Its handlers stay as
+/// they are; [`Resumable`] says what they can rely on.
+///
+/// ```
+/// use actix_web::{App, web};
+/// use actix_web_tus::Tus;
+///
+/// async fn photos(content: web::Bytes) -> String {
+///     format!("{} bytes\n", content.len())
+/// }
+///
+/// # async fn example(tus: Tus) {
+/// let photos = web::resource("/photos").route(web::post().to(photos)).wrap(actix_web_tus::resumable(tus));
+/// let app = App::new().service(photos);
+/// # }
+/// ```
+///
+/// Wrap the whole resource: the other methods of an upload are at the same path. What is wrapped around it afterwards
+/// (authentication, say) sees each request of an upload. actix-web sends no interim responses, so that clients resume
+/// which begin with a part of their content (`Upload-Complete: ?0`).
+///
+/// `tus` is an endpoint, which need not be served by itself, or a [`Resumable`] with other settings.
+pub fn resumable(tus: impl Into<Resumable>) -> ResumableResource {
+    ResumableResource { resumable: tus.into(), extend: |_, _| () }
+}
+
+/// The same; `extend` puts into the extensions that the hooks and [`Resumable::owner`] see what they need.
+pub fn resumable_with<F>(tus: impl Into<Resumable>, extend: F) -> ResumableResource<F>
+where
+    F: Fn(&HttpRequest, &mut http::Extensions) + Clone + 'static,
+{
+    ResumableResource { resumable: tus.into(), extend }
+}
+
+/// A middleware for a resource: see [`resumable`].
+#[derive(Debug, Clone)]
+pub struct ResumableResource<F = fn(&HttpRequest, &mut http::Extensions)> {
+    resumable: Resumable,
+    extend: F,
+}
+
+/// The service of a resumable resource.
+#[derive(Debug)]
+pub struct ResumableService<S, F> {
+    resource: ResumableResource<F>,
+    inner: Rc<S>,
+}
+
+impl<S, B, F> Transform<S, ServiceRequest> for ResumableResource<F>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error, Future: 'static> + 'static,
+    B: MessageBody + 'static,
+    F: Fn(&HttpRequest, &mut http::Extensions) + Clone + 'static,
+{
+    type Response = Passed<B>;
+    type Error = actix_web::Error;
+    type Transform = ResumableService<S, F>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, inner: S) -> Self::Future {
+        ready(Ok(ResumableService { resource: self.clone(), inner: Rc::new(inner) }))
+    }
+}
+
+type Passed<B> = ServiceResponse<EitherBody<B>>;
+
+impl<S, B, F> Service<ServiceRequest> for ResumableService<S, F>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error, Future: 'static> + 'static,
+    B: MessageBody + 'static,
+    F: Fn(&HttpRequest, &mut http::Extensions) + Clone + 'static,
+{
+    type Response = Passed<B>;
+    type Error = actix_web::Error;
+    type Future = Either<
+        MapOk<S::Future, fn(ServiceResponse<B>) -> Passed<B>>,
+        LocalBoxFuture<'static, Result<Passed<B>, actix_web::Error>>,
+    >;
+
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<(), actix_web::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let passed: fn(ServiceResponse<B>) -> Passed<B> = ServiceResponse::map_into_left_body;
+        if Resumable::may_take(request.uri().query(), |name| request.headers().contains_key(name)) {
+            return Either::Right(take(self.resource.clone(), self.inner.clone(), request).boxed_local());
+        }
+        let is_options = *request.method() == Method::OPTIONS;
+        let call = self.inner.call(request).map_ok(passed);
+        if is_options {
+            let resumable = self.resource.resumable.clone();
+            return Either::Right(call.map_ok(move |response| announced(&resumable, response)).boxed_local());
+        }
+        Either::Left(call)
+    }
+}
+
+fn announced<B>(resumable: &Resumable, mut response: ServiceResponse<B>) -> ServiceResponse<B> {
+    let mut announced = http::Response::new(());
+    *announced.status_mut() = http::StatusCode::from_u16(response.status().as_u16()).unwrap_or_default();
+    resumable.announce(&mut announced);
+    let head = response.response_mut().head_mut();
+    head.status = StatusCode::from_u16(announced.status().as_u16()).unwrap_or(head.status);
+    for (name, value) in announced.headers() {
+        if let Some((name, value)) = field(name, value) {
+            head.headers.insert(name, value);
+        }
+    }
+    response
+}
+
+/// A header in the types of the framework, which are older ones.
+fn field(name: &http::HeaderName, value: &http::HeaderValue) -> Option<(header::HeaderName, header::HeaderValue)> {
+    let name = header::HeaderName::from_bytes(name.as_str().as_bytes()).ok()?;
+    Some((name, header::HeaderValue::from_bytes(value.as_bytes()).ok()?))
+}
+
+async fn take<S, B, F>(
+    resource: ResumableResource<F>,
+    inner: Rc<S>,
+    request: ServiceRequest,
+) -> Result<Passed<B>, actix_web::Error>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error, Future: 'static> + 'static,
+    B: MessageBody + 'static,
+    F: Fn(&HttpRequest, &mut http::Extensions),
+{
+    let ResumableResource { resumable, extend } = resource;
+    let (request, payload) = request.into_parts();
+    let mut translated = match translated(&request, payload) {
+        Ok(translated) => translated,
+        Err(error) => {
+            let response = respond(resumable.unreadable(error));
+            return Ok(ServiceResponse::new(request, response).map_into_right_body());
+        }
+    };
+    extend(&request, translated.extensions_mut());
+    let (head, StreamBody(payload)) = translated.into_parts();
+    if !resumable.takes(&head) {
+        let passed = inner.call(ServiceRequest::from_parts(request, payload)).await?;
+        return Ok(passed.map_into_left_body());
+    }
+    // The handler gets the request of the framework, and gives it back with its response.
+    let held = Rc::new(Cell::new(Some(request)));
+    let begin = |stored, responding: Responding<Content>| {
+        let held = held.clone();
+        let call = async move {
+            let request = held.take().ok_or("the request is gone")?;
+            let response = match inner.call(handlers_request(request, stored)).await {
+                Ok(response) => {
+                    let (request, response) = response.into_parts();
+                    held.set(Some(request));
+                    response.map_into_boxed_body()
+                }
+                // As the framework would answer it.
+                Err(error) => error.error_response(),
+            };
+            Ok::<_, Box<dyn Error + Send + Sync>>(relayed(response))
+        };
+        actix_web::rt::spawn(responding.respond(call));
+    };
+    let request = http::Request::from_parts(head, StreamBody(payload));
+    let response = respond(resumable.handle(request, begin).await);
+    match held.take() {
+        Some(request) => Ok(ServiceResponse::new(request, response).map_into_right_body()),
+        None => Err(InternalError::from_response("the handler of a resumable resource failed", response).into()),
+    }
+}
+
+/// The request of the framework as the handler sees it: it has the extensions of the one that completed the upload.
+fn handlers_request(request: HttpRequest, stored: http::Request<StoredBody>) -> ServiceRequest {
+    let (head, body) = stored.into_parts();
+    let payload = body.map(|piece| piece.map_err(|error| PayloadError::Io(io::Error::other(error))));
+    let mut request = ServiceRequest::from_parts(request, Payload::from(payload.boxed_local()));
+    let seen = request.head_mut();
+    seen.method = Method::from_bytes(head.method.as_str().as_bytes()).unwrap_or(Method::POST);
+    seen.uri = head.uri.to_string().parse().unwrap_or_else(|_| seen.uri.clone());
+    seen.headers.clear();
+    for (name, value) in head.headers.iter().filter_map(|(name, value)| field(name, value)) {
+        seen.headers.append(name, value);
+    }
+    if let Some(resumed) = head.extensions.get::<Resumed>() {
+        request.extensions_mut().insert(resumed.clone());
+    }
+    request
+}
+
+/// A response of the framework in the types that the other frameworks share.
+fn relayed(response: HttpResponse) -> http::Response<Content> {
+    let mut relayed = http::Response::new(());
+    *relayed.status_mut() = http::StatusCode::from_u16(response.status().as_u16()).unwrap_or_default();
+    for (name, value) in response.headers() {
+        let name = http::HeaderName::from_bytes(name.as_str().as_bytes());
+        if let (Ok(name), Ok(value)) = (name, http::HeaderValue::from_bytes(value.as_bytes())) {
+            relayed.headers_mut().append(name, value);
+        }
+    }
+    relayed.map(|()| Content(response.into_body()))
+}
+
+fn respond(response: http::Response<RelayedBody<Content>>) -> HttpResponse {
+    let (head, body) = response.into_parts();
+    crate::respond_with(&head, BoxBody::new(Relayed(body)))
+}
+
+/// The body of a handler's response, for the service.
+struct Content(BoxBody);
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let next = Pin::new(&mut self.0).poll_next(context);
+        next.map_ok(Frame::data).map_err(|error| io::Error::other(error.to_string()))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.0.size() {
+            BodySize::None => SizeHint::with_exact(0),
+            BodySize::Sized(bytes) => SizeHint::with_exact(bytes),
+            BodySize::Stream => SizeHint::default(),
+        }
+    }
+}
+
+/// The body of a response, for the framework.
+struct Relayed(RelayedBody<Content>);
+
+impl MessageBody for Relayed {
+    type Error = Box<dyn Error>;
+
+    fn size(&self) -> BodySize {
+        self.0.size_hint().exact().map_or(BodySize::Stream, BodySize::Sized)
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<dyn Error>>>> {
+        loop {
+            let next = std::task::ready!(Pin::new(&mut self.0).poll_frame(context));
+            match next.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => return Poll::Ready(Some(Ok(data))),
+                // The framework carries no trailers.
+                Some(Ok(Err(_))) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Resumable routes.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{OriginalUri, Request},
+    handler::Handler,
+    http::{Method, Uri},
+    response::Response,
+    routing::{MethodRouter, any},
+};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Either},
+};
+use tus_service::{Responding, Resumable, StoredBody};
+
+/// Makes a route of the application resumable: an ordinary upload of a form or a file survives a connection that breaks,
+/// where the client speaks the IETF's "Resumable Uploads for HTTP" (**which is a draft**), as each iPhone does. Its
+/// handlers stay as they are; [`Resumable`] says what they can rely on.
+///
+/// ```
+/// use axum::{Router, extract::Multipart, routing::post};
+/// use axum_tus::Tus;
+///
+/// async fn photos(mut form: Multipart) -> String {
+///     let mut fields = 0;
+///     while let Ok(Some(_)) = form.next_field().await {
+///         fields += 1;
+///     }
+///     format!("{fields} fields\n")
+/// }
+///
+/// fn app(tus: Tus) -> Router {
+///     Router::new().route("/photos", axum_tus::resumable(tus, post(photos)))
+/// }
+/// ```
+///
+/// It is put around all methods of a route, for those of the upload are at the same path: a
+/// [layer](MethodRouter::layer) would be put around each. Layers go around the result: authentication does, but what
+/// limits the body or the time of a request limits uploads, too. An extractor that authenticates comes too late. Serve it
+/// by `Informing` (feature `interim`), so that clients which send everything in one request can resume.
+///
+/// `tus` is an endpoint, which need not be served by itself, or a [`Resumable`] with other settings.
+pub fn resumable<S>(tus: impl Into<Resumable>, route: MethodRouter<S>) -> MethodRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    any(ResumableRoute { resumable: tus.into(), route: Arc::new(route) })
+}
+
+#[derive(Clone)]
+struct ResumableRoute<S> {
+    resumable: Resumable,
+    /// Shared, since axum clones a handler several times for a request.
+    route: Arc<MethodRouter<S>>,
+}
+
+type Passed<S> = <MethodRouter<S> as Handler<(), S>>::Future;
+
+impl<S> Handler<(), S> for ResumableRoute<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    type Future = Either<Passed<S>, BoxFuture<'static, Response>>;
+
+    fn call(self, request: Request, state: S) -> Self::Future {
+        let Self { resumable, route } = self;
+        let route = MethodRouter::clone(&route);
+        if Resumable::may_take(request.uri().query(), |name| request.headers().contains_key(name)) {
+            return Either::Right(taken(resumable, route, request, state).boxed());
+        }
+        if request.method() == Method::OPTIONS {
+            let announced = async move {
+                let mut response = Handler::call(route, request, state).await;
+                resumable.announce(&mut response);
+                response
+            };
+            return Either::Right(announced.boxed());
+        }
+        Either::Left(Handler::call(route, request, state))
+    }
+}
+
+async fn taken<S>(resumable: Resumable, route: MethodRouter<S>, mut request: Request, state: S) -> Response
+where
+    S: Clone + Send + Sync + 'static,
+{
+    #[cfg(feature = "interim")]
+    crate::interim::hand_on(&mut request);
+    // A router may have taken away the path at which it nests the route; the URL of an upload needs all of it.
+    let full = request.extensions().get().map(|OriginalUri(full)| full.clone());
+    let seen = request.uri().clone();
+    *request.uri_mut() = full.unwrap_or_else(|| seen.clone());
+    let (head, body) = request.into_parts();
+    let (taken, mut request) = (resumable.takes(&head), Request::from_parts(head, body));
+    if !taken {
+        *request.uri_mut() = seen;
+        return Handler::call(route, request, state).await;
+    }
+    let begin = |request, responding: Responding<Body>| {
+        let request = handlers_request(request, &seen);
+        let call = async { Ok::<_, std::convert::Infallible>(Handler::call(route, request, state).await) };
+        tokio::spawn(responding.respond(call));
+    };
+    Response::from(resumable.handle(request, begin).await.map(Body::new))
+}
+
+/// As the route sees it that the client asked for.
+fn handlers_request(request: axum::http::Request<StoredBody>, seen: &Uri) -> Request {
+    let mut request = request.map(Body::new);
+    let full = std::mem::replace(request.uri_mut(), Resumable::handlers_uri(seen));
+    request.extensions_mut().insert(OriginalUri(full));
+    request
+}
