@@ -35,11 +35,16 @@ impl Connection {
 
     /// Connects to a server that may be gone.
     pub(crate) fn try_open(address: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        TcpStream::connect(address).map(Self::over)
+    }
+
+    /// A connection over this stream.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Ok(Self { client: stream.local_addr()?, server: address, stream: BufReader::new(stream) })
+        let (client, server) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        Self { client, server, stream: BufReader::new(stream) }
     }
 
     /// The local port, by which the server knows the connection.
@@ -166,8 +171,20 @@ impl Connection {
         Some(())
     }
 
+    /// Waits until the server cannot send more, since nothing is read here. `None` if that cannot be observed.
+    pub(crate) fn wait_until_unread(&self) -> Option<()> {
+        self.queues()?;
+        wait_until(|| self.queues().is_some_and(|[client, server]| client.1 > 0 && server.0 > 0));
+        Some(())
+    }
+
     /// Bytes in transit to the server, and bytes waiting there, from the kernel's table.
     fn queued(&self) -> Option<(u64, u64)> {
+        self.queues().map(|[client, server]| (client.0, server.1))
+    }
+
+    /// Bytes to be sent and to be read, at the client and at the server, from the kernel's table.
+    fn queues(&self) -> Option<[(u64, u64); 2]> {
         let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
         let rows: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         // A closed socket has no row.
@@ -177,8 +194,7 @@ impl Connection {
             let (sending, receiving) = row[4].split_once(':')?;
             Some((u64::from_str_radix(sending, 16).ok()?, u64::from_str_radix(receiving, 16).ok()?))
         };
-        let sending = queues(self.client, self.server).unwrap_or_default().0;
-        Some((sending, queues(self.server, self.client).unwrap_or_default().1))
+        Some([(self.client, self.server), (self.server, self.client)].map(|(a, b)| queues(a, b).unwrap_or_default()))
     }
 
     /// Closes the connection cleanly: FIN.

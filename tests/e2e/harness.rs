@@ -284,6 +284,12 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// Whether it has a file of this name open.
+    pub(crate) fn has_open(&self, name: &str) -> bool {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).into_iter().flatten().flatten();
+        open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|file| file.ends_with(name))
+    }
+
     /// A line of `/proc/PID/status` in KiB, if there is one: `VmRSS`, `VmHWM`.
     pub(crate) fn memory(&self, field: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;

@@ -43,6 +43,7 @@ mod takeover;
 mod tls;
 mod topics;
 mod trailer;
+mod unread;
 mod uploads;
 mod urlsession;
 mod watched;

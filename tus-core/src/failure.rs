@@ -22,6 +22,9 @@ pub enum Failure {
     /// There is no room left.
     #[error("the server has no room left, and keeps what it has acknowledged; try again later")]
     Full,
+    /// More of this is under way than the server allows at once.
+    #[error("the server is busy with many requests like this one; try again in a moment")]
+    Overloaded,
     /// Anything else; the reason is for the server's log, not for the client.
     #[error("the server could not do this, and keeps what it has acknowledged; try again later")]
     Internal,

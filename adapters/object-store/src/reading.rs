@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::GetResult;
-use tus_service::{ByteStream, Failure, StorageError, Stored};
+use tus_service::{ByteStream, Failure, MAX_PIECE, StorageError, Stored};
 
 use crate::{
     bucket::Refused,
@@ -13,9 +13,6 @@ use crate::{
     keys,
     records::{Inner, Seen},
 };
-
-/// The most bytes in a piece of the stream.
-const PIECE: usize = 128 * 1024;
 
 impl Inner {
     pub(crate) async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
@@ -103,7 +100,7 @@ fn serves(document: &Document, stored: &Stored) -> bool {
 fn in_pieces(result: GetResult) -> ByteStream {
     let split = |mut bytes: Bytes| {
         stream::iter(std::iter::from_fn(move || {
-            let piece = bytes.split_to(bytes.len().min(PIECE));
+            let piece = bytes.split_to(bytes.len().min(MAX_PIECE));
             (!piece.is_empty()).then_some(Ok(piece))
         }))
         .left_stream()

@@ -15,6 +15,7 @@ use crate::{
     engine::Engine,
     hooks::Runner,
     leases::Leases,
+    observe,
     request::Budget,
     waking::Waking,
 };
@@ -43,6 +44,8 @@ impl Tus {
             hooks: Runner::new(Duration::from_secs(30)),
             body_timeout: Duration::from_secs(30),
             body_rate: 100,
+            download_timeout: Duration::from_secs(60),
+            max_downloads: 2048,
             checkpoint_interval: Duration::from_millis(500),
             sweep_interval: Duration::from_secs(60),
             background: true,
@@ -57,6 +60,8 @@ pub struct Builder {
     hooks: Runner,
     body_timeout: Duration,
     body_rate: u64,
+    download_timeout: Duration,
+    max_downloads: usize,
     checkpoint_interval: Duration,
     sweep_interval: Duration,
     background: bool,
@@ -171,6 +176,22 @@ impl Builder {
         self
     }
 
+    /// How long the client of a download may take nothing; 60 s by default. Then the download is cut short, and the
+    /// upload's file is closed. What sockets buffer counts as taken: one that is full is not written to before a part of
+    /// it has arrived.
+    pub fn download_timeout(mut self, silence: Duration) -> Self {
+        self.download_timeout = silence;
+        self
+    }
+
+    /// The most downloads at once; 2048 by default. Each takes up to 32 KiB of memory and what the framework makes of them (160 KiB in all), so this bounds what all of them
+    /// take. More are answered with 503 and `Retry-After`. One that was given up counts as long as its connection
+    /// keeps memory.
+    pub fn max_downloads(mut self, downloads: usize) -> Self {
+        self.max_downloads = downloads;
+        self
+    }
+
     /// How long bytes may wait for their commit while a body is coming; 500 ms by default. A process that
     /// is killed loses at most what came since. A storage may take longer.
     pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
@@ -201,6 +222,7 @@ impl Builder {
     ///
     /// Outside a tokio runtime.
     pub fn build(self) -> Tus {
+        observe::describe();
         let config = self.config.notify(self.hooks.notifies());
         let engine = Arc::new(Engine {
             config: Arc::new(config),
@@ -209,6 +231,8 @@ impl Builder {
             leases: Leases::default(),
             body_timeout: self.body_timeout,
             body_rate: self.body_rate,
+            download_timeout: self.download_timeout,
+            downloads: Arc::new(Semaphore::new(self.max_downloads.min(Semaphore::MAX_PERMITS))),
             checkpoint_interval: self.checkpoint_interval,
             looks_ahead: self.sweep_interval.saturating_mul(2),
             background: self.background,

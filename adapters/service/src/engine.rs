@@ -37,6 +37,10 @@ pub(crate) struct Engine {
     pub(crate) checkpoint_interval: Duration,
     /// Uploads that expire within this time are looked at in a sweep: until the one after the next.
     pub(crate) looks_ahead: Duration,
+    /// How long the client of a download may take nothing.
+    pub(crate) download_timeout: Duration,
+    /// Turns for downloads.
+    pub(crate) downloads: Arc<Semaphore>,
     /// Bounds the memory that bodies take.
     pub(crate) budget: Budget,
     /// Whether this process does what no request asks for.
@@ -114,7 +118,10 @@ impl Drop for Engine {
 /// What the client learns of an error; the log has the rest.
 pub(crate) fn failure(id: &UploadId, error: &StorageError) -> Failure {
     match error.failure() {
-        Failure::Internal | Failure::Full => tracing::error!(upload = %id, %error, "the storage failed"),
+        Failure::Internal | Failure::Full => {
+            observe::storage_failed(error.failure());
+            tracing::error!(upload = %id, %error, "the storage failed");
+        }
         _ => tracing::debug!(upload = %id, %error, "the storage refused"),
     }
     error.failure()

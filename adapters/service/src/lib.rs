@@ -45,7 +45,8 @@ pub use mount::mount_path;
 pub use request::{ResponseBody, StreamBody};
 pub use resumable::{RelayedBody, RequestBody, Responding, Resumable, Resumed, StoredBody};
 pub use storage::{
-    ByteStream, Checkpoint, Chunks, Hint, Storage, StorageError, StoredStream, UploadFilter, UploadStream, Writer,
+    ByteStream, Checkpoint, Chunks, Hint, MAX_PIECE, Storage, StorageError, StoredStream, UploadFilter, UploadStream,
+    Writer,
 };
 pub use tus_core::{
     Algorithm, BaseUrl, Change, Checksum, Config, Cors, Dialect, Download, Failure, Incarnation, InvalidBaseUrl,

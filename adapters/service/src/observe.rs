@@ -1,12 +1,17 @@
 //! Observability: a span around each exchange and an event for each change of an upload (`tracing`), and metrics
 //! (`metrics`, by feature).
 
+#[cfg(feature = "metrics")]
+mod metric;
+
 use std::time::Duration;
 
 use http::{Method, StatusCode, request::Parts};
 use tracing::{Span, field::Empty};
-use tus_core::{Change, Phase, Rejection, Upload, UploadId};
+use tus_core::{Change, Failure, Phase, Rejection, Upload, UploadId};
 
+#[cfg(feature = "metrics")]
+use self::metric::METRICS;
 use crate::Cause;
 
 /// Records metrics if the feature is on. If it is off, the values are still type-checked, so that neither configuration
@@ -21,6 +26,16 @@ macro_rules! count {
     }};
 }
 
+macro_rules! gauge {
+    ($name:expr, $value:expr) => {{
+        let (name, value): (&'static str, f64) = ($name, $value);
+        #[cfg(feature = "metrics")]
+        metrics::gauge!(name).increment(value);
+        #[cfg(not(feature = "metrics"))]
+        let _ = (name, value);
+    }};
+}
+
 macro_rules! time {
     ($name:literal, $took:expr $(, $label:literal => $text:expr)*) => {{
         let seconds = Duration::as_secs_f64(&$took);
@@ -29,6 +44,54 @@ macro_rules! time {
         #[cfg(not(feature = "metrics"))]
         let _ = (seconds, $($text,)*);
     }};
+}
+
+/// Gives each metric its unit and description. The exporter must be installed before.
+pub(crate) fn describe() {
+    #[cfg(feature = "metrics")]
+    for metric in METRICS {
+        metric.describe();
+    }
+}
+
+/// One of what a gauge counts, for as long as it is there.
+#[derive(Debug)]
+pub(crate) struct InFlight(&'static str);
+
+impl InFlight {
+    fn new(gauge: &'static str) -> Self {
+        gauge!(gauge, 1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        gauge!(self.0, -1.0);
+    }
+}
+
+/// A request that adds bytes to an upload.
+pub(crate) fn upload() -> InFlight {
+    InFlight::new("tus_uploads_in_flight")
+}
+
+pub(crate) fn download() -> InFlight {
+    InFlight::new("tus_downloads_in_flight")
+}
+
+/// More bytes of bodies are in memory, or fewer.
+pub(crate) fn bytes_in_flight(more: f64) {
+    gauge!("tus_bytes_in_flight", more);
+}
+
+/// A storage failed in a way that no request explains.
+pub(crate) fn storage_failed(failure: Failure) {
+    let kind = match failure {
+        Failure::Full => "full",
+        _ => "internal",
+    };
+    count!("tus_storage_errors_total", 1, "kind" => kind);
 }
 
 /// The span of an exchange. It contains everything that the exchange logs, the application's hooks included.
@@ -110,8 +173,10 @@ mod tests {
     use std::{convert::Infallible, pin::pin};
 
     use bytes::Bytes;
+    use futures_util::{StreamExt, poll, stream};
     use http::Request;
-    use http_body_util::{BodyExt, Full};
+    use http_body::Frame;
+    use http_body_util::{BodyExt, Full, StreamBody};
     use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
     use tus_core::{Config, Download};
 
@@ -138,12 +203,12 @@ mod tests {
         }
     }
 
-    #[test]
-    fn metrics_count_every_event() {
+    /// Name, labels and value of each metric that this records.
+    fn recorded(work: impl Future<Output = ()>) -> Vec<String> {
         let recorder = DebuggingRecorder::new();
         let snapshotter: Snapshotter = recorder.snapshotter();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        metrics::with_local_recorder(&recorder, || runtime.block_on(one_upload()));
+        metrics::with_local_recorder(&recorder, || runtime.block_on(work));
         let mut seen: Vec<String> = snapshotter
             .snapshot()
             .into_vec()
@@ -159,10 +224,17 @@ mod tests {
             })
             .collect();
         seen.sort();
+        seen
+    }
+
+    #[test]
+    fn metrics_count_every_event() {
         assert_eq!(
-            seen,
+            recorded(one_upload()),
             [
+                "tus_bytes_in_flight{} 0",
                 "tus_commit_seconds{} 1 times",
+                "tus_downloads_in_flight{} 0",
                 "tus_received_bytes_total{} 5",
                 "tus_request_seconds{method=DELETE} 1 times",
                 "tus_request_seconds{method=GET} 1 times",
@@ -175,8 +247,51 @@ mod tests {
                 "tus_sent_bytes_total{} 5",
                 "tus_uploads_created_total{} 1",
                 "tus_uploads_finished_total{} 1",
+                "tus_uploads_in_flight{} 0",
                 "tus_uploads_removed_total{cause=client} 1",
             ]
         );
+    }
+
+    /// While a body comes, and while one waits to be read.
+    #[test]
+    fn gauges_show_what_is_in_flight() {
+        let work = async {
+            let config = Config::default().download(Download::attachment());
+            let tus = Tus::builder(Memory::new()).config(config).build();
+            let mount = Mount::at("/files");
+            let finished = Request::post("/files").header("tus-resumable", "1.0.0").header("upload-length", 5);
+            let finished = finished.header("content-type", "application/offset+octet-stream");
+            let finished = tus.handle(finished.body(Full::<Bytes>::from("hello")).unwrap(), &mount).await;
+            let path = finished.headers()["location"].to_str().unwrap();
+            // Neither is dropped before the numbers are read.
+            let body = tus.handle(Request::get(path).body(Full::<Bytes>::default()).unwrap(), &mount).await;
+            std::mem::forget(body);
+
+            let created = Request::post("/files").header("tus-resumable", "1.0.0").header("upload-length", 5);
+            let created = tus.handle(created.body(Full::<Bytes>::default()).unwrap(), &mount).await;
+            let frames = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from("hel")))]).chain(stream::pending());
+            let append = Request::patch(created.headers()["location"].to_str().unwrap()).header("upload-offset", 0);
+            let append = append.header("tus-resumable", "1.0.0").header("content-length", 5);
+            let append = append.header("content-type", "application/offset+octet-stream");
+            let mut patch = Box::pin(tus.handle(append.body(StreamBody::new(frames)).unwrap(), &mount));
+            assert!(poll!(&mut patch).is_pending());
+            std::mem::forget(patch);
+        };
+        let gauges: Vec<_> = recorded(work).into_iter().filter(|metric| metric.contains("in_flight")).collect();
+        assert_eq!(gauges, ["tus_bytes_in_flight{} 0", "tus_downloads_in_flight{} 1", "tus_uploads_in_flight{} 1"]);
+    }
+
+    #[test]
+    fn failures_of_the_storage_and_of_hooks_are_counted() {
+        let work = async {
+            let full = crate::StorageError::from(crate::Failure::Full);
+            crate::engine::failure(&"a".parse().unwrap(), &full);
+            let tus = Tus::builder(Memory::new()).authorize(|_| async { panic!("as the test wants it") }).build();
+            let create = Request::post("/files").header("tus-resumable", "1.0.0").header("upload-length", 5);
+            tus.handle(create.body(Full::<Bytes>::default()).unwrap(), &Mount::at("/files")).await;
+        };
+        let failed: Vec<_> = recorded(work).into_iter().filter(|metric| !metric.contains("request")).collect();
+        assert_eq!(failed, ["tus_hooks_failed_total{hook=authorize} 1", "tus_storage_errors_total{kind=full} 1"]);
     }
 }

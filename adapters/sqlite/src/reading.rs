@@ -4,7 +4,7 @@ use std::{fs::File, io, ops::Range, sync::Arc, time::SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rusqlite::Connection;
-use tus_service::{ByteStream, Failure, Kind, StorageError, Stored, StoredStream, UploadFilter, UploadId};
+use tus_service::{ByteStream, Failure, Kind, MAX_PIECE, StorageError, Stored, StoredStream, UploadFilter, UploadId};
 
 use crate::{
     files::{self, blocking},
@@ -13,9 +13,6 @@ use crate::{
     queries,
     row::Records,
 };
-
-/// The most bytes that are read at once.
-const READ: u64 = 128 * 1024;
 
 /// The bytes of one incarnation, over one opened file.
 pub(crate) async fn bytes(inner: &Arc<Inner>, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
@@ -30,7 +27,7 @@ pub(crate) async fn bytes(inner: &Arc<Inner>, stored: &Stored, range: Range<u64>
         }
         let reading = inner.clone();
         let next = move || {
-            let most = (left.end - left.start).min(READ);
+            let most = (left.end - left.start).min(MAX_PIECE as u64);
             let piece = files::read_at(&file, left.start, most as usize);
             let piece = piece.map_err(|error| reading.missing(&stored.upload.id, error))?;
             let left = left.start + most..left.end;

@@ -1,13 +1,14 @@
 //! A server in a process of its own that tests can kill: `server FRAMEWORK STORE DIRECTORY [PORT]`.
 //!
 //! It prints a line `listening on ADDRESS`, and a line `finished ID` for each upload that is finished, in no order; with
-//! `HANG_IN_FINISHED` set, it then hangs in the hook. It shuts down cleanly when its standard input is closed.
+//! `HANG_IN_FINISHED` set, it then hangs in the hook. `DOWNLOADS` turns downloads on, and `DOWNLOAD_TIMEOUT_MS` says how
+//! long a client may take nothing of one. It shuts down cleanly when its standard input is closed.
 
-use std::{error::Error, io::Read, net::TcpListener};
+use std::{error::Error, io::Read, net::TcpListener, time::Duration};
 
 use tests::{Framework, Interim, Store, serve};
 use tokio::sync::oneshot;
-use tus_service::Tus;
+use tus_service::{Config, Download, Tus};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -25,7 +26,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let _ = stop.send(());
     });
     let hangs = std::env::var_os("HANG_IN_FINISHED").is_some();
-    let builder = Tus::builder_shared(store.open(directory.as_ref())?).finished(move |cx| async move {
+    let mut config = Config::default();
+    if std::env::var_os("DOWNLOADS").is_some() {
+        config = config.download(Download::attachment());
+    }
+    let mut builder = Tus::builder_shared(store.open(directory.as_ref())?).config(config);
+    if let Ok(milliseconds) = std::env::var("DOWNLOAD_TIMEOUT_MS") {
+        builder = builder.download_timeout(Duration::from_millis(milliseconds.parse()?));
+    }
+    let builder = builder.finished(move |cx| async move {
         println!("finished {}", cx.upload.id);
         if hangs {
             std::future::pending::<()>().await;

@@ -23,7 +23,7 @@ pub(crate) use self::{
     notify::notify,
     wake::{assembled, wake},
 };
-use crate::{StorageError, completion, engine::Engine};
+use crate::{StorageError, completion, engine::Engine, observe};
 
 /// Number of uploads processed at once, so that one slow hook does not delay the others.
 const AT_ONCE: usize = 16;
@@ -51,6 +51,7 @@ pub(crate) async fn run(engine: Weak<Engine>, gone: CancellationToken, interval:
 
 async fn tidy(engine: &Engine) {
     if let Err(error) = engine.storage.tidy().await {
+        observe::storage_failed(error.failure());
         tracing::error!(%error, "orphaned data could not be removed");
     }
 }
@@ -78,7 +79,10 @@ async fn sweep(engine: &Arc<Engine>) -> LookedAfter {
 fn listed(found: thread::Result<Result<Stored, StorageError>>) -> Ready<Option<Stored>> {
     match found {
         Ok(Ok(stored)) => return future::ready(Some(stored)),
-        Ok(Err(error)) => tracing::error!(%error, "cannot list pending uploads"),
+        Ok(Err(error)) => {
+            observe::storage_failed(error.failure());
+            tracing::error!(%error, "cannot list pending uploads");
+        }
         Err(_) => tracing::error!("the list of pending uploads panicked"),
     }
     future::ready(None)

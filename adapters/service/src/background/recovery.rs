@@ -4,7 +4,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::SystemTime};
 
 use futures_util::FutureExt;
 use tus_core::{
-    Failure, Phase, Stored, UploadId,
+    Phase, Stored, UploadId,
     server::{Recovery, recover},
 };
 
@@ -33,7 +33,7 @@ async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> LookedAfter {
         Ok(Some(stored)) if !stored.held_elsewhere => stored,
         Ok(_) => return LookedAfter::default(),
         Err(error) => {
-            tracing::error!(upload = %id, %error, "cannot load an upload for background work");
+            failure(id, &error);
             return LookedAfter::default();
         }
     };
@@ -48,12 +48,11 @@ async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> LookedAfter {
                 failure(id, &error);
             }
         }
-        Recovery::Remove(stored) => match engine.remove(&stored, Cause::Expired).await {
-            Err(error) if !matches!(error.failure(), Failure::NotFound | Failure::Conflict) => {
-                tracing::error!(upload = %id, %error, "cannot remove an expired upload");
+        Recovery::Remove(stored) => {
+            if let Err(error) = engine.remove(&stored, Cause::Expired).await {
+                failure(id, &error);
             }
-            _ => {}
-        },
+        }
         Recovery::Complete(completion) => {
             let ran = completion::run(engine, completion, None).await;
             if let Some(job) = ran.done.notify() {

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tus_core::{UploadId, server::Waiting};
 
 use super::recovery;
-use crate::engine::Engine;
+use crate::engine::{Engine, failure};
 
 /// Final uploads of one part that are looked after at once.
 const AT_ONCE: usize = 16;
@@ -29,9 +29,7 @@ pub(crate) fn wake(engine: &Arc<Engine>, waiting: Waiting<'_>) {
                     Ok(finals) => {
                         stream::iter(&finals).for_each_concurrent(AT_ONCE, |id| look_after(&engine, id)).await;
                     }
-                    Err(error) => {
-                        tracing::error!(upload = %part, %error, "cannot list the final uploads that wait for a part");
-                    }
+                    Err(error) => drop(failure(&part, &error)),
                 }
             });
         }

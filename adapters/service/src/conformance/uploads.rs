@@ -15,7 +15,7 @@ use super::Fixture;
 use crate::{Storage, StorageError, StoredStream};
 
 /// The most bytes in a piece of a stream.
-const PIECE: usize = 128 * 1024;
+const PIECE: usize = crate::MAX_PIECE;
 
 pub(super) fn id(text: &str) -> UploadId {
     text.parse().unwrap()
@@ -149,7 +149,7 @@ pub(super) async fn content(storage: &dyn Storage, stored: &Stored) -> Option<Ve
 
 pub(super) async fn try_content(storage: &dyn Storage, stored: &Stored) -> Result<Vec<u8>, StorageError> {
     let pieces: Vec<Bytes> = storage.read(stored, 0..u64::MAX).await?.try_collect().await?;
-    assert!(pieces.iter().all(|piece| piece.len() <= PIECE), "pieces have at most 128 KiB");
+    assert!(pieces.iter().all(|piece| piece.len() <= PIECE), "pieces have at most 32 KiB");
     Ok(pieces.concat())
 }
 

@@ -4,7 +4,7 @@ mod receive;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
@@ -23,7 +23,7 @@ use crate::{
     interim::InterimSender,
     leases::{Generation, Lease},
     observe,
-    request::BodyReceiver,
+    request::{BodyReceiver, Sending},
     resumable::{Caller, Resumed, StoredBody},
 };
 
@@ -134,17 +134,14 @@ impl<'a> Exchange<'a> {
                 Step::Open(open) => {
                     let (stored, range) = (open.stored(), open.range());
                     let length = range.end - range.start;
-                    match engine.storage.read(stored, range).await {
+                    match self.sending(stored, range).await {
                         Ok(bytes) => match open.done() {
                             Opened::Bytes(response) => {
                                 return response.map(|()| Some(ResponseBody::streaming(bytes, length)));
                             }
                             Opened::Step(step) => *step,
                         },
-                        Err(error) => {
-                            let failure = failure(&stored.upload.id, &error);
-                            open.failed(failure)
-                        }
+                        Err(failure) => open.failed(failure),
                     }
                 }
                 Step::Claim(claim) => self.claim(claim).await,
@@ -258,6 +255,13 @@ impl<'a> Exchange<'a> {
         }
         self.made = appending.end().await;
         commit.done(committed)
+    }
+
+    async fn sending(&self, stored: &Stored, range: Range<u64>) -> Result<Sending, Failure> {
+        let Engine { storage, downloads, download_timeout, .. } = &**self.engine;
+        let turn = downloads.clone().try_acquire_owned().map_err(|_| Failure::Overloaded)?;
+        let bytes = storage.read(stored, range).await.map_err(|error| failure(&stored.upload.id, &error))?;
+        Ok(Sending::new(bytes, turn, *download_timeout))
     }
 
     async fn invalidate(&self, invalidate: Invalidate) -> Step {

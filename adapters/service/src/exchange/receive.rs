@@ -26,7 +26,7 @@ use tus_core::{
 use crate::{
     engine::{Engine, failure},
     interim::InterimSender,
-    observe,
+    observe::{self, InFlight},
     request::{Batch, BodyReceiver},
     storage::{Checkpoint, Chunks, Hint, StorageError, Writer},
 };
@@ -53,6 +53,7 @@ pub(super) struct Appending<'a> {
     wanted: BoxFuture<'static, ()>,
     /// The progress hook, while it runs.
     progress: Option<JoinHandle<()>>,
+    _counted: InFlight,
 }
 
 /// Bytes that no checkpoint covers.
@@ -106,6 +107,7 @@ impl<'a> Appending<'a> {
             writer: None,
             wanted: future::pending().boxed(),
             progress: None,
+            _counted: observe::upload(),
         }
     }
 

@@ -4,8 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
-/// The most bytes in one piece.
-const PIECE: usize = 128 * 1024;
+use crate::MAX_PIECE as PIECE;
 
 /// The bytes of a range, as they were when it was made. Nothing is copied.
 pub(super) struct Reading {

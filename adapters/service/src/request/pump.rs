@@ -24,7 +24,7 @@ use tokio::sync::{
 };
 use tus_core::server::{End, Interruption};
 
-use crate::storage::Chunks;
+use crate::{observe, storage::Chunks};
 
 /// Maximum number of bytes of one body that wait or are being written: one batch each.
 const IN_FLIGHT: u32 = 2 * BATCH as u32;
@@ -41,6 +41,30 @@ const CHUNK_OVERHEAD: u32 = 1024;
 /// Bytes of a body that are read before it is wanted, so that a small body is not lost if its client leaves before the
 /// application has decided.
 const EARLY: u32 = 64 * 1024;
+
+/// A share of the budget. It is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Share(OwnedSemaphorePermit);
+
+impl Share {
+    pub(crate) fn of(permit: OwnedSemaphorePermit) -> Self {
+        observe::bytes_in_flight(permit.num_permits() as f64);
+        Self(permit)
+    }
+
+    fn merge(&mut self, mut more: Self) {
+        let all = more.0.num_permits();
+        if let Some(permit) = more.0.split(all) {
+            self.0.merge(permit);
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        observe::bytes_in_flight(-(self.0.num_permits() as f64));
+    }
+}
 
 /// Limits the bytes of all bodies in flight. Clones share the limit.
 #[derive(Debug, Clone)]
@@ -90,7 +114,7 @@ pub(crate) struct Pump {
 #[derive(Debug)]
 enum Event {
     /// With its share of the budget of all bodies; `None` if it was read after the request was dropped.
-    Data(Bytes, Option<OwnedSemaphorePermit>),
+    Data(Bytes, Option<Share>),
     /// With its trailers.
     Complete(Option<HeaderMap>),
     Broken,
@@ -116,7 +140,7 @@ impl Pump {
                 };
                 permit.forget();
                 self.waits.store(true, Relaxed);
-                let share = self.budget.0.clone().acquire_many_owned(needed).await.ok();
+                let share = self.budget.0.clone().acquire_many_owned(needed).await.ok().map(Share::of);
                 self.waits.store(false, Relaxed);
                 if let Some(Event::Data(_, place)) = &mut source.in_hand {
                     *place = share;
@@ -246,7 +270,7 @@ impl BodyReceiver {
 impl Channel {
     /// The bytes that have arrived already, up to about a batch, and the end if it has arrived.
     fn gather(&mut self, first: Option<Box<Event>>) -> (Batch, Option<End>) {
-        let (mut chunks, mut permits, mut share): (Vec<_>, _, Option<OwnedSemaphorePermit>) = (Vec::new(), 0, None);
+        let (mut chunks, mut permits, mut share): (Vec<_>, _, Option<Share>) = (Vec::new(), 0, None);
         let mut event = first.map_or(Event::Broken, |event| *event);
         let end = loop {
             match event {

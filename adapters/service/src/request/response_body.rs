@@ -9,18 +9,16 @@ use std::{
 use bytes::Bytes;
 use futures_core::Stream;
 use http_body::{Body, Frame, SizeHint};
-use sync_wrapper::SyncWrapper;
 use tus_core::Failure;
 
-use crate::{
-    observe,
-    storage::{ByteStream, StorageError},
-};
+use super::Sending;
+use crate::{observe, storage::StorageError};
 
 /// The body of a response: [`Body`] for frameworks that accept one, [`Stream`] for the others.
 ///
-/// Bytes of an upload are read when the body is polled, and no faster than the client receives them. An error means
-/// that the body is cut short; a framework then closes the connection, so that the client notices.
+/// Bytes of an upload are read when the body is polled, no faster than the client receives them, and no more than one
+/// piece of at most 32 KiB at a time. An error means that the body is cut short; a framework then closes the connection,
+/// so that the client notices.
 pub struct ResponseBody {
     /// The remaining bytes.
     left: u64,
@@ -29,8 +27,7 @@ pub struct ResponseBody {
 
 enum From {
     Memory(Bytes),
-    /// Never shared, but some frameworks require `Sync`.
-    Storage(SyncWrapper<ByteStream>),
+    Storage(Sending),
 }
 
 impl ResponseBody {
@@ -57,8 +54,8 @@ impl ResponseBody {
     }
 
     /// A body of this many bytes of an upload.
-    pub(crate) fn streaming(bytes: ByteStream, length: u64) -> Self {
-        Self { left: length, from: From::Storage(SyncWrapper::new(bytes)) }
+    pub(crate) fn streaming(bytes: Sending, length: u64) -> Self {
+        Self { left: length, from: From::Storage(bytes) }
     }
 }
 
@@ -77,7 +74,7 @@ impl Stream for ResponseBody {
         }
         let next = match &mut self.from {
             From::Memory(bytes) => Ok(std::mem::take(bytes)),
-            From::Storage(bytes) => match ready!(bytes.get_mut().as_mut().poll_next(context)) {
+            From::Storage(bytes) => match ready!(bytes.poll_next(context)) {
                 Some(Ok(piece)) if piece.len() as u64 <= self.left => {
                     observe::sent(piece.len() as u64);
                     Ok(piece)
@@ -91,8 +88,13 @@ impl Stream for ResponseBody {
         };
         // Nothing follows an error.
         self.left = next.as_ref().map_or(0, |piece| self.left - piece.len() as u64);
-        if let Err(error) = &next {
-            tracing::error!(%error, "a download failed");
+        match &next {
+            Err(error) if error.failure() == Failure::Overloaded => {}
+            Err(error) => {
+                observe::storage_failed(error.failure());
+                tracing::error!(%error, "a download failed");
+            }
+            Ok(_) => {}
         }
         Poll::Ready(Some(next))
     }

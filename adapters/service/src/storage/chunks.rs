@@ -3,25 +3,28 @@
 use std::{fmt, ops::Deref, sync::Arc};
 
 use bytes::Bytes;
+#[cfg(feature = "conformance")]
 use tokio::sync::OwnedSemaphorePermit;
+
+use crate::request::Share;
 
 /// Bytes of a body, in order, and their share of the memory that all bodies may take. The share is free again when
 /// the last clone is dropped: a storage that holds bytes back keeps their `Chunks`.
 #[derive(Clone, Default)]
 pub struct Chunks {
     chunks: Vec<Bytes>,
-    share: Option<Arc<OwnedSemaphorePermit>>,
+    share: Option<Arc<Share>>,
 }
 
 impl Chunks {
-    pub(crate) fn with_share(chunks: Vec<Bytes>, share: Option<OwnedSemaphorePermit>) -> Self {
+    pub(crate) fn with_share(chunks: Vec<Bytes>, share: Option<Share>) -> Self {
         Self { chunks, share: share.map(Arc::new) }
     }
 
     /// These bytes with a share of a budget, for the tests of a storage.
     #[cfg(feature = "conformance")]
     pub fn sharing(self, share: OwnedSemaphorePermit) -> Self {
-        Self::with_share(self.chunks, Some(share))
+        Self::with_share(self.chunks, Some(Share::of(share)))
     }
 
     /// The number of bytes in all chunks.

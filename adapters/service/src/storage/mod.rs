@@ -27,7 +27,11 @@ use tus_core::{Change, Stored, Upload, UploadId, Version, server::Access};
 
 pub use self::{chunks::Chunks, error::StorageError, filter::UploadFilter};
 
-/// Bytes of an upload, in order. They are read when they are asked for.
+/// The most bytes in one piece of a [`ByteStream`]: a download that nobody reads holds one, and what a framework makes
+/// of it.
+pub const MAX_PIECE: usize = 32 * 1024;
+
+/// Bytes of an upload, in order. They are read when they are asked for, in pieces of [`MAX_PIECE`] at the most.
 pub type ByteStream = BoxStream<'static, Result<Bytes, StorageError>>;
 
 /// Records, in the order that the method which gives them promises.
@@ -148,8 +152,8 @@ pub trait Storage: Send + Sync + 'static {
     async fn remove(&self, stored: &Stored) -> Result<(), StorageError>;
 
     /// Reads committed bytes of the upload: all of `range` (from its start) that there are, over one opened handle, so
-    /// that a download never mixes the bytes of two uploads. Pieces have at most 128 KiB and are read when the stream
-    /// is polled.
+    /// that a download never mixes the bytes of two uploads. Pieces have at most [`MAX_PIECE`] bytes and are
+    /// read when the stream is polled.
     ///
     /// A storage need not be able to read an upload that is not complete. Of tus, only finished ones are served.
     ///
