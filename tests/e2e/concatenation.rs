@@ -1,5 +1,7 @@
 //! Uploads that are concatenated from parts (tus 1.0.0, "Concatenation").
 
+use tus_service::Config;
+
 use crate::{
     client::Connection,
     content::{assert_same, bytes},
@@ -49,6 +51,21 @@ pub(crate) fn a_final_upload_waits_for_its_parts(server: Server) {
     wait_until(|| started.upload(&final_upload).unwrap().is_complete());
     assert_eq!(connection.offset(&final_upload), 2 * LENGTH);
     assert_same(&started.content(&final_upload), &[bytes(1, 0..LENGTH), bytes(2, 0..LENGTH)].concat());
+}
+
+pub(crate) fn so_many_final_uploads_may_wait(server: Server) {
+    let started = server.start_with(|builder| builder.config(Config::default().max_pending_finals(2)));
+    let mut connection = started.connect();
+    let part = create_part(&mut connection, 5);
+    let concat = [("Upload-Concat", &*format!("final;{part}"))];
+    let waiting = [connection.create_with(&concat), connection.create_with(&concat)];
+    let refused = connection.request("POST", tests::MOUNT, &concat, b"");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "1"), "{refused:?}");
+    assert_eq!(connection.request("DELETE", &waiting[0], &[], b"").status, 204);
+    connection.create_with(&concat);
+    assert_eq!(connection.patch(&part, 0, b"hello").status, 204);
+    wait_until(|| started.upload(&waiting[1]).unwrap().is_complete());
+    assert_eq!(connection.offset(&waiting[1]), 5);
 }
 
 pub(crate) fn parts_may_be_empty(server: Server) {

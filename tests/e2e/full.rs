@@ -128,6 +128,30 @@ pub(crate) fn a_full_disk_keeps_stored_bytes(server: Server) {
     assert_same(&started.content(&path), &bytes(6, 0..LENGTH));
 }
 
+/// No disk is filled and emptied again with every try.
+pub(crate) fn a_final_upload_without_room_is_not_begun(server: Server) {
+    if !server.outlives_its_process() {
+        return;
+    }
+    let Some(disk) = SmallDisk::mount(FileSystem::Tmpfs, server.directory.path().to_owned()) else {
+        return skip("a small file system cannot be mounted here");
+    };
+    let started = server.start_with(|builder| builder.sweep_interval(Duration::from_millis(50)));
+    let mut connection = started.connect();
+    let length = LENGTH.to_string();
+    let part = connection.create_with(&[("Upload-Concat", "partial"), ("Upload-Length", &length)]);
+    let path = connection.create_with(&[("Upload-Concat", &format!("final;{part} {part}"))]);
+    assert_eq!(connection.patch(&part, 0, &bytes(6, 0..LENGTH)).status, 204);
+    // HEAD answers when it was tried.
+    let head = connection.request("HEAD", &path, &[], b"");
+    assert_eq!((head.status, head.headers.get("upload-offset")), (200, None));
+    assert_eq!(server.files().len(), 1, "the part's");
+    // It is kept, and there when there is room.
+    disk.grow();
+    wait_until(|| started.upload(&path).unwrap().is_complete());
+    assert_eq!(connection.offset(&path), 2 * LENGTH);
+}
+
 /// How much of the disk is left when it counts as full, in blocks: from none to more than a removal writes.
 const BLOCKS: u64 = 40;
 const BLOCK: u64 = 4096;

@@ -26,6 +26,7 @@ mod interim;
 mod killed;
 mod kills;
 mod large;
+mod layers;
 mod many;
 mod mount;
 mod network;
@@ -34,6 +35,7 @@ mod power;
 mod private;
 mod processes;
 mod proxies;
+mod refusals;
 mod resumable;
 mod secure;
 mod shutdown;
@@ -87,9 +89,11 @@ harness::on_every_server! {
     large::a_gibibyte_needs_little_memory,
 
     full::a_full_disk_keeps_stored_bytes,
+    full::a_final_upload_without_room_is_not_begun,
 
     concatenation::finished_parts_are_concatenated,
     concatenation::a_final_upload_waits_for_its_parts,
+    concatenation::so_many_final_uploads_may_wait,
     concatenation::parts_may_be_empty,
 
     expect::an_accepted_request_gets_100_continue,

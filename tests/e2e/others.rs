@@ -28,7 +28,7 @@ const FAULTS: u64 = 8;
 const MOST: u64 = 700_000;
 
 /// The directory of the other projects.
-fn installed() -> Option<PathBuf> {
+pub(crate) fn installed() -> Option<PathBuf> {
     let directory = std::env::var_os("TUS_TEST_OTHERS").map(PathBuf::from);
     if directory.is_none() {
         skip("TUS_TEST_OTHERS does not name the directory of tus-js-client, tuspy and @tus/server");
@@ -37,7 +37,7 @@ fn installed() -> Option<PathBuf> {
 }
 
 /// Node with a script that finds the installed packages.
-fn node(others: &Path, script: &str) -> Command {
+pub(crate) fn node(others: &Path, script: &str) -> Command {
     let mut node = Command::new("node");
     node.args(["--input-type=module", "--eval", script, "--"]).current_dir(others);
     node

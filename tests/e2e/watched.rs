@@ -3,7 +3,7 @@
 use std::{
     ops::Range,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -12,7 +12,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tus_service::{
-    Access, ByteStream, Change, Checkpoint, Chunks, Hint, Storage, StorageError, Stored, StoredStream, Upload,
+    Access, ByteStream, Change, Checkpoint, Chunks, Failure, Hint, Storage, StorageError, Stored, StoredStream, Upload,
     UploadFilter, UploadId, Version, Writer, async_trait,
 };
 
@@ -29,6 +29,8 @@ pub(crate) struct Watch {
     kept_back: Arc<AtomicU64>,
     commits: Arc<AtomicU64>,
     refused_claims: Arc<AtomicU64>,
+    /// How the next attempt to add bytes fails.
+    refusal: Arc<Mutex<Option<Failure>>>,
 }
 
 impl Watch {
@@ -42,6 +44,7 @@ impl Watch {
             kept_back: Arc::default(),
             commits: Arc::default(),
             refused_claims: Arc::default(),
+            refusal: Arc::default(),
         };
         (watch.clone(), Arc::new(Watched { storage, watch }))
     }
@@ -54,6 +57,11 @@ impl Watch {
     /// Delays every write by this time from now on.
     pub(crate) fn slow_down(&self, pace: Duration) {
         self.pace.send_replace(pace);
+    }
+
+    /// The next attempt to add bytes fails in this way.
+    pub(crate) fn refuse(&self, failure: Failure) {
+        *self.refusal.lock().unwrap() = Some(failure);
     }
 
     /// Lets the writes continue.
@@ -146,6 +154,9 @@ impl Writer for WatchedWriter {
 #[async_trait]
 impl Storage for Watched {
     async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError> {
+        if let Some(failure) = self.watch.refusal.lock().unwrap().take() {
+            return Err(failure.into());
+        }
         let writer = self.storage.open(stored).await?;
         Ok(Box::new(WatchedWriter { writer, watch: self.watch.clone() }))
     }
@@ -200,8 +211,12 @@ impl Storage for Watched {
         self.storage.pending(now)
     }
 
-    async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
-        self.storage.waiting_for(part).await
+    async fn waiting_for(&self, part: &UploadId, at_most: usize) -> Result<Vec<UploadId>, StorageError> {
+        self.storage.waiting_for(part, at_most).await
+    }
+
+    async fn pending_finals(&self, at_most: usize) -> Result<usize, StorageError> {
+        self.storage.pending_finals(at_most).await
     }
 
     async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {

@@ -6,16 +6,6 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 macro_rules! names {
     ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
         $($(#[$doc])* pub static $constant: HeaderName = HeaderName::from_static($name);)*
-        /// Every response header of the protocol, and those of a download: what a browser's script must be allowed to see.
-        pub(crate) const EXPOSED: &str = "Accept-Patch, Content-Disposition, Content-Range, ETag, Location, Retry-After, \
-            Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Upload-Complete, \
-            Upload-Concat, Upload-Defer-Length, Upload-Draft-Interop-Version, Upload-Expires, Upload-Incomplete, \
-            Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset";
-        /// Every request header of the protocol: what a browser's script must be allowed to send.
-        pub(crate) const ALLOWED: &str = "Authorization, Content-Digest, Content-Disposition, Content-Encoding, \
-            Content-Type, Repr-Digest, Tus-Resumable, Upload-Checksum, Upload-Complete, Upload-Concat, \
-            Upload-Defer-Length, Upload-Draft-Interop-Version, Upload-Incomplete, Upload-Length, Upload-Metadata, \
-            Upload-Offset, X-HTTP-Method-Override, X-Request-ID, X-Requested-With";
     };
 }
 

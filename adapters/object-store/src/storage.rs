@@ -155,7 +155,7 @@ impl Storage for ObjectStore {
         self.0.pending(now)
     }
 
-    async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
+    async fn waiting_for(&self, part: &UploadId, at_most: usize) -> Result<Vec<UploadId>, StorageError> {
         let found = self.0.bucket.list(&keys::waiting(part), None).map_err(StorageError::from);
         let finals: Vec<_> = found.map_ok(|(key, _)| keys::of(&key)).try_collect().await?;
         let waits = |(id, incarnation)| async move {
@@ -166,7 +166,13 @@ impl Storage for ObjectStore {
             Ok(waits.then_some(id))
         };
         let waiting = stream::iter(finals.into_iter().flatten()).map(waits).buffered(AT_ONCE);
-        waiting.try_filter_map(|id| std::future::ready(Ok(id))).try_collect().await
+        waiting.try_filter_map(|id| std::future::ready(Ok(id))).take(at_most).try_collect().await
+    }
+
+    /// A list has no kinds: this counts all markers of what is due.
+    async fn pending_finals(&self, at_most: usize) -> Result<usize, StorageError> {
+        let due = self.0.bucket.list(keys::TODO, None).take(at_most);
+        Ok(due.try_fold(0, |count, _| std::future::ready(Ok(count + 1))).await?)
     }
 
     async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {

@@ -131,6 +131,12 @@ pub(crate) fn failure(id: &UploadId, error: &StorageError) -> Failure {
 pub(crate) fn failure_of_many(uploads: &[UploadId], error: &StorageError) -> Failure {
     match uploads.first() {
         Some(id) => failure(id, error),
-        None => error.failure(),
+        None => {
+            if matches!(error.failure(), Failure::Internal | Failure::Full) {
+                observe::storage_failed(error.failure());
+                tracing::error!(%error, "the storage failed");
+            }
+            error.failure()
+        }
     }
 }

@@ -311,8 +311,12 @@ impl Storage for Memory {
         expired.chain(due).boxed()
     }
 
-    async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
-        Ok(self.state().index.waiting_for(part))
+    async fn waiting_for(&self, part: &UploadId, at_most: usize) -> Result<Vec<UploadId>, StorageError> {
+        Ok(self.state().index.waiting_for(part, at_most))
+    }
+
+    async fn pending_finals(&self, at_most: usize) -> Result<usize, StorageError> {
+        Ok(self.state().index.pending_finals().min(at_most))
     }
 
     async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {

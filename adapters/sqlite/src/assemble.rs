@@ -42,6 +42,11 @@ fn fill(inner: &Inner, stored: &Stored, parts: &[Stored], bytes: u64) -> Result<
     }
     inner.unchanged(stored)?;
     inner.reserve.keep()?;
+    // Each sweep tries again: without this it would fill the disk for everybody, fail, and empty it.
+    if inner.files.room()? < bytes {
+        let reason = format!("the disk has no room for the {bytes} bytes of a final upload");
+        return Err(StorageError::new(Failure::Full, reason));
+    }
     let file = loop {
         let file = inner.files.create(&upload.id)?;
         if !files::lock(&file)? {

@@ -120,6 +120,12 @@ impl Files {
         Ok(rustix::fs::renameat(&self.directory, id.as_str(), rustix::fs::CWD, target)?)
     }
 
+    /// Bytes that the file system still has for whoever runs this.
+    pub(crate) fn room(&self) -> io::Result<u64> {
+        let there = rustix::fs::fstatvfs(&self.directory)?;
+        Ok(there.f_bavail.saturating_mul(there.f_frsize))
+    }
+
     /// Makes the names of files durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.directory)?)

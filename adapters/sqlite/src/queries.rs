@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use rusqlite::Connection;
 use tus_service::{StorageError, UploadFilter, UploadId};
 
+use crate::error::sql_error;
 use crate::row::{Records, columns, exists, ids, milliseconds, phases, records};
 
 /// Rows that are read at once.
@@ -72,8 +73,24 @@ pub(crate) fn due(connection: &Connection, now: SystemTime, after: Option<&Uploa
 }
 
 /// The finals that are not assembled yet and name this part.
-pub(crate) fn waiting_for(connection: &Connection, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
-    ids(connection, "SELECT final FROM parts WHERE part = ?1", &[&part.as_str()])
+pub(crate) fn waiting_for(
+    connection: &Connection,
+    part: &UploadId,
+    at_most: usize,
+) -> Result<Vec<UploadId>, StorageError> {
+    ids(connection, "SELECT final FROM parts WHERE part = ?1 LIMIT ?2", &[&part.as_str(), &limit(at_most)])
+}
+
+/// How many finals are not assembled yet, counted no further than this.
+pub(crate) fn pending_finals(connection: &Connection, at_most: usize) -> Result<usize, StorageError> {
+    let sql = "SELECT count(*) FROM (SELECT 1 FROM uploads WHERE phase = 1 AND kind = 2 LIMIT ?1)";
+    let mut statement = connection.prepare_cached(sql).map_err(sql_error)?;
+    let count: i64 = statement.query_row([limit(at_most)], |row| row.get(0)).map_err(sql_error)?;
+    Ok(count.try_into().unwrap_or(0))
+}
+
+fn limit(at_most: usize) -> i64 {
+    at_most.try_into().unwrap_or(i64::MAX)
 }
 
 /// Whether an upload that is not complete, or a part, has bytes.
@@ -98,7 +115,8 @@ mod tests {
                 "uploads_expires",
             ),
             ("SELECT id FROM uploads WHERE owner = 'a' AND id > '' AND (3 >> phase) & 1 ORDER BY id", "uploads_owner"),
-            ("SELECT final FROM parts WHERE part = 'a'", "PRIMARY KEY"),
+            ("SELECT final FROM parts WHERE part = 'a' LIMIT 16", "PRIMARY KEY"),
+            ("SELECT 1 FROM uploads WHERE phase = 1 AND kind = 2 LIMIT 9", "COVERING INDEX uploads_pending"),
             ("DELETE FROM parts WHERE final = 'a'", "parts_final"),
         ] {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();

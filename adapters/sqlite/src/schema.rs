@@ -133,6 +133,13 @@ const MIGRATIONS: &[Migration] = &[
 ",
         then: identify_parts,
     },
+    // Final uploads that are not assembled yet can be counted.
+    Migration {
+        sql: "
+    CREATE INDEX uploads_pending ON uploads (id) WHERE phase = 1 AND kind = 2;
+",
+        then: |_| Ok(()),
+    },
 ];
 
 /// Brings the schema up to date: `strangers` are the files that are there before the database is made. It runs under

@@ -183,10 +183,16 @@ impl Storage for Sqlite {
         reading::pending(self.0.clone(), now)
     }
 
-    async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
+    async fn waiting_for(&self, part: &UploadId, at_most: usize) -> Result<Vec<UploadId>, StorageError> {
         let (inner, part) = (self.0.clone(), part.clone());
-        let waiting = move || inner.database.read(|connection| queries::waiting_for(connection, &part));
+        let waiting = move || inner.database.read(|connection| queries::waiting_for(connection, &part, at_most));
         quick(waiting).await
+    }
+
+    async fn pending_finals(&self, at_most: usize) -> Result<usize, StorageError> {
+        let inner = self.0.clone();
+        let count = move || inner.database.read(|connection| queries::pending_finals(connection, at_most));
+        quick(count).await
     }
 
     async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {

@@ -2,7 +2,7 @@
 //! through this module.
 
 use super::{
-    Create, Hold, LoadParts, Operation, Refusal, Rejection, Step,
+    CountPending, Create, Hold, LoadParts, Operation, Refusal, Rejection, Step,
     ask::{Action, Creation},
     concatenation::Parts,
     exchange::Exchange,
@@ -99,7 +99,7 @@ impl Authorize {
             Ok(parts) => {
                 // What was authorized are these incarnations, and no later uploads with their ids.
                 creation.upload.set_parts(parts.iter().map(|part| (&part.upload).into()).collect());
-                Create::of(exchange, creation, parts)
+                CountPending::of(exchange, creation, parts)
             }
             Err(refusal) => exchange.refuse(refusal),
         }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Authorize, Refusal, Step, TusExtension,
+    Authorize, Create, Refusal, Step, TusExtension,
     ask::Creation,
     ending::Ending,
     exchange::{Exchange, usable},
@@ -60,6 +60,36 @@ impl LoadParts {
                     false => exchange.respond(Outcome::Found(&stored.upload, length)),
                 }
             }
+        }
+    }
+}
+
+/// Count the final uploads that wait for their parts, or for their assembly: only so many may.
+#[must_use]
+#[derive(Debug)]
+pub struct CountPending {
+    exchange: Box<Exchange>,
+    creation: Creation,
+    parts: Vec<Stored>,
+}
+
+impl CountPending {
+    pub(super) fn of(exchange: Box<Exchange>, creation: Creation, parts: Vec<Stored>) -> Step {
+        Step::CountPending(Self { exchange, creation, parts })
+    }
+
+    /// How far to count.
+    pub fn at_most(&self) -> usize {
+        self.exchange.config.max_pending_finals
+    }
+
+    /// Continues with their number.
+    pub fn done(self, counted: Result<usize, Failure>) -> Step {
+        let Self { exchange, creation, parts } = self;
+        match counted {
+            Ok(pending) if pending < exchange.config.max_pending_finals => Create::of(exchange, creation, parts),
+            Ok(_) => exchange.refuse(Failure::Overloaded),
+            Err(failure) => exchange.refuse(failure),
         }
     }
 }

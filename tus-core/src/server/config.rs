@@ -2,11 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
+use http::HeaderName;
+
 use super::{Cors, Download, Location, TusExtension};
 use crate::{Algorithm, Kind, Phase, Upload};
 
 /// How uploads are served. The defaults: both dialects, every extension, sha1, no size limit, no expiration, no CORS, no downloads,
-/// 4096 bytes of metadata, 128 parts per final upload, and a `Location` that is an absolute path.
+/// 4096 bytes of metadata, 128 parts per final upload, 1024 final uploads that wait for their parts, and a `Location` that is an absolute path.
 #[derive(Debug, Clone)]
 pub struct Config {
     off: u8,
@@ -14,12 +16,14 @@ pub struct Config {
     pub(super) max_size: Option<u64>,
     pub(super) max_metadata: usize,
     pub(super) max_parts: usize,
+    pub(super) max_pending_finals: usize,
     pub(super) expire_after: Option<Duration>,
     keep_finished: Option<Duration>,
     keep_parts: Option<Duration>,
     pub(super) location: Location,
     pub(super) trust_forwarded: bool,
     pub(super) cors: Cors,
+    pub(super) exposed: Vec<HeaderName>,
     pub(super) download: Option<Download>,
     pub(super) tus: bool,
     pub(super) draft: bool,
@@ -37,12 +41,14 @@ impl Default for Config {
             max_size: None,
             max_metadata: 4096,
             max_parts: 128,
+            max_pending_finals: 1024,
             expire_after: None,
             keep_finished: None,
             keep_parts: Some(Duration::from_secs(3600)),
             location: Location::Path,
             trust_forwarded: false,
             cors: Cors::Off,
+            exposed: Vec::new(),
             download: None,
             tus: true,
             draft: true,
@@ -128,6 +134,14 @@ impl Config {
         self
     }
 
+    /// The maximum number of final uploads in the store that wait for their parts, or for their assembly; 1024 by default.
+    /// Each costs work whenever one of its parts is complete, and in every sweep. One more is answered with 503 and
+    /// `Retry-After`. A few more may come where requests are at it at once.
+    pub fn max_pending_finals(mut self, finals: usize) -> Self {
+        self.max_pending_finals = finals;
+        self
+    }
+
     /// Unfinished uploads, and partial uploads, expire this long after the last request that changed them. Turns the
     /// extension `expiration` on. A part is kept as long as the final upload that waits for it, and both as long as its
     /// other parts make progress. Finished uploads do not expire.
@@ -167,6 +181,13 @@ impl Config {
     /// Which pages from other origins may upload.
     pub fn cors(mut self, cors: Cors) -> Self {
         self.cors = cors;
+        self
+    }
+
+    /// Response headers of the application's own (those of a [`FinishReply`](crate::server::FinishReply), say) that scripts
+    /// of other origins may see, too, beside [`Cors::RESPONSE_HEADERS`]. Where [`Cors`] is off, this is nothing.
+    pub fn expose_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.exposed.extend(names);
         self
     }
 

@@ -3,9 +3,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Method, Response, header, request::Parts};
-
-use crate::header::{ALLOWED, EXPOSED};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header, request::Parts};
 
 /// Which pages from other origins may upload.
 #[derive(Clone, Default)]
@@ -22,13 +20,52 @@ pub enum Cors {
     Matching(Arc<dyn Fn(&HeaderValue) -> bool + Send + Sync>),
 }
 
+/// Names of headers as an array, and as a list.
+macro_rules! names {
+    ($(#[$doc:meta])* $array:ident, $list:ident = [$first:literal $(, $name:literal)* $(,)?]) => {
+        impl Cors {
+            $(#[$doc])*
+            pub const $array: [&'static str; [$first $(, $name)*].len()] = [$first $(, $name)*];
+        }
+        const $list: &str = concat!($first $(, ", ", $name)*);
+    };
+}
+
+names! {
+    /// The request headers of both dialects, for an application that brings its own layer for CORS
+    /// (`Access-Control-Allow-Headers`): what a page's script must be allowed to send. Add the application's own.
+    REQUEST_HEADERS, ALLOWED = [
+        "authorization", "content-digest", "content-disposition", "content-encoding", "content-type", "repr-digest",
+        "tus-resumable", "upload-checksum", "upload-complete", "upload-concat", "upload-defer-length",
+        "upload-draft-interop-version", "upload-incomplete", "upload-length", "upload-metadata", "upload-offset",
+        "x-http-method-override", "x-request-id", "x-requested-with",
+    ]
+}
+
+names! {
+    /// The response headers of both dialects and of a download, for an application that brings its own layer for CORS
+    /// (`Access-Control-Expose-Headers`): what a page's script must be allowed to see.
+    RESPONSE_HEADERS, EXPOSED = [
+        "accept-patch", "content-disposition", "content-range", "etag", "location", "retry-after",
+        "tus-checksum-algorithm", "tus-extension", "tus-max-size", "tus-resumable", "tus-version", "upload-complete",
+        "upload-concat", "upload-defer-length", "upload-draft-interop-version", "upload-expires", "upload-incomplete",
+        "upload-length", "upload-limit", "upload-metadata", "upload-offset",
+    ]
+}
+
 impl Cors {
-    /// The headers for the response to this request.
-    pub(super) fn headers(&self, request: &Parts) -> CorsHeaders {
-        CorsHeaders(self.answer(request))
+    /// The methods of both dialects and of a download, for an application that brings its own layer for CORS
+    /// (`Access-Control-Allow-Methods`). The layer must let requests of OPTIONS without
+    /// `Access-Control-Request-Method` through: these are the protocol's.
+    pub const METHODS: [Method; 7] =
+        [Method::GET, Method::POST, Method::PUT, Method::HEAD, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
+    /// The headers for the response to this request; `more` are those of the application that scripts may see.
+    pub(super) fn headers(&self, request: &Parts, more: &[HeaderName]) -> CorsHeaders {
+        CorsHeaders(self.answer(request, more))
     }
 
-    fn answer(&self, request: &Parts) -> HeaderMap {
+    fn answer(&self, request: &Parts, more: &[HeaderName]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let Some(origin) = request.headers.get(header::ORIGIN) else {
             if matches!(self, Self::Origins(_) | Self::Matching(_)) {
@@ -53,11 +90,13 @@ impl Cors {
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
         if is_preflight(request) {
+            // What is allowed repeats what was asked for.
+            headers.append(header::VARY, HeaderValue::from_static("access-control-request-headers"));
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(request));
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
         } else {
-            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed(more));
         }
         headers
     }
@@ -80,7 +119,7 @@ impl CorsHeaders {
     }
 }
 
-const METHODS: &str = "POST, PUT, HEAD, PATCH, DELETE, OPTIONS";
+const METHODS: &str = "GET, POST, PUT, HEAD, PATCH, DELETE, OPTIONS";
 
 /// A browser's preflight request.
 fn is_preflight(request: &Parts) -> bool {
@@ -91,6 +130,13 @@ fn is_preflight(request: &Parts) -> bool {
 fn allowed_headers(request: &Parts) -> HeaderValue {
     let asked = request.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
     asked.cloned().unwrap_or(HeaderValue::from_static(ALLOWED))
+}
+
+fn exposed(more: &[HeaderName]) -> HeaderValue {
+    if more.is_empty() {
+        return HeaderValue::from_static(EXPOSED);
+    }
+    crate::header::value(more.iter().fold(EXPOSED.to_owned(), |list, name| list + ", " + name.as_str()))
 }
 
 impl fmt::Debug for Cors {

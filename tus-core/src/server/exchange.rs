@@ -44,7 +44,7 @@ impl Exchange {
             at: None,
             informed: false,
             trailers: mount.trailers,
-            cors: config.cors.headers(head),
+            cors: config.cors.headers(head, &config.exposed),
         })
     }
 

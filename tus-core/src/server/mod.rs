@@ -9,7 +9,7 @@
 //! GET     Load → Authorize → Open → (Respond)
 //! DELETE  Load → Authorize → Hold → Veto → Terminate → Respond
 //! POST    Authorize → Create → Store → (Inform) → (Receive → Commit) → (Complete) → Respond
-//! POST    Authorize → LoadParts → Authorize each → Create → Store → (Complete | Wake) → Respond
+//! POST    Authorize → LoadParts → Authorize each → CountPending → Create → Store → (Complete | Wake) → Respond
 //! ```
 //!
 //! `Complete` has steps of its own, those of a [`Completion`]. They need no request, so a server also completes what a
@@ -99,7 +99,7 @@ pub use self::{
     authorize::Authorize,
     complete::{Complete, Completing},
     completion::{Assemble, Completion, Done, Finish, Notify, PartsNeeded, Record, Verify},
-    concatenation::{Await, LoadParts, Waiting, Wake},
+    concatenation::{Await, CountPending, LoadParts, Waiting, Wake},
     config::Config,
     cors::Cors,
     create::{Abandon, Create, Store},
@@ -128,6 +128,8 @@ pub enum Step {
     Load(Load),
     /// Fetch the records of the partial uploads that a final upload names.
     LoadParts(LoadParts),
+    /// Count the final uploads that wait.
+    CountPending(CountPending),
     /// Ask the application whether this may be done.
     Authorize(Authorize),
     /// Ask older requests on this upload to leave, hold it where it is to be changed, and fetch its record again.

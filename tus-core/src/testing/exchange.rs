@@ -46,6 +46,7 @@ impl Model {
                     let found = self.uploads.get_all(load.ids());
                     load.done(works.map(|()| found))
                 }
+                Step::CountPending(count) => count.done(works.map(|()| self.uploads.pending_finals())),
                 Step::Authorize(ask) => {
                     let (operation, upload) = (ask.operation(), ask.upload());
                     let id = upload.map(|upload| upload.id.clone());
@@ -208,6 +209,7 @@ fn name(step: &Step) -> &'static str {
     match step {
         Step::Load(_) => "Load",
         Step::LoadParts(_) => "LoadParts",
+        Step::CountPending(_) => "CountPending",
         Step::Authorize(_) => "Authorize",
         Step::Hold(_) => "Hold",
         Step::Create(_) => "Create",

@@ -82,6 +82,12 @@ impl Uploads {
         self.all.iter().filter(|(_, (stored, _))| waits(&stored.upload)).map(|(id, _)| id.clone()).collect()
     }
 
+    /// How many final uploads are not assembled yet.
+    pub(super) fn pending_finals(&self) -> usize {
+        let pending = |upload: &Upload| matches!(upload.kind, Kind::Final(_)) && upload.phase == Phase::Assembling;
+        self.all.values().filter(|(stored, _)| pending(&stored.upload)).count()
+    }
+
     fn current(&mut self, seen: &Stored) -> Result<&mut (Stored, Vec<u8>), Failure> {
         let there = self.all.get_mut(&seen.upload.id).ok_or(Failure::NotFound)?;
         if there.0.version == seen.version { Ok(there) } else { Err(Failure::Conflict) }

@@ -87,7 +87,7 @@ async fn decided(engine: &Engine, stored: Stored) -> Recovery {
 }
 
 async fn finals(engine: &Engine, part: &UploadId) -> Result<Vec<Stored>, StorageError> {
-    let ids = engine.storage.waiting_for(part).await?;
+    let ids = engine.storage.waiting_for(part, usize::MAX).await?;
     Ok(engine.storage.load_all(&ids).await?.into_iter().flatten().collect())
 }
 

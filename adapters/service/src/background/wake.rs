@@ -9,8 +9,8 @@ use tus_core::{UploadId, server::Waiting};
 use super::recovery;
 use crate::engine::{Engine, failure};
 
-/// Final uploads of one part that are looked after at once.
-const AT_ONCE: usize = 16;
+/// Final uploads of one part that are looked after because of it: a client has one. The next sweep finds the others.
+const WOKEN: usize = 2;
 
 /// How long a request waits for a final upload to be assembled.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -25,9 +25,9 @@ pub(crate) fn wake(engine: &Arc<Engine>, waiting: Waiting<'_>) {
         Waiting::For(part) => {
             let (engine, part) = (engine.clone(), part.clone());
             engine.exchanges.clone().spawn(async move {
-                match engine.storage.waiting_for(&part).await {
+                match engine.storage.waiting_for(&part, WOKEN).await {
                     Ok(finals) => {
-                        stream::iter(&finals).for_each_concurrent(AT_ONCE, |id| look_after(&engine, id)).await;
+                        stream::iter(&finals).for_each_concurrent(WOKEN, |id| look_after(&engine, id)).await;
                     }
                     Err(error) => drop(failure(&part, &error)),
                 }

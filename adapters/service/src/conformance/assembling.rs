@@ -113,7 +113,7 @@ pub async fn an_upload_without_parts_is_assembled_from_its_own_bytes(fixture: Fi
 pub async fn finals_wait_for_their_parts(fixture: Fixture) {
     let part = created(fixture.one(), partial("part", 0)).await;
     let waiting = async |storage: &dyn Storage, part| {
-        let mut finals = storage.waiting_for(&id(part)).await.unwrap();
+        let mut finals = storage.waiting_for(&id(part), usize::MAX).await.unwrap();
         finals.sort();
         finals.into_iter().map(|id| id.to_string()).collect::<Vec<_>>()
     };
@@ -126,6 +126,7 @@ pub async fn finals_wait_for_their_parts(fixture: Fixture) {
         assert_eq!(waiting(storage, "missing").await, ["one"]);
         assert_eq!(waiting(storage, "other").await, ["another"]);
         assert_eq!(waiting(storage, "par").await, [""; 0]);
+        assert_eq!(storage.waiting_for(&id("part"), 1).await.unwrap().len(), 1);
     }
     // A change of something else does not end the waiting.
     let one = updated(fixture.other(), &one, &expiring(&one, 4_000_000_000)).await;
@@ -137,6 +138,31 @@ pub async fn finals_wait_for_their_parts(fixture: Fixture) {
     let again = created(fixture.other(), final_of("again", &["part"])).await;
     fixture.other().remove(&again).await.unwrap();
     assert_eq!(waiting(fixture.one(), "part").await, [""; 0]);
+}
+
+/// [`Storage::pending_finals`] counts the final uploads that are not assembled yet, and no further than it is to.
+pub async fn pending_finals_are_counted(fixture: Fixture) {
+    let part = created(fixture.one(), partial("part", 0)).await;
+    created(fixture.one(), partial("unfinished", 5)).await;
+    created(fixture.one(), upload("single", Kind::Single, Some(5))).await;
+    let counted = async |at_most| {
+        let one = fixture.one().pending_finals(at_most).await.unwrap();
+        assert_eq!(fixture.other().pending_finals(at_most).await.unwrap(), one);
+        one
+    };
+    assert_eq!(counted(9).await, 0);
+    let one = created(fixture.one(), final_of("one", &["part", "missing"])).await;
+    let two = created(fixture.other(), final_of("two", &["part", "part"])).await;
+    let three = created(fixture.one(), final_of("three", &["part"])).await;
+    assert_eq!([counted(9).await, counted(3).await, counted(2).await, counted(0).await], [3, 3, 2, 0]);
+    updated(fixture.other(), &three, &expiring(&three, 4_000_000_000)).await;
+    assert_eq!(counted(9).await, 3);
+    let mut change = assembled(&two, 0);
+    change.phase = Phase::Notified;
+    fixture.one().assemble(&two, &[part.clone(), part], &change).await.unwrap();
+    assert_eq!(counted(9).await, 2);
+    fixture.other().remove(&one).await.unwrap();
+    assert_eq!(counted(9).await, 1);
 }
 
 /// "hello", nothing, and " world".

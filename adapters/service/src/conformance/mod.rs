@@ -119,6 +119,7 @@ macro_rules! storage_tests {
             an_upload_is_assembled_once
             an_upload_without_parts_is_assembled_from_its_own_bytes
             finals_wait_for_their_parts
+            pending_finals_are_counted
             // listing
             uploads_are_listed_by_owner_and_phase
             a_list_is_in_the_order_of_ids

@@ -120,6 +120,6 @@ pub async fn a_removed_upload_is_gone(fixture: Fixture) {
     }
     assert_eq!(ids(fixture.one().list(Default::default(), None)).await, ["other"]);
     assert_eq!(ids(fixture.one().pending(at(20))).await, [""; 0]);
-    assert_eq!(fixture.one().waiting_for(&id("part")).await.unwrap(), []);
+    assert_eq!(fixture.one().waiting_for(&id("part"), usize::MAX).await.unwrap(), []);
     fixture.assert_is(&other).await;
 }

@@ -80,6 +80,11 @@ impl<'a> Exchange<'a> {
                     let loaded = loaded.map_err(|error| failure_of_many(parts.ids(), &error));
                     parts.done(loaded)
                 }
+                Step::CountPending(count) => {
+                    let counted = engine.storage.pending_finals(count.at_most()).await;
+                    let counted = counted.map_err(|error| failure_of_many(&[], &error));
+                    count.done(counted)
+                }
                 Step::Authorize(authorize) => self.authorize(authorize).await,
                 Step::Hold(hold) => self.hold(hold).await,
                 Step::Create(create) => self.create(create).await,

@@ -17,6 +17,8 @@ pub(super) struct Index {
     due: BTreeSet<UploadId>,
     /// Pairs of a part and a final that is to be assembled of it.
     waiting: BTreeMap<UploadId, BTreeSet<UploadId>>,
+    /// The number of finals that are to be assembled.
+    finals: usize,
 }
 
 impl Index {
@@ -25,6 +27,7 @@ impl Index {
         if upload.is_due() {
             self.due.insert(upload.id.clone());
         }
+        self.finals += usize::from(is_pending(upload));
         for Part { id, .. } in parts(upload) {
             self.waiting.entry(id.clone()).or_default().insert(upload.id.clone());
         }
@@ -35,6 +38,7 @@ impl Index {
             self.expiring.remove(&expiry);
         }
         self.due.remove(&upload.id);
+        self.finals -= usize::from(is_pending(upload));
         for Part { id, .. } in parts(upload) {
             if let Some(finals) = self.waiting.get_mut(id) {
                 finals.remove(&upload.id);
@@ -54,15 +58,23 @@ impl Index {
         self.due.range((beyond(after), Bound::Unbounded))
     }
 
-    pub(super) fn waiting_for(&self, part: &UploadId) -> Vec<UploadId> {
-        self.waiting.get(part).into_iter().flatten().cloned().collect()
+    pub(super) fn waiting_for(&self, part: &UploadId, at_most: usize) -> Vec<UploadId> {
+        self.waiting.get(part).into_iter().flatten().take(at_most).cloned().collect()
     }
+
+    pub(super) fn pending_finals(&self) -> usize {
+        self.finals
+    }
+}
+
+fn is_pending(upload: &Upload) -> bool {
+    matches!(upload.kind, Kind::Final(_)) && upload.phase == Phase::Assembling
 }
 
 /// The parts for which an upload waits.
 fn parts(upload: &Upload) -> &[Part] {
     match &upload.kind {
-        Kind::Final(parts) if upload.phase == Phase::Assembling => parts,
+        Kind::Final(parts) if is_pending(upload) => parts,
         _ => &[],
     }
 }

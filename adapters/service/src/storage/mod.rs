@@ -175,9 +175,14 @@ pub trait Storage: Send + Sync + 'static {
     /// this or another running process is changing just now may be left out.
     fn pending(&self, now: SystemTime) -> StoredStream<'_>;
 
-    /// The final uploads that are not assembled yet and name a part of this id, each once; whether it is the same
-    /// incarnation need not be found out. It costs no more where there are many others.
-    async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError>;
+    /// The final uploads that are not assembled yet and name a part of this id, each once and `at_most` so many of them;
+    /// whether it is the same incarnation need not be found out. It costs no more where there are many others.
+    async fn waiting_for(&self, part: &UploadId, at_most: usize) -> Result<Vec<UploadId>, StorageError>;
+
+    /// How many final uploads are not assembled yet, counted no further than `at_most`: what it costs does not grow with
+    /// the other uploads. A storage that cannot tell them from others that are [due](Upload::is_due) may count these,
+    /// too.
+    async fn pending_finals(&self, at_most: usize) -> Result<usize, StorageError>;
 
     /// Reserves the background work (assembling, hooks) of this incarnation of an upload for this storage's process for
     /// so long, so that it is done by one process at a time. Whether it is ours: it was free, had run out, or was ours

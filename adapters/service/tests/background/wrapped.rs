@@ -101,8 +101,12 @@ impl Storage for Wrapped {
         assert!(sweep >= self.panics, "as the test wants it");
         self.memory.pending(now)
     }
-    async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
-        self.memory.waiting_for(part).await
+    async fn waiting_for(&self, part: &UploadId, at_most: usize) -> Result<Vec<UploadId>, StorageError> {
+        self.memory.waiting_for(part, at_most).await
+    }
+
+    async fn pending_finals(&self, at_most: usize) -> Result<usize, StorageError> {
+        self.memory.pending_finals(at_most).await
     }
     async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
         if self.connection.try_lock().is_err() {

@@ -17,7 +17,7 @@ async fn a_final_upload_that_was_cut_is_joined_again() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let (part, final_one, change) = part_and_final(&sqlite).await;
-    let waiting = async || sqlite.waiting_for(&part.upload.id).await.unwrap();
+    let waiting = async || sqlite.waiting_for(&part.upload.id, usize::MAX).await.unwrap();
     assert_eq!(waiting().await, std::slice::from_ref(&final_one.upload.id));
     sqlite.assemble(&final_one, std::slice::from_ref(&part), &change).await.unwrap();
     assert_eq!(waiting().await, []);

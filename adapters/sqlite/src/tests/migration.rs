@@ -105,7 +105,7 @@ async fn every_record_and_byte_of_the_first_edition_is_there() {
     pending.sort();
     assert_eq!(pending, ["empty", "expired", "joined", "pending", "untold"]);
     for (part, finals) in [("part-1", &["pending"][..]), ("part-2", &[]), ("part-3", &["pending"])] {
-        let waiting = sqlite.waiting_for(&id(part)).await.unwrap();
+        let waiting = sqlite.waiting_for(&id(part), usize::MAX).await.unwrap();
         assert_eq!(waiting.iter().map(UploadId::as_str).collect::<Vec<_>>(), finals);
     }
     let half = sqlite.load(&id("half")).await.unwrap().unwrap();

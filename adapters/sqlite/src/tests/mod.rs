@@ -293,7 +293,7 @@ fn a_directory_that_cannot_be_used_says_why() {
 
     drop(Sqlite::open(&directory).unwrap());
     Connection::open(&database).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    assert!(error(directory.path()).contains("schema version 99, and this program knows up to 4"));
+    assert!(error(directory.path()).contains("schema version 99, and this program knows up to 5"));
 
     fs::remove_file(&database).unwrap();
     Connection::open(&database).unwrap().execute_batch("CREATE TABLE accounts (id)").unwrap();
@@ -317,7 +317,7 @@ fn an_open_of_a_newer_database_changes_nothing() {
     drop(Sqlite::open(&directory).unwrap());
     let connection = Connection::open(directory.path().join("uploads.db")).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
-    assert!(matches!(Sqlite::open(&directory), Err(OpenError::Newer { found: 99, known: 4, .. })));
+    assert!(matches!(Sqlite::open(&directory), Err(OpenError::Newer { found: 99, known: 5, .. })));
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!(version, 99);
 }

@@ -78,7 +78,7 @@ fn the_final_upload_is_its_parts_in_their_order() {
 /// The steps of a creation with these parts, each of which is authorized once.
 fn steps_of(parts: &[&UploadId]) -> String {
     let asked = " Authorize".repeat(parts.len());
-    format!("Authorize LoadParts{asked} Create Store Complete Assemble Finish Notify Record Respond")
+    format!("Authorize LoadParts{asked} CountPending Create Store Complete Assemble Finish Notify Record Respond")
 }
 
 /// tus 1.0.0, "Concatenation": "The same partial upload MAY be present multiple times in the `Upload-Concat`
@@ -284,6 +284,27 @@ fn the_length_of_a_final_upload_is_reported_once_its_parts_have_one() {
     world.head(&id).send().is(200).has("upload-length", 11);
     world.uploads.forget(&known);
     world.head(&id).send().is(200).lacks("upload-length");
+}
+
+/// What waits costs work in every sweep.
+#[test]
+fn so_many_final_uploads_may_wait() {
+    let mut world = World::with(Config::default().max_pending_finals(2));
+    let part = world.partial(b"he", 5);
+    let waiting = [world.concatenate(&[&part]), world.concatenate(&[&part, &part])];
+    let before = world.uploads.clone();
+    world.post().concat(&[&part]).send().is(503).has("retry-after", 1);
+    assert!(!world.passed("Create"), "the application is not asked to reserve anything");
+    assert_eq!(world.uploads, before);
+    world.fail("CountPending", Failure::Internal);
+    world.post().concat(&[&part]).send().is(500);
+    // Other uploads are none of this.
+    world.upload(b"hello", 5);
+    world.delete(&waiting[0]).send().is(204);
+    world.concatenate(&[&part]);
+    world.patch(&part).offset(2).body(b"llo").send().is(204);
+    assert!(world.recover(&waiting[1]));
+    world.concatenate(&[&part]);
 }
 
 /// A request of 300 bytes must not load a thousand records.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use http::{HeaderName, Method};
 
 use super::{request::Answer, world::World};
 use crate::{Config, Cors, UploadId};
@@ -119,7 +119,25 @@ fn a_preflight_allows_the_applications_own_headers() {
     };
     let answer = ask(&mut world, APP).has("access-control-allow-headers", "x-mine,tus-resumable");
     assert!(answer.header("access-control-max-age").is_some());
+    let varies: Vec<_> = answer.0.headers().get_all("vary").iter().collect();
+    assert_eq!(varies, ["origin", "access-control-request-headers"], "the answer repeats what was asked for");
     has_no_cors(&ask(&mut world, EVIL));
+}
+
+#[test]
+fn the_applications_own_response_headers_are_exposed() {
+    let mine = ["x-mine", "x-too"].map(HeaderName::from_static);
+    for (cors, exposes) in [(Cors::Any, true), (listed(), true), (Cors::Off, false)] {
+        let mut world = World::with(Config::default().cors(cors).expose_headers(mine.clone()));
+        let answer = world.options().header("origin", APP).send().is(204);
+        match exposes {
+            false => has_no_cors(&answer),
+            true => {
+                let expected: Vec<_> = Cors::RESPONSE_HEADERS.into_iter().chain(["x-mine", "x-too"]).collect();
+                assert_eq!(list(&answer, "access-control-expose-headers"), expected);
+            }
+        }
+    }
 }
 
 #[test]

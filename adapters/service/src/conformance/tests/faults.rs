@@ -273,9 +273,16 @@ impl Storage for Faulty {
         }
     }
 
-    async fn waiting_for(&self, part: &UploadId) -> Result<Vec<UploadId>, StorageError> {
+    async fn pending_finals(&self, at_most: usize) -> Result<usize, StorageError> {
+        match self.fault {
+            AllWait => Ok(self.memory.list(UploadFilter::default(), None).count().await.min(at_most)),
+            _ => self.memory.pending_finals(at_most).await,
+        }
+    }
+
+    async fn waiting_for(&self, part: &UploadId, at_most: usize) -> Result<Vec<UploadId>, StorageError> {
         if self.fault != AllWait {
-            return self.memory.waiting_for(part).await;
+            return self.memory.waiting_for(part, at_most).await;
         }
         let assembling = self.memory.list(UploadFilter::default().phase(Phase::Assembling), None);
         assembling.map_ok(|stored| stored.upload.id).try_collect().await

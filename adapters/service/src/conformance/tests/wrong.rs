@@ -49,7 +49,10 @@ impl Storage for AlwaysBusy {
     fn pending(&self, _: SystemTime) -> StoredStream<'_> {
         stream::iter([busy()]).boxed()
     }
-    async fn waiting_for(&self, _: &UploadId) -> Result<Vec<UploadId>, StorageError> {
+    async fn waiting_for(&self, _: &UploadId, _: usize) -> Result<Vec<UploadId>, StorageError> {
+        busy()
+    }
+    async fn pending_finals(&self, _: usize) -> Result<usize, StorageError> {
         busy()
     }
     async fn claim(&self, _: &Upload, _: Duration) -> Result<bool, StorageError> {
@@ -91,8 +94,11 @@ impl Storage for DoesNothing {
     fn pending(&self, _: SystemTime) -> StoredStream<'_> {
         stream::empty().boxed()
     }
-    async fn waiting_for(&self, _: &UploadId) -> Result<Vec<UploadId>, StorageError> {
+    async fn waiting_for(&self, _: &UploadId, _: usize) -> Result<Vec<UploadId>, StorageError> {
         Ok(Vec::new())
+    }
+    async fn pending_finals(&self, _: usize) -> Result<usize, StorageError> {
+        Ok(0)
     }
     async fn claim(&self, _: &Upload, _: Duration) -> Result<bool, StorageError> {
         Ok(true)
