@@ -10,7 +10,7 @@ use crate::{
     chromium::Chromium,
     content::{assert_same, bytes},
     example::Example,
-    harness::{id, skip},
+    harness::{id, missing},
 };
 
 /// The large file, which takes some seconds at this rate.
@@ -24,16 +24,19 @@ const ROWS: &str = "return [...document.querySelectorAll('li.upload')].map((row)
     state: row.dataset.state, url: row.dataset.url, percent: parseInt(row.querySelector('.percent').textContent) || 0 }))";
 
 #[test]
+#[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
 fn the_page_of_axum() {
     the_page_of("axum");
 }
 
 #[test]
+#[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
 fn the_page_of_actix_web() {
     the_page_of("actix_web");
 }
 
 #[test]
+#[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
 fn the_page_of_warp() {
     the_page_of("warp");
 }
@@ -43,7 +46,7 @@ fn the_page_of(example: &str) {
     runtime.block_on(async {
         match Chromium::start().await {
             Some(browser) => uploads_despite_interruptions(example, browser).await,
-            None => skip("chromium and chromedriver are not installed"),
+            None => missing("chromium and chromedriver are not installed"),
         }
     });
 }

@@ -21,7 +21,7 @@ use crate::{
     client::Connection,
     concatenation,
     content::{assert_same, bytes},
-    harness::{Server, block_on, id, skip, wait_until},
+    harness::{Server, block_on, id, missing, wait_until},
     killed, processes,
 };
 
@@ -86,11 +86,10 @@ struct Moto {
 }
 
 impl Moto {
-    fn start() -> Option<Self> {
+    fn start() -> Self {
         let installed = std::env::var_os("TUS_TEST_OTHERS").map(|others| Path::new(&others).join("venv/bin/python"));
         let Some(program) = installed.filter(|program| program.exists()) else {
-            skip("TUS_TEST_OTHERS does not name a directory with moto");
-            return None;
+            missing("TUS_TEST_OTHERS does not name a directory with moto")
         };
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let child = Command::new(program)
@@ -108,7 +107,7 @@ impl Moto {
         let mut created = String::new();
         connection.read_to_string(&mut created).unwrap();
         assert!(created.contains(" 200 OK"), "{created}");
-        Some(moto)
+        moto
     }
 
     fn server(&self, framework: Framework) -> Server {
@@ -126,8 +125,9 @@ impl Drop for Moto {
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "TUS_TEST_OTHERS names no directory with a Python environment")]
 fn servers_on_an_s3_server_of_others() {
-    let Some(moto) = Moto::start() else { return };
+    let moto = Moto::start();
     for framework in Framework::ALL {
         killed::acknowledged_bytes_survive_a_kill(moto.server(framework));
         killed::a_body_resumes_after_each_of_many_kills(moto.server(framework));

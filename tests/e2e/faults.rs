@@ -11,7 +11,7 @@ use tests::{Framework, Store};
 use crate::{
     client::{Connection, Response},
     content::{assert_same, bytes},
-    harness::{Process, SERVER, Server, skip},
+    harness::{Process, SERVER, Server, missing},
 };
 
 const LENGTH: u64 = 3000;
@@ -30,9 +30,10 @@ const FAULTS: [(&str, &str, usize, usize); 9] = [
 ];
 
 #[test]
+#[cfg_attr(not(has_strace), ignore = "strace is missing, or may not attach to a process")]
 fn each_system_call_may_fail_once() {
     if !Command::new("strace").args(["-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success()) {
-        return skip("strace is missing, or it may not be used");
+        missing("strace is missing, or it may not be used");
     }
     // Each call, or a sample if time is short.
     let every = if std::env::var_os("TUS_TEST_EVERY_FAULT").is_some() { 1 } else { 7 };
@@ -71,7 +72,7 @@ fn each_system_call_may_fail_once() {
         for (most, is_started) in [(at_start, false), (serving, true)] {
             for when in (fastrand::usize(1..=every)..=most).step_by(every) {
                 if !run(call, error, when, is_started) {
-                    return skip("strace may not attach to a process");
+                    missing("strace may not attach to a process");
                 }
             }
         }

@@ -15,7 +15,7 @@ use tus_service::{Builder, Config};
 use crate::{
     client::Connection,
     content::{assert_same, bytes},
-    harness::{Server, Started, skip, wait_until},
+    harness::{Server, Started, missing, wait_until},
 };
 
 const LENGTH: u64 = 8 << 20;
@@ -107,7 +107,7 @@ pub(crate) fn a_full_disk_keeps_stored_bytes(server: Server) {
         return;
     }
     let Some(disk) = SmallDisk::mount(FileSystem::Tmpfs, server.directory.path().to_owned()) else {
-        return skip("a small file system cannot be mounted here");
+        missing("a small file system cannot be mounted here");
     };
     let started = server.start();
     let mut connection = started.connect();
@@ -134,7 +134,7 @@ pub(crate) fn a_final_upload_without_room_is_not_begun(server: Server) {
         return;
     }
     let Some(disk) = SmallDisk::mount(FileSystem::Tmpfs, server.directory.path().to_owned()) else {
-        return skip("a small file system cannot be mounted here");
+        missing("a small file system cannot be mounted here");
     };
     let started = server.start_with(|builder| builder.sweep_interval(Duration::from_millis(50)));
     let mut connection = started.connect();
@@ -186,7 +186,7 @@ fn is_used(server: &Server) -> bool {
 fn is_emptied_by_deletion(kind: FileSystem, store: Store) {
     let server = Server::new(Framework::Axum, store);
     let Some(disk) = SmallDisk::mount(kind, server.directory.path().to_owned()) else {
-        return skip("a small file system cannot be mounted here");
+        missing("a small file system cannot be mounted here");
     };
     let mut used = 0;
     // With the log of the time before, or with a new one.
@@ -223,21 +223,25 @@ fn is_emptied_by_deletion(kind: FileSystem, store: Store) {
 }
 
 #[test]
+#[cfg_attr(not(has_small_disks), ignore = "small file systems cannot be mounted")]
 fn a_full_tmpfs_is_emptied_by_deletion_synced() {
     is_emptied_by_deletion(FileSystem::Tmpfs, Store::Synced);
 }
 
 #[test]
+#[cfg_attr(not(has_small_disks), ignore = "small file systems cannot be mounted")]
 fn a_full_tmpfs_is_emptied_by_deletion_buffered() {
     is_emptied_by_deletion(FileSystem::Tmpfs, Store::Buffered);
 }
 
 #[test]
+#[cfg_attr(not(has_small_disks), ignore = "small file systems cannot be mounted")]
 fn a_full_ext4_is_emptied_by_deletion_synced() {
     is_emptied_by_deletion(FileSystem::Ext4, Store::Synced);
 }
 
 #[test]
+#[cfg_attr(not(has_small_disks), ignore = "small file systems cannot be mounted")]
 fn a_full_ext4_is_emptied_by_deletion_buffered() {
     is_emptied_by_deletion(FileSystem::Ext4, Store::Buffered);
 }
@@ -249,7 +253,7 @@ fn expiring(sweep: Duration) -> impl FnOnce(Builder) -> Builder + Send + 'static
 fn is_emptied_by_expiry(kind: FileSystem, store: Store) {
     let server = Server::new(Framework::Axum, store);
     let Some(disk) = SmallDisk::mount(kind, server.directory.path().to_owned()) else {
-        return skip("a small file system cannot be mounted here");
+        missing("a small file system cannot be mounted here");
     };
     for blocks in (0..BLOCKS).step_by(4) {
         // It looks for what has expired at its start only.
@@ -281,12 +285,14 @@ fn is_emptied_by_expiry(kind: FileSystem, store: Store) {
 }
 
 #[test]
+#[cfg_attr(not(has_small_disks), ignore = "small file systems cannot be mounted")]
 fn a_full_tmpfs_is_emptied_by_expiry() {
     is_emptied_by_expiry(FileSystem::Tmpfs, Store::Synced);
     is_emptied_by_expiry(FileSystem::Tmpfs, Store::Buffered);
 }
 
 #[test]
+#[cfg_attr(not(has_small_disks), ignore = "small file systems cannot be mounted")]
 fn a_full_ext4_is_emptied_by_expiry() {
     is_emptied_by_expiry(FileSystem::Ext4, Store::Synced);
     is_emptied_by_expiry(FileSystem::Ext4, Store::Buffered);

@@ -9,7 +9,7 @@ use tus_service::{Algorithm, Builder, Checksum, Hooks, NewUpload, Operation, Rej
 use crate::{
     client::{CHUNKED, Connection, OCTETS, chunk},
     content::{assert_same, bytes},
-    harness::{Server, Started, skip, wait_until},
+    harness::{Server, Started, missing, wait_until},
     watched::Watch,
 };
 
@@ -31,7 +31,7 @@ pub(crate) fn a_reset_connection_loses_nothing(server: Server) {
         let (started, storage) = server.start_watched(without_checkpoints);
         let (path, connection) = begin(&started, sent, LENGTH);
         if connection.wait_until_received().is_none() {
-            return skip("/proc/net/tcp does not show what the server has received");
+            missing("/proc/net/tcp does not show what the server has received");
         }
         before_it_leaves(&server, &storage, sent);
         connection.reset();
@@ -51,7 +51,7 @@ pub(crate) fn leaving_during_a_slow_write_loses_nothing(server: Server) {
     for (_, connection) in &begun {
         connection.finish();
         if connection.wait_until_read().is_none() {
-            return skip("/proc/net/tcp does not show what the server has read");
+            missing("/proc/net/tcp does not show what the server has read");
         }
     }
     storage.release();
@@ -86,7 +86,7 @@ pub(crate) fn leaving_during_authorization_loses_nothing(server: Server) {
     connection.send(&bytes(1, 0..1000));
     connection.finish();
     if connection.wait_until_read().is_none() {
-        return skip("/proc/net/tcp does not show what the server has read");
+        missing("/proc/net/tcp does not show what the server has read");
     }
     state.send_replace("decided");
     started.wait_for_offset(&path, 1000);

@@ -26,23 +26,24 @@ pub(crate) struct Server {
 
 /// One test per server: `module::function` becomes `axum_memory::function` and so on.
 macro_rules! on_every_server {
-    ($($module:ident :: $test:ident),* $(,)?) => {
-        $crate::harness::on_every_server!(@ axum_memory, Axum, Memory, $($module::$test),*);
-        $crate::harness::on_every_server!(@ axum_synced, Axum, Synced, $($module::$test),*);
-        $crate::harness::on_every_server!(@ axum_buffered, Axum, Buffered, $($module::$test),*);
-        $crate::harness::on_every_server!(@ actix_web_memory, ActixWeb, Memory, $($module::$test),*);
-        $crate::harness::on_every_server!(@ actix_web_synced, ActixWeb, Synced, $($module::$test),*);
-        $crate::harness::on_every_server!(@ actix_web_buffered, ActixWeb, Buffered, $($module::$test),*);
-        $crate::harness::on_every_server!(@ warp_memory, Warp, Memory, $($module::$test),*);
-        $crate::harness::on_every_server!(@ warp_synced, Warp, Synced, $($module::$test),*);
-        $crate::harness::on_every_server!(@ warp_buffered, Warp, Buffered, $($module::$test),*);
-        $crate::harness::on_every_server!(@ axum_bucket, Axum, Bucket, $($module::$test),*);
-        $crate::harness::on_every_server!(@ actix_web_bucket, ActixWeb, Bucket, $($module::$test),*);
-        $crate::harness::on_every_server!(@ warp_bucket, Warp, Bucket, $($module::$test),*);
+    ($($(#[$attribute:meta])* $module:ident :: $test:ident),* $(,)?) => {
+        $crate::harness::on_every_server!(@ axum_memory, Axum, Memory, $($(#[$attribute])* $module::$test),*);
+        $crate::harness::on_every_server!(@ axum_synced, Axum, Synced, $($(#[$attribute])* $module::$test),*);
+        $crate::harness::on_every_server!(@ axum_buffered, Axum, Buffered, $($(#[$attribute])* $module::$test),*);
+        $crate::harness::on_every_server!(@ actix_web_memory, ActixWeb, Memory, $($(#[$attribute])* $module::$test),*);
+        $crate::harness::on_every_server!(@ actix_web_synced, ActixWeb, Synced, $($(#[$attribute])* $module::$test),*);
+        $crate::harness::on_every_server!(@ actix_web_buffered, ActixWeb, Buffered, $($(#[$attribute])* $module::$test),*);
+        $crate::harness::on_every_server!(@ warp_memory, Warp, Memory, $($(#[$attribute])* $module::$test),*);
+        $crate::harness::on_every_server!(@ warp_synced, Warp, Synced, $($(#[$attribute])* $module::$test),*);
+        $crate::harness::on_every_server!(@ warp_buffered, Warp, Buffered, $($(#[$attribute])* $module::$test),*);
+        $crate::harness::on_every_server!(@ axum_bucket, Axum, Bucket, $($(#[$attribute])* $module::$test),*);
+        $crate::harness::on_every_server!(@ actix_web_bucket, ActixWeb, Bucket, $($(#[$attribute])* $module::$test),*);
+        $crate::harness::on_every_server!(@ warp_bucket, Warp, Bucket, $($(#[$attribute])* $module::$test),*);
     };
-    (@ $name:ident, $framework:ident, $store:ident, $($module:ident :: $test:ident),*) => {
+    (@ $name:ident, $framework:ident, $store:ident, $($(#[$attribute:meta])* $module:ident :: $test:ident),*) => {
         mod $name {
             $(#[test]
+            $(#[$attribute])*
             fn $test() {
                 crate::$module::$test($crate::harness::Server::new(tests::Framework::$framework, tests::Store::$store));
             })*
@@ -323,11 +324,10 @@ pub(crate) fn comes(mut come: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Reports why a test cannot run here. If all tests must run, that is a failure.
+/// A test that needs this was built where it was there (see `build.rs`), or was to run in any case.
 #[track_caller]
-pub(crate) fn skip(why: &str) {
-    assert!(std::env::var_os("TUS_TEST_NO_SKIP").is_none(), "{why}");
-    eprintln!("skipped: {why}");
+pub(crate) fn missing(why: &str) -> ! {
+    panic!("{why}; a test that cannot run is ignored when the tests are built without TUS_TEST_NO_SKIP");
 }
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {

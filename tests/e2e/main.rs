@@ -54,8 +54,11 @@ harness::on_every_server! {
     specification::the_examples_of_the_specification,
 
     gone::a_closed_connection_loses_nothing,
+    #[cfg_attr(not(has_proc), ignore = "/proc does not show sockets and memory")]
     gone::a_reset_connection_loses_nothing,
+    #[cfg_attr(not(has_proc), ignore = "/proc does not show sockets and memory")]
     gone::leaving_during_a_slow_write_loses_nothing,
+    #[cfg_attr(not(has_proc), ignore = "/proc does not show sockets and memory")]
     gone::leaving_during_authorization_loses_nothing,
     gone::a_silent_client_times_out_and_loses_nothing,
     gone::an_interrupted_creation_loses_nothing,
@@ -86,9 +89,12 @@ harness::on_every_server! {
 
     history::an_upload_is_an_append_only_register,
 
+    #[cfg_attr(not(has_proc), ignore = "/proc does not show sockets and memory")]
     large::a_gibibyte_needs_little_memory,
 
+    #[cfg_attr(not(has_small_disks), ignore = "small file systems cannot be mounted")]
     full::a_full_disk_keeps_stored_bytes,
+    #[cfg_attr(not(has_small_disks), ignore = "small file systems cannot be mounted")]
     full::a_final_upload_without_room_is_not_begun,
 
     concatenation::finished_parts_are_concatenated,

@@ -20,7 +20,7 @@ use tus_service::{Dialect, Phase};
 use crate::{
     content::{assert_same, bytes},
     faulty::{Fault, Line},
-    harness::{Server, id, skip},
+    harness::{Server, id, missing},
 };
 
 const LENGTH: u64 = (4 << 20) + 3;
@@ -28,12 +28,10 @@ const FAULTS: u64 = 8;
 const MOST: u64 = 700_000;
 
 /// The directory of the other projects.
-pub(crate) fn installed() -> Option<PathBuf> {
+pub(crate) fn installed() -> PathBuf {
     let directory = std::env::var_os("TUS_TEST_OTHERS").map(PathBuf::from);
-    if directory.is_none() {
-        skip("TUS_TEST_OTHERS does not name the directory of tus-js-client, tuspy and @tus/server");
-    }
-    directory
+    let missing = || missing("TUS_TEST_OTHERS does not name the directory of tus-js-client, tuspy and @tus/server");
+    directory.unwrap_or_else(missing)
 }
 
 /// Node with a script that finds the installed packages.
@@ -64,10 +62,12 @@ fn uploads(client: impl Fn(&str, &Path) -> Command) {
 }
 
 #[test]
+#[cfg_attr(
+    not(has_node),
+    ignore = "TUS_TEST_OTHERS names no directory with tus-js-client and @tus/server, or node is missing"
+)]
 fn tus_js_client_uploads() {
-    let Some(others) = installed() else {
-        return;
-    };
+    let others = installed();
     for parts in ["1", "3"] {
         uploads(|endpoint, film| {
             let mut client = node(&others, include_str!("others/tus_js_client.mjs"));
@@ -80,10 +80,12 @@ fn tus_js_client_uploads() {
 /// tus-js-client speaks interop versions 5 and 6 of the IETF's draft, too, and cannot hear interim responses: it creates
 /// its upload without content first.
 #[test]
+#[cfg_attr(
+    not(has_node),
+    ignore = "TUS_TEST_OTHERS names no directory with tus-js-client and @tus/server, or node is missing"
+)]
 fn tus_js_client_uploads_in_the_drafts_words() {
-    let Some(others) = installed() else {
-        return;
-    };
+    let others = installed();
     let directory = TempDir::new().unwrap();
     let film = directory.path().join("film");
     std::fs::write(&film, bytes(1, 0..LENGTH)).unwrap();
@@ -113,10 +115,9 @@ fn tus_js_client_uploads_in_the_drafts_words() {
 }
 
 #[test]
+#[cfg_attr(not(has_python), ignore = "TUS_TEST_OTHERS names no directory with a Python environment")]
 fn tuspy_uploads() {
-    let Some(others) = installed() else {
-        return;
-    };
+    let others = installed();
     uploads(|endpoint, film| {
         let mut client = Command::new(others.join("venv/bin/python"));
         client.args(["-c", include_str!("others/tuspy.py"), endpoint]).arg(film);
@@ -125,10 +126,12 @@ fn tuspy_uploads() {
 }
 
 #[test]
+#[cfg_attr(
+    not(has_node),
+    ignore = "TUS_TEST_OTHERS names no directory with tus-js-client and @tus/server, or node is missing"
+)]
 fn this_client_uploads_to_tus_server_of_node() {
-    let Some(others) = installed() else {
-        return;
-    };
+    let others = installed();
     let directory = TempDir::new().unwrap();
     let mut server = node(&others, include_str!("others/tus_server.mjs"));
     let mut server =

@@ -11,7 +11,7 @@ use tus_service::Config;
 
 use crate::{
     content::{assert_same, bytes},
-    harness::{Server, skip, wait_until},
+    harness::{Server, missing, wait_until},
     urlsession::{UrlSession, VERSIONS},
 };
 
@@ -105,7 +105,7 @@ fn passes_interim_responses(program: &str, arguments: &[&str], configuration: &s
     let server = Server::new(Framework::Axum, Store::Buffered);
     let started = server.start_informing(|builder| builder.config(Config::default().interim_through_proxies()));
     let Some(proxy) = Proxy::start(program, arguments, configuration, started.running.address) else {
-        return skip(&format!("{program} is not installed"));
+        missing(&format!("{program} is not installed"));
     };
     for version in VERSIONS {
         let session = UrlSession::new(version, proxy.address);
@@ -126,23 +126,26 @@ fn passes_interim_responses(program: &str, arguments: &[&str], configuration: &s
 }
 
 #[test]
+#[cfg_attr(not(has_haproxy), ignore = "haproxy is not installed")]
 fn haproxy_passes_interim_responses() {
     passes_interim_responses("haproxy", &["-f", "configuration"], HAPROXY);
 }
 
 #[test]
+#[cfg_attr(not(has_caddy), ignore = "caddy is not installed")]
 fn caddy_passes_interim_responses() {
     passes_interim_responses("caddy", &["run", "--config", "configuration", "--adapter", "caddyfile"], CADDY);
 }
 
 /// nginx takes an interim response for the final one: by default none is sent through a proxy.
 #[test]
+#[cfg_attr(not(has_nginx), ignore = "nginx is not installed")]
 fn nothing_interim_is_sent_through_nginx() {
     let server = Server::new(Framework::Axum, Store::Buffered);
     let started = server.start_informing(|builder| builder);
     let arguments = ["-p", ".", "-c", "configuration", "-e", "stderr"];
     let Some(proxy) = Proxy::start("nginx", &arguments, NGINX, started.running.address) else {
-        return skip("nginx is not installed");
+        missing("nginx is not installed");
     };
     for version in VERSIONS {
         let session = UrlSession::new(version, proxy.address);

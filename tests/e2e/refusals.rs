@@ -27,6 +27,12 @@ use crate::{
 /// Little enough for a server that refuses the body to read what is left of it.
 const LENGTH: u64 = (300 << 10) + 3;
 
+/// The most scenarios of one row.
+const SCENARIOS: usize = 2;
+
+/// How often they are tried, at the most.
+const TRIES: usize = 10;
+
 /// A row of the table.
 struct Row<'a> {
     happened: &'a str,
@@ -168,20 +174,29 @@ impl Scenario {
 }
 
 #[test]
+#[cfg_attr(
+    not(has_node),
+    ignore = "TUS_TEST_OTHERS names no directory with tus-js-client and @tus/server, or node is missing"
+)]
 fn tus_js_client_goes_on_and_stops_as_the_readme_says() {
-    let Some(others) = installed() else {
-        return;
-    };
+    let others = installed();
     let directory = TempDir::new().unwrap();
     let film = directory.path().join("film");
     std::fs::write(&film, bytes(1, 0..LENGTH)).unwrap();
     let table = table();
     assert!(table.len() >= 10);
+    let others_that_go_on: Vec<_> =
+        table.iter().filter(|row| row.goes_on).flat_map(|row| row.statuses.clone()).collect();
     for (framework, row) in
         Framework::ALL.into_iter().flat_map(|framework| table.iter().map(move |row| (framework, row)))
     {
-        let mut seen = Vec::new();
-        for mut scenario in Scenario::of(row.happened, framework) {
+        let mut seen: Vec<String> = Vec::new();
+        // A line that breaks meanwhile may lose an answer.
+        let scenarios = (0..TRIES).flat_map(|_| Scenario::of(row.happened, framework));
+        for (tried, mut scenario) in scenarios.enumerate() {
+            if tried >= SCENARIOS && row.statuses.iter().all(|status| seen.iter().any(|seen| seen == status)) {
+                break;
+            }
             let endpoint = format!("http://{}/files", scenario.address);
             let mut client = node(&others, include_str!("others/refused.mjs"));
             client.arg(endpoint).arg(&film).arg(&scenario.options).stdout(Stdio::piped());
@@ -206,6 +221,8 @@ fn tus_js_client_goes_on_and_stops_as_the_readme_says() {
             }
             drop((scenario.started, scenario.server));
         }
+        // One that goes on may meet others on its way.
+        seen.retain(|status| row.statuses.contains(&&**status) || !others_that_go_on.contains(&&**status));
         seen.sort();
         seen.dedup();
         assert_eq!(seen, row.statuses, "{framework}: {}", row.happened);

@@ -8,7 +8,7 @@ use crate::{
     client::OCTETS,
     content::bytes,
     faults::attach,
-    harness::{Server, id, skip},
+    harness::{Server, id, missing},
 };
 
 /// More uploads than the server has workers.
@@ -58,7 +58,7 @@ fn other_routes_are_served(framework: Framework, store: Store) {
         }
         strace.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:delay_enter={DELAY}")]);
         let Some(strace) = attach(strace, &process).map(Strace) else {
-            return skip("strace is missing, or it may not attach to a process");
+            missing("strace is missing, or it may not attach to a process");
         };
         let mut stuck = Vec::new();
         for (mut connection, path) in uploads {
@@ -83,18 +83,21 @@ fn other_routes_are_served(framework: Framework, store: Store) {
 }
 
 #[test]
+#[cfg_attr(not(has_strace), ignore = "strace is missing, or may not attach to a process")]
 fn a_disk_that_hangs_stops_no_other_route_of_axum() {
     other_routes_are_served(Framework::Axum, Store::Synced);
     other_routes_are_served(Framework::Axum, Store::Buffered);
 }
 
 #[test]
+#[cfg_attr(not(has_strace), ignore = "strace is missing, or may not attach to a process")]
 fn a_disk_that_hangs_stops_no_other_route_of_actix_web() {
     other_routes_are_served(Framework::ActixWeb, Store::Synced);
     other_routes_are_served(Framework::ActixWeb, Store::Buffered);
 }
 
 #[test]
+#[cfg_attr(not(has_strace), ignore = "strace is missing, or may not attach to a process")]
 fn a_disk_that_hangs_stops_no_other_route_of_warp() {
     other_routes_are_served(Framework::Warp, Store::Synced);
     other_routes_are_served(Framework::Warp, Store::Buffered);

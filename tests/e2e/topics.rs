@@ -14,7 +14,7 @@ use crate::{
     client::{Connection, OCTETS},
     content::{assert_same, bytes},
     example::Example,
-    harness::{id, skip, wait_until},
+    harness::{id, missing, wait_until},
 };
 
 const ANNA: (&str, &str) = ("Authorization", "Bearer secret");
@@ -264,13 +264,14 @@ impl Drop for Nginx {
 }
 
 #[test]
+#[cfg_attr(not(has_nginx), ignore = "nginx is not installed")]
 fn proxy_works_behind_nginx() {
     const LENGTH: u64 = 64 << 20;
     const SENT: u64 = 8 << 20;
     let directory = TempDir::new().unwrap();
     let example = Example::start("proxy", directory.path(), &[]);
     let Some(nginx) = Nginx::before(example.address) else {
-        return skip("nginx is not installed");
+        missing("nginx is not installed");
     };
     let host = nginx.address.to_string();
     let host = ("Host", &*host);

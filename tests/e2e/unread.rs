@@ -11,7 +11,7 @@ use tests::{Framework, Store};
 use crate::{
     client::Connection,
     content::bytes,
-    harness::{Process, Server, block_on, id, skip, wait_until},
+    harness::{Process, Server, block_on, id, missing, wait_until},
 };
 
 /// More than sockets buffer.
@@ -53,7 +53,7 @@ fn narrow(address: SocketAddr) -> Connection {
 /// Asserts that downloads made the server's memory grow little.
 fn assert_little(process: &Process, idle: Option<u64>) {
     let Some((idle, now)) = idle.zip(process.memory("VmRSS")) else {
-        return skip("/proc does not show how much memory a process uses");
+        missing("/proc does not show how much memory a process uses");
     };
     let each = now.saturating_sub(idle) / DOWNLOADS as u64;
     eprintln!("{DOWNLOADS} unread downloads: {idle} KiB before, {now} KiB now, {each} KiB each");
@@ -61,6 +61,7 @@ fn assert_little(process: &Process, idle: Option<u64>) {
 }
 
 #[test]
+#[cfg_attr(not(has_proc), ignore = "/proc does not show sockets and memory")]
 fn unread_downloads_take_little_memory() {
     Framework::ALL.into_iter().for_each(unread_downloads);
 }
@@ -77,13 +78,14 @@ fn unread_downloads(framework: Framework) {
         .collect();
     for connection in &unread {
         if connection.wait_until_unread().is_none() {
-            return skip("/proc/net/tcp does not show what the server cannot send");
+            missing("/proc/net/tcp does not show what the server cannot send");
         }
     }
     assert_little(&process, idle);
 }
 
 #[test]
+#[cfg_attr(not(has_proc), ignore = "/proc does not show sockets and memory")]
 fn unread_streams_take_little_memory() {
     Framework::ALL.into_iter().for_each(unread_streams);
 }
@@ -124,6 +126,7 @@ fn unread_streams(framework: Framework) {
 }
 
 #[test]
+#[cfg_attr(not(has_proc), ignore = "/proc does not show sockets and memory")]
 fn who_reads_nothing_is_given_up() {
     for framework in Framework::ALL {
         let (_server, process, path) = serving(framework, &[("DOWNLOAD_TIMEOUT_MS", "300")]);

@@ -27,7 +27,7 @@ use self::{
 use crate::{
     client::{Connection, Response, chunk},
     content::bytes,
-    harness::{Process, SERVER, skip, wait_until},
+    harness::{Process, SERVER, missing, wait_until},
 };
 
 /// The number of power cuts, unless `TUS_TEST_POWER_CUTS` gives another.
@@ -37,9 +37,10 @@ const CUTS: usize = 600;
 const CLIENTS: u64 = 4;
 
 #[test]
+#[cfg_attr(not(has_strace), ignore = "strace is missing, or may not attach to a process")]
 fn acknowledged_bytes_survive_a_power_cut() {
     let Some(recording) = record() else {
-        return skip("strace is missing, or it may not be used");
+        missing("strace is missing, or it may not be used");
     };
     let cuts = std::env::var("TUS_TEST_POWER_CUTS").map_or(CUTS, |cuts| cuts.parse().unwrap());
     let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
