@@ -8,6 +8,10 @@ use std::{
     process::{Command, Stdio},
 };
 
+/// A network namespace with a line that has a rate.
+const SHAPED_LINE: &str =
+    "ss -ltn && ip link set lo up && tc qdisc add dev lo root tbf rate 480kbit burst 3000 limit 8000";
+
 /// Whether something is here.
 type IsHere = fn() -> bool;
 
@@ -19,11 +23,12 @@ fn main() {
     for directory in programs().filter(|directory| directory.is_dir()) {
         println!("cargo::rerun-if-changed={}", directory.display());
     }
-    let needs: [(&str, IsHere); 9] = [
+    let needs: [(&str, IsHere); 10] = [
         ("has_proc", || Path::new("/proc/net/tcp").exists() && Path::new("/proc/self/status").exists()),
         ("has_small_disks", || mounts(&["-t", "tmpfs", "tmpfs"]) && mounts_ext4()),
         // Attached to a process that is not its own child, as the tests do it.
         ("has_strace", || runs(Command::new("sh").args(["-c", "sleep 1 & strace -o /dev/null -p $!"]))),
+        ("has_shaped_lines", || runs(Command::new("unshare").args(["-Urn", "sh", "-c", SHAPED_LINE]))),
         ("has_nginx", || is_installed("nginx")),
         ("has_haproxy", || is_installed("haproxy")),
         ("has_caddy", || is_installed("caddy")),
