@@ -2,11 +2,12 @@
 
 use std::{convert::Infallible, error::Error};
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 use tus_service::Resumable;
-use warp::{Filter, Rejection, Reply, hyper::body::Bytes};
+use warp::{Filter, Rejection, Reply};
 
 /// Makes the requests that an application takes resumable: an ordinary upload of a form or a file survives a connection
 /// that breaks, where the client speaks the IETF's "Resumable Uploads for HTTP" (**which is a draft**), as each iPhone

@@ -6,7 +6,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
@@ -16,7 +16,6 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::{StreamExt, stream};
 use http_body::{Body, Frame, SizeHint};
-use sync_wrapper::SyncWrapper;
 use tus_core::Failure;
 
 use crate::storage::{ByteStream, StorageError};
@@ -28,8 +27,8 @@ type BoxError = Box<dyn Error + Send + Sync>;
 pub struct StoredBody {
     /// The remaining bytes.
     left: u64,
-    /// Never shared, but some frameworks require `Sync`.
-    bytes: SyncWrapper<ByteStream>,
+    /// Never shared nor locked, but some frameworks require `Sync`.
+    bytes: Mutex<ByteStream>,
     failed: Arc<AtomicBool>,
 }
 
@@ -39,7 +38,7 @@ impl StoredBody {
     }
 
     pub(crate) fn new(bytes: ByteStream, length: u64) -> Self {
-        Self { left: length, bytes: SyncWrapper::new(bytes), failed: Arc::default() }
+        Self { left: length, bytes: Mutex::new(bytes), failed: Arc::default() }
     }
 
     /// The remaining bytes.
@@ -65,7 +64,8 @@ impl Stream for StoredBody {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let error = match ready!(self.bytes.get_mut().as_mut().poll_next(context)) {
+        let bytes = self.bytes.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let error = match ready!(bytes.as_mut().poll_next(context)) {
             Some(Ok(piece)) if piece.len() as u64 <= self.left => {
                 self.left -= piece.len() as u64;
                 return Poll::Ready(Some(Ok(piece)));
