@@ -225,6 +225,33 @@ pub(crate) fn the_application_shapes_the_final_response(server: Server) {
     assert_eq!(refused.text(), "no pages");
 }
 
+/// The application's work after the final response is none of the upload's.
+pub(crate) fn an_upload_is_complete_while_finished_runs(server: Server) {
+    let (begun, runs) = std::sync::mpsc::channel();
+    let (release, released) = tokio::sync::watch::channel(false);
+    let started = server.start_with(move |builder| {
+        builder.finished(move |_| {
+            let (begun, mut released) = (begun.clone(), released.clone());
+            async move {
+                let _ = begun.send(());
+                released.wait_for(|released| *released).await.map(drop)
+            }
+        })
+    });
+    let session = session(&started, 9);
+    let path = session.create(&[]);
+    let done = session.append(&path, 0, true, b"hello");
+    assert_eq!((done.status, session.is_complete(&done)), (201, true));
+    runs.recv().unwrap();
+    assert_eq!(started.upload(&path).unwrap().phase, Phase::Complete);
+    assert!(session.is_complete(&session.state(&path)));
+    let again = session.append(&path, 5, true, b"");
+    assert_eq!((again.status, session.is_complete(&again)), (201, true));
+    release.send(true).unwrap();
+    wait_until(|| started.upload(&path).unwrap().phase == Phase::Notified);
+    assert!(session.is_complete(&session.state(&path)));
+}
+
 /// What a killed server has acknowledged is there, and so are the dialect and the digest of each upload.
 pub(crate) fn an_upload_survives_a_kill(server: Server) {
     let Some(mut process) = server.spawn() else {

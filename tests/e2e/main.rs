@@ -164,6 +164,7 @@ harness::on_every_server! {
     draft::an_upload_that_exceeds_its_length_is_gone,
     draft::digests_are_verified,
     draft::the_application_shapes_the_final_response,
+    draft::an_upload_is_complete_while_finished_runs,
     draft::an_upload_survives_a_kill,
     draft::a_tus_client_on_an_iphone_speaks_tus,
     draft::content_that_is_asked_for_first_gets_100_continue,

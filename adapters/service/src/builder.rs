@@ -223,7 +223,7 @@ impl Builder {
     /// Outside a tokio runtime.
     pub fn build(self) -> Tus {
         observe::describe();
-        let config = self.config.notify(self.hooks.notifies());
+        let config = self.config.notify(self.hooks.notifies()).shapes_responses(self.hooks.shapes_responses());
         let engine = Arc::new(Engine {
             config: Arc::new(config),
             storage: self.storage,

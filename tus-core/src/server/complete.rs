@@ -63,7 +63,7 @@ impl Completing {
                 resource::complete(exchange, stored, ending)
             }
             // Another process is asking the application, whose answer the client is to get: it may come again.
-            Ok(None) if exchange.needs_reply() && stored.upload.phase != Phase::Notified => {
+            Ok(None) if exchange.needs_reply() && !exchange.config.has_responded(&stored.upload) => {
                 exchange.refuse(Failure::Busy)
             }
             Ok(reply) => exchange.respond_with(ending.outcome(&stored.upload), reply.unwrap_or_default()),

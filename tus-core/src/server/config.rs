@@ -31,6 +31,7 @@ pub struct Config {
     pub(super) min_append_size: Option<u64>,
     pub(super) max_append_size: Option<u64>,
     notify: bool,
+    shapes_responses: bool,
 }
 
 impl Default for Config {
@@ -56,6 +57,7 @@ impl Default for Config {
             min_append_size: None,
             max_append_size: None,
             notify: true,
+            shapes_responses: true,
         }
     }
 }
@@ -209,6 +211,14 @@ impl Config {
         self
     }
 
+    /// Whether the application is asked for its part of the response to the request that completes an upload
+    /// ([`Finish`](crate::server::Finish)); the default is yes. Otherwise that response is settled as soon as the upload is
+    /// complete. The driver decides this, as it does [`notify`](Self::notify).
+    pub fn shapes_responses(mut self, shapes: bool) -> Self {
+        self.shapes_responses = shapes;
+        self
+    }
+
     /// Whether an extension is on.
     pub fn offers(&self, extension: TusExtension) -> bool {
         self.off & (1 << extension as u8) == 0 && extension.needs().is_none_or(|needed| self.offers(needed))
@@ -216,6 +226,17 @@ impl Config {
 
     pub(crate) fn notifies(&self) -> bool {
         self.notify
+    }
+
+    /// Whether the response to the request that completes an upload is settled. Where the application shapes it, that is
+    /// so when the application was notified: a server that restarts before that would ask again.
+    pub(super) fn has_responded(&self, upload: &Upload) -> bool {
+        match upload.phase {
+            Phase::Notified => true,
+            // A handler of the application's own shapes its response in any case.
+            Phase::Complete => !self.shapes_responses && !upload.is_at_resource(),
+            Phase::Receiving | Phase::Assembling | Phase::Invalid => false,
+        }
     }
 
     /// The phase of an upload all of whose bytes are there.

@@ -92,6 +92,11 @@ impl Runner {
         self.hooks.is_some() || self.closures.before_finish.is_some() || self.closures.finished.is_some()
     }
 
+    /// Whether the application is asked for its part of the response to the request that completes an upload.
+    pub(crate) fn shapes_responses(&self) -> bool {
+        self.hooks.is_some() || self.closures.before_finish.is_some()
+    }
+
     /// Whether the application wants to know how far uploads are.
     pub(crate) fn wants_progress(&self) -> bool {
         self.hooks.is_some() || self.closures.progress.is_some()

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::{Spoken, interop::Rules, limits, problem};
 use crate::{
-    Phase, Upload,
+    Upload,
     header::{
         ACCEPT_PATCH, PARTIAL_UPLOAD, UPLOAD_COMPLETE, UPLOAD_INCOMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, UPLOAD_OFFSET,
     },
@@ -76,9 +76,11 @@ pub(in crate::server::dialect) fn announce(exchange: &Exchange, spoken: Spoken, 
     headers.insert(ACCEPT_PATCH.clone(), HeaderValue::from_static(PARTIAL_UPLOAD));
 }
 
-/// An upload as a request for its offset sees it: it is complete when the final response was made.
+/// An upload as a request for its offset sees it: "MUST include the Upload-Complete header field indicating whether a final
+/// response was produced from processing the uploaded representation". Whatever the application does after that response
+/// is not part of it.
 fn found(exchange: &Exchange, rules: &Rules, upload: &Upload, length: Option<u64>, headers: &mut HeaderMap) {
-    state(exchange, rules, upload, upload.phase == Phase::Notified, headers);
+    state(exchange, rules, upload, exchange.config.has_responded(upload), headers);
     if let Some(length) = length {
         headers.insert(UPLOAD_LENGTH.clone(), length.into());
     }

@@ -43,6 +43,28 @@ fn an_upload_that_the_application_has_still_to_accept_is_not_complete() {
     head(&mut world, DRAFT_12, &id).send().is(204).complete(DRAFT_12, true);
 }
 
+/// "indicating whether a final response was produced": what the application does after that, it does beside the response,
+/// and however long it takes, nothing of it is waited for.
+#[test]
+fn an_upload_is_complete_while_the_application_is_notified() {
+    for shapes in [false, true] {
+        let mut world = World::with(Config::default().shapes_responses(shapes));
+        let id = completed(&mut world, DRAFT_12, b"hello");
+        // As it is while the application is being notified, or has still to be, since its server was killed.
+        world.uploads.edit(&id, |upload, _| upload.phase = crate::Phase::Complete);
+        head(&mut world, DRAFT_12, &id).send().is(204).has("upload-offset", 5).complete(DRAFT_12, !shapes);
+        // Another process is at it.
+        world.fail("Finish", crate::Failure::Busy);
+        let again = patch(&mut world, DRAFT_12, &id, 5, true, b"").send();
+        again.is(if shapes { 503 } else { 201 }).complete(DRAFT_12, !shapes);
+    }
+    // Not while a storage seals it.
+    let mut world = World::with(Config::default().shapes_responses(false));
+    let id = completed(&mut world, DRAFT_12, b"hello");
+    world.uploads.edit(&id, |upload, _| upload.phase = crate::Phase::Assembling);
+    head(&mut world, DRAFT_12, &id).send().complete(DRAFT_12, false);
+}
+
 /// "The server SHOULD NOT generate a response with the 301 (Moved Permanently), 302 (Found), or 303 (See Other) status
 /// codes because clients might follow the redirect without preserving the HEAD method."
 #[test]
