@@ -1,5 +1,7 @@
 //! How often an exchange asks for memory: a number that grows here is a cost in every request.
 
+use tus_core::Config;
+
 #[path = "../benches/exchanges/mod.rs"]
 mod exchanges;
 
@@ -8,14 +10,18 @@ static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
 #[test]
 fn an_exchange_asks_for_memory_a_few_times() {
-    let exchanges = exchanges::all();
+    let exchanges = exchanges::all(Config::default());
+    let tus_alone = exchanges::all(Config::default().without_draft());
     let _profiler = dhat::Profiler::builder().testing().build();
     let blocks = || dhat::HeapStats::get().total_blocks;
     let mut counted = Vec::new();
-    for exchange in &exchanges {
+    for (exchange, tus_alone) in exchanges.iter().zip(&tus_alone) {
         let before = blocks();
         drop(exchange.run());
-        counted.push((exchange.name, blocks() - before));
+        let count = blocks() - before;
+        drop(tus_alone.run());
+        assert_eq!(blocks() - before, count * 2, "the draft costs requests of tus no memory");
+        counted.push((exchange.name, count));
     }
     let at_most = [12, 12, 10, 13];
     for ((name, count), most) in counted.iter().zip(at_most) {

@@ -26,8 +26,9 @@ pub(crate) struct Exchange {
     body: Bytes,
 }
 
-/// One of each kind.
-pub(crate) fn all() -> Vec<Exchange> {
+/// One of each kind, of tus, with a server of this configuration.
+pub(crate) fn all(config: Config) -> Vec<Exchange> {
+    let config = Arc::new(config);
     let body = Bytes::from(vec![0x5a; BODY]);
     let sha1 = Checksum::of(Algorithm::Sha1, &body).to_header();
     let post = [
@@ -46,7 +47,7 @@ pub(crate) fn all() -> Vec<Exchange> {
             request = request.header(name, value);
         }
         let (head, ()) = request.body(()).expect("a valid request").into_parts();
-        Exchange { name, head, status, config: Arc::default(), stored: stored(), body: body.clone() }
+        Exchange { name, head, status, config: config.clone(), stored: stored(), body: body.clone() }
     };
     const UPLOAD: &str = "/files/00112233445566778899aabbccddeeff";
     vec![
