@@ -7,7 +7,8 @@ use std::{
 
 use clap::{ArgGroup, Parser};
 use tus_reqwest::{
-    Algorithm, Client, Connections, Error, Fingerprint, JsonFile, Options, Retry, Verification, client_builder,
+    Algorithm, Client, Connections, Error, Fingerprint, JsonFile, Options, Protocol, Retry, Verification,
+    client_builder,
     reqwest::{
         Certificate, ClientBuilder, Identity, Url,
         header::{HeaderMap, HeaderName, HeaderValue},
@@ -57,6 +58,9 @@ pub(crate) struct Arguments {
     /// Checksum algorithm: sha1, sha256, sha512, md5, crc32, or "off" (default: sha1 if the server offers checksums)
     #[arg(long, value_name = "NAME", value_parser = checksum)]
     checksum: Option<Verification>,
+    /// The protocol: tus, draft (the IETF's "Resumable Uploads for HTTP", draft 12), or auto to ask the server
+    #[arg(long, value_name = "NAME", default_value = "tus", value_parser = protocol)]
+    protocol: Spoken,
     /// Retries without progress before an upload fails (default: 8)
     #[arg(long, value_name = "N")]
     max_retries: Option<u32>,
@@ -94,6 +98,10 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Copy)]
 struct ChunkSize(Option<u64>);
+
+/// `None` asks the server.
+#[derive(Debug, Clone, Copy)]
+struct Spoken(Option<Protocol>);
 
 /// The action, and its URL.
 #[derive(Debug)]
@@ -143,7 +151,7 @@ impl Arguments {
     }
 
     fn options(&self) -> Options {
-        let options = Options::default().override_method(self.override_method);
+        let options = Options::default().override_method(self.override_method).protocol(self.protocol.0);
         let options = match self.chunk_size {
             Some(ChunkSize(bytes)) => options.chunk_size(bytes),
             None => options,
@@ -208,6 +216,14 @@ fn chunk_size(text: &str) -> Result<ChunkSize, String> {
             Ok(bytes @ 1..) => Ok(ChunkSize(Some(bytes))),
             _ => Err("it must be a number of bytes from 1 on, or \"all\"".into()),
         },
+    }
+}
+
+fn protocol(text: &str) -> Result<Spoken, String> {
+    match (text, Protocol::from_name(text)) {
+        ("auto", _) => Ok(Spoken(None)),
+        (_, Some(protocol)) => Ok(Spoken(Some(protocol))),
+        (_, None) => Err("it must be tus, draft, or auto".into()),
     }
 }
 

@@ -58,6 +58,34 @@ fn files_are_uploaded_inspected_and_deleted() {
 }
 
 #[test]
+fn the_protocol_is_chosen() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let server = Example::start("axum", there.path(), &[]);
+    let to = format!("http://{}/files", server.address);
+    std::fs::write(here.path().join("film"), bytes(1, 0..LENGTH)).unwrap();
+    // Everything in one request, which breaks again and again.
+    let line = Line::to(server.address, Fault::Breaks, 3, 4 << 20, 7);
+    let broken = format!("http://{}/files", line.address);
+    for (protocol, to) in [("draft", &to), ("draft", &broken), ("auto", &to), ("tus", &to)] {
+        let arguments = ["film", "--to", to, "--protocol", protocol, "--chunk-size", "all", "--checksum", "off"];
+        let (code, out, err) = run(here.path(), &arguments);
+        assert_eq!(code, 0, "{err}");
+        let url = out.trim().replace(&line.address.to_string(), &server.address.to_string());
+        let stored = std::fs::read(there.path().join("uploads").join(id(&url).as_str())).unwrap();
+        assert_same(&stored, &bytes(1, 0..LENGTH));
+        let (own, other) = if protocol == "draft" { ("draft", "tus") } else { ("tus", "draft") };
+        let (code, out, _) = run(here.path(), &["--info", &url, "--protocol", own]);
+        assert!(code == 0 && out.starts_with(&format!("offset {LENGTH}\nlength {LENGTH}\n")), "{out}");
+        let (code, _, err) = run(here.path(), &["--info", &url, "--protocol", other]);
+        assert!(code == 1 && err.contains("403"), "{code} {err}");
+        assert_eq!(run(here.path(), &["--terminate", &url, "--protocol", own]).0, 0);
+    }
+    assert_eq!(line.faults_left(), 0);
+    let (code, _, err) = run(here.path(), &["film", "--to", &to, "--protocol", "draft", "--parallel", "2"]);
+    assert!(code == 1 && err.contains("parts"), "{code} {err}");
+}
+
+#[test]
 fn downloads_resume_at_the_end_of_the_file() {
     let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let server = Example::start("axum", there.path(), &[("TUS_DOWNLOAD", "on")]);
@@ -125,6 +153,7 @@ fn invalid_arguments_and_failures_have_different_exit_codes() {
         (&["a", "--to", nowhere, "--chunk-size", "many"], 2, "--chunk-size"),
         (&["a", "--to", nowhere, "--chunk-size", "0"], 2, "--chunk-size"),
         (&["a", "--to", nowhere, "--checksum", "md4"], 2, "--checksum"),
+        (&["a", "--to", nowhere, "--protocol", "http"], 2, "tus, draft, or auto"),
         (&["a", "--to", nowhere, "--ca", "nothing.pem"], 1, "nothing.pem"),
         (&["b", "--to", nowhere], 1, "cannot be read: No such file"),
         (&["a", "--to", nowhere, "--max-retries", "0"], 1, "refused"),

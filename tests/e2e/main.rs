@@ -11,6 +11,7 @@ mod connection;
 mod content;
 mod download;
 mod draft;
+mod draft_uploads;
 mod example;
 mod expect;
 mod expiry;
@@ -168,6 +169,13 @@ harness::on_every_server! {
     draft::an_upload_survives_a_kill,
     draft::a_tus_client_on_an_iphone_speaks_tus,
     draft::content_that_is_asked_for_first_gets_100_continue,
+
+    draft_uploads::a_file_of_any_length_arrives,
+    draft_uploads::it_completes_over_connections_that_always_break,
+    draft_uploads::an_entry_says_in_which_protocol_it_goes_on,
+    draft_uploads::the_protocol_may_be_the_server_s,
+    draft_uploads::limits_are_respected,
+    draft_uploads::the_application_s_response_is_the_result,
 
     interim::an_ordinary_request_resumes_after_a_cut,
     interim::progress_is_reported_as_far_as_it_is_durable,

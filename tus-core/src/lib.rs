@@ -1,9 +1,8 @@
 //! Resumable uploads over HTTP, without I/O.
 //!
-//! This crate holds the rules of the [tus protocol 1.0.0](https://tus.io/protocols/resumable-upload), and on the
-//! server's side of the IETF's draft "Resumable Uploads for HTTP",
-//! as a machine over [`http::Request`] heads and [`http::Response`]s. It never reads a socket, a
-//! file or a clock and draws no random number: a driver does, and hands the result to the machine.
+//! This crate holds the rules of the [tus protocol 1.0.0](https://tus.io/protocols/resumable-upload), and of the IETF's
+//! draft "Resumable Uploads for HTTP", as a machine over [`http::Request`] heads and [`http::Response`]s. It never reads
+//! a socket, a file or a clock and draws no random number: a driver does, and hands the result to the machine.
 //!
 //! The server's side is [`server::begin`]. It returns a [`server::Step`]; whoever drives it does what
 //! the step asks for, hands the result to the step, and gets the next one, until
@@ -21,7 +20,9 @@
 mod checksum;
 #[cfg(feature = "client")]
 pub mod client;
+mod digest;
 mod failure;
+mod field;
 pub mod header;
 mod record;
 pub mod server;

@@ -41,7 +41,8 @@ where
 }
 
 impl Client {
-    /// The state of an upload: its offset, length and metadata.
+    /// The state of an upload: its offset, length and metadata. It is asked for in the protocol of this client
+    /// ([`Options::protocol`]).
     ///
     /// # Errors
     ///
@@ -50,7 +51,7 @@ impl Client {
     where
         U: TryInto<Url, Error: fmt::Display>,
     {
-        self.run(inspect(parse(url)?, self.inner.options.clone()), &OnWait::default()).await
+        self.run(inspect(parse(url)?, self.options().await?), &OnWait::default()).await
     }
 
     /// Deletes an upload, and its entry in the store of URLs. A missing upload is not an error.
@@ -62,8 +63,12 @@ impl Client {
     where
         U: TryInto<Url, Error: fmt::Display>,
     {
-        let mut options = self.inner.options.clone();
-        let url = options.without_credentials(parse(url)?);
+        self.terminate_in(self.options().await?, parse(url)?).await
+    }
+
+    /// Deletes an upload by a request of the options' protocol.
+    pub(crate) async fn terminate_in(&self, mut options: Options, url: Url) -> Result<(), Error> {
+        let url = options.without_credentials(url);
         self.run(terminate(url.clone(), options), &OnWait::default()).await?;
         if let Some(kept) = &self.inner.kept {
             kept.remove_url(url.into()).await;
@@ -79,8 +84,8 @@ impl Client {
     /// When the server refuses, or cannot be asked.
     pub async fn concatenate(&self, parts: Vec<Url>, metadata: Metadata) -> Result<Uploaded, Error> {
         let upload = NewUpload::concatenation(parts).metadata(metadata);
-        self.run(create(self.inner.endpoint.clone(), upload, self.inner.options.clone(), None)?, &OnWait::default())
-            .await
+        let step = create(self.inner.endpoint.clone(), upload, self.options().await?, None)?;
+        self.run(step, &OnWait::default()).await
     }
 
     /// The capabilities of the server, requested anew by each call. They are advice: often a proxy answers instead of the
@@ -109,6 +114,18 @@ impl Client {
     pub async fn forget(&self, key: &str) {
         if let Some(kept) = &self.inner.kept {
             kept.remove(key).await;
+        }
+    }
+
+    /// The options, with the protocol of the server if none was chosen.
+    async fn options(&self) -> Result<Options, Error> {
+        let options = self.inner.options.clone();
+        match options.chosen_protocol() {
+            Some(_) => Ok(options),
+            None => {
+                let capabilities = self.known_capabilities(&OnWait::default()).await?;
+                Ok(options.protocol(capabilities.protocol().unwrap_or_default()))
+            }
         }
     }
 

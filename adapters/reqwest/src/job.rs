@@ -5,7 +5,7 @@ use std::{fmt, ops::Range, sync::Arc};
 use bytes::Bytes;
 use tus_core::{
     Algorithm, Checksum, Metadata,
-    client::{Capabilities, Error, NewUpload, Options, Step, Uploading, create, resume, resume_or_create},
+    client::{Capabilities, Error, NewUpload, Options, Protocol, Step, Uploading, create, resume, resume_or_create},
 };
 use url::Url;
 
@@ -28,6 +28,13 @@ pub(crate) struct Job {
     pub(crate) reporter: Arc<Reporter>,
     pub(crate) on_url: OnUrl,
     pub(crate) on_wait: OnWait,
+}
+
+/// An upload that was created before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) url: Url,
+    pub(crate) protocol: Protocol,
 }
 
 type Report = dyn Fn(&Url) + Send + Sync;
@@ -67,18 +74,20 @@ impl Job {
         key
     }
 
-    /// The stored URL; an invalid one counts as missing.
-    pub(crate) async fn stored(&self, key: Option<&str>) -> Result<Option<Url>, Error> {
+    /// The stored upload; one with an invalid URL counts as missing.
+    pub(crate) async fn stored(&self, key: Option<&str>) -> Result<Option<Known>, Error> {
         let (Some(key), Some(kept)) = (key, &self.client.inner.kept) else {
             return Ok(None);
         };
         let entry = kept.get(key).await?;
-        Ok(entry.filter(|_| !self.fresh).and_then(|entry| entry.url.parse().ok()))
+        let known = |entry: Entry| Some(Known { url: entry.url.parse().ok()?, protocol: entry.protocol });
+        Ok(entry.filter(|_| !self.fresh).and_then(known))
     }
 
-    pub(crate) async fn store(&self, key: Option<&str>, url: &Url) {
+    pub(crate) async fn store(&self, key: Option<&str>, known: &Known) {
         if let (Some(key), Some(kept)) = (key, &self.client.inner.kept) {
-            let mut entry = Entry::new(url.as_str());
+            let mut entry = Entry::new(known.url.as_str());
+            entry.protocol = known.protocol;
             entry.length = self.source.length();
             let metadata = self.metadata.to_header();
             entry.metadata = metadata.and_then(|text| text.to_str().ok().map(str::to_owned)).unwrap_or_default();
@@ -97,19 +106,22 @@ impl Job {
     }
 
     /// The first step of an upload: an existing one is continued.
-    pub(crate) async fn first_step(&self, upload: NewUpload, stored: Option<&Url>) -> Result<Step<Uploading>, Error> {
-        let options = self.options.clone();
-        let capabilities = self.capabilities(&upload).await?;
+    pub(crate) async fn first_step(&self, upload: NewUpload, known: Option<&Known>) -> Result<Step<Uploading>, Error> {
+        let mut options = self.options.clone();
+        if let Some(known) = known {
+            options = options.protocol(known.protocol);
+        }
+        let capabilities = self.capabilities(&upload, &options).await?;
         let (endpoint, capabilities) = (self.client.inner.endpoint.clone(), capabilities.as_ref());
-        match (&self.url, stored) {
+        match (&self.url, known) {
             (Some(url), _) => resume(url.clone(), upload, options, capabilities),
-            (None, Some(url)) => resume_or_create(url.clone(), endpoint, upload, options, capabilities),
+            (None, Some(known)) => resume_or_create(known.url.clone(), endpoint, upload, options, capabilities),
             (None, None) => create(endpoint, upload, options, capabilities),
         }
     }
 
-    async fn capabilities(&self, upload: &NewUpload) -> Result<Option<Capabilities>, Error> {
-        match upload.needs_capabilities(&self.options) {
+    async fn capabilities(&self, upload: &NewUpload, options: &Options) -> Result<Option<Capabilities>, Error> {
+        match upload.needs_capabilities(options) {
             true => self.client.known_capabilities(&self.on_wait).await.map(Some),
             false => Ok(None),
         }

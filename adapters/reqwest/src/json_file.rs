@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
+use tus_core::client::Protocol;
 
 use crate::{Entry, UrlStore};
 
@@ -113,6 +114,7 @@ fn write(entry: &Entry) -> Value {
     document.insert("created".into(), json!(entry.created.and_then(milliseconds)));
     document.insert("length".into(), json!(entry.length));
     document.insert("metadata".into(), json!(entry.metadata));
+    document.insert("protocol".into(), json!(entry.protocol.name()));
     document.into()
 }
 
@@ -122,6 +124,8 @@ fn read(document: &Value) -> Option<Entry> {
     entry.created = created.and_then(|created| SystemTime::UNIX_EPOCH.checked_add(created));
     entry.length = document["length"].as_u64();
     entry.metadata = document["metadata"].as_str().unwrap_or_default().to_owned();
+    // Earlier versions spoke tus alone.
+    entry.protocol = document["protocol"].as_str().and_then(Protocol::from_name).unwrap_or_default();
     Some(entry)
 }
 
@@ -208,6 +212,7 @@ mod tests {
         let store = JsonFile::new(&path);
         let entry = store.get("a").unwrap().unwrap();
         assert_eq!((&*entry.url, entry.created, entry.length), ("http://x/1", None, None));
+        assert_eq!(entry.protocol, Protocol::Tus);
         assert_eq!(store.get("b").unwrap(), None);
         assert_eq!(store.get("c").unwrap().unwrap().url, "http://x/2");
         store.remove("a").unwrap();

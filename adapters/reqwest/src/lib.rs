@@ -1,4 +1,5 @@
-//! Uploads files to any server that speaks the [tus protocol 1.0.0](https://tus.io/protocols/resumable-upload).
+//! Uploads files to any server that speaks the [tus protocol 1.0.0](https://tus.io/protocols/resumable-upload), or by
+//! choice the IETF's draft "Resumable Uploads for HTTP".
 //!
 //! ```no_run
 //! use tus_reqwest::{Client, Source};
@@ -22,6 +23,7 @@
 //! - **From anything:** a file ([`Source::path`]), a reader that can seek ([`Source::seekable`]), or a stream
 //!   ([`Source::stream`], [`Source::pieces`], [`Source::reader`]), whose length need not be known.
 //! - **Request by request:** [`Upload::begin`].
+//! - **In the IETF's draft:** [`Options::protocol`], draft 12 with interop version 9. It is a draft: the RFC may differ.
 //! - **Stop:** drop the future, or let it lose a `select!`. The server keeps what it has acknowledged.
 //! - **Without a runtime:** [`block_on`].
 //!
@@ -76,8 +78,8 @@ pub use store::{Entry, MemoryStore, UrlStore};
 pub use tus_core::{
     Algorithm, InvalidMetadata, Metadata, TusExtension,
     client::{
-        Capabilities, Error, Info, LastResponse, Options, Refused, Retry, SourceProblem, Uploaded, VERIFIED,
-        Verification,
+        Capabilities, Error, Info, LastResponse, Limits, Options, Problem, ProblemType, Protocol, Refused, Retry,
+        SourceProblem, Uploaded, VERIFIED, Verification,
     },
 };
 pub use upload::Upload;

@@ -5,11 +5,15 @@ use std::ops::Range;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tus_core::{
     Metadata,
-    client::{Error, NewUpload, SourceProblem, Uploaded},
+    client::{Error, NewUpload, Protocol, SourceProblem, Uploaded},
 };
 use url::Url;
 
-use crate::{job::Job, keys::Key, run::Run};
+use crate::{
+    job::{Job, Known},
+    keys::Key,
+    run::Run,
+};
 
 /// How a source is divided.
 #[derive(Debug, Clone)]
@@ -61,7 +65,8 @@ pub(crate) async fn send(job: &Job, parts: &Parts, metadata: &Metadata) -> Resul
         job.forget(key.as_deref()).await;
     }
     if job.keep_entry {
-        job.store(claimed.as_ref().map(Key::as_str), &uploaded.url).await;
+        let known = Known { url: uploaded.url.clone(), protocol: Protocol::Tus };
+        job.store(claimed.as_ref().map(Key::as_str), &known).await;
     }
     Ok(uploaded)
 }

@@ -8,13 +8,13 @@ use tokio::{sync::watch, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tus_core::{
     Algorithm,
-    client::{Error, Step, Transmit, Uploaded, Uploading},
+    client::{Error, Protocol, Step, Transmit, Uploaded, Uploading},
 };
 use url::Url;
 
 use crate::{
     exchange::{Outgoing, moment},
-    job::Job,
+    job::{Job, Known},
     pieces::Pieces,
     progress::Lane,
     source::Looked,
@@ -30,7 +30,7 @@ pub(crate) struct Run {
     is_part: bool,
     /// `None` if the last request was abandoned or has failed.
     step: Option<Step<Uploading>>,
-    url: Option<Url>,
+    known: Option<Known>,
     restarts: u8,
     begun: bool,
     /// The bytes read last, if they are few.
@@ -52,8 +52,8 @@ const BETWEEN_REPORTS: Duration = Duration::from_millis(20);
 
 impl Run {
     pub(crate) fn new(lane: Lane, key: Option<String>) -> Self {
-        let (step, url, kept, next, ahead) = (None, None, None, None, None);
-        Self { lane, key, is_part: false, step, url, restarts: 0, begun: false, kept, next, ahead }
+        let (step, known, kept, next, ahead) = (None, None, None, None, None);
+        Self { lane, key, is_part: false, step, known, restarts: 0, begun: false, kept, next, ahead }
     }
 
     /// It is a part of an upload.
@@ -62,9 +62,9 @@ impl Run {
         self
     }
 
-    /// The upload's URL, as soon as it is known.
-    pub(crate) fn url(&self) -> Option<&Url> {
-        self.url.as_ref()
+    /// The upload, as soon as its URL is known.
+    pub(crate) fn known(&self) -> Option<&Known> {
+        self.known.as_ref()
     }
 
     /// Whether it needs a first step.
@@ -90,6 +90,7 @@ impl Run {
     pub(crate) async fn chunk(&mut self, job: &Job) -> Result<Option<Uploaded>, Error> {
         let idle = || Error::Invalid("the upload was not started".into());
         let mut step = self.step.take().ok_or_else(idle)?;
+        let protocol = step.task().map_or(Protocol::Tus, Uploading::protocol);
         loop {
             step = match step {
                 Step::Read(read) => {
@@ -126,8 +127,12 @@ impl Run {
                     wait.done()
                 }
                 Step::Finished(result) => {
+                    if result.as_ref().is_err_and(Error::is_final) {
+                        // The server has all of it, and will not take it.
+                        job.forget(self.key.as_deref()).await;
+                    }
                     let uploaded = result?;
-                    self.finished(job, &uploaded).await;
+                    self.finished(job, &uploaded, protocol).await;
                     return Ok(Some(uploaded));
                 }
             }
@@ -165,34 +170,34 @@ impl Run {
             self.lane.restart();
             self.begun = false;
         }
-        self.found(job, task.url()).await;
+        self.found(job, task.url(), task.protocol()).await;
         if transmit.body().is_some() && !std::mem::replace(&mut self.begun, true) {
             self.lane.resumed(task.acknowledged());
         }
     }
 
     /// Stores and reports the URL, if it is new.
-    async fn found(&mut self, job: &Job, url: Option<&Url>) {
-        if url == self.url.as_ref() {
+    async fn found(&mut self, job: &Job, url: Option<&Url>, protocol: Protocol) {
+        if url == self.known.as_ref().map(|known| &known.url) {
             return;
         }
-        self.url = url.cloned();
-        if let Some(url) = url {
-            job.store(self.key.as_deref(), url).await;
+        self.known = url.map(|url| Known { url: url.clone(), protocol });
+        if let Some(known) = &self.known {
+            job.store(self.key.as_deref(), known).await;
             if !self.is_part {
-                job.report_url(url);
+                job.report_url(&known.url);
             }
         }
     }
 
-    async fn finished(&mut self, job: &Job, uploaded: &Uploaded) {
+    async fn finished(&mut self, job: &Job, uploaded: &Uploaded, protocol: Protocol) {
         self.lane.update(|progress| progress.total = progress.total.or(uploaded.length));
         match uploaded.offset {
             Some(offset) if self.begun => self.lane.acknowledged(offset),
             Some(offset) => self.lane.resumed(offset),
             None => {}
         }
-        self.found(job, Some(&uploaded.url)).await;
+        self.found(job, Some(&uploaded.url), protocol).await;
     }
 
     /// Performs a request and reports its bytes as they are sent.

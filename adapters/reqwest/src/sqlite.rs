@@ -9,6 +9,7 @@ use std::{
 };
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use tus_core::client::Protocol;
 
 use crate::{Entry, UrlStore};
 
@@ -23,11 +24,16 @@ pub struct SqliteStore {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS tus_urls (key TEXT NOT NULL PRIMARY KEY, url TEXT NOT NULL, \
-                     created INTEGER, length INTEGER, metadata TEXT NOT NULL DEFAULT '') STRICT";
+                     created INTEGER, length INTEGER, metadata TEXT NOT NULL DEFAULT '', \
+                     protocol TEXT NOT NULL DEFAULT 'tus') STRICT";
 
 /// What an earlier version's table lacks.
-const ADDED: [(&str, &str); 3] =
-    [("created", "INTEGER"), ("length", "INTEGER"), ("metadata", "TEXT NOT NULL DEFAULT ''")];
+const ADDED: [(&str, &str); 4] = [
+    ("created", "INTEGER"),
+    ("length", "INTEGER"),
+    ("metadata", "TEXT NOT NULL DEFAULT ''"),
+    ("protocol", "TEXT NOT NULL DEFAULT 'tus'"),
+];
 
 impl SqliteStore {
     /// Opens the database of this name, and creates it if it is missing, readable by its owner alone. It may contain
@@ -87,7 +93,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// An entry in the columns `url, created, length, metadata`, from this one on.
+/// An entry in the columns `url, created, length, metadata, protocol`, from this one on.
 fn read(row: &Row<'_>, from: usize) -> rusqlite::Result<Entry> {
     let mut entry = Entry::new(row.get::<_, String>(from)?);
     let created: Option<i64> = row.get(from + 1)?;
@@ -95,12 +101,13 @@ fn read(row: &Row<'_>, from: usize) -> rusqlite::Result<Entry> {
     entry.created = created.and_then(|created| SystemTime::UNIX_EPOCH.checked_add(created));
     entry.length = row.get::<_, Option<i64>>(from + 2)?.and_then(|length| u64::try_from(length).ok());
     entry.metadata = row.get(from + 3)?;
+    entry.protocol = Protocol::from_name(&row.get::<_, String>(from + 4)?).unwrap_or_default();
     Ok(entry)
 }
 
 impl UrlStore for SqliteStore {
     fn get(&self, key: &str) -> io::Result<Option<Entry>> {
-        let sql = "SELECT url, created, length, metadata FROM tus_urls WHERE key = ?";
+        let sql = "SELECT url, created, length, metadata, protocol FROM tus_urls WHERE key = ?";
         let entry = self.connection().query_row(sql, [key], |row| read(row, 0)).optional();
         entry.map_err(|error| self.failed(error))
     }
@@ -109,8 +116,9 @@ impl UrlStore for SqliteStore {
         let created = entry.created.and_then(|created| created.duration_since(SystemTime::UNIX_EPOCH).ok());
         let created = created.and_then(|created| i64::try_from(created.as_millis()).ok());
         let length = entry.length.and_then(|length| i64::try_from(length).ok());
-        let sql = "INSERT OR REPLACE INTO tus_urls (key, url, created, length, metadata) VALUES (?, ?, ?, ?, ?)";
-        self.execute(sql, params![key, entry.url, created, length, entry.metadata])
+        let sql = "INSERT OR REPLACE INTO tus_urls (key, url, created, length, metadata, protocol) \
+                   VALUES (?, ?, ?, ?, ?, ?)";
+        self.execute(sql, params![key, entry.url, created, length, entry.metadata, entry.protocol.name()])
     }
 
     fn remove(&self, key: &str) -> io::Result<()> {
@@ -120,8 +128,8 @@ impl UrlStore for SqliteStore {
     fn list(&self) -> io::Result<Vec<(String, Entry)>> {
         let connection = self.connection();
         let listed = || -> rusqlite::Result<Vec<_>> {
-            let mut all =
-                connection.prepare("SELECT key, url, created, length, metadata FROM tus_urls ORDER BY key")?;
+            let sql = "SELECT key, url, created, length, metadata, protocol FROM tus_urls ORDER BY key";
+            let mut all = connection.prepare(sql)?;
             all.query_map([], |row| Ok((row.get(0)?, read(row, 1)?)))?.collect()
         };
         listed().map_err(|error| self.failed(error))
@@ -148,6 +156,7 @@ mod tests {
             let store = SqliteStore::open(&path).unwrap();
             let entry = store.get("a").unwrap().unwrap();
             assert_eq!((&*entry.url, entry.created, &*entry.metadata), ("http://x/1", None, ""));
+            assert_eq!(entry.protocol, Protocol::Tus);
         }
     }
 

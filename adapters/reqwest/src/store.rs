@@ -8,7 +8,7 @@ use std::{
 };
 
 use http::HeaderValue;
-use tus_core::Metadata;
+use tus_core::{Metadata, client::Protocol};
 
 /// What is stored of an unfinished upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +22,15 @@ pub struct Entry {
     pub length: Option<u64>,
     /// Its metadata, as in the header `Upload-Metadata`; empty if it has none.
     pub metadata: String,
+    /// The protocol in which it was created, and is continued.
+    pub protocol: Protocol,
 }
 
 impl Entry {
-    /// An entry of now, without length and metadata.
+    /// An entry of now, without length and metadata, of an upload of tus.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), created: Some(SystemTime::now()), length: None, metadata: String::new() }
+        let (created, metadata, protocol) = (Some(SystemTime::now()), String::new(), Protocol::Tus);
+        Self { url: url.into(), created, length: None, metadata, protocol }
     }
 
     /// The upload's metadata; empty if it is unreadable.
@@ -125,6 +128,7 @@ mod tests {
         store.set("a", &entry).unwrap();
         store.set("b", &Entry::new("http://x/2")).unwrap();
         (entry.url, entry.length, entry.metadata) = ("http://x/3".into(), Some(7), "filename ZmlsbQ==".into());
+        entry.protocol = Protocol::Draft;
         // Stores may have milliseconds.
         entry.created = Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123));
         store.set("a", &entry).unwrap();

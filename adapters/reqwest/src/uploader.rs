@@ -3,7 +3,13 @@
 use tus_core::client::{Error, Uploaded};
 use url::Url;
 
-use crate::{Progress, deadline::Deadline, job::Job, keys::Key, run::Run};
+use crate::{
+    Progress,
+    deadline::Deadline,
+    job::{Job, Known},
+    keys::Key,
+    run::Run,
+};
 
 /// An upload that is sent request by request; see [`Upload::begin`](crate::Upload::begin).
 ///
@@ -15,8 +21,8 @@ pub struct Uploader {
     deadline: Deadline,
     /// The key under which the URL is stored.
     key: Option<Key>,
-    /// The URL left by an earlier process.
-    stored: Option<Url>,
+    /// What an earlier process left.
+    stored: Option<Known>,
     run: Run,
 }
 
@@ -40,12 +46,12 @@ impl Uploader {
 
     async fn chunk(&mut self) -> Result<Option<Uploaded>, Error> {
         if self.run.is_idle() {
-            let known = self.run.url().or(self.stored.as_ref());
+            let known = self.run.known().or(self.stored.as_ref());
             self.run.begin(self.job.first_step(self.job.upload(), known).await?);
         }
         let uploaded = self.run.chunk(&self.job).await?;
         // A complete upload need not be found again.
-        if let Some(uploaded) = uploaded.as_ref().filter(|uploaded| uploaded.offset == uploaded.length)
+        if let Some(uploaded) = uploaded.as_ref().filter(|uploaded| uploaded.complete)
             && !self.job.keep_entry
         {
             match (&self.key, &self.job.client.inner.kept) {
@@ -64,15 +70,20 @@ impl Uploader {
     ///
     /// When the server refuses, or cannot be asked.
     pub async fn abort(self) -> Result<(), Error> {
-        match self.url().cloned() {
-            Some(url) => self.job.client.terminate(url).await,
-            None => Ok(()),
+        let options = self.job.options.clone();
+        match (self.run.known().or(self.stored.as_ref()), &self.job.url) {
+            (Some(Known { url, protocol }), _) => {
+                self.job.client.terminate_in(options.protocol(*protocol), url.clone()).await
+            }
+            (None, Some(url)) => self.job.client.terminate(url.clone()).await,
+            (None, None) => Ok(()),
         }
     }
 
     /// The upload's URL, as soon as it is known.
     pub fn url(&self) -> Option<&Url> {
-        self.run.url().or(self.job.url.as_ref()).or(self.stored.as_ref())
+        let known = self.run.known().map(|known| &known.url);
+        known.or(self.job.url.as_ref()).or(self.stored.as_ref().map(|known| &known.url))
     }
 
     /// The progress.

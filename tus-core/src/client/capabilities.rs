@@ -2,13 +2,13 @@
 
 use http::{HeaderMap, HeaderName};
 
-use super::response::Answer;
+use super::{Limits, Protocol, response::Answer};
 use crate::{
     Algorithm, TusExtension,
     header::{TUS_CHECKSUM_ALGORITHM, TUS_EXTENSION, TUS_MAX_SIZE, TUS_VERSION},
 };
 
-/// The capabilities of a server (tus 1.0.0, "OPTIONS"). They are advice: often a proxy or a CORS layer answers instead
+/// The capabilities of a server (tus 1.0.0, "OPTIONS"; draft 12, "Limits"). They are advice: often a proxy or a CORS layer answers instead
 /// of the server, so what is missing is not known, rather than missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Capabilities {
@@ -20,6 +20,8 @@ pub struct Capabilities {
     pub max_size: Option<u64>,
     /// The names of the checksum algorithms.
     pub algorithms: Vec<String>,
+    /// The limits for uploads of the IETF's draft (draft 12, "Limits"); `None` if it is not known that there can be any.
+    pub limits: Option<Limits>,
 }
 
 impl Capabilities {
@@ -31,6 +33,16 @@ impl Capabilities {
             // 0 is not a limit that anybody means.
             max_size: answer.number(&TUS_MAX_SIZE).ok().flatten().filter(|size| *size > 0),
             algorithms: list(headers, &TUS_CHECKSUM_ALGORITHM),
+            limits: Limits::read(headers),
+        }
+    }
+
+    /// The protocol to speak with the server: the draft if it announces that and not tus; `None` if it announces neither.
+    pub fn protocol(&self) -> Option<Protocol> {
+        match (self.versions.is_empty(), self.limits) {
+            (false, _) => Some(Protocol::Tus),
+            (true, Some(_)) => Some(Protocol::Draft),
+            (true, None) => None,
         }
     }
 

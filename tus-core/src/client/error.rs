@@ -5,6 +5,8 @@ use std::{fmt::Write, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
+use super::Problem;
+
 /// The cause of an error.
 pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -31,12 +33,16 @@ pub enum Error {
     /// The server does not offer what the upload needs.
     #[error("the server does not offer {0}")]
     Unsupported(String),
+    /// The time for which the server keeps an unfinished upload (`max-age` of `Upload-Limit`) would pass before the next
+    /// request (draft 12, "Limits").
+    #[error("the upload expires before the next request")]
+    Expired(#[source] Box<Error>),
     /// The upload is larger than the server accepts.
     #[error("the upload has {length} bytes, but the server accepts at most {limit}")]
     TooLarge {
-        /// Bytes of the upload.
+        /// Bytes of the upload; at least that many, if its length is not known.
         length: u64,
-        /// Maximum that the server accepts (`Tus-Max-Size`).
+        /// Maximum that the server accepts (`Tus-Max-Size`; in the draft `max-size` of `Upload-Limit`).
         limit: u64,
     },
     /// The server could not be reached, or the connection broke.
@@ -61,9 +67,9 @@ pub enum Error {
         header: &'static HeaderName,
         /// What is wrong with it.
         problem: String,
-        /// Whether the response is a tus response (`Tus-Resumable`). If not, something else answered: a proxy, or a
-        /// captive portal.
-        by_tus: bool,
+        /// Whether the response is one of the protocol: it has `Tus-Resumable`, or a header of the draft. If not,
+        /// something else answered: a proxy, or a captive portal.
+        by_server: bool,
     },
     /// A redirect that must not be followed.
     #[error("the response to {method} redirects to {location:?}, which is not followed")]
@@ -174,12 +180,19 @@ pub struct Refused {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
+    /// What the body says of the problem, if it is one of RFC 9457.
+    pub problem: Option<Problem>,
+    /// Whether it is the application's word on the complete upload (draft 12, "Completeness": `Upload-Complete: ?1`). To
+    /// try again would change nothing.
+    pub is_final: bool,
 }
 
 impl Refused {
-    /// The beginning of the body, if it is text.
+    /// What the server says of the problem, or the beginning of the body, if it is text.
     fn words(&self) -> String {
-        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(200)]).trim().to_owned();
+        let body = || String::from_utf8_lossy(&self.body[..self.body.len().min(200)]);
+        let words = self.problem.as_ref().and_then(Problem::words);
+        let text = words.map_or_else(body, Into::into).trim().to_owned();
         if text.is_empty() { text } else { format!(": {text}") }
     }
 }
@@ -219,9 +232,10 @@ impl Error {
     /// The error of the last request, if the client has given up.
     pub fn last(&self) -> &Self {
         match self {
-            Self::GivenUp { last, .. } | Self::LongWait { last, .. } | Self::Late { last: Some(last), .. } => {
-                last.last()
-            }
+            Self::GivenUp { last, .. }
+            | Self::LongWait { last, .. }
+            | Self::Late { last: Some(last), .. }
+            | Self::Expired(last) => last.last(),
             _ => self,
         }
     }
@@ -237,7 +251,13 @@ impl Error {
     /// Whether the upload does not exist (any longer), so that a new one must be started (tus 1.0.0, "Expiration": "In
     /// both cases the Client SHOULD start a new upload").
     pub fn is_gone(&self) -> bool {
-        matches!(self.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE))
+        let gone = matches!(self.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE)) && !self.is_final();
+        gone || matches!(self, Self::Expired(_))
+    }
+
+    /// Whether it is the application's word on the complete upload ([`Refused::is_final`]): the upload is over.
+    pub fn is_final(&self) -> bool {
+        matches!(self.last(), Self::Refused(refused) if refused.is_final)
     }
 
     /// Whether the same request may succeed later. `answered`: whether the server has answered before.
@@ -245,7 +265,8 @@ impl Error {
         match self {
             Self::Connection(_) | Self::Silent(_) => true,
             Self::Unreachable(_) => answered,
-            Self::Misbehaved { by_tus, .. } => !by_tus,
+            Self::Misbehaved { by_server, .. } => !by_server,
+            Self::Refused(refused) if refused.is_final => false,
             Self::Refused(refused) => match refused.status.as_u16() {
                 // Not implemented; HTTP version not supported.
                 501 | 505 => false,

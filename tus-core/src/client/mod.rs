@@ -12,14 +12,20 @@
 //! parts    Transmit POST → Transmit HEAD until they are concatenated → Finished
 //! ```
 //!
+//! The steps are the same in each [`Protocol`]: tus 1.0.0 by default, the IETF's draft by choice
+//! ([`Options::protocol`]).
+//!
 //! The machine knows no socket, no file, no clock and no random numbers: the driver passes the time and a random number
 //! with each result ([`Moment`]). The machine decides what is sent, from which byte on, which failures are retried, and
 //! when. Bytes that the server has acknowledged are not sent again.
 
 mod capabilities;
+mod dialect;
 mod error;
+mod limits;
 mod new_upload;
 mod options;
+mod problem;
 mod response;
 mod retry;
 mod single;
@@ -33,9 +39,12 @@ use url::Url;
 
 pub use self::{
     capabilities::Capabilities,
+    dialect::Protocol,
     error::{Error, Refused, SourceProblem},
+    limits::Limits,
     new_upload::NewUpload,
     options::{Options, VERIFIED, Verification},
+    problem::{Problem, ProblemType},
     retry::Retry,
     single::{Discover, Info, Inspect, Terminate},
     step::{Moment, Read, Step, Task, Transmit, Wait},
@@ -94,19 +103,19 @@ pub fn resume_or_create(
     Uploading::resume(url, Some(endpoint), upload, options, capabilities)
 }
 
-/// Asks for the state of an upload (tus 1.0.0, "HEAD").
+/// Asks for the state of an upload (tus 1.0.0, "HEAD"; draft 12, "Offset Retrieval").
 pub fn inspect(url: Url, mut options: Options) -> Step<Inspect> {
     let url = options.without_credentials(url);
     Step::begin(Inspect { url }, options)
 }
 
-/// Deletes an upload (tus 1.0.0, "Termination"). A missing upload counts as deleted.
+/// Deletes an upload (tus 1.0.0, "Termination"; draft 12, "Upload Cancellation"). A missing upload counts as deleted.
 pub fn terminate(url: Url, mut options: Options) -> Step<Terminate> {
     let url = options.without_credentials(url);
     Step::begin(Terminate { url }, options)
 }
 
-/// Asks for the capabilities of a server (tus 1.0.0, "OPTIONS"). A server that does not say, or refuses to, has unknown
+/// Asks for the capabilities of a server (tus 1.0.0, "OPTIONS"; draft 12, "Limits"). A server that does not say, or refuses to, has unknown
 /// ones.
 pub fn discover(endpoint: Url, mut options: Options) -> Step<Discover> {
     let endpoint = options.without_credentials(endpoint);

@@ -1,21 +1,17 @@
-//! An upload before it exists: what the request that creates it says.
+//! An upload before it exists.
 
 use std::ops::Range;
 
-use http::{HeaderValue, Method};
 use url::Url;
 
-use super::{Capabilities, Error, Options, Verification, step::Call};
-use crate::{
-    Metadata, TusExtension,
-    header::{UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA},
-};
+use super::{Capabilities, Error, Options, Protocol, Verification};
+use crate::{Metadata, TusExtension};
 
 /// An upload to create.
 #[derive(Debug, Clone, Default)]
 pub struct NewUpload {
-    metadata: Metadata,
-    role: Role,
+    pub(super) metadata: Metadata,
+    pub(super) role: Role,
     pub(super) length: Option<u64>,
     /// The position of its first byte in the source.
     pub(super) start: u64,
@@ -24,7 +20,7 @@ pub struct NewUpload {
 }
 
 #[derive(Debug, Clone, Default)]
-enum Role {
+pub(super) enum Role {
     #[default]
     Single,
     Partial,
@@ -59,12 +55,18 @@ impl NewUpload {
         self
     }
 
-    /// Whether it depends on the server's capabilities: if it has checksums, parts, a deferred length, or bytes in the
-    /// creation. If not, they need not be asked for.
+    /// Whether it depends on the server's capabilities: if the protocol does; in tus, if it has checksums, parts, a
+    /// deferred length, or bytes in the creation. If not, they need not be asked for.
     pub fn needs_capabilities(&self, options: &Options) -> bool {
         let simple = matches!((&self.role, self.length), (Role::Single, Some(_)));
         let plain = options.verification == Verification::Off && !options.data_in_creation;
-        options.discovery && !(simple && plain)
+        options.discovery
+            && match options.protocol {
+                Some(Protocol::Tus) => !(simple && plain),
+                // The creation itself shows what it needs to know.
+                Some(Protocol::Draft) => false,
+                None => true,
+            }
     }
 
     /// The parts that it concatenates.
@@ -76,7 +78,26 @@ impl NewUpload {
     }
 
     /// Whether a server may offer what the upload needs.
-    pub(super) fn check(&self, capabilities: &Capabilities) -> Result<(), Error> {
+    pub(super) fn check(&self, protocol: Protocol, capabilities: Option<&Capabilities>) -> Result<(), Error> {
+        let max_size = match (protocol, &self.role) {
+            // "this protocol does not support transferring an upload as multiple requests in parallel." (draft 12,
+            // "Introduction")
+            (Protocol::Draft, Role::Partial | Role::Final(_)) => {
+                return Err(Error::Unsupported("uploads in parts: the draft has none".into()));
+            }
+            (Protocol::Draft, Role::Single) => {
+                capabilities.and_then(|known| known.limits).and_then(|limits| limits.max_size)
+            }
+            (Protocol::Tus, _) => capabilities.map_or(Ok(None), |capabilities| self.check_extensions(capabilities))?,
+        };
+        match (self.length, max_size) {
+            (Some(length), Some(limit)) if length > limit => Err(Error::TooLarge { length, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the maximum size.
+    fn check_extensions(&self, capabilities: &Capabilities) -> Result<Option<u64>, Error> {
         let needed = match (&self.role, self.length) {
             // The creation itself shows whether it is possible.
             (Role::Single, Some(_)) => None,
@@ -86,30 +107,6 @@ impl NewUpload {
         if let Some(needed) = needed.filter(|needed| capabilities.offers(*needed) == Some(false)) {
             return Err(Error::Unsupported(format!("the extension {}", needed.name())));
         }
-        match (self.length, capabilities.max_size) {
-            (Some(length), Some(limit)) if length > limit => Err(Error::TooLarge { length, limit }),
-            _ => Ok(()),
-        }
-    }
-
-    /// The request that creates it, without bytes (tus 1.0.0, "Creation").
-    pub(super) fn creation(&self, endpoint: &Url) -> Call {
-        let mut call = Call::new(Method::POST, endpoint);
-        if let Some(metadata) = self.metadata.to_header() {
-            call = call.header(&UPLOAD_METADATA, metadata);
-        }
-        match (&self.role, self.length) {
-            // "The Client MUST NOT include the Upload-Length header in the final upload creation."
-            (Role::Final(parts), _) => {
-                let urls: Vec<_> = parts.iter().map(Url::as_str).collect();
-                return call.header(&UPLOAD_CONCAT, crate::header::value(format!("final;{}", urls.join(" "))));
-            }
-            (Role::Partial, _) => call = call.header(&UPLOAD_CONCAT, HeaderValue::from_static("partial")),
-            (Role::Single, _) => {}
-        }
-        match self.length {
-            Some(length) => call.header(&UPLOAD_LENGTH, length),
-            None => call.header(&UPLOAD_DEFER_LENGTH, HeaderValue::from_static("1")),
-        }
+        Ok(capabilities.max_size)
     }
 }

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::{Error, Retry, target::Trusted};
+use super::{Capabilities, Error, Protocol, Retry, target::Trusted};
 use crate::Algorithm;
 
 /// How uploads are sent.
@@ -18,10 +18,11 @@ pub struct Options {
     pub(super) renews_credentials: bool,
     pub(super) stop_at: Option<u64>,
     pub(super) discovery: bool,
+    pub(super) protocol: Option<Protocol>,
     pub(super) trusted: Trusted,
 }
 
-/// Whether requests carry a checksum of their bytes (tus 1.0.0, "Checksum").
+/// Whether requests carry a checksum of their bytes (tus 1.0.0, "Checksum"; in the draft RFC 9530, "Content-Digest").
 ///
 /// A server discards a request whose checksum it cannot verify, and so all of an interrupted one. Therefore requests of
 /// more than [16 MiB](VERIFIED) are not verified if offered, and are split if verification is required and everything
@@ -31,7 +32,8 @@ pub struct Options {
 pub enum Verification {
     /// No.
     Off,
-    /// With this algorithm, if the server is known to offer it, and the request has at most [16 MiB](VERIFIED).
+    /// With this algorithm, if the server is known to offer it (in the draft no server says so: if the algorithm has a name
+    /// there), and the request has at most [16 MiB](VERIFIED).
     IfOffered(Algorithm),
     /// With this algorithm, or not at all. Requests without a limit ([`Options::chunk_size`]) have at most
     /// [16 MiB](VERIFIED).
@@ -53,6 +55,7 @@ impl Default for Options {
             renews_credentials: false,
             stop_at: None,
             discovery: true,
+            protocol: Some(Protocol::Tus),
             trusted: Trusted::default(),
         }
     }
@@ -122,6 +125,27 @@ impl Options {
         self
     }
 
+    /// The protocol: tus by default. `None` asks the server: the draft if its response to OPTIONS announces the draft and
+    /// not tus, else tus.
+    ///
+    /// The draft has no parts, no [method override](Self::override_method), and of the checksums only SHA-256 and SHA-512
+    /// (`Content-Digest`), which a server need not verify.
+    pub fn protocol(mut self, protocol: impl Into<Option<Protocol>>) -> Self {
+        self.protocol = protocol.into();
+        self
+    }
+
+    /// The protocol; `None` if the server is to be asked.
+    pub fn chosen_protocol(&self) -> Option<Protocol> {
+        self.protocol
+    }
+
+    /// The protocol is that of a server, if it is not chosen.
+    pub(super) fn resolve(&mut self, capabilities: Option<&Capabilities>) -> Protocol {
+        let announced = || capabilities.and_then(Capabilities::protocol).unwrap_or_default();
+        *self.protocol.get_or_insert_with(announced)
+    }
+
     /// Trusts the origin of a URL: requests to it may carry the caller's headers. If no origin is named, that of the
     /// task's first URL is trusted. `user:password@` in it becomes `Authorization` for that origin alone. Returns the
     /// URL without them.
@@ -140,8 +164,11 @@ impl Options {
     }
 
     pub(super) fn validate(&self) -> Result<(), Error> {
-        match self.chunk_size {
-            Some(0) => Err(Error::Invalid("the chunk size is 0, but must be at least 1 byte".into())),
+        match (self.chunk_size, self.protocol) {
+            (Some(0), _) => Err(Error::Invalid("the chunk size is 0, but must be at least 1 byte".into())),
+            (_, Some(Protocol::Draft)) if self.override_method => {
+                Err(Error::Invalid("the draft has no method override; only tus does".into()))
+            }
             _ => Ok(()),
         }
     }

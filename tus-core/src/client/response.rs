@@ -7,13 +7,10 @@ use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use url::Url;
 
 use super::{
-    Error, Refused,
+    Error, Problem, Protocol, Refused,
     target::{remove_credentials, uri},
 };
-use crate::{
-    MAX_LENGTH, TUS_VERSION as VERSION,
-    header::{TUS_RESUMABLE, TUS_VERSION, UPLOAD_OFFSET, single},
-};
+use crate::header::UPLOAD_OFFSET;
 
 /// The response to a request of this method.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +19,7 @@ pub(super) struct Answer<'a> {
     /// The URL of the request.
     pub(super) url: &'a Url,
     pub(super) response: &'a Response<Bytes>,
+    pub(super) protocol: Protocol,
 }
 
 impl<'a> Answer<'a> {
@@ -35,14 +33,7 @@ impl<'a> Answer<'a> {
 
     /// A successful response of the supported version.
     pub(super) fn success(self) -> Result<Self, Error> {
-        let version = self.headers().get(&TUS_RESUMABLE);
-        let foreign = version.filter(|version| *version != VERSION).or_else(|| {
-            let refused = self.status() == StatusCode::PRECONDITION_FAILED;
-            self.headers().get(&TUS_VERSION).filter(|_| refused)
-        });
-        if let Some(version) = foreign {
-            return Err(Error::Unsupported(format!("protocol version {VERSION}, but {version:?}")));
-        }
+        self.protocol.check_version(self.response)?;
         match self.status() {
             status if status.is_success() => Ok(self),
             status if status.is_redirection() => Err(self.redirected()),
@@ -56,6 +47,8 @@ impl<'a> Answer<'a> {
             status: self.status(),
             headers: self.headers().clone(),
             body: self.response.body().clone(),
+            problem: Problem::read(self.headers(), self.response.body()),
+            is_final: self.completeness() == Some(true),
         }))
     }
 
@@ -66,13 +59,12 @@ impl<'a> Answer<'a> {
 
     /// A header that is a number of bytes; `None` if it is missing.
     pub(super) fn number(self, name: &'static HeaderName) -> Result<Option<u64>, Error> {
-        let value = single(self.headers(), name).map_err(|_| self.misbehaved(name, "more than once"))?;
-        let Some(value) = value else {
-            return Ok(None);
-        };
-        let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let number = digits.and_then(|digits| digits.parse().ok()).filter(|number| *number <= MAX_LENGTH);
-        number.map(Some).ok_or_else(|| self.misbehaved(name, &format!("{value:?}, which is not a number of bytes")))
+        self.protocol.number(self.headers(), name).map_err(|problem| self.misbehaved(name, &problem))
+    }
+
+    /// What the response says of completeness, in a protocol where it says so.
+    pub(super) fn completeness(self) -> Option<bool> {
+        self.protocol.completeness(self.headers())
     }
 
     /// The offset, which is neither before `least` nor past `most`.
@@ -119,6 +111,10 @@ impl<'a> Answer<'a> {
             StatusCode::PERMANENT_REDIRECT => true,
             _ => return Ok(None),
         };
+        // The application's word on the complete upload leads its user somewhere.
+        if self.completeness() == Some(true) {
+            return Ok(None);
+        }
         let text = self.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if self.url.join(text).is_ok_and(|url| self.is_downgrade(&url)) {
             return Err(self.redirected());
@@ -151,7 +147,7 @@ impl<'a> Answer<'a> {
     }
 
     fn error(self, header: &'static HeaderName, problem: String) -> Error {
-        let by_tus = self.headers().contains_key(&TUS_RESUMABLE);
-        Error::Misbehaved { method: self.method.clone(), header, problem, by_tus }
+        let by_server = self.protocol.is_spoken_in(self.headers());
+        Error::Misbehaved { method: self.method.clone(), header, problem, by_server }
     }
 }

@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 use url::Url;
 
 use super::{
-    Capabilities, Error,
+    Capabilities, Error, Protocol,
     response::Answer,
     step::{Call, Moment, Task, Turn, Work},
 };
@@ -38,14 +38,17 @@ pub struct Info {
     pub offset: Option<u64>,
     /// Bytes of the complete upload; `None` if unknown.
     pub length: Option<u64>,
-    /// The metadata that its client sent.
+    /// The metadata that its client sent; in the draft a server does not repeat it.
     pub metadata: Metadata,
+    /// Whether it is complete: in tus when the server has every byte, in the draft when it says so (draft 12,
+    /// "Completeness").
+    pub complete: bool,
 }
 
 impl Info {
-    /// Whether the server has every byte.
+    /// Whether it is complete.
     pub fn is_complete(&self) -> bool {
-        self.offset.is_some() && self.offset == self.length
+        self.complete
     }
 
     pub(super) fn read(answer: &Answer<'_>) -> Result<Self, Error> {
@@ -58,7 +61,11 @@ impl Info {
         let text = single(answer.headers(), &UPLOAD_METADATA).ok().flatten();
         let metadata = text.filter(|text| !text.is_empty()).map(Metadata::parse).transpose();
         let metadata = metadata.map_err(|error| answer.misbehaved(&UPLOAD_METADATA, &error.to_string()))?;
-        Ok(Self { offset, length, metadata: metadata.unwrap_or_default() })
+        let complete = match answer.protocol {
+            Protocol::Tus => offset.is_some() && offset == length,
+            Protocol::Draft => answer.completeness() == Some(true),
+        };
+        Ok(Self { offset, length, metadata: metadata.unwrap_or_default(), complete })
     }
 }
 

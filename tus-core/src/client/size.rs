@@ -19,6 +19,8 @@ pub(super) struct Size {
     algorithm: Option<Algorithm>,
     /// Whether larger requests go unverified.
     optional: bool,
+    /// What the server demands of requests that do not complete the upload.
+    bounds: (u64, u64),
 }
 
 /// Requests are not made smaller than this: a server that refuses them means something else.
@@ -47,12 +49,30 @@ impl Size {
         };
         let required = algorithm.is_some() && !optional;
         let most = options.chunk_size.or(required.then_some(VERIFIED));
-        Ok(Self { most, now: options.first_chunk, algorithm, optional })
+        Ok(Self { most, now: options.first_chunk, algorithm, optional, bounds: (0, u64::MAX) })
+    }
+
+    /// The server announces the fewest and the most bytes of a request (draft 12, "Limits").
+    pub(super) fn bound(&mut self, fewest: Option<u64>, most: Option<u64>) {
+        self.bounds = (fewest.unwrap_or(0), most.unwrap_or(u64::MAX).max(1));
+    }
+
+    /// The fewest bytes of a request that does not complete the upload.
+    pub(super) fn fewest(&self) -> u64 {
+        self.bounds.0
+    }
+
+    /// Everything goes into one request.
+    pub(super) fn unbounded(&mut self) {
+        (self.most, self.now) = (None, None);
     }
 
     /// The maximum for the next request. `streamed`: its bytes must be read first, and stay in memory meanwhile.
     pub(super) fn limit(&self, streamed: bool) -> u64 {
-        self.now.or(self.most).unwrap_or(if streamed { DEFAULT_CHUNK } else { u64::MAX })
+        let wanted = self.now.or(self.most).unwrap_or(if streamed { DEFAULT_CHUNK } else { u64::MAX });
+        // What a server demands must not fill the memory.
+        let fewest = if streamed { self.bounds.0.min(LARGEST_SPLIT) } else { self.bounds.0 };
+        wanted.max(fewest).min(self.bounds.1)
     }
 
     /// The algorithm that verifies a request of this many bytes.
@@ -63,7 +83,7 @@ impl Size {
     /// The server refuses requests of this many bytes, for good. Returns whether smaller ones are worth a try.
     pub(super) fn refused(&mut self, bytes: u64) -> bool {
         let half = (bytes / 2).min(LARGEST_SPLIT);
-        if half < SMALLEST {
+        if half < SMALLEST.max(self.bounds.0) {
             return false;
         }
         (self.most, self.now) = (Some(half), None);

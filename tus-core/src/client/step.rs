@@ -6,11 +6,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use url::{Origin, Url};
 
-use super::{Error, Options, response::Answer, target::uri};
-use crate::{
-    Algorithm, Checksum, TUS_VERSION as VERSION,
-    header::{TUS_RESUMABLE, X_HTTP_METHOD_OVERRIDE},
-};
+use super::{Error, Options, dialect::identify, response::Answer, target::uri};
+use crate::{Algorithm, Checksum, header::X_HTTP_METHOD_OVERRIDE};
 
 /// The next step of a task.
 #[must_use]
@@ -72,6 +69,17 @@ pub(super) trait Work: Sized {
         let _ = error;
     }
 
+    /// Whether the resource will be gone by then.
+    fn is_gone_by(&self, then: Duration) -> bool {
+        let _ = then;
+        false
+    }
+
+    /// The error with which the task ends, if all that it does is to clean up.
+    fn last_words(&mut self) -> Option<Error> {
+        None
+    }
+
     /// Whether the server may need minutes for the next request.
     fn takes_long(&self) -> bool {
         false
@@ -115,6 +123,8 @@ pub(super) enum Turn<O> {
     },
     /// The same request again, since the server is not done yet.
     Later,
+    /// It has failed before, and what was left of it is cleaned up.
+    Over(Error),
 }
 
 /// The time of a result, which the machine cannot know.
@@ -230,7 +240,10 @@ impl<T: Task> Run<T> {
     fn failed(mut self, error: Error, asked: Option<Duration>, moment: Moment) -> Step<T> {
         self.detour = None;
         self.redirects = 0;
-        let unauthorized = error.status() == Some(StatusCode::UNAUTHORIZED);
+        if let Some(why) = self.task.last_words() {
+            return Step::Finished(Err(why));
+        }
+        let unauthorized = error.status() == Some(StatusCode::UNAUTHORIZED) && !error.is_final();
         if unauthorized && self.options.renews_credentials && !self.renewed {
             self.renewed = true;
             return self.next();
@@ -240,6 +253,8 @@ impl<T: Task> Run<T> {
         if judged.is_none() && self.task.begin_again(&error) {
             return self.next();
         }
+        // Whatever a caller thinks of its status.
+        let judged = judged.filter(|_| !error.is_final());
         if !judged.unwrap_or_else(|| error.is_passing(self.answered)) {
             return Step::Finished(Err(error));
         }
@@ -252,6 +267,14 @@ impl<T: Task> Run<T> {
         };
         self.retries += 1;
         self.task.lost(&error);
+        let then = moment.now.saturating_add(*duration.as_ref().unwrap_or(&Duration::ZERO));
+        if self.task.is_gone_by(then) {
+            let expired = Error::Expired(Box::new(error));
+            return match self.task.begin_again(&expired) {
+                true => self.next(),
+                false => Step::Finished(Err(expired)),
+            };
+        }
         self.wait(duration, asked, error, moment)
     }
 
@@ -330,9 +353,7 @@ impl<T: Task> Transmit<T> {
         *request.method_mut() = method.clone();
         let sent = request.headers_mut();
         sent.extend(headers.iter().cloned());
-        if *method != Method::OPTIONS {
-            sent.insert(TUS_RESUMABLE.clone(), HeaderValue::from_static(VERSION));
-        }
+        identify(self.run.options.protocol, method, sent);
         if let Some(credentials) = self.run.options.trusted.authorization(&self.call.url) {
             sent.insert(header::AUTHORIZATION, credentials.clone());
         }
@@ -378,7 +399,8 @@ impl<T: Task> Transmit<T> {
             Err(error) => return run.failed(error, None, moment),
         };
         run.answered = true;
-        let answer = Answer { method: &call.method, url: &call.url, response: &response };
+        let protocol = run.options.protocol.unwrap_or_default();
+        let answer = Answer { method: &call.method, url: &call.url, response: &response, protocol };
         match answer.redirect() {
             Ok(Some((url, permanent))) if run.redirects < MOST_REDIRECTS => {
                 run.redirects += 1;
@@ -405,6 +427,7 @@ impl<T: Task> Transmit<T> {
                     None => run.next(),
                 }
             }
+            Ok(Turn::Over(error)) => Step::Finished(Err(error)),
             Ok(Turn::Later) => run.repeat(answer.retry_after(), moment),
             Err(error) => run.failed(error, answer.retry_after(), moment),
         }

@@ -16,6 +16,8 @@ pub struct Uploaded {
     pub offset: Option<u64>,
     /// Bytes of the complete upload; `None` if unknown here.
     pub length: Option<u64>,
+    /// Whether it is complete; if not, it stopped where it was to.
+    pub complete: bool,
     /// The server's last response: an application may answer the request that completes an upload.
     pub response: Option<LastResponse>,
 }

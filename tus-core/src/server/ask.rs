@@ -1,11 +1,7 @@
 //! What a request asks for, independent of its dialect.
 
-use super::{
-    Refusal,
-    dialect::{MAX_INTEGER, file::Conditions},
-    verify::Verify,
-};
-use crate::{Checksum, Dialect, MAX_LENGTH, NewUpload, UploadId};
+use super::{Refusal, dialect::file::Conditions, verify::Verify};
+use crate::{Checksum, Dialect, MAX_LENGTH, NewUpload, UploadId, field::MAX_INTEGER};
 
 /// What a request asks for.
 #[derive(Debug)]

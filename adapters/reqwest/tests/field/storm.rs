@@ -94,7 +94,7 @@ async fn a_thousand_interruptions_end_well_or_say_whose_fault_it_is() {
                 arrived += 1;
             }
             // The server has acknowledged what was never sent.
-            Err(Error::Misbehaved { by_tus: true, .. }) => {}
+            Err(Error::Misbehaved { by_server: true, .. }) => {}
             Err(error) => panic!("seed {seed}: {}", error.with_causes()),
         }
         // What is there is a beginning of the source, whatever happened.

@@ -9,31 +9,34 @@ use proptest::{
 };
 
 use super::{
-    super::{NewUpload, Options, Verification, create, resume},
+    super::{NewUpload, Options, Protocol, Verification, create, resume},
     wire::{Fault, Wire, endpoint, stubborn},
 };
-use crate::Algorithm;
+use crate::{Algorithm, Dialect};
 
 fn bytes(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 7 + at / 251) as u8).collect()
 }
 
-fn unverified(chunk_size: Option<u64>) -> Options {
-    stubborn().verification(Verification::Off).chunk_size(chunk_size)
+const PROTOCOLS: [Protocol; 2] = [Protocol::Tus, Protocol::Draft];
+
+fn unverified(protocol: Protocol, chunk_size: Option<u64>) -> Options {
+    stubborn().protocol(protocol).verification(Verification::Off).chunk_size(chunk_size)
 }
 
 #[test]
 fn an_upload_cut_at_any_byte_resumes_from_there() {
     const LENGTH: u64 = 40;
-    for chunk_size in [None, Some(7), Some(40), Some(100)] {
+    let sizes = [None, Some(7), Some(40), Some(100)];
+    for (protocol, chunk_size) in PROTOCOLS.into_iter().flat_map(|protocol| sizes.map(|size| (protocol, size))) {
         for cut in 0..=LENGTH {
             for second in [Fault::Passes, Fault::Unanswered, Fault::Late, Fault::Cut(cut / 2)] {
                 let faults = [Fault::Passes, Fault::Cut(cut), Fault::Passes, second];
                 let mut wire = Wire::new(bytes(LENGTH as usize)).with(faults);
-                let step = create(endpoint(), NewUpload::new(Some(LENGTH)), unverified(chunk_size), None);
+                let step = create(endpoint(), NewUpload::new(Some(LENGTH)), unverified(protocol, chunk_size), None);
                 let uploaded = wire.upload(step).unwrap();
                 assert_eq!(wire.stored(&uploaded), wire.source);
-                assert_eq!(uploaded.offset, Some(LENGTH));
+                assert_eq!((uploaded.offset, uploaded.complete), (Some(LENGTH), true));
             }
         }
     }
@@ -41,17 +44,22 @@ fn an_upload_cut_at_any_byte_resumes_from_there() {
 
 #[test]
 fn an_upload_in_one_request_progresses_over_a_wire_that_always_breaks() {
-    let cuts = std::iter::repeat_n([Fault::Cut(1), Fault::Passes], 500).flatten();
-    let mut wire = Wire::new(bytes(500)).with([Fault::Passes].into_iter().chain(cuts));
-    // Three retries, and each of five hundred requests transfers a byte.
-    let options = Options::default().verification(Verification::Off).chunk_size(None);
-    let uploaded = wire.upload(create(endpoint(), NewUpload::new(Some(500)), options, None)).unwrap();
-    assert_eq!(wire.stored(&uploaded), wire.source);
-    assert_eq!(wire.log.iter().filter(|line| line.starts_with("PATCH")).count(), 500);
+    for protocol in PROTOCOLS {
+        let cuts = std::iter::repeat_n([Fault::Cut(1), Fault::Passes], 500).flatten();
+        let mut wire = Wire::new(bytes(500)).with([Fault::Passes].into_iter().chain(cuts));
+        // Eight retries, and each of five hundred requests transfers a byte.
+        let options = Options::default().protocol(protocol).verification(Verification::Off).chunk_size(None);
+        let uploaded = wire.upload(create(endpoint(), NewUpload::new(Some(500)), options, None)).unwrap();
+        assert_eq!(wire.stored(&uploaded), wire.source);
+        // In the draft one more fetches the response to the last.
+        let fetched = usize::from(protocol == Protocol::Draft);
+        assert_eq!(wire.log.iter().filter(|line| line.starts_with("PATCH")).count(), 500 + fetched);
+    }
 }
 
 #[derive(Debug, Clone)]
 struct Case {
+    protocol: Protocol,
     length: usize,
     chunk_size: Option<u64>,
     deferred: bool,
@@ -78,11 +86,15 @@ fn fault() -> impl Strategy<Value = Fault> {
 
 fn case() -> impl Strategy<Value = Case> {
     let chunk_size = prop_oneof![Just(None), (1u64..80).prop_map(Some)];
+    let protocol = prop_oneof![Just(Protocol::Tus), Just(Protocol::Draft)];
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (0usize..300, chunk_size, flags, vec(fault(), 0..60)).prop_map(|(length, chunk_size, flags, faults)| {
-        let (deferred, verified, data_in_creation, override_method) = flags;
-        Case { length, chunk_size, deferred, verified, data_in_creation, override_method, faults }
-    })
+    (protocol, 0usize..300, chunk_size, flags, vec(fault(), 0..60)).prop_map(
+        |(protocol, length, chunk_size, flags, faults)| {
+            let (deferred, verified, data_in_creation, override_method) = flags;
+            let override_method = override_method && protocol == Protocol::Tus;
+            Case { protocol, length, chunk_size, deferred, verified, data_in_creation, override_method, faults }
+        },
+    )
 }
 
 #[test]
@@ -94,11 +106,13 @@ fn the_final_bytes_equal_the_source_for_any_faults() {
             let mut wire = Wire::new(bytes(case.length));
             let capabilities = wire.capabilities();
             wire.faults.extend(&case.faults);
-            let verification = match case.verified {
-                true => Verification::Required(Algorithm::Sha1),
-                false => Verification::Off,
+            let verification = match (case.verified, case.protocol) {
+                (true, Protocol::Tus) => Verification::Required(Algorithm::Sha1),
+                (true, Protocol::Draft) => Verification::Required(Algorithm::Sha256),
+                (false, _) => Verification::Off,
             };
             let options = stubborn()
+                .protocol(case.protocol)
                 .chunk_size(case.chunk_size)
                 .verification(verification)
                 .data_in_creation(case.data_in_creation)
@@ -112,6 +126,9 @@ fn the_final_bytes_equal_the_source_for_any_faults() {
             for id in wire.server.uploads.ids() {
                 assert!(wire.source.starts_with(wire.server.uploads.bytes(id).unwrap()));
             }
+            assert!(uploaded.complete);
+            let dialect = wire.upload_of(&uploaded).dialect;
+            assert_eq!(dialect, if case.protocol == Protocol::Tus { Dialect::Tus } else { Dialect::Draft(9) });
             // Its URL leads to the complete upload.
             wire.faults.clear();
             let again = resume(uploaded.url.clone(), NewUpload::new(length), options, Some(&capabilities));

@@ -2,6 +2,7 @@
 
 mod connected;
 mod discovery;
+mod draft;
 mod gone;
 mod limits;
 mod redirects;

@@ -114,10 +114,10 @@ fn an_offset_that_is_missing_or_impossible_is_the_server_s_fault() {
         &[("upload-offset", "5"), ("upload-offset", "5")],
     ] {
         for error in [patched(headers), found(headers)] {
-            let Error::Misbehaved { header, by_tus, .. } = &error else {
+            let Error::Misbehaved { header, by_server, .. } = &error else {
                 panic!("{error}");
             };
-            assert_eq!((header.as_str(), *by_tus), ("upload-offset", true), "{error}");
+            assert_eq!((header.as_str(), *by_server), ("upload-offset", true), "{error}");
         }
     }
     let error = patched(&[("upload-offset", "0")]);

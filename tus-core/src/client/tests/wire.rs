@@ -8,7 +8,7 @@ use url::Url;
 
 use super::super::{Capabilities, Error, Moment, Options, Retry, Step, Task, Uploaded, Uploading, discover};
 use crate::{
-    Checksum, Config, UploadId,
+    Checksum, Config, Upload, UploadId,
     server::{End, Interruption},
     testing::{Body, Model},
 };
@@ -88,9 +88,15 @@ impl Wire {
 
     /// The bytes that the server has of an upload.
     pub(super) fn stored(&self, uploaded: &Uploaded) -> &[u8] {
+        let upload = self.upload_of(uploaded);
+        assert!(upload.is_complete(), "the server considers it complete");
+        self.server.uploads.bytes(&upload.id).unwrap()
+    }
+
+    /// The record of an upload.
+    pub(super) fn upload_of(&self, uploaded: &Uploaded) -> &Upload {
         let id: UploadId = uploaded.url.path().rsplit('/').next().unwrap().parse().unwrap();
-        assert!(self.server.uploads.get(&id).unwrap().upload.is_complete(), "the server considers it complete");
-        self.server.uploads.bytes(&id).unwrap()
+        &self.server.uploads.get(&id).unwrap().upload
     }
 
     /// Creates an upload of the source and sends it.

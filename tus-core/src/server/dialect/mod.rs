@@ -19,7 +19,7 @@ use http::{Method, Response, request::Parts};
 
 use self::draft::Spoken;
 pub(super) use self::draft::{
-    MAX_INTEGER, MAY_CREATE, announce_resource, creates_at_resource, handlers_head, keepable, repr_digest,
+    MAY_CREATE, announce_resource, creates_at_resource, handlers_head, keepable, repr_digest,
 };
 pub use self::tus::TusExtension;
 pub(super) use self::tus::creation_as_stored;

@@ -4,9 +4,10 @@ use std::time::SystemTime;
 
 use http::HeaderValue;
 
-use super::{field::MAX_INTEGER, interop::Rules};
+use super::interop::Rules;
 use crate::{
     Upload,
+    field::MAX_INTEGER,
     header::value,
     server::{Config, exchange::Exchange},
 };

@@ -2,7 +2,6 @@
 //! it that clients speak (see `interop`).
 
 mod digest;
-mod field;
 mod interim;
 mod interop;
 mod limits;
@@ -14,12 +13,11 @@ mod response;
 
 use http::{Method, request::Parts};
 
+pub(in crate::server) use self::digest::kept as repr_digest;
 use self::interop::Rules;
 pub(crate) use self::problem::Problem;
-pub(in crate::server) use self::{
-    digest::kept as repr_digest,
-    field::MAX_INTEGER,
-    resource::{MAY_CREATE, announce as announce_resource, creates as creates_at_resource, handlers_head, keepable},
+pub(in crate::server) use self::resource::{
+    MAY_CREATE, announce as announce_resource, creates as creates_at_resource, handlers_head, keepable,
 };
 pub(super) use self::{
     interim::{interim_creation, interim_offset},
@@ -27,7 +25,7 @@ pub(super) use self::{
     response::{announce, render},
 };
 use crate::{
-    Dialect,
+    Dialect, field,
     header::{UPLOAD_COMPLETE, UPLOAD_DRAFT_INTEROP_VERSION},
     server::Config,
 };

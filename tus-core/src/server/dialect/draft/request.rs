@@ -2,14 +2,10 @@
 
 use http::{HeaderMap, Method, header, request::Parts};
 
-use super::{
-    Problem, Spoken, digest,
-    field::{self, MAX_INTEGER},
-    interop::Rules,
-    metadata, resource,
-};
+use super::{Problem, Spoken, digest, interop::Rules, metadata, resource};
 use crate::{
     Kind, NewUpload, TusExtension,
+    field::{self, MAX_INTEGER},
     header::{
         CONTENT_DIGEST, PARTIAL_UPLOAD, REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_INCOMPLETE, UPLOAD_LENGTH, UPLOAD_OFFSET,
         single,
@@ -109,7 +105,7 @@ fn creation(config: &Config, rules: &Rules, headers: &HeaderMap) -> Result<Creat
     let mut upload = NewUpload::new(Kind::Single, length);
     upload.max_size = config.max_size;
     upload.metadata = metadata::read(config, headers)?;
-    if let Some(repr_digest) = digest::read(headers, &REPR_DIGEST) {
+    if let Some(repr_digest) = crate::digest::read(headers, &REPR_DIGEST) {
         digest::keep(&mut upload.verbatim, &repr_digest);
     }
     let body = body(config, rules, headers, content, completes);
@@ -133,7 +129,7 @@ fn append(config: &Config, rules: &Rules, headers: &HeaderMap) -> Result<Append,
 }
 
 fn body(config: &Config, rules: &Rules, headers: &HeaderMap, length: Option<u64>, completes: bool) -> Body {
-    let verify = digest::read(headers, &CONTENT_DIGEST).map_or(Verify::Nothing, Verify::header);
+    let verify = crate::digest::read(headers, &CONTENT_DIGEST).map_or(Verify::Nothing, Verify::header);
     Body {
         length,
         limit: config.max_append_size,
@@ -143,7 +139,7 @@ fn body(config: &Config, rules: &Rules, headers: &HeaderMap, length: Option<u64>
             false if rules.completes_at_length => Completes::AtLength,
             false => Completes::Never,
         },
-        repr_digest: digest::read(headers, &REPR_DIGEST),
+        repr_digest: crate::digest::read(headers, &REPR_DIGEST),
         invalidates: rules.invalidates,
     }
 }

@@ -1,30 +1,36 @@
 //! An upload: it is created or found, then bytes are added until it is complete.
 
+mod answers;
+mod bounds;
+
 use std::{ops::Range, time::Duration};
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode};
 use url::Url;
 
 use super::{
-    Capabilities, Error, Info, NewUpload, Options, Step,
+    Capabilities, Error, Limits, NewUpload, Options, Protocol, Step,
+    dialect::Content,
     error::SourceProblem,
     response::Answer,
     size::Size,
     step::{Call, Moment, Task, Turn, Wanted, Work},
     uploaded::{LastResponse, Uploaded},
 };
-use crate::{
-    Checksum, TusExtension,
-    header::{OFFSET_OCTET_STREAM, UPLOAD_CHECKSUM, UPLOAD_LENGTH, UPLOAD_OFFSET},
-};
+use crate::{Checksum, TusExtension, header::UPLOAD_OFFSET};
 
 /// An upload in progress.
 #[derive(Debug)]
 pub struct Uploading {
+    protocol: Protocol,
     phase: Phase,
     upload: NewUpload,
     size: Size,
     data_in_creation: bool,
+    /// It is too small for the server to be resumed, and sent in the request that creates it.
+    in_one: bool,
+    /// The most bytes that the server accepts, as far as the protocol says so.
+    max_size: Option<u64>,
     stop_at: Option<u64>,
     /// Where a new upload is created if this one is gone; `None` if that is not wanted.
     endpoint: Option<Url>,
@@ -52,6 +58,23 @@ pub struct Uploading {
     answered: Duration,
     /// The last response, if nothing is missing but a look at the source.
     last: Option<LastResponse>,
+    completion: Completion,
+    /// When the server removes it unless it is complete.
+    expires: Option<Duration>,
+    /// Why it is deleted.
+    failure: Option<Error>,
+}
+
+/// What the server says of completeness, in a protocol where it says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Completion {
+    /// Not complete.
+    Open,
+    /// It was complete when it was asked for: the response to the request that completed it was lost, and may be had
+    /// again.
+    Found,
+    /// That response has come.
+    Answered,
 }
 
 #[derive(Debug)]
@@ -71,6 +94,10 @@ enum Phase {
     },
     /// A final upload was created: wait until its parts are concatenated.
     Join {
+        url: Url,
+    },
+    /// It cannot go on: delete it.
+    Cancel {
         url: Url,
     },
 }
@@ -110,19 +137,25 @@ impl Uploading {
         phase: Phase,
         endpoint: Option<Url>,
         upload: NewUpload,
-        options: Options,
+        mut options: Options,
         capabilities: Option<&Capabilities>,
     ) -> Result<Step<Self>, Error> {
-        if let (Some(capabilities), true) = (capabilities, endpoint.is_some() || upload.parts().is_some()) {
-            upload.check(capabilities)?;
+        let protocol = options.resolve(capabilities);
+        if endpoint.is_some() || upload.parts().is_some() {
+            upload.check(protocol, capabilities)?;
         }
-        let size = Size::new(&options, |algorithm| capabilities.and_then(|known| known.verifies(algorithm)))?;
+        let known = |algorithm| capabilities.and_then(|known| known.verifies(algorithm));
+        let size = Size::new(&options, |algorithm| protocol.verifies(algorithm).or_else(|| known(algorithm)))?;
         let offers = |extension| capabilities.is_some_and(|known| known.offers(extension) == Some(true));
-        let data_in_creation = options.data_in_creation && offers(TusExtension::CreationWithUpload);
+        let offered = protocol == Protocol::Draft || offers(TusExtension::CreationWithUpload);
+        let data_in_creation = options.data_in_creation && offered;
         let ends_there = upload.length.is_some() && !upload.streamed;
-        let task = Self {
+        let mut task = Self {
+            protocol,
             size,
             data_in_creation,
+            in_one: false,
+            max_size: None,
             stop_at: options.stop_at,
             kept: endpoint.is_some() && matches!(phase, Phase::Inspect { .. }),
             phase,
@@ -139,7 +172,14 @@ impl Uploading {
             slow: None,
             answered: Duration::ZERO,
             last: None,
+            completion: Completion::Open,
+            expires: None,
+            failure: None,
         };
+        if let Some(limits) = capabilities.and_then(|known| known.limits).filter(|_| protocol == Protocol::Draft) {
+            task.obey(&limits);
+            task.in_one_below(limits.min_size);
+        }
         Ok(Step::begin(task, options))
     }
 
@@ -147,8 +187,13 @@ impl Uploading {
     pub fn url(&self) -> Option<&Url> {
         match &self.phase {
             Phase::Create { .. } | Phase::Check { .. } => None,
-            Phase::Inspect { url } | Phase::Append { url } | Phase::Join { url } => Some(url),
+            Phase::Inspect { url } | Phase::Append { url } | Phase::Join { url } | Phase::Cancel { url } => Some(url),
         }
+    }
+
+    /// In which protocol it is sent.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// How often it was begun again, because it was gone. Its URL is another one then, and it has no bytes.
@@ -170,6 +215,9 @@ impl Uploading {
     /// The bytes of the next request, as far as they are known without reading the source.
     fn ahead(&self) -> Range<u64> {
         let (from, length) = (self.acknowledged, self.upload.length);
+        if self.completion == Completion::Found {
+            return from..from;
+        }
         let limit = self.size.limit(!self.ends_there);
         let end = [length, self.stop_at].into_iter().flatten().fold(from.saturating_add(limit), u64::min);
         from..end.max(from)
@@ -187,135 +235,48 @@ impl Uploading {
                 let bytes = self.upload.parts().is_none() && !self.ahead().is_empty();
                 self.data_in_creation && bytes
             }
-            Phase::Inspect { .. } | Phase::Check { .. } | Phase::Join { .. } => false,
+            Phase::Inspect { .. } | Phase::Check { .. } | Phase::Join { .. } | Phase::Cancel { .. } => false,
             Phase::Append { .. } => true,
         }
     }
 
-    fn with_bytes(&self, call: Call) -> Call {
-        let next = self.next.clone().unwrap_or_else(|| Next { range: self.ahead(), checksum: None });
-        // "The Client MUST include the Content-Type: application/offset+octet-stream header."
-        let mut call = call.header(&header::CONTENT_TYPE, HeaderValue::from_static(OFFSET_OCTET_STREAM));
-        if let Some(checksum) = &next.checksum {
-            call = call.header(&UPLOAD_CHECKSUM, checksum.to_header());
+    /// The next bytes, as a request describes them.
+    fn content(&self) -> Content {
+        let checksum = self.next.as_ref().and_then(|next| next.checksum.clone());
+        Content { checksum, completes: self.completes() }
+    }
+
+    /// Whether the next bytes are the last ones.
+    fn completes(&self) -> bool {
+        self.completion == Completion::Found || self.upload.length == Some(self.sent_until())
+    }
+
+    fn with_body(&self, mut call: Call) -> Call {
+        // Nothing is read to fetch a response again.
+        if self.completion == Completion::Found {
+            return call;
         }
-        call.body = Some(self.in_source(&next.range));
+        call.body = Some(self.in_source(&(self.next.as_ref().map_or_else(|| self.ahead(), |next| next.range.clone()))));
         call
     }
 
     /// The largest offset that the server can have after the last request.
     fn sent_until(&self) -> u64 {
+        if !self.sends() {
+            return self.acknowledged;
+        }
         self.next.as_ref().map_or(self.ahead().end, |next| next.range.end)
     }
 
     /// Records that the next bytes were sent, as far as the server can have got them.
     fn note_sent(&mut self) {
         if self.sends() {
+            // The response may change how many the next ones are.
+            let range = self.ahead();
+            self.next.get_or_insert(Next { range, checksum: None });
             let end = self.sent_until();
             self.sent = self.sent.map(|sent| sent.max(end));
         }
-    }
-
-    fn created(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
-        if self.sends() && answer.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            self.data_in_creation = false;
-            self.next = None;
-            return Ok(Turn::Go { progress: false });
-        }
-        let url = answer.success()?.location()?;
-        if url == *answer.url {
-            return Err(answer.misbehaved(&header::LOCATION, "leads to the endpoint itself"));
-        }
-        if self.upload.parts().is_some() {
-            self.phase = Phase::Join { url };
-            return Ok(Turn::Go { progress: true });
-        }
-        self.deferred = self.upload.length.is_none();
-        let sent = self.sends();
-        self.sent = Some(if sent { self.sent_until() } else { 0 });
-        let has_offset = answer.headers().contains_key(&UPLOAD_OFFSET);
-        if sent && has_offset {
-            self.acknowledged = answer.offset(0, self.sent)?;
-        }
-        self.phase = match sent && !has_offset {
-            // It may have stored the bytes without reporting so.
-            true => Phase::Inspect { url },
-            false => Phase::Append { url },
-        };
-        Ok(self.turn(true, answer))
-    }
-
-    fn inspected(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
-        let answer = answer.success()?;
-        let declared = answer.number(&UPLOAD_LENGTH)?;
-        if let (Some(declared), Some(length)) = (declared, self.upload.length)
-            && declared != length
-        {
-            return Err(Error::source_is(SourceProblem::Other { length, declared }));
-        }
-        let offset = answer.offset(0, declared.or(self.upload.length))?;
-        if let Some(sent) = self.sent.filter(|sent| offset > *sent) {
-            return Err(answer.misbehaved(&UPLOAD_OFFSET, &format!("{offset}, but only {sent} were sent")));
-        }
-        if let Some(bytes) = self.slow.take()
-            && offset.saturating_sub(self.acknowledged) < bytes / 2
-        {
-            self.size.too_slow(bytes);
-        }
-        self.kept = false;
-        self.deferred = declared.is_none();
-        self.upload.length = self.upload.length.or(declared);
-        self.acknowledged = offset;
-        if let Phase::Inspect { url } = &self.phase {
-            self.phase = Phase::Append { url: url.clone() };
-        }
-        Ok(self.turn(false, answer))
-    }
-
-    fn appended(&mut self, answer: Answer<'_>, time: Duration) -> Result<Turn<Uploaded>, Error> {
-        let range = self.acknowledged..self.sent_until();
-        if answer.status() == StatusCode::PAYLOAD_TOO_LARGE && self.size.refused(range.end - range.start) {
-            self.next = None;
-            return Ok(Turn::Go { progress: false });
-        }
-        let offset = answer.success()?.offset(range.start, Some(range.end))?;
-        if offset == self.acknowledged && !range.is_empty() {
-            return Err(answer.misbehaved(&UPLOAD_OFFSET, &format!("{offset}, as if nothing had been sent")));
-        }
-        self.size.took(time, range.end - range.start);
-        self.acknowledged = offset;
-        self.deferred &= self.upload.length.is_none();
-        // A request without bytes declares the length.
-        Ok(self.turn(range.is_empty(), answer))
-    }
-
-    /// The creation of a final upload got no answer, but this part has one.
-    fn checked(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
-        match answer.success() {
-            Err(error) if error.is_gone() => Err(Error::Unlocated),
-            Err(error) => Err(error),
-            Ok(_) => {
-                if let Phase::Check { endpoint } = &self.phase {
-                    self.phase = Phase::Create { endpoint: endpoint.clone() };
-                }
-                Ok(Turn::Go { progress: false })
-            }
-        }
-    }
-
-    /// The state of a final upload (tus 1.0.0, "Concatenation": "the response for a `HEAD` request … MUST NOT contain the
-    /// Upload-Offset header unless the concatenation has been successfully finished").
-    fn joined(&mut self, url: &Url, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
-        let (offset, length) = match answer.success().and_then(|answer| Info::read(&answer)) {
-            Ok(info) if info.offset.is_none() || info.length.is_some() && !info.is_complete() => {
-                return Ok(Turn::Later);
-            }
-            Ok(info) => (info.offset, info.length),
-            Err(error) if error.is_passing(true) || answer.status() == StatusCode::UNAUTHORIZED => return Err(error),
-            // It was created, and the server does not say more.
-            Err(_) => (None, None),
-        };
-        Ok(Turn::Done(Uploaded { url: url.clone(), offset, length, response: Some(LastResponse::of(answer)) }))
     }
 
     /// The next request, or the end.
@@ -325,27 +286,51 @@ impl Uploading {
         let progress = progress || self.acknowledged > self.highest;
         self.highest = self.highest.max(self.acknowledged);
         self.last = self.looks_beyond().then(|| LastResponse::of(answer));
-        let stops = self.stop_at.is_some_and(|stop| stop <= self.acknowledged);
         match &self.phase {
-            Phase::Append { url } if stops || self.is_complete() && self.ends_there => {
+            Phase::Append { url } if self.stops() || self.is_complete() && self.ends_there => {
                 Turn::Done(self.uploaded(url, Some(LastResponse::of(answer))))
+            }
+            // "if the allowed maximum size is less than the amount of representation data the client intends to upload,
+            // the client SHOULD stop the current request immediately and cancel the upload".
+            Phase::Append { .. } if self.is_too_large() => {
+                self.cancel(self.too_large());
+                Turn::Go { progress }
             }
             _ => Turn::Go { progress },
         }
     }
 
-    /// Whether the server has all that was promised, and it must be seen that the source has no more.
-    fn looks_beyond(&self) -> bool {
-        matches!(self.phase, Phase::Append { .. }) && self.is_complete() && !self.ends_there
+    /// Where the server says that the upload is, if it refuses an append for that (draft 12, "Retry": "409 (Conflict)
+    /// [...] can be resumed with the correct offset").
+    fn corrected(&self, error: &Error) -> Option<u64> {
+        let Error::Refused(refused) = error else { return None };
+        let is_draft = self.protocol == Protocol::Draft && refused.status == StatusCode::CONFLICT;
+        let offset = self.protocol.number(&refused.headers, &UPLOAD_OFFSET).ok()?.filter(|_| is_draft)?;
+        // Further than the last request reached, the upload is somebody else's, too: it is asked for.
+        (offset <= self.sent_until()).then_some(offset)
     }
 
-    /// Whether the server has all bytes that it expects.
+    /// Whether the server has all that was promised, and it must be seen that the source has no more. In the draft, that
+    /// is seen before an upload that has all its bytes is completed.
+    fn looks_beyond(&self) -> bool {
+        let has_all = match self.protocol {
+            Protocol::Tus => self.is_complete(),
+            Protocol::Draft => self.upload.length == Some(self.acknowledged),
+        };
+        matches!(self.phase, Phase::Append { .. }) && has_all && !self.ends_there
+    }
+
+    /// Whether the server has all bytes that it expects, or says that it has.
     fn is_complete(&self) -> bool {
-        self.upload.length == Some(self.acknowledged) && !self.deferred
+        match self.protocol {
+            Protocol::Tus => self.upload.length == Some(self.acknowledged) && !self.deferred,
+            Protocol::Draft => self.completion == Completion::Answered,
+        }
     }
 
     fn uploaded(&self, url: &Url, response: Option<LastResponse>) -> Uploaded {
-        Uploaded { url: url.clone(), offset: Some(self.acknowledged), length: self.upload.length, response }
+        let complete = self.is_complete() || self.completion == Completion::Found;
+        Uploaded { url: url.clone(), offset: Some(self.acknowledged), length: self.upload.length, complete, response }
     }
 }
 
@@ -369,7 +354,11 @@ impl Work for Uploading {
     fn found(&mut self, bytes: u64, checksum: Option<Checksum>) -> Result<Option<Uploaded>, Error> {
         if let (Phase::Append { url }, true) = (&self.phase, self.looks_beyond()) {
             return match bytes {
-                0 => Ok(Some(self.uploaded(url, self.last.clone()))),
+                0 if self.is_complete() => Ok(Some(self.uploaded(url, self.last.clone()))),
+                0 => {
+                    self.ends_there = true;
+                    Ok(None)
+                }
                 _ => Err(Error::source_is(SourceProblem::Long { length: self.acknowledged })),
             };
         }
@@ -383,32 +372,36 @@ impl Work for Uploading {
             self.ends_there = true;
         }
         self.next = Some(Next { range, checksum });
-        Ok(None)
+        if !self.is_too_large() {
+            return Ok(None);
+        }
+        let error = self.too_large();
+        match self.phase {
+            Phase::Append { .. } => {
+                self.cancel(error);
+                Ok(None)
+            }
+            // There is nothing yet to delete.
+            _ => Err(error),
+        }
     }
 
     fn call(&self) -> Call {
         match &self.phase {
-            // "the Client SHOULD include the Expect: 100-continue header in the request to receive early
-            // feedback from the Server".
             Phase::Create { endpoint } if self.sends() => {
-                let expects = HeaderValue::from_static("100-continue");
-                self.with_bytes(self.upload.creation(endpoint).header(&header::EXPECT, expects))
+                self.with_body(self.protocol.creation(&self.upload, endpoint, Some(&self.content())))
             }
-            Phase::Create { endpoint } => self.upload.creation(endpoint),
+            Phase::Create { endpoint } => self.protocol.creation(&self.upload, endpoint, None),
             Phase::Inspect { url } | Phase::Join { url } => Call::new(Method::HEAD, url),
             Phase::Check { endpoint } => {
                 let part = self.upload.parts().and_then(<[Url]>::first);
                 Call::new(Method::HEAD, part.unwrap_or(endpoint))
             }
             Phase::Append { url } => {
-                let call = Call::new(Method::PATCH, url).header(&UPLOAD_OFFSET, self.acknowledged);
-                // "the Client MUST set the Upload-Length header in the next PATCH request, once the length is known."
-                let call = match self.upload.length {
-                    Some(length) if self.deferred => call.header(&UPLOAD_LENGTH, length),
-                    _ => call,
-                };
-                self.with_bytes(call)
+                let length = self.upload.length.filter(|_| self.deferred);
+                self.with_body(self.protocol.append(url, self.acknowledged, length, &self.content()))
             }
+            Phase::Cancel { url } => Call::new(Method::DELETE, url),
         }
     }
 
@@ -418,7 +411,7 @@ impl Work for Uploading {
                 self.endpoint = self.endpoint.is_some().then(|| to.clone());
                 *endpoint = to;
             }
-            Phase::Inspect { url } | Phase::Append { url } | Phase::Join { url } => *url = to,
+            Phase::Inspect { url } | Phase::Append { url } | Phase::Join { url } | Phase::Cancel { url } => *url = to,
             // The part itself stays where it was named.
             Phase::Check { .. } => {}
         }
@@ -427,12 +420,17 @@ impl Work for Uploading {
     fn accept(&mut self, answer: Answer<'_>, moment: Moment) -> Result<Turn<Uploaded>, Error> {
         self.note_sent();
         let time = moment.now.saturating_sub(std::mem::replace(&mut self.answered, moment.now));
+        if let Some(limits) = Limits::read(answer.headers()).filter(|_| self.protocol == Protocol::Draft) {
+            self.obey(&limits);
+            self.expires = limits.max_age.map(|age| moment.now.saturating_add(age));
+        }
         match &self.phase {
             Phase::Create { .. } => self.created(answer),
             Phase::Inspect { .. } => self.inspected(answer),
-            Phase::Append { .. } => self.appended(answer, time),
+            Phase::Append { url } => self.appended(url.clone(), answer, time),
             Phase::Check { .. } => self.checked(answer),
             Phase::Join { url } => self.joined(&url.clone(), answer),
+            Phase::Cancel { .. } => Ok(Turn::Over(self.last_words().unwrap_or(Error::Pending))),
         }
     }
 
@@ -442,6 +440,7 @@ impl Work for Uploading {
         let stale = self.kept
             && match error {
                 Error::Source { problem: SourceProblem::Other { .. }, .. } => true,
+                _ if error.is_final() => false,
                 _ => error.status().is_some_and(|status| [400, 401, 403, 404, 410].contains(&status.as_u16())),
             };
         // A stream can be read from its start as long as nothing of it was acknowledged.
@@ -455,6 +454,7 @@ impl Work for Uploading {
         self.kept = false;
         (self.acknowledged, self.highest, self.sent) = (0, 0, None);
         (self.next, self.slow) = (None, None);
+        (self.completion, self.expires) = (Completion::Open, None);
         true
     }
 
@@ -465,15 +465,28 @@ impl Work for Uploading {
             self.slow = error.is_slow().then(|| range.end - range.start);
         }
         match &self.phase {
-            Phase::Append { url } => self.phase = Phase::Inspect { url: url.clone() },
+            Phase::Append { url } => match self.corrected(error) {
+                Some(offset) => self.acknowledged = offset,
+                None => self.phase = Phase::Inspect { url: url.clone() },
+            },
             Phase::Create { endpoint } if self.upload.parts().is_some_and(|parts| !parts.is_empty()) => {
                 self.phase = Phase::Check { endpoint: endpoint.clone() };
             }
             // Each try may leave an upload with bytes.
-            Phase::Create { .. } => self.data_in_creation = false,
-            Phase::Inspect { .. } | Phase::Check { .. } | Phase::Join { .. } => {}
+            Phase::Create { .. } => self.data_in_creation = self.in_one,
+            Phase::Inspect { .. } | Phase::Check { .. } | Phase::Join { .. } | Phase::Cancel { .. } => {}
         }
         self.next = None;
+    }
+
+    fn is_gone_by(&self, then: Duration) -> bool {
+        let found = matches!(self.phase, Phase::Inspect { .. } | Phase::Append { .. });
+        // "After the resource's lifetime is reached [...] a client SHOULD NOT attempt to access the upload resource".
+        found && self.expires.is_some_and(|expires| expires <= then)
+    }
+
+    fn last_words(&mut self) -> Option<Error> {
+        self.failure.take()
     }
 
     fn takes_long(&self) -> bool {

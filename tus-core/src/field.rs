@@ -5,25 +5,29 @@ use http::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, Item, ListEntry, Parser};
 
 /// The largest offset or length in bytes: an Integer has 15 digits (RFC 9651, section 3.3.1).
-pub(in crate::server) const MAX_INTEGER: u64 = 999_999_999_999_999;
+pub(crate) const MAX_INTEGER: u64 = 999_999_999_999_999;
 
 /// A Boolean.
-pub(super) fn boolean(headers: &HeaderMap, name: &HeaderName) -> Option<bool> {
+pub(crate) fn boolean(headers: &HeaderMap, name: &HeaderName) -> Option<bool> {
     item(headers, name)?.as_boolean()
 }
 
 /// An Integer that is not negative.
-pub(super) fn integer(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+pub(crate) fn integer(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     i64::from(item(headers, name)?.as_integer()?).try_into().ok()
 }
 
 /// A Byte Sequence that is a member of a Dictionary.
-pub(super) fn bytes(headers: &HeaderMap, name: &HeaderName, key: &str) -> Option<Vec<u8>> {
-    let dictionary: Dictionary = Parser::new(&joined(headers, name)?).parse().ok()?;
-    match dictionary.get(key)? {
+pub(crate) fn bytes(headers: &HeaderMap, name: &HeaderName, key: &str) -> Option<Vec<u8>> {
+    match dictionary(headers, name)?.get(key)? {
         ListEntry::Item(item) => item.bare_item.as_byte_sequence().map(<[u8]>::to_vec),
         ListEntry::InnerList(_) => None,
     }
+}
+
+/// A Dictionary.
+pub(crate) fn dictionary(headers: &HeaderMap, name: &HeaderName) -> Option<Dictionary> {
+    Parser::new(&joined(headers, name)?).parse().ok()
 }
 
 /// An Item, whose parameters do not matter.

@@ -1,0 +1,62 @@
+//! Digests as RFC 9530 writes them: of one message's content, or of a complete representation.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::{Algorithm, Checksum, field, header::value};
+
+/// The algorithms that are known, the strongest first; others are ignored ("A recipient MAY ignore any or all digests",
+/// RFC 9530, section 2). Those that are not compiled in are unknown.
+const ALGORITHMS: &[(&str, Algorithm)] = &[
+    #[cfg(feature = "sha512")]
+    ("sha-512", Algorithm::Sha512),
+    #[cfg(feature = "sha256")]
+    ("sha-256", Algorithm::Sha256),
+];
+
+/// The digest in this field, if it is of a known algorithm.
+pub(crate) fn read(headers: &HeaderMap, name: &HeaderName) -> Option<Checksum> {
+    // Most messages have none, and need not be parsed for it.
+    headers.get(name)?;
+    ALGORITHMS.iter().find_map(|(key, algorithm)| {
+        let digest = field::bytes(headers, name, key)?;
+        Some(Checksum::from_digest(*algorithm, digest))
+    })
+}
+
+/// The value of a field with this digest; `None` for an algorithm that has no name there.
+pub(crate) fn write(digest: &Checksum) -> Option<HeaderValue> {
+    let key = key(digest.algorithm())?;
+    Some(value(format!("{key}=:{}:", BASE64_STANDARD.encode(digest.digest()))))
+}
+
+/// The name of an algorithm in these fields.
+pub(crate) fn key(algorithm: Algorithm) -> Option<&'static str> {
+    ALGORITHMS.iter().find(|(_, known)| *known == algorithm).map(|(key, _)| *key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::CONTENT_DIGEST;
+
+    fn headers(text: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(CONTENT_DIGEST.clone(), HeaderValue::from_static(text))])
+    }
+
+    /// RFC 9530, appendix D: the digests of `{"hello": "world"}` and a line feed.
+    #[test]
+    fn the_strongest_known_digest_is_taken() {
+        let content = b"{\"hello\": \"world\"}\n";
+        let text = "id-sha-256=:AA==:, sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:, \
+             sha-512=:YMAam51Jz/jOATT6/zvHrLVgOYTGFy1d6GJiOHTohq4yP+pgk4vf2aCsyRZOtw8MjkM7iw7yZ/WkppmM44T3qg==:";
+        let read = |text| read(&headers(text), &CONTENT_DIGEST);
+        assert_eq!(read(text), Some(Checksum::of(Algorithm::Sha512, content)));
+        let sha256 = "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:";
+        assert_eq!(read(sha256), Some(Checksum::of(Algorithm::Sha256, content)));
+        assert_eq!(write(&Checksum::of(Algorithm::Sha256, content)).unwrap(), sha256);
+        assert_eq!(write(&Checksum::of(Algorithm::Sha1, content)), None);
+        assert_eq!(read("md5=:AA==:"), None);
+        assert_eq!(read("sha-256=RK"), None);
+    }
+}
