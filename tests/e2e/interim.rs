@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tus_service::{Config, Download};
 
+use tests::{Framework, Store};
+
 use crate::{
     client::{Connection, Response},
     content::{assert_same, bytes},
@@ -232,4 +234,79 @@ pub(crate) fn only_clients_that_ask_are_informed(server: Server) {
     old.send(&post("1.0", "Upload-Draft-Interop-Version: 6\r\n"));
     let text = old.text();
     assert!(!text.contains(" 104 ") && text.contains(" 201 "), "{text}");
+}
+
+/// What a client sends and receives, as text: each path of an upload is the same, and there are no dates.
+#[derive(Default)]
+struct Traffic(String);
+
+impl Traffic {
+    fn sent(&mut self, head: &[u8], content: &str) {
+        for line in String::from_utf8_lossy(head).lines() {
+            self.line('>', line);
+        }
+        self.line('>', content);
+    }
+
+    fn received(&mut self, response: &Response) {
+        let name = match response.status {
+            104 => "Upload Resumption Supported",
+            201 => "Created",
+            _ => "No Content",
+        };
+        self.line('<', &format!("HTTP/1.1 {} {name}", response.status));
+        let mut headers: Vec<_> = response.headers.iter().filter(|(name, _)| *name != "date").collect();
+        headers.sort_by_key(|(name, _)| name.as_str());
+        for (name, value) in headers {
+            self.line('<', &format!("{name}: {}", value.to_str().unwrap()));
+        }
+        self.0.push('\n');
+    }
+
+    fn line(&mut self, direction: char, line: &str) {
+        self.0.push_str(format!("{direction} {line}").trim_end());
+        self.0.push('\n');
+    }
+}
+
+#[test]
+fn the_document_shows_what_an_iphone_sees() {
+    let server = Server::new(Framework::Axum, Store::Buffered);
+    let started = server.start_informing(|builder| builder.checkpoint_interval(Duration::from_millis(20)));
+    let session = session(&started, 6);
+    let mut traffic = Traffic::default();
+    let photo = [("Content-Type", "image/heic"), ("Authorization", "Bearer 1")];
+
+    let head = [&[session.complete(true), ("Content-Length", "11")], &photo[..]].concat();
+    let head = session.head("POST", tests::MOUNT, &head);
+    let mut connection = session.connect();
+    connection.send(&[&head, &b"hello"[..]].concat());
+    traffic.sent(&head, "hello");
+    let announced = connection.any_response("POST").unwrap();
+    let path = announced.header("location").to_owned();
+    traffic.received(&announced);
+    let progress = connection.any_response("POST").unwrap();
+    traffic.received(&progress);
+    connection.finish();
+    wait_until(|| session.state(&path).offset() == 5);
+
+    let head = session.head("HEAD", &path, &[photo[1]]);
+    let mut connection = session.connect();
+    connection.send(&head);
+    traffic.sent(&head, "");
+    traffic.received(&connection.response("HEAD"));
+    for (offset, content) in [("5", " world"), ("11", "")] {
+        let length = content.len().to_string();
+        let headers = [session.complete(true), ("Upload-Offset", offset), ("Content-Length", &*length)];
+        let headers = [&headers[..], &[("Content-Type", "application/partial-upload"), photo[1]]].concat();
+        let head = session.head("PATCH", &path, &headers);
+        connection.send(&[&head, content.as_bytes()].concat());
+        traffic.sent(&head, content);
+        traffic.received(&connection.response("PATCH"));
+    }
+    assert_eq!(started.content(&path), b"hello world");
+
+    let seen = traffic.0.replace(&path, &format!("{}/ID", tests::MOUNT));
+    let document = include_str!("../../tus-core/DRAFT.md");
+    assert!(document.contains(&format!("```text\n{}\n```", seen.trim_end())), "the document shows other than:\n{seen}");
 }
