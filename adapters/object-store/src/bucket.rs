@@ -1,6 +1,6 @@
 //! The few operations of an object store that are used, with errors that say what to do next.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream, stream::BoxStream};
@@ -8,7 +8,7 @@ use object_store::{
     Attribute, Attributes, Error, GetOptions, GetResult, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, UpdateVersion, multipart::MultipartStore, multipart::PartId, path::Path,
 };
-use tus_service::{Failure, StorageError};
+use tus_service::{Failure, StorageError, async_trait};
 
 use crate::observe;
 
@@ -43,16 +43,53 @@ pub(crate) struct Head {
 /// The name under which objects carry their seal. Azure allows neither a hyphen nor a dot in it.
 const SEAL: &str = "tusseal";
 
+/// Makes parts of objects in the same bucket, where a store can do that.
+#[async_trait]
+pub(crate) trait Copier: fmt::Debug + Send + Sync {
+    /// Copies a range of this version of an object, where one is given. The part's ETag.
+    async fn copy_part(
+        &self,
+        from: &Path,
+        range: &Range<u64>,
+        etag: Option<&str>,
+        to: &Target<'_>,
+    ) -> Result<String, Refused>;
+}
+
+/// A part that is to be made.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    pub path: &'a Path,
+    pub multipart: &'a str,
+    /// From zero.
+    pub number: usize,
+}
+
 #[derive(Clone)]
 pub(crate) struct Bucket {
     objects: Arc<dyn ObjectStore>,
     parts: Arc<dyn MultipartStore>,
+    copies: Option<Arc<dyn Copier>>,
     prefix: Path,
 }
 
 impl Bucket {
     pub(crate) fn new<S: ObjectStore + MultipartStore>(store: Arc<S>) -> Self {
-        Self { objects: store.clone(), parts: store, prefix: Path::default() }
+        Self { objects: store.clone(), parts: store, copies: None, prefix: Path::default() }
+    }
+
+    #[cfg(feature = "aws")]
+    pub(crate) fn set_copies(&mut self, copies: impl Copier + 'static) {
+        self.copies = Some(Arc::new(copies));
+    }
+
+    pub(crate) fn can_copy(&self) -> bool {
+        self.copies.is_some()
+    }
+
+    /// Whether it is one of S3 Express: the names of those, and of no others, end so.
+    pub(crate) fn is_directory_bucket(&self) -> bool {
+        self.objects.to_string().trim_end_matches(')').ends_with("--x-s3")
     }
 
     pub(crate) fn set_prefix(&mut self, prefix: &str) {
@@ -98,7 +135,7 @@ impl Bucket {
     }
 
     /// One ranged request, whose answer is read as it is polled; of this version only, where one is given.
-    pub(crate) async fn read(&self, key: &str, range: std::ops::Range<u64>, etag: Option<String>) -> Answer<GetResult> {
+    pub(crate) async fn read(&self, key: &str, range: Range<u64>, etag: Option<String>) -> Answer<GetResult> {
         let options = GetOptions { range: Some(range.into()), if_match: etag, ..GetOptions::default() };
         let read = self.objects.get_opts(&self.path(key), options).await.map_err(Refused::from);
         observe::request("get", read)
@@ -142,7 +179,8 @@ impl Bucket {
             let key = meta.location.as_ref();
             (key.strip_prefix(&prefix).unwrap_or(key).trim_start_matches('/').to_owned(), meta)
         });
-        named.inspect_err(|_| observe::failed("list")).boxed()
+        let mut pages = observe::Pages::default();
+        named.inspect(move |named| pages.note(named.is_ok())).boxed()
     }
 
     pub(crate) async fn begin(&self, key: &str, seal: &str) -> Answer<String> {
@@ -158,6 +196,17 @@ impl Bucket {
     pub(crate) async fn put_part(&self, key: &str, id: &str, number: usize, payload: PutPayload) -> Answer<String> {
         let put = self.parts.put_part(&self.path(key), &id.to_owned(), number, payload).await;
         observe::request("part", put.map(|part| part.content_id).map_err(Refused::from))
+    }
+
+    /// Makes a part of a range of an object in this bucket, of this version only, where one is given.
+    pub(crate) async fn copy_part(
+        &self,
+        (from, range, etag): (&str, &Range<u64>, Option<&str>),
+        (key, id, number): (&str, &str, usize),
+    ) -> Answer<String> {
+        let Some(copies) = &self.copies else { return Err(Refused::Absent) };
+        let to = Target { path: &self.path(key), multipart: id, number };
+        observe::request("copy", copies.copy_part(&self.path(from), range, etag, &to).await)
     }
 
     pub(crate) async fn complete(&self, key: &str, id: &str, etags: Vec<String>) -> Answer<Tag> {

@@ -12,6 +12,13 @@ use crate::{bucket::Bucket, check, keys, records::Inner, settings::Settings, sto
 /// The smallest part that S3 takes, but the last.
 const SMALLEST_PART: u64 = 5 * 1024 * 1024;
 
+/// A copy takes as long as a request may last, 30 seconds, where a store copies only 9 MB a second.
+const LARGEST_COPY: u64 = 256 * 1024 * 1024;
+
+/// Pauses before a request is repeated to a store that writes an object once a second: from, and up to.
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(200));
+
 /// Opens an [`ObjectStore`].
 #[derive(Debug)]
 pub struct Builder {
@@ -28,6 +35,9 @@ impl ObjectStore {
             window: 4,
             memory: 128 * 1024 * 1024,
             equal_parts: false,
+            write_interval: None,
+            smallest_part: SMALLEST_PART,
+            largest_copy: LARGEST_COPY,
             key: Arc::new(|upload| keys::object(&upload.id)),
             owner_looks: Duration::from_secs(1),
             waiter_looks: Duration::from_millis(250),
@@ -56,8 +66,16 @@ impl ObjectStore {
             return Err(InvalidUrl(url.to_owned(), "it names no bucket".to_owned()));
         };
         // A request of a client waits for it.
-        let retry =
+        let mut retry =
             RetryConfig { backoff: BackoffConfig::default(), max_retries: 6, retry_timeout: Duration::from_secs(30) };
+        let endpoint = std::env::var("AWS_ENDPOINT").or_else(|_| std::env::var("AWS_ENDPOINT_URL")).unwrap_or_default();
+        let is_r2 = parsed.scheme() == "s3" && endpoint.contains(".r2.cloudflarestorage.com");
+        let is_paced = is_r2 || parsed.scheme() == "gs";
+        if is_paced {
+            // An object can be written once a second: whoever comes sooner succeeds soon.
+            retry.backoff = BackoffConfig { init_backoff: PAUSES.0, max_backoff: PAUSES.1, ..BackoffConfig::default() };
+            retry.max_retries = 30;
+        }
         let builder = match parsed.scheme() {
             #[cfg(feature = "aws")]
             "s3" => {
@@ -67,10 +85,16 @@ impl ObjectStore {
                     && std::env::var_os("AWS_UNSIGNED_PAYLOAD").is_none()
                 {
                     // Over TLS, a digest of every part costs a second of processor time a GiB, and shows nothing more.
-                    let is_plain = std::env::var("AWS_ENDPOINT").is_ok_and(|url| url.starts_with("http://"));
+                    let is_plain = endpoint.starts_with("http://");
                     store = store.with_unsigned_payload(!is_plain);
                 }
-                Self::builder(Arc::new(store.build().map_err(failed)?))
+                let client = crate::copies::SharedClient::default();
+                let store = store.with_http_connector(client.clone()).build().map_err(failed)?;
+                let store = Arc::new(store);
+                match client.get() {
+                    Some(client) => Self::builder(store.clone()).copies(store, client, bucket),
+                    None => Self::builder(store),
+                }
             }
             #[cfg(feature = "gcp")]
             "gs" => {
@@ -89,7 +113,8 @@ impl ObjectStore {
                 return Err(InvalidUrl(url.to_owned(), reason));
             }
         };
-        Ok(builder.prefix(parsed.path()))
+        let builder = if is_paced { builder.write_interval(Duration::from_secs(1)) } else { builder };
+        Ok(builder.equal_parts(is_r2).prefix(parsed.path()))
     }
 }
 
@@ -141,10 +166,38 @@ impl Builder {
         self
     }
 
+    /// The time between two writes of one object that the store allows: a second in GCS and R2. None, by default; a second for `gs://`
+    /// and R2's endpoint in [`from_url`](ObjectStore::from_url). While bytes come, what has been received is noted only so often, and a
+    /// process that is killed loses what came since. One upload comes at eight [windows](Self::window) an interval at most.
+    ///
+    /// A write that comes too soon all the same is for the client of the store to repeat: let its
+    /// [`RetryConfig`](object_store::RetryConfig) have short pauses.
+    pub fn write_interval(mut self, interval: Duration) -> Self {
+        self.settings.write_interval = Some(interval).filter(|interval| !interval.is_zero());
+        self
+    }
+
     /// Whether all parts of an upload but the last have the same size, as R2 wants it. Then an upload of unknown length can have
     /// 10,000 times the [part size](Self::part_size).
     pub fn equal_parts(mut self, equal: bool) -> Self {
         self.settings.equal_parts = equal;
+        self
+    }
+
+    /// Lets concatenation copy inside the bucket, by UploadPartCopy of S3: nothing of the parts passes through this process.
+    /// [`from_url`](ObjectStore::from_url) does that for S3. `signer` is the store, `client` sends what it has signed,
+    /// `bucket` is the bucket's name.
+    ///
+    /// Where a part of a concatenation, but for the last, has less than 5 MiB, where parts must be [equal](Self::equal_parts), and where the
+    /// store refuses to copy, the bytes are read and put again.
+    #[cfg(feature = "aws")]
+    pub fn copies(
+        mut self,
+        signer: Arc<dyn object_store::signer::Signer>,
+        client: object_store::client::HttpClient,
+        bucket: &str,
+    ) -> Self {
+        self.bucket.set_copies(crate::copies::Copies::new(signer, client, bucket));
         self
     }
 

@@ -25,6 +25,8 @@ pub(crate) enum Unfit {
     MixesParts,
     #[error("it does not keep the metadata of an object")]
     ForgetsMetadata,
+    #[error("it is a directory bucket (S3 Express), which lists in no order: take a general purpose bucket")]
+    IsDirectoryBucket,
     #[error("it does not answer as it should: {0}")]
     Fails(String),
 }
@@ -37,6 +39,9 @@ impl From<Refused> for Unfit {
 
 /// Tries the store with two small objects, which are deleted again.
 pub(crate) async fn check(bucket: &Bucket) -> Result<(), Unfit> {
+    if bucket.is_directory_bucket() {
+        return Err(Unfit::IsDirectoryBucket);
+    }
     let name = nonce().map_err(|error| Unfit::Fails(error.to_string()))?;
     let (document, object) = (format!(".tus/test/{name}"), format!(".tus/test/{name}-parts"));
     let checked = async {

@@ -1,5 +1,7 @@
 //! One object of the bytes of several uploads.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use futures_util::{
     StreamExt, TryStreamExt,
@@ -8,7 +10,8 @@ use futures_util::{
 use tus_service::{Change, Failure, StorageError, Stored};
 
 use crate::{
-    document::{Document, Multipart, Part, Piece},
+    bucket::Refused,
+    document::{Document, Multipart, Part, Piece, Status},
     keys,
     nonce::nonce,
     records::{Inner, Seen},
@@ -17,11 +20,25 @@ use crate::{
 /// Parts that are on their way at once.
 const AT_ONCE: usize = 3;
 
+/// Copies, which take no memory.
+const COPIES_AT_ONCE: usize = 16;
+
+/// The most parts of an object.
+const MOST_PARTS: u64 = 10_000;
+
+/// Where the bytes of a part are.
+struct Source {
+    length: u64,
+    /// The finished object, and its ETag.
+    object: Option<(String, Option<String>)>,
+}
+
 impl Inner {
     /// Copies the bytes of the parts, one after the other, to where the final upload's object is made of them. The document is
     /// one that is to be sealed then.
     pub(crate) async fn concatenate(&self, seen: Seen, from: &[Stored], change: &Change) -> Result<Seen, StorageError> {
-        let sum = self.sum(from).await?;
+        let sources = self.sources(from).await?;
+        let sum = sources.iter().map(|source| source.length).sum::<u64>();
         if sum != change.offset {
             let reason = format!("a final upload claims {} bytes, and its parts have {sum}", change.offset);
             return Err(StorageError::new(Failure::Internal, reason));
@@ -29,9 +46,24 @@ impl Inner {
         if sum <= seen.document.part_size(0) {
             return self.as_piece(seen, from, change).await;
         }
-        let noted = self.begin(&seen).await?;
+        let mut noted = self.begin(&seen).await?;
+        let mut copied = None;
+        if let Some(ranges) = self.copies_of(&sources) {
+            match self.as_copies(&noted.document, &sources, ranges).await {
+                Ok(parts) => copied = Some(parts),
+                Err(refused) => {
+                    tracing::warn!(upload = %noted.document.upload.id, %refused, "parts are not copied, but put again");
+                    // A copy may yet come.
+                    noted = self.begin(&noted).await?;
+                }
+            }
+        }
         let multipart = noted.document.multipart.clone();
-        let sealing = match self.as_parts(&noted.document, from, change).await {
+        let parts = match copied {
+            Some(parts) => Ok(parts),
+            None => self.as_parts(&noted.document, from, change).await,
+        };
+        let sealing = match parts {
             Ok(parts) => {
                 let sealing = self.swap(&noted, |document| {
                     if document.multipart != multipart {
@@ -58,14 +90,57 @@ impl Inner {
         sealing
     }
 
-    /// The length of all parts, each of which is there.
-    async fn sum(&self, from: &[Stored]) -> Result<u64, StorageError> {
+    /// Where the bytes of all parts are, each of which is there.
+    async fn sources(&self, from: &[Stored]) -> Result<Vec<Source>, StorageError> {
         let found = stream::iter(from.to_vec()).map(|part| async move {
-            let seen = self.fetch(&part.upload.id).await?.ok_or(Failure::NotFound)?;
-            let is_it = part.is_same_upload(&seen.document.upload);
-            if is_it { Ok(seen.document.upload.offset) } else { Err(Failure::NotFound.into()) }
+            let document = self.fetch(&part.upload.id).await?.ok_or(Failure::NotFound)?.document;
+            if !part.is_same_upload(&document.upload) {
+                return Err(Failure::NotFound.into());
+            }
+            let object = match document.status {
+                Status::Done { etag, .. } => Some((document.key, etag)),
+                _ => None,
+            };
+            Ok(Source { length: document.upload.offset, object })
         });
-        found.buffered(crate::markers::AT_ONCE).try_fold(0, |sum, length| async move { Ok(sum + length) }).await
+        found.buffered(crate::markers::AT_ONCE).try_collect().await
+    }
+
+    /// What is to be copied of each source, where the store can copy, and takes parts of these sizes.
+    fn copies_of(&self, sources: &[Source]) -> Option<Vec<(usize, Range<u64>)>> {
+        let last = sources.iter().rposition(|source| source.length > 0)?;
+        let fits = |(at, source): (usize, &Source)| {
+            source.length == 0
+                || (source.object.is_some() && (source.length >= self.settings.smallest_part || at == last))
+        };
+        if !self.bucket.can_copy() || self.settings.equal_parts || !sources.iter().enumerate().all(fits) {
+            return None;
+        }
+        let sum = sources.iter().map(|source| source.length).sum();
+        let largest = self.settings.largest_copy.max(self.settings.part_size_of(Some(sum)));
+        let of_one = |(at, source): (usize, &Source)| {
+            let (length, count) = (u128::from(source.length), source.length.div_ceil(largest));
+            let end = move |n: u64| (length * u128::from(n) / u128::from(count)) as u64;
+            (0..count).map(move |n| (at, end(n)..end(n + 1)))
+        };
+        let ranges: Vec<_> = sources.iter().enumerate().flat_map(of_one).collect();
+        (ranges.len() as u64 <= MOST_PARTS).then_some(ranges)
+    }
+
+    async fn as_copies(
+        &self,
+        document: &Document,
+        sources: &[Source],
+        ranges: Vec<(usize, Range<u64>)>,
+    ) -> Result<Vec<Part>, Refused> {
+        let id = document.multipart.as_ref().map_or("", |multipart| &multipart.id);
+        let copied = stream::iter(ranges.into_iter().enumerate()).map(|(number, (at, range))| async move {
+            let (key, etag) = sources[at].object.as_ref().ok_or(Refused::Absent)?;
+            let from = (key.as_str(), &range, etag.as_deref());
+            let etag = self.bucket.copy_part(from, (&document.key, id, number)).await?;
+            Ok(Part { etag, length: range.end - range.start, piece: None })
+        });
+        copied.buffered(COPIES_AT_ONCE).try_collect().await
     }
 
     /// Begins a multipart upload, which is noted in the document before it is used: a crash leaves nothing without a name.

@@ -45,6 +45,9 @@ pub(crate) struct Document {
     /// The newest request that waits for the owner to leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<String>,
+    /// The question of a sweeper whether the owner lives: it answers by taking it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
     /// The process that does its background work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
@@ -125,6 +128,7 @@ impl Document {
             contested: 0,
             owner: None,
             wanted: None,
+            question: None,
             claim: None,
         })
     }
@@ -135,13 +139,17 @@ impl Document {
             format: u32,
         }
         let invalid = |error| StorageError::new(Failure::Internal, error);
-        match serde_json::from_slice(json).map_err(invalid)? {
-            Format { format: FORMAT } => serde_json::from_slice(json).map_err(invalid),
-            Format { format } => Err(StorageError::new(
-                Failure::Internal,
-                format!("a state document has the format {format}, and this version of the storage knows {FORMAT}"),
-            )),
+        let document: Result<Self, _> = serde_json::from_slice(json);
+        let format = match &document {
+            Ok(document) => document.format,
+            Err(_) => serde_json::from_slice::<Format>(json).map_err(invalid)?.format,
+        };
+        if format != FORMAT {
+            let reason =
+                format!("a state document has the format {format}, and this version of the storage knows {FORMAT}");
+            return Err(StorageError::new(Failure::Internal, reason));
         }
+        document.map_err(invalid)
     }
 
     pub(crate) fn json(&self) -> Result<Bytes, StorageError> {
@@ -165,8 +173,13 @@ impl Document {
     pub(crate) fn begin_sealing(&mut self, change: &Change) -> Result<(), StorageError> {
         self.change(change)?;
         self.status = Status::Sealing(std::mem::replace(&mut self.upload.phase, Phase::Assembling));
-        (self.owner, self.wanted) = (None, None);
+        self.release();
         Ok(())
+    }
+
+    /// Nobody has bytes any more.
+    pub(crate) fn release(&mut self) {
+        (self.owner, self.wanted, self.question) = (None, None, None);
     }
 
     /// The object is there, and has these bytes.
@@ -174,7 +187,8 @@ impl Document {
         self.change(change)?;
         self.status = Status::Done { etag, sealed: sealed.to_owned() };
         (self.parts, self.pieces) = Default::default();
-        (self.owner, self.wanted, self.multipart) = (None, None, None);
+        self.release();
+        self.multipart = None;
         (self.reserved, self.contested) = (0, 0);
         Ok(())
     }
@@ -203,4 +217,20 @@ impl Document {
 
 pub(crate) fn length(pieces: &[Piece]) -> u64 {
     pieces.iter().map(|piece| piece.length).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_of_another_format_is_refused_in_words() {
+        for json in [r#"{"format":7}"#, r#"{"format":7,"nonce":"a","more":[1]}"#] {
+            let error = Document::from_json(json.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("the format 7") && error.contains("knows 1"), "{error}");
+        }
+        for json in ["", "{}", r#"{"format":1}"#, "[]"] {
+            assert!(Document::from_json(json.as_bytes()).is_err(), "{json}");
+        }
+    }
 }

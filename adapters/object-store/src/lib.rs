@@ -53,6 +53,9 @@
 //! | the change to done | pieces, a marker | the sweep; removing the upload |
 //! | the change to removed | objects, and a marker | the sweep a day later |
 //!
+//! What has expired while a server receives it is kept: a sweep asks the owner in the document whether it lives, and from one that
+//! does not answer for half a minute the upload is taken away.
+//!
 //! Set a rule on the bucket that gives incomplete multipart uploads up after some days, longer than uploads live.
 //!
 //! # What it costs
@@ -65,9 +68,10 @@
 //! | PATCH of 1 GiB | 128 parts, at most 64 changes of the document, and 7 |
 //! | HEAD; download | 1 |
 //! | interruption | 2 |
-//! | termination | up to 8 |
+//! | concatenation on S3 | 1 for each part, or for 256 MiB of it, and about 10 |
+//! | termination | up to 8; 1 more for a part |
 //! | a sweep with nothing due | 2 |
-//! | each second in which an upload comes slowly | 1 |
+//! | each second in which an upload comes slowly | 1.2 |
 //!
 //! Listing reads every document: it costs a request an upload.
 //!
@@ -85,6 +89,8 @@ mod builder;
 mod check;
 mod claims;
 mod concatenation;
+#[cfg(feature = "aws")]
+mod copies;
 mod document;
 mod keys;
 mod markers;

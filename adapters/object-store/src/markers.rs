@@ -17,6 +17,7 @@ use crate::{
     document::{Document, Status},
     keys,
     records::{Inner, Seen},
+    settings::Rule,
 };
 
 /// Documents that are read at once.
@@ -70,7 +71,8 @@ impl Inner {
         seals: bool,
     ) -> Result<(), StorageError> {
         self.announce_expiry(after, before).await?;
-        if (seals || after.is_due()) && !before.is_some_and(Upload::is_due) {
+        let becomes_due = (seals || after.is_due()) && !before.is_some_and(Upload::is_due);
+        if becomes_due && self.settings.keeps(Rule::Marker) {
             self.bucket.mark(&keys::todo(after), Bytes::new()).await?;
         }
         Ok(())
@@ -116,6 +118,11 @@ impl Inner {
         }
         let pieces = self.bucket.list(&keys::pieces(upload), None).map_ok(|(key, _)| key);
         let mut all: Vec<_> = pieces.try_collect().await?;
+        if upload.kind == Kind::Partial {
+            // What waits for it waits in vain, or was never created; and what waits for another of its id is due.
+            let waiting = self.bucket.list(&keys::waiting(&upload.id), None).map_ok(|(key, _)| key);
+            all.extend(waiting.try_collect::<Vec<_>>().await?);
+        }
         all.extend([key.to_owned(), keys::todo(upload)]);
         all.extend(parts(upload).into_iter().map(|part| keys::waits(part, upload)));
         all.extend(upload.expires.map(|expires| keys::expiry(expires, upload)));
@@ -164,7 +171,8 @@ impl Inner {
         };
         let upload = &document.upload;
         if upload.is_expired(now) {
-            return Ok(marked.seen.as_ref().filter(|_| !upload.is_due()).map(|seen| self.stored(seen)));
+            let Some(seen) = marked.seen.as_ref().filter(|_| !upload.is_due()) else { return Ok(None) };
+            return Ok(self.without_a_dead_owner(seen).await?.map(|seen| self.stored(&seen)));
         }
         // It was put off, or shall never expire.
         if let Some(expires) = upload.expires {

@@ -14,8 +14,28 @@ pub(crate) fn request<T>(operation: &'static str, answer: Result<T, Refused>) ->
     answer
 }
 
-pub(crate) fn failed(operation: &'static str) {
-    count(operation, "failed");
+/// Counts the requests of a list when it ends, wherever that is: one for each thousand names.
+#[derive(Debug, Default)]
+pub(crate) struct Pages {
+    names: u64,
+    failed: bool,
+}
+
+impl Pages {
+    pub(crate) fn note(&mut self, is_ok: bool) {
+        self.names += u64::from(is_ok);
+        self.failed |= !is_ok;
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        let ended = u64::from(!self.failed);
+        (0..self.names / 1000 + ended).for_each(|_| count("list", "ok"));
+        if self.failed {
+            count("list", "failed");
+        }
+    }
 }
 
 #[cfg(feature = "metrics")]

@@ -47,6 +47,8 @@ pub(crate) struct Inner {
     pub asked: Mutex<Recent<String, Instant>>,
     /// Writers elsewhere that did not answer, and the request that waited for that.
     pub unanswered: Mutex<Recent<String, String>>,
+    /// Since when questions whether an owner lives are known.
+    pub questions: Mutex<Recent<String, Instant>>,
     /// Since when claims of others are known, each by its nonce.
     pub claims: Mutex<Recent<String, Instant>>,
     /// Claims that came with a change of ours and were not asked for yet.
@@ -64,6 +66,7 @@ impl Inner {
             seen: Mutex::new(Recent::new(REMEMBERED)),
             asked: Mutex::new(Recent::new(4 * REMEMBERED)),
             unanswered: Mutex::new(Recent::new(4 * REMEMBERED)),
+            questions: Mutex::new(Recent::new(4 * REMEMBERED)),
             claims: Mutex::new(Recent::new(4 * REMEMBERED)),
             fresh: Mutex::new(Recent::new(4 * REMEMBERED)),
         })
@@ -174,6 +177,10 @@ impl Inner {
             Some(seen) => seen,
         };
         match there.document.status {
+            // It was created, and removed since: an incarnation never comes back.
+            _ if there.document.upload.incarnation == document.upload.incarnation => {
+                return Err(Failure::Exists.into());
+            }
             Status::Removed => {}
             Status::Going => return Err(Failure::Busy.into()),
             _ => return Err(Failure::Exists.into()),

@@ -76,23 +76,12 @@ impl Inner {
         let mut etags: Vec<_> = document.parts.iter().map(|part| part.etag.clone()).collect();
         let mut error = None;
         for attempt in 0..TRIES {
-            if attempt > 0 {
-                for (number, part) in document.parts.iter().enumerate() {
-                    if let Some(piece) = &part.piece {
-                        let bytes = self.bytes_of(&document.upload, [piece.as_str()]).await?;
-                        etags[number] = self.put_part(document, number, bytes).await?;
-                    }
-                }
-            }
-            etags.truncate(document.parts.len());
-            if !document.pieces.is_empty() {
-                let pieces = document.pieces.iter().map(|piece| piece.nonce.as_str());
-                let _turn = self.gathering.acquire().await;
-                let bytes = self.bytes_of(&document.upload, pieces).await?;
-                etags.push(self.put_part(document, etags.len(), bytes).await?);
-            }
-            let refused = match self.bucket.complete(&document.key, &multipart.id, etags.clone()).await {
-                Ok(tag) => return Ok(tag),
+            let refused = match self.put_pieces(document, &mut etags, attempt > 0).await? {
+                Ok(()) => match self.bucket.complete(&document.key, &multipart.id, etags.clone()).await {
+                    Ok(tag) => return Ok(tag),
+                    Err(refused) => refused,
+                },
+                // Where the object is there already, no part can be put any more.
                 Err(refused) => refused,
             };
             // It may have been done all the same, by this process or by another one.
@@ -113,6 +102,32 @@ impl Inner {
         Err(error.map_or(Failure::Internal.into(), StorageError::from))
     }
 
+    /// Puts the parts that are in pieces: the last one, and, where it is asked for, those that are kept beside contested parts.
+    async fn put_pieces(
+        &self,
+        document: &Document,
+        etags: &mut Vec<String>,
+        contested: bool,
+    ) -> Result<Result<(), Refused>, StorageError> {
+        etags.truncate(document.parts.len());
+        let beside =
+            document.parts.iter().enumerate().filter_map(|(number, part)| Some((number, part.piece.as_ref()?)));
+        for (number, piece) in beside.filter(|_| contested) {
+            let bytes = self.bytes_of(&document.upload, [piece.as_str()]).await?;
+            match self.put_part(document, number, bytes).await {
+                Ok(etag) => etags[number] = etag,
+                Err(refused) => return Ok(Err(refused)),
+            }
+        }
+        if document.pieces.is_empty() {
+            return Ok(Ok(()));
+        }
+        let pieces = document.pieces.iter().map(|piece| piece.nonce.as_str());
+        let _turn = self.gathering.acquire().await;
+        let bytes = self.bytes_of(&document.upload, pieces).await?;
+        Ok(self.put_part(document, etags.len(), bytes).await.map(|etag| etags.push(etag)))
+    }
+
     /// The store knows nothing of a multipart upload, which the document names: a rule of the bucket may have given it up. What
     /// was put is gone. While it is sealed, somebody else may have completed it: only who finds no object either can tell.
     pub(crate) async fn lose(&self, upload: &Upload, multipart: &str, seals: bool) -> Result<(), StorageError> {
@@ -124,7 +139,8 @@ impl Inner {
             if !is_it {
                 return Err(Failure::Conflict.into());
             }
-            (document.multipart, document.owner, document.wanted) = (None, None, None);
+            document.release();
+            document.multipart = None;
             (document.reserved, document.contested) = (0, 0);
             if !document.parts.is_empty() {
                 (document.parts, document.pieces, document.status) = (Vec::new(), Vec::new(), Status::Open);

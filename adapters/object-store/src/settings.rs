@@ -16,6 +16,11 @@ pub(crate) struct Settings {
     /// Bytes that all writers of this process hold together.
     pub memory: usize,
     pub equal_parts: bool,
+    /// The time between two writes of one object that the store allows.
+    pub write_interval: Option<Duration>,
+    /// The smallest part but the last that the store takes, and the largest that is copied, if possible, in bytes.
+    pub smallest_part: u64,
+    pub largest_copy: u64,
     pub key: KeyOf,
     /// How often an owner looks whether it is asked to leave.
     pub owner_looks: Duration,
@@ -42,11 +47,23 @@ pub(crate) enum Rule {
     DeleteAfterCommit,
     /// The document says that an upload is sealed before its object is replaced.
     Sealing,
+    /// A marker stands for what is due before it is.
+    Marker,
+    /// The document of a removed upload stays for a day.
+    Fence,
+    /// An owner that does not say that it lives loses what has expired.
+    Question,
 }
 
 impl Settings {
     pub(crate) fn part_size_of(&self, length: Option<u64>) -> u64 {
         self.part_size.max(length.map_or(0, |length| length.div_ceil(MOST_PARTS)))
+    }
+
+    /// How many part numbers are reserved at once. Where the document can be written only once in a while, parts go on
+    /// meanwhile.
+    pub(crate) fn ahead(&self) -> usize {
+        self.window * if self.write_interval.is_some() { 8 } else { 1 }
     }
 
     /// Whether a rule is kept: always, but where a simulation takes it out.

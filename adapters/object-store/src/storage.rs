@@ -18,6 +18,7 @@ use crate::{
     keys,
     markers::AT_ONCE,
     records::{Inner, Seen},
+    settings::Rule,
     writer::PartWriter,
 };
 
@@ -104,7 +105,7 @@ impl Storage for ObjectStore {
         }
         let changed = inner.swap(&seen, |document| {
             // Whoever adds bytes cannot commit them any more.
-            document.owner = None;
+            document.release();
             document.change(change)
         });
         let changed = changed.await?;
@@ -131,10 +132,14 @@ impl Storage for ObjectStore {
         let removed = self.0.swap(&seen, |document| {
             document.status = Status::Removed;
             document.version = crate::nonce::nonce()?;
-            (document.owner, document.wanted, document.claim) = (None, None, None);
+            document.release();
+            document.claim = None;
             Ok(())
         });
         let removed = removed.await?.document;
+        if !self.0.settings.keeps(Rule::Fence) {
+            self.0.bucket.delete(vec![keys::document(&removed.upload.id)]).await?;
+        }
         // From here on it is gone; the rest is space, and a marker stands for it.
         let multipart = removed.multipart.as_ref().map(|multipart| multipart.id.as_str());
         if let Err(refused) = self.0.clear(&removed.upload, &removed.key, multipart).await {

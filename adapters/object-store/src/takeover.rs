@@ -9,7 +9,11 @@ use crate::{
     document::Document,
     nonce::nonce,
     records::{Inner, Seen, lock},
+    settings::Rule,
 };
+
+/// How long an owner may take to say that it lives. It looks each second.
+const LIVES: Duration = Duration::from_secs(30);
 
 impl Inner {
     /// Asks the owner in another process to leave, and waits for that.
@@ -79,5 +83,57 @@ impl Inner {
         let Some(owner) = document.owner.as_ref().filter(|owner| owner.process != self.process) else { return false };
         let unanswered = lock(&self.unanswered);
         unanswered.get(&owner.writer).is_some_and(|request| document.wanted.as_ref() == Some(request))
+    }
+
+    /// For a sweeper: what has expired is kept for as long as somebody receives it, and not for longer. An owner elsewhere is
+    /// asked whether it lives; from one that did not answer, the upload is taken away. The document without an owner.
+    pub(crate) async fn without_a_dead_owner(&self, seen: &Seen) -> Result<Option<Seen>, StorageError> {
+        let owner = seen.document.owner.clone().filter(|_| self.settings.keeps(Rule::Question));
+        let Some(owner) = owner.filter(|owner| owner.process != self.process) else { return Ok(Some(seen.clone())) };
+        let asked = seen.document.question.as_ref().and_then(|question| lock(&self.questions).get(question).copied());
+        let is_dead = asked.is_some_and(|asked| asked.elapsed() > LIVES);
+        if let (Some(question), None) = (&seen.document.question, asked) {
+            // Another sweeper's question.
+            lock(&self.questions).insert(question.clone(), Instant::now());
+        }
+        if seen.document.question.is_some() && !is_dead {
+            return Ok(None);
+        }
+        let question = nonce()?;
+        let asked = self.swap(seen, |document| {
+            if document.owner.as_ref() != Some(&owner) || document.question != seen.document.question {
+                return Err(Failure::Conflict.into());
+            }
+            if is_dead {
+                document.release();
+            } else {
+                document.question = Some(question.clone());
+            }
+            Ok(())
+        });
+        match asked.await {
+            Ok(asked) if is_dead => Ok(Some(asked)),
+            Ok(_) => {
+                lock(&self.questions).insert(question, Instant::now());
+                Ok(None)
+            }
+            Err(error) if matches!(error.failure(), Failure::Conflict | Failure::NotFound | Failure::Busy) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// For an owner that looks at its document: it lives.
+    pub(crate) async fn answer(&self, seen: &Seen) {
+        let is_mine = seen.document.owner.as_ref().is_some_and(|owner| owner.process == self.process);
+        if seen.document.question.is_some() && is_mine {
+            let answered = self.swap(seen, |document| {
+                if document.owner != seen.document.owner {
+                    return Err(Failure::Conflict.into());
+                }
+                document.question.take().map(drop).ok_or(Failure::Conflict.into())
+            });
+            // It is asked again.
+            let _ = answered.await;
+        }
     }
 }

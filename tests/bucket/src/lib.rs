@@ -2,6 +2,7 @@
 //!
 //! It is deterministic: nothing happens by chance or by the clock, unless a test says so ([`Bucket::on_request`]).
 
+mod copies;
 mod objects;
 mod store;
 
@@ -16,12 +17,9 @@ use std::{
 };
 
 use object_store::{Error, Result};
-use tokio::{
-    sync::Notify,
-    task::yield_now,
-    time::{Instant, sleep},
-};
+use tokio::{sync::Notify, task::yield_now, time::sleep};
 
+pub use crate::copies::NAME;
 use crate::objects::Objects;
 
 /// A bucket. Clones are the same bucket.
@@ -89,9 +87,12 @@ pub struct Rules {
     pub ignores_part_tags: bool,
     /// All parts but the last have the same size (as in R2).
     pub equal_parts: bool,
+    /// No part is made of an object in the bucket, as in stores that speak only some of S3's protocol.
+    pub copies_nothing: bool,
     /// The smallest part but the last, in bytes.
     pub smallest_part: usize,
-    /// A name can be written once in this time (a second in GCS and R2).
+    /// A name can be written once in this time (a second in GCS and R2). Who comes too soon comes again after a pause of 200
+    /// ms, and again, as the clients of the crate `object_store` do if they are set up so.
     pub write_interval: Option<Duration>,
     /// The user's metadata of all objects is lost.
     pub forgets_metadata: bool,
@@ -120,6 +121,8 @@ pub enum Operation {
     Begin,
     /// A part is put.
     Part,
+    /// A part is copied from an object.
+    Copy,
     /// A multipart upload becomes an object.
     Complete,
     /// A multipart upload is given up.
@@ -151,6 +154,13 @@ pub enum Fate {
     Late(Duration),
     /// Neither is it done, nor does it end.
     Hangs,
+}
+
+impl Operation {
+    /// Whether it makes another version of an object.
+    fn writes(self) -> bool {
+        matches!(self, Self::Put | Self::PutNew | Self::PutIf | Self::Complete)
+    }
 }
 
 impl Bucket {
@@ -235,6 +245,11 @@ impl Bucket {
                 None => state.on_request.as_mut().map_or(Fate::Done, |ask| ask(&Request { operation, key })),
             }
         };
+        let pauses = self.shared.rules.write_interval.is_some() && operation.writes();
+        while pauses && self.state().objects.is_too_soon(&self.shared.rules, key) {
+            sleep(Duration::from_millis(200)).await;
+            *self.state().requests.entry(operation).or_default() += 1;
+        }
         let shared = self.shared.clone();
         let now = move || {
             let Shared { rules, state } = &*shared;
@@ -281,11 +296,6 @@ impl Bucket {
 /// The fault of a store: 500, 503, 429, or no answer.
 fn unavailable() -> Error {
     Error::Generic { store: "bucket", source: "503 Slow Down".into() }
-}
-
-/// Since when a name was not written.
-fn is_too_soon(last: Option<Instant>, interval: Option<Duration>) -> bool {
-    matches!((last, interval), (Some(last), Some(interval)) if last.elapsed() < interval)
 }
 
 impl fmt::Debug for Bucket {

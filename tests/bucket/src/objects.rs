@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
+    ops::Range,
     time::{Duration, SystemTime},
 };
 
@@ -13,7 +14,7 @@ use object_store::{
 };
 use tokio::time::Instant;
 
-use crate::{Rules, is_too_soon, unavailable};
+use crate::Rules;
 
 /// The most names in one page of a list.
 pub(crate) const PAGE: usize = 1000;
@@ -46,7 +47,7 @@ pub(crate) struct Read {
     pub(crate) meta: ObjectMeta,
     pub(crate) attributes: Attributes,
     pub(crate) bytes: Bytes,
-    pub(crate) range: std::ops::Range<u64>,
+    pub(crate) range: Range<u64>,
 }
 
 /// The same bytes have the same digest again.
@@ -90,6 +91,12 @@ impl Objects {
         self.objects.values_mut().for_each(|object| object.modified -= by);
     }
 
+    /// Whether an object was written a moment ago.
+    pub(crate) fn is_too_soon(&self, rules: &Rules, key: &str) -> bool {
+        let written = self.objects.get(key).map(|object| object.written);
+        matches!((written, rules.write_interval), (Some(last), Some(interval)) if last.elapsed() < interval)
+    }
+
     pub(crate) fn multiparts(&self) -> usize {
         self.multiparts.len()
     }
@@ -121,9 +128,6 @@ impl Objects {
         bytes: Bytes,
         mut attributes: Attributes,
     ) -> Result<PutResult> {
-        if is_too_soon(self.objects.get(key).map(|object| object.written), rules.write_interval) {
-            return Err(unavailable());
-        }
         if rules.forgets_metadata {
             attributes = Attributes::default();
         }
@@ -191,6 +195,24 @@ impl Objects {
         Ok(tag)
     }
 
+    /// Makes a part of a range of an object that has this tag, where one is given.
+    pub(crate) fn copy_part(
+        &mut self,
+        rules: &Rules,
+        (from, range, etag): (&str, Range<u64>, Option<&str>),
+        (key, id, number): (&str, &str, usize),
+    ) -> Result<String> {
+        let object = self.objects.get(from).ok_or_else(|| absent(from))?;
+        if etag.is_some_and(|etag| etag != object.tag(rules)) {
+            return Err(Error::Precondition { path: from.to_owned(), source: "412 Precondition Failed".into() });
+        }
+        if range.end > object.bytes.len() as u64 || range.is_empty() {
+            return Err(Error::Generic { store: "bucket", source: "400 InvalidRange".into() });
+        }
+        let bytes = object.bytes.slice(range.start as usize..range.end as usize);
+        self.put_part(key, id, number, bytes.into())
+    }
+
     pub(crate) fn complete(&mut self, rules: &Rules, key: &str, id: &str, tags: &[String]) -> Result<PutResult> {
         let multipart = self.multiparts.get(id).filter(|multipart| multipart.key == key).ok_or_else(|| absent(id))?;
         let invalid = |reason: &str| Error::Generic { store: "bucket", source: reason.to_owned().into() };
@@ -209,9 +231,6 @@ impl Objects {
                 return Err(invalid("400 InvalidPart: it is larger than the first"));
             }
             bytes.extend_from_slice(part);
-        }
-        if is_too_soon(self.objects.get(key).map(|object| object.written), rules.write_interval) {
-            return Err(unavailable());
         }
         let forgets = rules.forgets_metadata_of_parts;
         let attributes = if forgets { Attributes::default() } else { multipart.attributes.clone() };

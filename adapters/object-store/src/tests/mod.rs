@@ -1,6 +1,14 @@
 mod conformance;
+#[cfg(feature = "aws")]
+mod copies;
+mod expiry;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod pace;
 mod requests;
+mod scale;
 mod service;
 mod simulation;
 mod stores;
 mod uploads;
+mod writers;

@@ -31,6 +31,16 @@ async fn a_store_that_keeps_no_conditions_is_refused_in_words() {
     assert!(error.contains("503"), "{error}");
 }
 
+#[cfg(feature = "aws")]
+#[tokio::test]
+async fn a_directory_bucket_is_refused_in_words() {
+    use object_store::aws::AmazonS3Builder;
+    let store = AmazonS3Builder::new().with_bucket_name("uploads--usw2-az1--x-s3").with_region("us-west-2");
+    let store = std::sync::Arc::new(store.with_skip_signature(true).build().unwrap());
+    let error = crate::ObjectStore::builder(store).open().await.unwrap_err().to_string();
+    assert!(error.contains("uploads--usw2-az1--x-s3") && error.contains("general purpose bucket"), "{error}");
+}
+
 #[tokio::test]
 async fn a_store_is_opened_with_few_requests_and_nothing_is_left() {
     let bucket = Bucket::default();
@@ -159,5 +169,29 @@ async fn the_operation_that_fails_is_not_the_upload() {
             assert!(stored.upload.is_complete(), "{operation:?} {fate:?}: {stored:?}");
             assert_eq!(content(&store, &stored).await, all, "{operation:?} {fate:?}");
         }
+    }
+}
+
+/// The last part is put from pieces, which the store refuses once the object is there.
+#[tokio::test]
+async fn an_object_is_found_that_was_made_before_a_crash() {
+    for rules in [Rules::default(), Rules { forgets_metadata_of_parts: true, ..Rules::default() }] {
+        let bucket = Bucket::with(rules);
+        let store = builder(&bucket).open_unchecked().unwrap();
+        let all = bytes(2 * PART + 9, 1);
+        let stored = created(&store, "a", Kind::Single, None).await;
+        let stored = appended(&store, stored, all.clone()).await.unwrap();
+        let mut change = more(&stored, 0);
+        (change.length, change.phase) = (Some(all.len() as u64), tus_service::Phase::Complete);
+        // The document says that it is sealed, and not that it is done.
+        bucket.next(Operation::PutIf, Fate::Done);
+        bucket.next(Operation::PutIf, Fate::Failed);
+        store.update(&stored, &change).await.unwrap_err();
+        assert_eq!(bucket.object("files/a").as_deref(), Some(&all[..]));
+        let stored = loaded(&store, &stored).await;
+        assert_eq!(stored.upload.phase, tus_service::Phase::Assembling);
+        let version = store.assemble(&stored, &[], &change).await.unwrap();
+        assert_eq!(content(&store, &stored.changed(&change, version)).await, all);
+        assert_eq!(bucket.keys(".tus/w/"), [] as [&str; 0]);
     }
 }

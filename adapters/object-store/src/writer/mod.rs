@@ -48,8 +48,9 @@ pub(crate) struct PartWriter {
     held: Held,
     /// The last hint: what may be committed behind the stream.
     allowed: Option<Change>,
-    /// When something was committed last.
+    /// When something was committed last, and when the document was changed last.
     recorded: Instant,
+    changed: Instant,
     watch: Arc<Watch>,
 }
 
@@ -71,6 +72,7 @@ impl PartWriter {
             held: Held::default(),
             allowed: None,
             recorded: Instant::now(),
+            changed: Instant::now(),
             watch: Arc::default(),
         })
     }
@@ -98,9 +100,13 @@ impl PartWriter {
         let swapped = self.store.swap(&self.seen, |document| match &document.owner {
             Some(owner) if owner.writer != *name && Some(owner) != replaces.as_ref() => Err(Failure::Conflict.into()),
             None if owned => Err(Failure::Conflict.into()),
-            _ => edit(document),
+            _ => {
+                document.question = None;
+                edit(document)
+            }
         });
         self.seen = swapped.await?;
+        self.changed = Instant::now();
         let document = &self.seen.document;
         self.watch.looked(document.is_owned_by(&self.name), document.wanted.is_some());
         Ok(())
@@ -131,7 +137,7 @@ impl PartWriter {
                 (document.owner, document.wanted) = (Some(owner.clone()), None);
             }
             document.contested = document.contested.max(given_up);
-            document.reserved = document.reserved.max(document.parts.len() + settings.window);
+            document.reserved = document.reserved.max(document.parts.len() + settings.ahead());
             if document.multipart.is_none() {
                 document.multipart = multipart.cloned();
             }
@@ -157,35 +163,38 @@ impl PartWriter {
             let dead = std::mem::take(&mut self.dead);
             self.store.forget_pieces(&self.seen.document.upload, dead.iter().map(String::as_str)).await;
         }
-        let (window, given_up, next) = (self.store.settings.window, self.given_up, self.next_number());
+        let (ahead, given_up, next) = (self.store.settings.ahead(), self.given_up, self.next_number());
         let name = self.name.clone();
         let is_clean = self.parts.len() == count;
+        let needs_pieces = self.store.settings.keeps(Rule::Contested);
         let edit = |document: &mut Document| {
             document.contest(&name);
+            let mut numbered = (document.parts.len()..).zip(&parts);
+            if needs_pieces && numbered.any(|(number, part)| part.piece.is_none() && number < document.contested) {
+                // Somebody had the upload meanwhile, and may yet overwrite it.
+                return Err(Failure::Conflict.into());
+            }
             document.change(change)?;
             document.parts.extend(parts.iter().cloned());
             document.pieces.clone_from(&pieces);
             document.contested = document.contested.max(given_up);
             if keep {
-                document.reserved = document.reserved.max(document.parts.len() + window).max(next + 2);
+                document.reserved = document.reserved.max(document.parts.len() + ahead).max(next + (ahead / 2).max(2));
             } else {
-                (document.owner, document.wanted) = (None, None);
+                document.release();
                 if is_clean {
                     document.reserved = document.parts.len().max(document.contested);
                 }
             }
             Ok(())
         };
-        if keep {
-            self.swap_and_own(edit).await?;
-        } else {
-            self.swap(edit).await?;
-            self.replaces = None;
-        }
+        self.swap(edit).await?;
+        self.replaces = None;
+        // The document names them now, and be it another writer's by now: they are not added again.
         self.dead.extend(self.parts.drain(..count).flat_map(|putting| putting.pieces));
         self.recorded = Instant::now();
         self.bury().await;
-        Ok(())
+        if keep && !self.watch.owns() { Err(Failure::Conflict.into()) } else { Ok(()) }
     }
 
     /// After a change of the document: deletes what it does not name any more.
@@ -207,6 +216,9 @@ impl PartWriter {
     /// Bytes come, and some have been waiting for long.
     async fn record_behind(&mut self, change: &Change) -> Result<(), StorageError> {
         self.land_what_has().await?;
+        if self.store.settings.write_interval.is_some_and(|interval| self.changed.elapsed() < interval) {
+            return Ok(());
+        }
         let is_late = self.recorded.elapsed() >= self.store.settings.linger;
         let (count, offset) = self.committable();
         if is_late && change.offset == self.end() {
@@ -358,8 +370,11 @@ impl Drop for PartWriter {
             let (store, seen, name) = (self.store.clone(), self.seen.clone(), std::mem::take(&mut self.name));
             runtime.spawn(async move {
                 let release = |document: &mut Document| {
-                    document.wanted = None;
-                    document.owner.take_if(|owner| owner.writer == name).map(drop).ok_or(Failure::Conflict.into())
+                    if !document.is_owned_by(&name) {
+                        return Err(Failure::Conflict.into());
+                    }
+                    document.release();
+                    Ok(())
                 };
                 let _ = store.swap(&seen, release).await;
             });

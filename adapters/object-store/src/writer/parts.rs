@@ -130,9 +130,9 @@ impl PartWriter {
             self.record(&allowed, count, Vec::new(), true).await?;
         }
         if number >= self.seen.document.reserved {
-            let window = self.store.settings.window;
+            let ahead = self.store.settings.ahead();
             self.swap_and_own(|document| {
-                document.reserved = document.reserved.max(number + window);
+                document.reserved = document.reserved.max(number + ahead);
                 Ok(())
             })
             .await?;

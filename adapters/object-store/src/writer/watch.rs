@@ -73,6 +73,9 @@ pub(super) async fn asked(store: Arc<Inner>, upload: Upload, watch: Arc<Watch>) 
             watch.looked(true, false);
             continue;
         };
+        if let Some(seen) = &seen {
+            store.answer(seen).await;
+        }
         let wanted = seen.is_none_or(|seen| {
             seen.document.upload.incarnation != upload.incarnation || seen.document.wanted.is_some()
         });

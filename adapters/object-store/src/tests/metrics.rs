@@ -1,0 +1,54 @@
+//! What an operator sees.
+
+use std::collections::BTreeMap;
+
+use bucket::{Bucket, Fate, Operation};
+use futures_util::TryStreamExt;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use tus_service::{Kind, Storage};
+
+use super::{conformance::builder, uploads::*};
+
+/// Each request is counted once, by its operation and its outcome.
+#[test]
+fn requests_are_counted_by_operation_and_outcome() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let bucket = Bucket::default();
+    let store = builder(&bucket).open_unchecked().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let work = async {
+        let stored = created(&store, "a", Kind::Partial, Some(3000)).await;
+        let stored = appended(&store, stored, bytes(3000, 1)).await.unwrap();
+        assert_eq!(content(&store, &stored).await, bytes(3000, 1));
+        store.create(&stored.upload).await.unwrap_err();
+        assert!(store.load(&"b".parse().unwrap()).await.unwrap().is_none());
+        bucket.next(Operation::Get, Fate::Failed);
+        store.load(&stored.upload.id).await.unwrap_err();
+        assert_eq!(store.list(Default::default(), None).try_collect::<Vec<_>>().await.unwrap().len(), 1);
+        bucket.next(Operation::List, Fate::Failed);
+        store.list(Default::default(), None).try_collect::<Vec<_>>().await.unwrap_err();
+    };
+    metrics::with_local_recorder(&recorder, || runtime.block_on(work));
+    let mut counted = BTreeMap::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        let labels: Vec<_> = key.key().labels().map(|label| label.value().to_owned()).collect();
+        let DebugValue::Counter(count) = value else { panic!("a counter") };
+        assert_eq!(key.key().name(), "tus_store_requests_total");
+        counted.insert(labels.join(" "), count);
+    }
+    let expected = [
+        ("get absent", 1),
+        ("get failed", 1),
+        // A download; the record that was there already; one that was listed.
+        ("get ok", 3),
+        ("list failed", 1),
+        ("list ok", 1),
+        // The second creation is of one that is complete: a marker stands for it.
+        ("put ok", 1),
+        ("put_if ok", 1),
+        ("put_new ok", 2),
+        ("put_new refused", 1),
+    ];
+    assert_eq!(counted, expected.map(|(labels, count)| (labels.to_owned(), count)).into());
+}

@@ -1,0 +1,131 @@
+//! What must be there in the end.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
+
+use bucket::Fate;
+use fastrand::Rng;
+use futures_util::TryStreamExt;
+use tokio::time::sleep;
+use tus_service::{Change, Kind, Phase, Storage, Stored, UploadId};
+
+use super::{Machine, NAME, World, byte, id, incarnation};
+use crate::tests::uploads::content;
+
+impl World {
+    /// All machines are gone, and all that was late has come. A last machine finishes what is left, and finds what must be
+    /// there.
+    pub(super) async fn judge(self) {
+        for machine in self.machines.lock().unwrap().drain(..) {
+            machine.line.cut();
+            machine.die();
+        }
+        self.bucket.on_request(|_| Fate::Done);
+        sleep(Duration::from_secs(60)).await;
+        let machine = self.machine();
+        if self.expires.is_some() && self.draw(Rng::bool) {
+            self.nothing_outlives_its_time(&machine).await;
+        }
+        let stored = self.finished(&machine).await;
+        let length: u64 = self.sends.iter().map(|sent| sent.1).sum();
+        assert_eq!((stored.upload.phase, stored.upload.offset), (Phase::Notified, length), "it was not finished");
+        self.life(&stored, |life| assert!(life.finished > 0, "nobody was notified"));
+        let mut all = Vec::new();
+        let mut there = BTreeSet::from([incarnation(&stored)]);
+        for (id, _) in &self.sends {
+            let sent = machine.store.load(id).await.unwrap().expect("it is there");
+            let content = content(&machine.store, &sent).await;
+            self.is_what_was_sent(&sent, &content);
+            all.extend_from_slice(&content);
+            there.insert(incarnation(&sent));
+        }
+        assert!(content(&machine.store, &stored).await == all, "another content");
+        for (name, life) in self.known.lock().unwrap().incarnations.iter().filter(|life| !there.contains(life.0)) {
+            assert!(life.is_removed || life.acknowledged.is_empty(), "{name:x} is gone, and nobody removed it");
+        }
+        self.nothing_is_left(&machine).await;
+    }
+
+    /// Also where a machine died that had bytes of it. What is due is done all the same, and what is complete stays.
+    async fn nothing_outlives_its_time(&self, machine: &Machine) {
+        sleep(Duration::from_secs(200)).await;
+        for _ in 0..8 {
+            self.sweep(machine).await.unwrap();
+            sleep(Duration::from_secs(20)).await;
+        }
+        if let Some(stored) = machine.store.load(&id(NAME)).await.unwrap() {
+            assert_eq!(stored.upload.phase, Phase::Notified, "it lives on");
+        }
+    }
+
+    /// The upload, as the last machine finishes it.
+    async fn finished(&self, machine: &Machine) -> Stored {
+        let before = self.told();
+        for _ in 0..200 {
+            self.sweep(machine).await.unwrap();
+            match machine.store.load(&id(NAME)).await.unwrap() {
+                Some(stored) if stored.upload.phase == Phase::Notified => {
+                    self.tell(&stored, &before);
+                    return stored;
+                }
+                Some(stored) => self.tell(&stored, &before),
+                None => {}
+            }
+            for id in self.sends.iter().map(|sent| sent.0.clone()).chain([id(NAME)]) {
+                if let Err(error) = self.advance(machine, &id).await {
+                    self.log(|| format!("the last machine failed: {error}"));
+                }
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        panic!("it was not finished: {:?}", machine.store.load(&id(NAME)).await);
+    }
+
+    /// Every byte is of the attempt to which it was acknowledged, and of one that began before it.
+    fn is_what_was_sent(&self, stored: &Stored, content: &[u8]) {
+        assert_eq!(content.len() as u64, self.length(&stored.upload.id));
+        self.life(stored, |life| {
+            for (from, to, attempt) in &life.acknowledged {
+                for at in *from..*to {
+                    let there = content[at as usize];
+                    assert_eq!(there, byte(*attempt, at), "a byte at {at} that was acknowledged to attempt {attempt}");
+                }
+            }
+            for (at, there) in (0..).zip(content) {
+                let is_of_one = life.began.iter().any(|(attempt, from)| at >= *from && byte(*attempt, at) == *there);
+                assert!(is_of_one, "a byte at {at} that nobody sent");
+            }
+        });
+    }
+
+    /// After a removal, or after the time is over, and a sweep a day later, or two.
+    async fn nothing_is_left(&self, machine: &Machine) {
+        let store = &machine.store;
+        let objects = self.bucket.keys("files/");
+        let ids: BTreeSet<UploadId> = self.sends.iter().map(|sent| sent.0.clone()).chain([id(NAME)]).collect();
+        for id in &ids {
+            assert!(objects.contains(&store.key(id).await.unwrap().unwrap()), "{objects:?}");
+        }
+        for id in ids {
+            let stored = store.load(&id).await.unwrap().unwrap();
+            if self.expires.is_none() || stored.upload.kind == Kind::Partial {
+                store.remove(&stored).await.unwrap();
+                continue;
+            }
+            let mut change = Change::of(&stored.upload);
+            change.expires = Some(self.now() - Duration::from_secs(10));
+            store.update(&stored, &change).await.unwrap();
+            self.sweep(machine).await.unwrap();
+            assert!(store.load(&id).await.unwrap().is_none(), "{id} has expired");
+        }
+        for day in 2..5 {
+            let now = SystemTime::now() + Duration::from_secs(day * 24 * 3600);
+            self.bucket.age(Duration::from_secs(2 * 24 * 3600));
+            let due: Vec<_> = store.pending(now).try_collect().await.unwrap();
+            assert_eq!(due, [], "nothing is due");
+        }
+        assert_eq!(self.bucket.keys(""), [] as [&str; 0], "something is left");
+    }
+}
