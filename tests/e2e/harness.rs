@@ -166,6 +166,12 @@ impl Uploads {
         block_on(self.0.list(UploadFilter::default(), None).count())
     }
 
+    /// How many bytes of all uploads are committed.
+    pub(crate) fn total(&self) -> u64 {
+        let all = self.0.list(UploadFilter::default(), None);
+        block_on(all.try_fold(0, async |sum, stored| Ok(sum + stored.upload.offset))).unwrap()
+    }
+
     /// The committed bytes of an upload.
     pub(crate) fn content(&self, path: &str) -> Vec<u8> {
         self.read(path, 0..u64::MAX)

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     client::{Connection, OCTETS, Response},
-    harness::{Server, Started},
+    harness::Server,
 };
 
 /// The number of histories to record and check, unless `TUS_TEST_HISTORIES` gives another.
@@ -27,12 +27,28 @@ const OPERATIONS: u8 = 12;
 const LENGTH: u64 = 1 << 30;
 
 pub(crate) fn an_upload_is_an_append_only_register(server: Server) {
-    let histories = std::env::var("TUS_TEST_HISTORIES").map_or(HISTORIES, |histories| histories.parse().unwrap());
     let started = server.start();
-    for seed in 0..histories {
-        let history = record(&started, seed);
-        assert!(fits(&history), "{history:#?}");
-    }
+    let servers = Servers { connect: &|_| started.connect(), content: &|path| started.content(path) };
+    (0..histories()).for_each(|seed| fit(&servers, seed));
+}
+
+/// The number of histories.
+pub(crate) fn histories() -> u64 {
+    std::env::var("TUS_TEST_HISTORIES").map_or(HISTORIES, |histories| histories.parse().unwrap())
+}
+
+/// Where the clients find the upload.
+pub(crate) struct Servers<'a> {
+    /// A connection to one of the servers, by a random number.
+    pub(crate) connect: &'a (dyn Fn(usize) -> Connection + Sync),
+    /// The committed bytes at a path.
+    pub(crate) content: &'a (dyn Fn(&str) -> Vec<u8> + Sync),
+}
+
+/// Records a history, and checks that it fits.
+pub(crate) fn fit(servers: &Servers<'_>, seed: u64) {
+    let history = record(servers, seed);
+    assert!(fits(&history), "seed {seed}: {history:#?}");
 }
 
 /// An operation, and when it began and ended by a logical clock.
@@ -103,14 +119,14 @@ enum Request {
 }
 
 /// What clients saw of one upload.
-fn record(started: &Started, seed: u64) -> Vec<Operation> {
-    let path = started.connect().create(LENGTH);
+fn record(servers: &Servers<'_>, seed: u64) -> Vec<Operation> {
+    let path = (servers.connect)(0).create(LENGTH);
     let clock = AtomicU64::new(0);
     let seen = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for number in 0..CLIENTS {
             let random = fastrand::Rng::with_seed(seed << 8 | u64::from(number));
-            let mut client = Client { started, path: &path, clock: &clock, random, offset: 0, stalled: Vec::new() };
+            let mut client = Client { servers, path: &path, clock: &clock, random, offset: 0, stalled: Vec::new() };
             let seen = &seen;
             scope.spawn(move || {
                 for operation in 0..OPERATIONS {
@@ -120,10 +136,10 @@ fn record(started: &Started, seed: u64) -> Vec<Operation> {
             });
         }
     });
-    let (began, offset) = (tick(&clock), started.connect().offset(&path));
+    let (began, offset) = (tick(&clock), (servers.connect)(0).offset(&path));
     let last = Operation { began, ended: Some(tick(&clock)), what: What::Inspect(offset) };
     // An abandoned request may be read only now.
-    let content = started.content(&path);
+    let content = (servers.content)(&path);
     assert!(content.len() as u64 >= offset);
     let content = &content[..offset as usize];
     let seen = seen.into_inner().unwrap();
@@ -135,7 +151,7 @@ fn tick(clock: &AtomicU64) -> u64 {
 }
 
 struct Client<'a> {
-    started: &'a Started,
+    servers: &'a Servers<'a>,
     path: &'a str,
     clock: &'a AtomicU64,
     random: fastrand::Rng,
@@ -147,7 +163,7 @@ struct Client<'a> {
 
 impl Client<'_> {
     fn operate(&mut self, value: u8) -> Seen {
-        let mut connection = self.started.connect();
+        let mut connection = (self.servers.connect)(self.random.usize(..));
         let began = tick(self.clock);
         let kind = self.random.u32(0..100);
         if kind < 35 {

@@ -26,7 +26,15 @@ use hyper_util::{
 };
 use tokio::sync::oneshot;
 use tower_service::Service;
-use tus_object_store::ObjectStore;
+use tus_object_store::{
+    ObjectStore,
+    object_store::{
+        ClientOptions, RetryConfig,
+        aws::AmazonS3Builder,
+        azure::MicrosoftAzureBuilder,
+        client::{HttpClient, HttpConnector, ReqwestConnector},
+    },
+};
 use tus_service::{Builder, InterimIo, Memory, Storage, Tus};
 use tus_sqlite::{Durability, Sqlite};
 
@@ -61,7 +69,8 @@ pub enum Store {
     Buffered,
     /// A bucket in memory.
     Bucket,
-    /// The bucket `uploads` of an S3 server on this machine, whose address is in the file `endpoint` of the directory.
+    /// The bucket `uploads` of a server of others on this machine, whose address is in the file `endpoint` of the
+    /// directory; in its second line the prefix, if it is not the directory's name.
     Remote,
 }
 
@@ -95,18 +104,59 @@ impl Store {
     }
 }
 
+/// The name of the bucket in servers of others.
+pub const CONTAINER: &str = "uploads";
+
+/// The account that every Azurite has.
+pub const AZURITE_ACCOUNT: &str = "devstoreaccount1";
+
+/// Its key, which is public.
+pub const AZURITE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
 fn remote(directory: &Path) -> Result<tus_object_store::Builder, Box<dyn Error>> {
-    use tus_object_store::object_store::aws::AmazonS3Builder;
     let endpoint = std::fs::read_to_string(directory.join("endpoint"))?;
+    let (endpoint, prefix) = endpoint.trim().split_once('\n').unwrap_or((endpoint.trim(), ""));
+    let own = directory.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = if prefix.is_empty() { &*own } else { prefix };
+    Ok(foreign(endpoint, HttpClient::clone)?.prefix(&prefix.replace('.', "")))
+}
+
+/// The bucket of an S3 server of others, or of Azurite: there the address begins with `az+`. `client` may look at the
+/// requests that copy.
+///
+/// # Errors
+///
+/// When the address is none.
+pub fn foreign(
+    endpoint: &str,
+    client: impl FnOnce(&HttpClient) -> HttpClient,
+) -> Result<tus_object_store::Builder, Box<dyn Error>> {
+    // A test that makes a store fail waits for all tries.
+    let retry = RetryConfig { max_retries: 3, retry_timeout: Duration::from_secs(5), ..RetryConfig::default() };
+    let options = ClientOptions::new().with_allow_http(true);
+    if let Some(endpoint) = endpoint.strip_prefix("az+") {
+        let store = MicrosoftAzureBuilder::new()
+            .with_endpoint(endpoint.to_owned())
+            .with_account(AZURITE_ACCOUNT)
+            .with_access_key(AZURITE_KEY)
+            .with_container_name(CONTAINER)
+            .with_client_options(options)
+            .with_retry(retry);
+        return Ok(ObjectStore::builder(Arc::new(store.build()?)));
+    }
+    let connected = ReqwestConnector::default().connect(&options)?;
     let store = AmazonS3Builder::new()
-        .with_endpoint(endpoint.trim())
-        .with_allow_http(true)
-        .with_bucket_name("uploads")
-        .with_access_key_id("test")
-        .with_secret_access_key("test")
-        .with_region("us-east-1");
-    let prefix = directory.file_name().unwrap_or_default().to_string_lossy().replace('.', "");
-    Ok(ObjectStore::builder(Arc::new(store.build()?)).prefix(&prefix))
+        .with_endpoint(endpoint)
+        .with_bucket_name(CONTAINER)
+        // What s3rver wants; the others take any.
+        .with_access_key_id("S3RVER")
+        .with_secret_access_key("S3RVER")
+        .with_region("us-east-1")
+        .with_client_options(options)
+        .with_retry(retry);
+    let store = Arc::new(store.build()?);
+    Ok(ObjectStore::builder(store.clone()).copies(store, client(&connected), CONTAINER))
 }
 
 /// Opens a storage of an object store, also where a runtime runs already.

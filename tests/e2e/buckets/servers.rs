@@ -1,0 +1,170 @@
+//! Object stores of others, each in a process of its own: moto and Azurite, which the storage works with, and two that it
+//! refuses. They are in the directory `TUS_TEST_OTHERS`, in its `node_modules` and in its Python environment `venv`.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+use tests::{AZURITE_ACCOUNT, AZURITE_KEY, CONTAINER, Framework, Store};
+
+use crate::harness::{Server, skip, wait_until};
+
+/// A running store. It is killed when this is dropped.
+pub(super) struct Foreign {
+    child: Child,
+    pub(super) address: SocketAddr,
+    is_azure: bool,
+    _directory: TempDir,
+}
+
+/// The Python of `TUS_TEST_OTHERS`, and the directory.
+fn python() -> Option<(PathBuf, PathBuf)> {
+    let others = PathBuf::from(std::env::var_os("TUS_TEST_OTHERS").unwrap_or_default());
+    let program = others.join("venv/bin/python");
+    if !program.exists() {
+        skip("TUS_TEST_OTHERS does not name a directory with moto");
+        return None;
+    }
+    Some((program, others))
+}
+
+/// Node, in the directory with the installed packages.
+fn node(package: &str) -> Option<Command> {
+    let others = PathBuf::from(std::env::var_os("TUS_TEST_OTHERS").unwrap_or_default());
+    if !others.join("node_modules").join(package).exists() {
+        skip(&format!("TUS_TEST_OTHERS does not name a directory with {package}"));
+        return None;
+    }
+    let mut node = Command::new("node");
+    node.current_dir(others);
+    Some(node)
+}
+
+impl Foreign {
+    /// An S3 server.
+    pub(super) fn moto() -> Option<Self> {
+        let (program, _) = python()?;
+        let start = |port: &str, _: &Path| {
+            let mut moto = Command::new(program);
+            moto.args(["-c", include_str!("../others/moto_server.py"), port]);
+            moto
+        };
+        Some(Self::start(start).with_bucket())
+    }
+
+    /// A server that speaks Azure's protocol.
+    pub(super) fn azurite() -> Option<Self> {
+        let ((program, _), mut azurite) = (python()?, node("azurite")?);
+        let start = |port: &str, _: &Path| {
+            azurite.args(["node_modules/azurite/dist/src/blob/main.js", "--inMemoryPersistence", "--silent"]);
+            // Without the last one it reports to its makers.
+            azurite.args([
+                "--blobHost",
+                "127.0.0.1",
+                "--blobPort",
+                port,
+                "--skipApiVersionCheck",
+                "--disableTelemetry",
+            ]);
+            azurite
+        };
+        let mut azurite = Self::start(start);
+        azurite.is_azure = true;
+        let mut create = Command::new(program);
+        create.args(["-c", include_str!("../others/azurite_container.py")]);
+        assert!(create.args([&azurite.address.port().to_string(), CONTAINER]).status().unwrap().success());
+        Some(azurite)
+    }
+
+    /// An S3 server that does not keep conditions.
+    pub(super) fn s3rver() -> Option<Self> {
+        let mut s3rver = node("s3rver")?;
+        let start = |port: &str, directory: &Path| {
+            s3rver.args(["node_modules/s3rver/bin/s3rver.js", "-a", "127.0.0.1", "-p", port, "-s"]);
+            s3rver.arg("-d").arg(directory).args(["--configure-bucket", CONTAINER, "--allow-mismatched-signatures"]);
+            s3rver
+        };
+        Some(Self::start(start))
+    }
+
+    /// Another one.
+    pub(super) fn fauxqs() -> Option<Self> {
+        let mut fauxqs = node("fauxqs")?;
+        let start = |port: &str, _: &Path| {
+            fauxqs.args(["--input-type=module", "--eval", include_str!("../others/fauxqs.mjs"), "--", port]);
+            fauxqs
+        };
+        Some(Self::start(start).with_bucket())
+    }
+
+    fn start(start: impl FnOnce(&str, &Path) -> Command) -> Self {
+        let directory = TempDir::new().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = start(&address.port().to_string(), directory.path());
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let foreign = Self { child, address, is_azure: false, _directory: directory };
+        wait_until(|| TcpStream::connect(address).is_ok());
+        foreign
+    }
+
+    fn with_bucket(self) -> Self {
+        let mut connection = TcpStream::connect(self.address).unwrap();
+        let head = format!("PUT /{CONTAINER} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n", self.address);
+        connection.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut created = String::new();
+        connection.read_to_string(&mut created).unwrap();
+        assert!(created.contains(" 200 OK"), "{created}");
+        self
+    }
+
+    /// Where [`Store::Remote`] finds it.
+    pub(super) fn endpoint(&self) -> String {
+        let Self { address, .. } = self;
+        if self.is_azure { format!("az+http://{address}/{AZURITE_ACCOUNT}") } else { format!("http://{address}") }
+    }
+
+    /// A server on a prefix of its own of the bucket.
+    pub(super) fn server(&self, framework: Framework) -> Server {
+        self.server_by(&self.endpoint(), framework)
+    }
+
+    /// The same, by another address of this store.
+    pub(super) fn server_by(&self, endpoint: &str, framework: Framework) -> Server {
+        let server = Server::new(framework, Store::Remote);
+        std::fs::write(server.directory.path().join("endpoint"), endpoint).unwrap();
+        server
+    }
+
+    /// What an example has in its environment to use a prefix of the bucket.
+    pub(super) fn variables(&self, prefix: &str) -> Vec<(&'static str, String)> {
+        let endpoint = self.endpoint();
+        if let Some(endpoint) = endpoint.strip_prefix("az+") {
+            return vec![
+                ("TUS_STORE", format!("az://{CONTAINER}/{prefix}")),
+                ("AZURE_STORAGE_ACCOUNT_NAME", AZURITE_ACCOUNT.to_owned()),
+                ("AZURE_STORAGE_ACCOUNT_KEY", AZURITE_KEY.to_owned()),
+                ("AZURE_STORAGE_ENDPOINT", endpoint.to_owned()),
+                ("AZURE_ALLOW_HTTP", "true".to_owned()),
+            ];
+        }
+        vec![
+            ("TUS_STORE", format!("s3://{CONTAINER}/{prefix}")),
+            ("AWS_ENDPOINT", endpoint),
+            ("AWS_ALLOW_HTTP", "true".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+        ]
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
