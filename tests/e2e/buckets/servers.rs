@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 use tests::{AZURITE_ACCOUNT, AZURITE_KEY, CONTAINER, Framework, Store};
 
-use crate::harness::{Server, skip, wait_until};
+use crate::harness::{Server, missing, wait_until};
 
 /// A running store. It is killed when this is dropped.
 pub(super) struct Foreign {
@@ -21,44 +21,42 @@ pub(super) struct Foreign {
     _directory: TempDir,
 }
 
-/// The Python of `TUS_TEST_OTHERS`, and the directory.
-fn python() -> Option<(PathBuf, PathBuf)> {
+/// The Python of `TUS_TEST_OTHERS`.
+fn python() -> PathBuf {
     let others = PathBuf::from(std::env::var_os("TUS_TEST_OTHERS").unwrap_or_default());
     let program = others.join("venv/bin/python");
     if !program.exists() {
-        skip("TUS_TEST_OTHERS does not name a directory with moto");
-        return None;
+        missing("TUS_TEST_OTHERS does not name a directory with a Python environment");
     }
-    Some((program, others))
+    program
 }
 
 /// Node, in the directory with the installed packages.
-fn node(package: &str) -> Option<Command> {
+fn node(package: &str) -> Command {
     let others = PathBuf::from(std::env::var_os("TUS_TEST_OTHERS").unwrap_or_default());
     if !others.join("node_modules").join(package).exists() {
-        skip(&format!("TUS_TEST_OTHERS does not name a directory with {package}"));
-        return None;
+        missing(&format!("TUS_TEST_OTHERS does not name a directory with {package}"));
     }
     let mut node = Command::new("node");
     node.current_dir(others);
-    Some(node)
+    node
 }
 
 impl Foreign {
     /// An S3 server.
-    pub(super) fn moto() -> Option<Self> {
-        let (program, _) = python()?;
+    pub(super) fn moto() -> Self {
+        let program = python();
         let start = |port: &str, _: &Path| {
             let mut moto = Command::new(program);
             moto.args(["-c", include_str!("../others/moto_server.py"), port]);
             moto
         };
-        Some(Self::start(start).with_bucket())
+        Self::start(start).with_bucket()
     }
 
     /// A server that speaks Azure's protocol.
-    pub(super) fn azurite() -> Option<Self> {
-        let ((program, _), mut azurite) = (python()?, node("azurite")?);
+    pub(super) fn azurite() -> Self {
+        let (program, mut azurite) = (python(), node("azurite"));
         let start = |port: &str, _: &Path| {
             azurite.args(["node_modules/azurite/dist/src/blob/main.js", "--inMemoryPersistence", "--silent"]);
             // Without the last one it reports to its makers.
@@ -77,28 +75,28 @@ impl Foreign {
         let mut create = Command::new(program);
         create.args(["-c", include_str!("../others/azurite_container.py")]);
         assert!(create.args([&azurite.address.port().to_string(), CONTAINER]).status().unwrap().success());
-        Some(azurite)
+        azurite
     }
 
     /// An S3 server that does not keep conditions.
-    pub(super) fn s3rver() -> Option<Self> {
-        let mut s3rver = node("s3rver")?;
+    pub(super) fn s3rver() -> Self {
+        let mut s3rver = node("s3rver");
         let start = |port: &str, directory: &Path| {
             s3rver.args(["node_modules/s3rver/bin/s3rver.js", "-a", "127.0.0.1", "-p", port, "-s"]);
             s3rver.arg("-d").arg(directory).args(["--configure-bucket", CONTAINER, "--allow-mismatched-signatures"]);
             s3rver
         };
-        Some(Self::start(start))
+        Self::start(start)
     }
 
     /// Another one.
-    pub(super) fn fauxqs() -> Option<Self> {
-        let mut fauxqs = node("fauxqs")?;
+    pub(super) fn fauxqs() -> Self {
+        let mut fauxqs = node("fauxqs");
         let start = |port: &str, _: &Path| {
             fauxqs.args(["--input-type=module", "--eval", include_str!("../others/fauxqs.mjs"), "--", port]);
             fauxqs
         };
-        Some(Self::start(start).with_bucket())
+        Self::start(start).with_bucket()
     }
 
     fn start(start: impl FnOnce(&str, &Path) -> Command) -> Self {
