@@ -66,8 +66,8 @@ impl World {
         // What is finished stays: the application has it. So does what something else is made of.
         let is_open = match stored.upload.kind {
             Kind::Single => stored.upload.phase == Phase::Receiving,
-            Kind::Partial => false,
             Kind::Final(_) => stored.upload.phase == Phase::Assembling,
+            _ => false,
         };
         if !is_open {
             return Ok(false);

@@ -109,7 +109,7 @@ impl World {
 
     /// A part is complete: what waits for it may go on.
     pub(super) async fn wake(&self, store: &ObjectStore, part: &Stored) -> Result<(), StorageError> {
-        for waiting in store.waiting_for(&part.upload.id).await? {
+        for waiting in store.waiting_for(&part.upload.id, usize::MAX).await? {
             if let Some(stored) = store.load(&waiting).await? {
                 Box::pin(self.complete(store, stored)).await?;
             }
