@@ -1,4 +1,4 @@
-//! The README's table of refusals: tus-js-client meets each, and goes on or stops as the table says.
+//! The guide's table of refusals: tus-js-client meets each, and goes on or stops as the table says.
 
 use std::{
     io::{BufRead, BufReader},
@@ -41,7 +41,7 @@ struct Row<'a> {
 }
 
 fn table() -> Vec<Row<'static>> {
-    let lines = include_str!("../../README.md").lines();
+    let lines = include_str!("../../examples/guide/src/responses.md").lines();
     let rows = lines.skip_while(|line| !line.starts_with("| what happened | status |")).skip(2);
     let row = |line: &'static str| {
         let [_, happened, statuses, then, _] = line.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
@@ -178,7 +178,7 @@ impl Scenario {
     not(has_node),
     ignore = "TUS_TEST_OTHERS names no directory with tus-js-client and @tus/server, or node is missing"
 )]
-fn tus_js_client_goes_on_and_stops_as_the_readme_says() {
+fn tus_js_client_goes_on_and_stops_as_the_guide_says() {
     let others = installed();
     let directory = TempDir::new().unwrap();
     let film = directory.path().join("film");

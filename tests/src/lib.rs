@@ -38,9 +38,28 @@ use tus_object_store::{
 use tus_service::{Builder, InterimIo, Memory, Storage, Tus};
 use tus_sqlite::{Durability, Sqlite};
 
+/// The listings of the README and of the guide.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-mod readme {}
+mod listings {
+    macro_rules! listings {
+        ($($name:ident: $file:literal,)*) => {$(
+            #[doc = include_str!(concat!("../../", $file))]
+            mod $name {}
+        )*};
+    }
+    listings! {
+        readme: "README.md",
+        client: "examples/guide/src/client.md",
+        cors: "examples/guide/src/cors.md",
+        draft: "examples/guide/src/draft.md",
+        finished: "examples/guide/src/finished.md",
+        hooks: "examples/guide/src/hooks.md",
+        object_stores: "examples/guide/src/object-stores.md",
+        quick_start: "examples/guide/src/quick-start.md",
+        settings: "examples/guide/src/settings.md",
+        testing: "examples/guide/src/testing.md",
+    }
+}
 
 /// A web framework.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! All metrics, as the README lists them.
+//! All metrics, as the guide lists them.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
@@ -8,7 +8,7 @@ pub(super) struct Metric {
     kind: Kind,
     unit: Unit,
     /// Only for whoever reads the list: the exporter learns them with the first value.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a test compares them with the README"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test compares them with the guide"))]
     labels: &'static [&'static str],
     description: &'static str,
 }
@@ -67,11 +67,11 @@ mod tests {
 
     use super::*;
 
-    /// The README's table has each metric as it is.
+    /// The guide has each metric as it is.
     #[test]
-    fn the_readme_lists_every_metric() {
-        let readme = include_str!("../../../../README.md");
-        let listed: Vec<_> = readme.lines().filter(|line| line.starts_with("| `tus_")).collect();
+    fn the_guide_lists_every_metric() {
+        let guide = include_str!("../../../../examples/guide/src/operations.md");
+        let listed: Vec<_> = guide.lines().filter(|line| line.starts_with("| `tus_")).collect();
         let known: Vec<_> = METRICS.iter().map(row).collect();
         assert_eq!(listed, known);
     }
