@@ -137,11 +137,17 @@ impl Lane {
                 }
                 idle = 0;
             } else if state.runs_long() {
-                let waiting = std::mem::take(&mut state.waiting);
+                let mut waiting = std::mem::take(&mut state.waiting);
                 drop(state);
-                for (pool, call) in waiting {
-                    pool.spawn_blocking(call);
+                while let Some((pool, call)) = waiting.pop_front() {
+                    // It panics where the system has no thread for it. The others wait for the next look.
+                    if catch_unwind(AssertUnwindSafe(|| pool.spawn_blocking(call))).is_err() {
+                        break;
+                    }
                 }
+                let mut state = self.state();
+                waiting.append(&mut state.waiting);
+                state.waiting = waiting;
             }
         }
     }

@@ -74,7 +74,11 @@ pub struct CountPending {
 }
 
 impl CountPending {
+    /// A final upload whose parts are complete does not wait: others that do are no reason to refuse it.
     pub(super) fn of(exchange: Box<Exchange>, creation: Creation, parts: Vec<Stored>) -> Step {
+        if parts.iter().all(|part| part.upload.is_complete()) {
+            return Create::of(exchange, creation, parts);
+        }
         Step::CountPending(Self { exchange, creation, parts })
     }
 

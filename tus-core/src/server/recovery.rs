@@ -74,18 +74,18 @@ impl LoadFinals {
         };
         finals.retain(waits);
         finals.truncate(FINALS);
-        let parts = finals.iter().flat_map(|found| match &found.upload.kind {
-            Kind::Final(parts) => parts.as_slice(),
-            Kind::Single | Kind::Partial => &[],
+        let latest = finals.iter().filter_map(|found| found.upload.expires).max();
+        let parts = finals.into_iter().filter_map(|found| match found.upload.kind {
+            Kind::Final(parts) => Some(parts),
+            Kind::Single | Kind::Partial => None,
         });
-        let parts: Vec<_> = parts.cloned().collect();
-        if parts.is_empty() {
+        let finals: Vec<_> = parts.collect();
+        if finals.iter().all(Vec::is_empty) {
             return expired(stored, now);
         }
-        let latest = finals.iter().filter_map(|found| found.upload.expires).max();
         Recovery::LoadParts(LoadRelated {
-            ids: ids(&parts),
-            related: Related { stored, parts, now, latest, config: None },
+            ids: ids(finals.iter().flatten()),
+            related: Related { stored, finals, now, latest, config: None },
         })
     }
 }
@@ -116,7 +116,8 @@ impl LoadRelated {
 #[derive(Debug)]
 struct Related {
     stored: Stored,
-    parts: Vec<Part>,
+    /// The parts of each final upload that waits: of the upload itself, where it is one.
+    finals: Vec<Vec<Part>>,
     now: SystemTime,
     /// When the latest of the final uploads expires.
     latest: Option<SystemTime>,
@@ -129,22 +130,33 @@ impl Related {
         let config = Some(config.clone());
         Recovery::LoadParts(LoadRelated {
             ids: ids(&parts),
-            related: Self { stored, parts, now, latest: None, config },
+            related: Self { stored, finals: vec![parts], now, latest: None, config },
         })
     }
 
     fn judge(self, loaded: Vec<Option<Stored>>) -> Recovery {
-        let Self { stored, parts, now, latest, config } = self;
-        let named = |found: &&Stored| parts.contains(&Part::from(&found.upload));
+        let Self { stored, finals, now, latest, config } = self;
+        let named = |found: &&Stored| finals.iter().flatten().any(|part| *part == Part::from(&found.upload));
         let latest = loaded.iter().flatten().filter(named).filter_map(|found| found.upload.expires).chain(latest).max();
-        if let Some(config) = config {
-            match in_order(&parts, loaded) {
-                // A part that is gone never comes back.
-                None => return expired(stored, now),
-                Some(parts) if parts.iter().all(|part| part.upload.is_complete()) => {
-                    return Recovery::Complete(Completion::of_parts(&config, now, Box::new(stored), parts));
+        match config {
+            Some(config) => {
+                let parts = finals.into_iter().next().unwrap_or_default();
+                match in_order(&parts, loaded) {
+                    // A part that is gone never comes back.
+                    None => return expired(stored, now),
+                    Some(parts) if parts.iter().all(|part| part.upload.is_complete()) => {
+                        return Recovery::Complete(Completion::of_parts(&config, now, Box::new(stored), parts));
+                    }
+                    Some(_) => {}
                 }
-                Some(_) => {}
+            }
+            None => {
+                let complete: Vec<_> = loaded.iter().flatten().filter(|found| found.upload.is_complete()).collect();
+                let is_complete = |part: &Part| complete.iter().any(|found| *part == Part::from(&found.upload));
+                // The final upload is being assembled, however long that takes, or is about to be.
+                if finals.iter().any(|parts| parts.iter().all(is_complete)) {
+                    return Recovery::Nothing;
+                }
             }
         }
         match latest {
@@ -182,6 +194,6 @@ fn expired(stored: Stored, now: SystemTime) -> Recovery {
     if stored.upload.is_expired(now) { Recovery::Remove(stored) } else { Recovery::Nothing }
 }
 
-fn ids(parts: &[Part]) -> Vec<UploadId> {
-    distinct(parts.iter().map(|part| &part.id))
+fn ids<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Vec<UploadId> {
+    distinct(parts.into_iter().map(|part| &part.id))
 }

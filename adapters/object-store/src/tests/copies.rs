@@ -118,7 +118,7 @@ async fn a_part_that_is_gone_is_not_concatenated() {
     use object_store::ObjectStoreExt;
     let key = bucket.keys("").into_iter().find(|key| key.ends_with("files/part-1")).unwrap();
     bucket.delete(&object_store::path::Path::parse(&key).unwrap()).await.unwrap();
-    assert_eq!(assembled(&store, &stored, &parts).await.unwrap_err().failure(), Failure::Internal);
+    assert_eq!(assembled(&store, &stored, &parts).await.unwrap_err().failure(), Failure::Gone);
     store.remove(&parts[1]).await.unwrap();
     assert_eq!(assembled(&store, &stored, &parts).await.unwrap_err().failure(), Failure::NotFound);
     let (again, _) = part(&store, "part-1", 2 * PART, 1).await;

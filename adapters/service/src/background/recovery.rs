@@ -49,7 +49,17 @@ async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> LookedAfter {
             }
         }
         Recovery::Remove(stored) => {
-            if let Err(error) = engine.remove(&stored, Cause::Expired).await {
+            // Another process may be at work on it without adding bytes: an assembly, a hook, a handler.
+            let is_free = match stored.upload.phase {
+                Phase::Receiving => Ok(true),
+                _ => engine.storage.claim(&stored.upload, completion::CLAIM).await,
+            };
+            let removed = match is_free {
+                Ok(true) => engine.remove(&stored, Cause::Expired).await,
+                Ok(false) => return LookedAfter { is_claimed_elsewhere: true },
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
                 failure(id, &error);
             }
         }

@@ -296,6 +296,9 @@ fn so_many_final_uploads_may_wait() {
     world.post().concat(&[&part]).send().is(503).has("retry-after", 1);
     assert!(!world.passed("Create"), "the application is not asked to reserve anything");
     assert_eq!(world.uploads, before);
+    // One that need not wait is none of them.
+    let complete = world.partial(b"hello", 5);
+    world.concatenate(&[&complete]);
     world.fail("CountPending", Failure::Internal);
     world.post().concat(&[&part]).send().is(500);
     // Other uploads are none of this.

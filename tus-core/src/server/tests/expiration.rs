@@ -211,6 +211,7 @@ fn a_final_upload_whose_parts_are_complete_is_assembled_and_not_removed() {
     let waiting = world.concatenate(&[&part]);
     world.patch(&part).offset(3).body(b"lo").send().is(204);
     world.wait(HOUR * 100);
+    assert!(!world.recover(&part), "it may be being assembled: {}", world.path());
     assert!(world.recover(&waiting));
     assert_eq!((world.bytes(&waiting), world.record(&waiting).is_complete()), (&b"hello"[..], true));
     // One without its part can never be complete.
