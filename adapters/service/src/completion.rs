@@ -8,7 +8,7 @@ use http::request::Parts;
 use tokio::{task::spawn_blocking, time::sleep};
 use tus_core::{
     Change, Failure, Stored, Upload,
-    server::{Completion, Done, PartsNeeded, Verify},
+    server::{Completion, Done, FinishReply, PartsNeeded, Verify},
 };
 
 use crate::{
@@ -163,7 +163,11 @@ async fn steps(engine: &Engine, mut completion: Completion, request: Option<&Arc
             }
             Completion::Verify(verify) => self::verify(engine, verify).await,
             Completion::Finish(finish) => {
-                let answer = engine.hooks.before_finish(finish.upload(), request).await;
+                let answer = match engine.jobs.is_running(finish.upload().incarnation) {
+                    // It has agreed: the client repeats its last request.
+                    true => Ok(FinishReply::default()),
+                    false => engine.hooks.before_finish(finish.upload(), request).await,
+                };
                 if let Err(rejection) = &answer {
                     observe::refused_by_hook(finish.upload(), rejection);
                 }

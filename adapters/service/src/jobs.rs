@@ -60,6 +60,10 @@ impl Jobs {
         self.state().may_begin(incarnation)
     }
 
+    pub(crate) fn is_running(&self, incarnation: Incarnation) -> bool {
+        self.state().running.contains(&incarnation)
+    }
+
     pub(crate) fn begin(self: &Arc<Self>, incarnation: Incarnation) -> Option<Job> {
         let mut state = self.state();
         if !state.may_begin(incarnation) {

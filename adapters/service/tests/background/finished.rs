@@ -3,12 +3,15 @@
 use std::{
     future::pending,
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
 use tokio::sync::{Notify, mpsc};
-use tus_service::{Config, Memory, Phase, Tus};
+use tus_service::{Config, FinishReply, Memory, Phase, Rejection, Tus};
 
 use crate::{SOON, created, id, send};
 
@@ -58,6 +61,31 @@ async fn a_hook_that_hangs_delays_nobody_else() {
     assert_eq!(phase(&tus, &hanging).await, Some(Phase::Complete));
     assert_eq!(send(&tus, "DELETE", &hanging, &[], "").await.status(), 204);
     assert!(starts.try_recv().is_err(), "each was called once");
+}
+
+/// What has agreed is not asked again while the job runs, which may have taken the file already.
+#[tokio::test]
+async fn before_finish_is_not_called_beside_finished() {
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let asks = asked.clone();
+    let tus =
+        Tus::builder(Memory::new())
+            .before_finish(move |_| {
+                let again = asks.fetch_add(1, SeqCst) > 0;
+                async move {
+                    if again { Err(Rejection::forbidden("the file is gone\n")) } else { Ok(FinishReply::default()) }
+                }
+            })
+            .finished(move |cx| {
+                started.send(cx.upload.id.clone()).unwrap();
+                pending::<Result<(), io::Error>>()
+            })
+            .build();
+    let path = created(&tus, &[], "hello").await;
+    assert_eq!(starts.recv().await, Some(id(&path)));
+    assert_eq!(send(&tus, "PATCH", &path, &[("upload-offset", "5")], "").await.status(), 204);
+    assert_eq!(asked.load(SeqCst), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,14 +11,14 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use tokio::{sync::Notify, time::timeout};
-use tus_service::{Config, Memory, Mount, Phase, ResponseBody, Tus, UploadId};
+use tus_service::{Config, Incarnation, Kind, Memory, Mount, Phase, ResponseBody, Storage, Tus, Upload, UploadId};
 
 use crate::wrapped::Wrapped;
 
@@ -63,6 +63,28 @@ async fn a_claim_is_renewed_beside_the_work_that_it_protects() {
     let response = timeout(Duration::from_secs(300), send(&tus, "POST", "/files", &headers, "")).await;
     assert_eq!(response.expect("the assembly ends").status(), 201);
     assert!(claims.load(SeqCst) > 0, "a claim was waited for meanwhile");
+}
+
+/// A handler, or an assembly, may take longer than its upload lasts.
+#[tokio::test]
+async fn what_another_process_works_on_does_not_expire() {
+    let store = Memory::new();
+    let mut upload = Upload::new("a".parse().unwrap(), Incarnation::from_random(1), Kind::Single);
+    (upload.phase, upload.length, upload.expires) = (Phase::Complete, Some(0), Some(SystemTime::UNIX_EPOCH));
+    let elsewhere = store.another_process();
+    elsewhere.create(&upload).await.unwrap();
+    assert!(elsewhere.claim(&upload, Duration::from_secs(600)).await.unwrap());
+    let sweeps = Arc::new(AtomicUsize::new(0));
+    let storage = Wrapped { memory: store.clone(), sweeps: sweeps.clone(), ..Wrapped::new() };
+    let _tus = Tus::builder(storage).sweep_interval(SOON).build();
+    while sweeps.load(SeqCst) < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert!(store.load(&upload.id).await.unwrap().is_some());
+    elsewhere.claim(&upload, Duration::ZERO).await.unwrap();
+    while store.load(&upload.id).await.unwrap().is_some() {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// A program that only looks at the uploads must not keep the application from being notified.

@@ -78,7 +78,7 @@ fn the_final_upload_is_its_parts_in_their_order() {
 /// The steps of a creation with these parts, each of which is authorized once.
 fn steps_of(parts: &[&UploadId]) -> String {
     let asked = " Authorize".repeat(parts.len());
-    format!("Authorize LoadParts{asked} CountPending Create Store Complete Assemble Finish Notify Record Respond")
+    format!("Authorize LoadParts{asked} Create Store Complete Assemble Finish Notify Record Respond")
 }
 
 /// tus 1.0.0, "Concatenation": "The same partial upload MAY be present multiple times in the `Upload-Concat`
