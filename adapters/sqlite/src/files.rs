@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use rustix::{
     buffer::spare_capacity,
-    fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, unlinkat},
+    fs::{AtFlags, FlockOperation, Mode, OFlags, Stat, flock, openat, unlinkat},
     io::pread,
 };
 use tokio::task::spawn_blocking;
@@ -100,11 +100,21 @@ impl Files {
 
     /// Bytes in a file; `None` where there is none.
     pub(crate) fn length(&self, id: &UploadId) -> io::Result<Option<u64>> {
+        Ok(self.stat(id)?.map(|stat| length(&stat)))
+    }
+
+    /// What has the name of this upload's file now; `None` where nothing has.
+    pub(crate) fn stat(&self, id: &UploadId) -> io::Result<Option<Stat>> {
         match rustix::fs::statat(&self.directory, id.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(stat.st_size.try_into().unwrap_or(0))),
+            Ok(stat) => Ok(Some(stat)),
             Err(rustix::io::Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The directory itself.
+    pub(crate) fn stat_directory(&self) -> io::Result<Stat> {
+        Ok(rustix::fs::fstat(&self.directory)?)
     }
 
     /// Deletes a file. One that is missing is no error.
@@ -173,6 +183,16 @@ fn try_lock(file: &File, how: FlockOperation) -> io::Result<bool> {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether these are one and the same file, whatever it is called.
+pub(crate) fn is_same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+/// Bytes in a file.
+pub(crate) fn length(stat: &Stat) -> u64 {
+    stat.st_size.try_into().unwrap_or(0)
 }
 
 /// Whether a file still has a name: to write to one that has none is to lose what is written.

@@ -10,7 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{FileType, Mode, OFlags, Stat},
+    io::Errno,
+};
 use tus_service::{Failure, Kind, StorageError, Stored, UploadId};
 
 use crate::{
@@ -22,8 +25,11 @@ use crate::{
 pub(crate) async fn move_to(inner: &Arc<Inner>, id: &UploadId, target: &Path) -> Result<(), StorageError> {
     let moving = Arc::new(Moving { inner: inner.clone(), id: id.clone(), target: target.to_owned() });
     let beginning = moving.clone();
-    let Some(mut found) = blocking(move || beginning.begin()).await? else { return Ok(()) };
-    let is_renamed = moving.rename(found.stored.clone()).await?;
+    let Some(mut found) = blocking(move || beginning.begin()).await? else {
+        // Whoever moved it may have died before the names were durable.
+        return blocking(move || moving.sync()).await;
+    };
+    let is_renamed = found.is_near && moving.rename(&found).await?;
     if !is_renamed {
         let copying = moving.clone();
         found = blocking(move || copying.copy(found)).await?;
@@ -37,16 +43,20 @@ pub(crate) async fn move_to(inner: &Arc<Inner>, id: &UploadId, target: &Path) ->
     .await
 }
 
-struct Moving {
-    inner: Arc<Inner>,
-    id: UploadId,
-    target: PathBuf,
+pub(crate) struct Moving {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) id: UploadId,
+    pub(crate) target: PathBuf,
 }
 
 /// A complete upload, and its file. The file is locked: one at a time moves it, in another process, too.
-struct Found {
+pub(crate) struct Found {
     stored: Stored,
     file: File,
+    stat: Stat,
+    /// Whether the target's directory is on the file system of the storage. Where it is not, the thread that changes the
+    /// database never touches it: another file system may hang.
+    is_near: bool,
 }
 
 impl Moving {
@@ -61,32 +71,71 @@ impl Moving {
         if !stored.upload.is_complete() || stored.upload.kind == Kind::Partial {
             return Err(Failure::Conflict.into());
         }
+        self.check_target()?;
+        self.take(file, stored)
+    }
+
+    /// Refuses what could only fail after a long copy, and what would make a mess of the storage.
+    fn check_target(&self) -> Result<(), StorageError> {
+        if self.stat_target()?.is_some_and(|there| kind(&there) == FileType::Directory) {
+            return Err(self.error(Failure::Internal, "the target is a directory"));
+        }
+        if let Some(directory) = self.stat_directory()? {
+            let own = self.inner.files.stat_directory().map_err(|error| self.failed(error))?;
+            if files::is_same(&directory, &own) {
+                return Err(self.error(Failure::Internal, "the target is among the storage's own files"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes hold of the file that was opened, if it is still there to be moved.
+    pub(crate) fn take(&self, file: Option<File>, stored: Stored) -> Result<Option<Found>, StorageError> {
         if let Some(file) = file {
             if !files::lock(&file).map_err(|error| self.failed(error))? {
                 return Err(self.error(Failure::Busy, "somebody is moving it"));
             }
-            if files::is_named(&file).map_err(|error| self.failed(error))? {
-                files::make_directory(self.directory()).map_err(|error| self.failed(error))?;
-                return Ok(Some(Found { stored, file }));
+            let stat = rustix::fs::fstat(&file).map_err(|error| self.failed(error.into()))?;
+            // The file may have other names: the application may link it. What counts is what has this one.
+            match self.inner.files.stat(&self.id).map_err(|error| self.failed(error))? {
+                Some(now) if files::is_same(&now, &stat) => {
+                    files::make_directory(self.directory()).map_err(|error| self.failed(error))?;
+                    let is_near = self.is_near()?;
+                    return Ok(Some(Found { stored, file, stat, is_near }));
+                }
+                Some(_) => return Err(self.error(Failure::Busy, "another file has just taken its place")),
+                None => {}
             }
         }
-        match self.target.try_exists() {
-            Ok(true) => Ok(None),
-            _ => Err(self.error(Failure::Gone, "neither of them is there")),
+        let is_moved = |there: Stat| {
+            // It may be a copy, so that it cannot be recognized by more than its length.
+            kind(&there) == FileType::RegularFile && files::length(&there) == stored.upload.offset
+        };
+        if self.stat_target()?.is_some_and(is_moved) {
+            return Ok(None);
         }
+        Err(self.error(Failure::Gone, "the file is gone, and what is at the target, if anything, is not this upload"))
     }
 
-    /// Whether that was possible: it is not from one file system to another.
-    async fn rename(self: &Arc<Self>, stored: Stored) -> Result<bool, StorageError> {
-        let moving = self.clone();
+    fn is_near(&self) -> Result<bool, StorageError> {
+        let own = self.inner.files.stat_directory().map_err(|error| self.failed(error))?;
+        Ok(self.stat_directory()?.is_some_and(|directory| directory.st_dev == own.st_dev))
+    }
+
+    /// Whether that was possible. It is not from one mount to another, even if both are of one file system.
+    async fn rename(self: &Arc<Self>, found: &Found) -> Result<bool, StorageError> {
+        let (moving, file) = (self.clone(), found.stat);
+        let is_moved = move |moving: &Self| {
+            moving.stat_target().is_ok_and(|there| there.is_some_and(|there| files::is_same(&there, &file)))
+        };
         let rename = move || match moving.inner.files.rename(&moving.id, &moving.target) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => Ok(false),
             // The change of the database that this belongs to was made again.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && moving.target.exists() => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_moved(&moving) => Ok(true),
             Err(error) => Err(moving.failed(error)),
         };
-        self.exclusively(stored, rename).await
+        self.exclusively(found.stored.clone(), rename).await
     }
 
     /// Copies the file to a name beside the target, and then gives it the target's name. What a killed process left of a
@@ -131,6 +180,23 @@ impl Moving {
         self.inner.sync_names()
     }
 
+    /// What is at the target: a link is not followed, since a move replaces it.
+    fn stat_target(&self) -> Result<Option<Stat>, StorageError> {
+        self.there(rustix::fs::lstat(&self.target))
+    }
+
+    fn stat_directory(&self) -> Result<Option<Stat>, StorageError> {
+        self.there(rustix::fs::stat(self.directory()))
+    }
+
+    fn there(&self, stat: rustix::io::Result<Stat>) -> Result<Option<Stat>, StorageError> {
+        match stat {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(self.failed(error.into())),
+        }
+    }
+
     /// The target's directory.
     fn directory(&self) -> &Path {
         self.target.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -145,6 +211,10 @@ impl Moving {
         let (source, target) = (self.inner.files.path(&self.id), &self.target);
         StorageError::new(failure, format!("{} cannot be moved to {}: {reason}", source.display(), target.display()))
     }
+}
+
+fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
 }
 
 fn copy(found: &Found, temporary: &Path) -> io::Result<()> {

@@ -3,6 +3,7 @@
 use std::{os::unix::fs::MetadataExt, path::PathBuf};
 
 use super::*;
+use crate::moving::Moving;
 
 /// A directory on another file system than those of the other tests; `None` where there is none at hand.
 fn elsewhere() -> Option<TempDir> {
@@ -103,15 +104,7 @@ async fn what_cannot_be_moved_stays_and_the_error_names_both_paths() {
     fs::write(directory.path().join("file"), b"in the way").unwrap();
     let occupied = directory.path().join("occupied");
     fs::create_dir_all(occupied.join("x")).unwrap();
-    let mut targets = vec![(blocked, None), (occupied, None)];
-    let other = elsewhere();
-    if let Some(other) = &other {
-        // The copy is made, and cannot get this name.
-        let occupied = other.path().join("occupied");
-        fs::create_dir_all(occupied.join("x")).unwrap();
-        targets.push((occupied, Some(other.path())));
-    }
-    for (target, beside) in targets {
+    for target in [blocked, occupied] {
         let error = sqlite.move_to(&upload.upload.id, &target).await.unwrap_err();
         let text = error.to_string();
         assert_eq!(error.failure(), Failure::Internal, "{text}");
@@ -119,10 +112,178 @@ async fn what_cannot_be_moved_stays_and_the_error_names_both_paths() {
             assert!(text.contains(path.to_str().unwrap()), "{text}");
         }
         assert_eq!(fs::read(&source).unwrap(), b"hello", "nothing is lost");
-        if let Some(beside) = beside {
-            assert_eq!(names(beside), ["occupied"], "no part of a copy stays");
-        }
     }
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_leaves_nothing() {
+    let Some(other) = elsewhere() else {
+        eprintln!("skipped: there is one file system only");
+        return;
+    };
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let upload = stored(&sqlite, "short", Some(5), b"hello").await;
+    let source = sqlite.path(&upload.upload.id);
+    fs::write(&source, b"hell").unwrap();
+    assert_eq!(failure(sqlite.move_to(&upload.upload.id, other.path().join("film")).await), Failure::Internal);
+    assert_eq!(names(other.path()), [""; 0], "no part of a copy stays");
+    assert_eq!(fs::read(&source).unwrap(), b"hell");
+}
+
+/// A directory below `/proc` cannot be synced, so that an error shows who tries to.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_was_moved_before_is_made_durable() {
+    use crate::Durability::{Buffered, Synced};
+    let target = Path::new("/proc/version");
+    assert_eq!(fs::metadata(target).unwrap().len(), 0);
+    for (durability, expected) in [(Synced, Some(Failure::Internal)), (Buffered, None)] {
+        let directory = directory();
+        let sqlite = Sqlite::options().durability(durability).open(&directory).unwrap();
+        let mut empty = upload("empty", Some(0));
+        empty.phase = Phase::Complete;
+        let empty = created(&sqlite, empty).await;
+        fs::remove_file(sqlite.path(&empty.upload.id)).unwrap();
+        let moved = sqlite.move_to(&empty.upload.id, target).await;
+        assert_eq!(moved.err().map(|error| error.failure()), expected, "{durability:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_this_upload_is_not_taken_for_it() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let upload = stored(&sqlite, "lost", Some(5), b"hello").await;
+    fs::remove_file(sqlite.path(&upload.upload.id)).unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("shorter"), b"hell").unwrap();
+    fs::write(at("longer"), b"hello world").unwrap();
+    // As long as the upload, and no file.
+    symlink("12345", at("link")).unwrap();
+    fs::write(at("12345"), b"hello").unwrap();
+    for name in ["shorter", "longer", "link", "nothing", "shorter/film"] {
+        let error = sqlite.move_to(&upload.upload.id, at(name)).await.unwrap_err();
+        assert_eq!(error.failure(), Failure::Gone, "{name}: {error}");
+    }
+    sqlite.move_to(&upload.upload.id, at("12345")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_whose_name_is_anothers_by_now_is_not_moved() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let upload = stored(&sqlite, "replaced", Some(5), b"hello").await;
+    let (source, target) = (sqlite.path(&upload.upload.id), directory.path().join("film"));
+    let moving = Moving { inner: sqlite.inner().clone(), id: upload.upload.id.clone(), target: target.clone() };
+    let opened = fs::File::open(&source).unwrap();
+    let take = || moving.take(Some(opened.try_clone().unwrap()), upload.clone());
+    // The application's own link keeps the file from being without a name.
+    fs::rename(&source, directory.path().join("link")).unwrap();
+    fs::write(&source, b"world").unwrap();
+    fs::write(&target, b"older").unwrap();
+    assert_eq!(failure(take()), Failure::Busy);
+    fs::remove_file(&source).unwrap();
+    assert!(take().unwrap().is_none(), "somebody else has moved it");
+    fs::remove_file(&target).unwrap();
+    assert_eq!(failure(take()), Failure::Gone);
+}
+
+#[tokio::test]
+async fn a_rename_that_finds_no_file_was_made_only_if_the_target_is_that_file() {
+    for is_moved in [true, false] {
+        let directory = directory();
+        let sqlite = Sqlite::options().busy_timeout(Duration::from_secs(60)).open(&directory).unwrap();
+        let upload = stored(&sqlite, "vanished", Some(5), b"hello").await;
+        let (source, films) = (sqlite.path(&upload.upload.id), directory.path().join("films"));
+        let target = films.join("film");
+        let other = Connection::open(directory.path().join("uploads.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let moving = tokio::spawn({
+            let (sqlite, id, target) = (sqlite.clone(), upload.upload.id.clone(), target.clone());
+            async move { sqlite.move_to(&id, target).await }
+        });
+        // The last thing before the database is waited for.
+        while !films.exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if is_moved {
+            fs::rename(&source, &target).unwrap();
+        } else {
+            fs::write(&target, b"other").unwrap();
+            fs::remove_file(&source).unwrap();
+        }
+        other.execute_batch("ROLLBACK").unwrap();
+        let moved = moving.await.unwrap();
+        assert_eq!(moved.is_ok(), is_moved, "{moved:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_change_of_the_database_waits_for_another_file_system() {
+    let Some(other) = elsewhere() else {
+        eprintln!("skipped: there is one file system only");
+        return;
+    };
+    let directory = directory();
+    let sqlite = Sqlite::options().busy_timeout(Duration::from_millis(10)).open(&directory).unwrap();
+    let upload = stored(&sqlite, "far", Some(5), b"hello").await;
+    let (near, far) = (directory.path().join("film"), other.path().join("film"));
+    let connection = Connection::open(directory.path().join("uploads.db")).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(failure(sqlite.move_to(&upload.upload.id, &near).await), Failure::Busy);
+    assert!(!near.exists(), "a rename is a change of the database");
+    assert_eq!(failure(sqlite.move_to(&upload.upload.id, &far).await), Failure::Busy);
+    assert_eq!(fs::read(&far).unwrap(), b"hello", "a copy is made before the database is asked for anything");
+    assert!(sqlite.path(&upload.upload.id).exists());
+    connection.execute_batch("ROLLBACK").unwrap();
+    sqlite.move_to(&upload.upload.id, &far).await.unwrap();
+    assert!(!sqlite.path(&upload.upload.id).exists());
+}
+
+#[tokio::test]
+async fn a_directory_is_refused_before_anything_is_copied() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let upload = stored(&sqlite, "film", Some(5), b"hello").await;
+    let other = elsewhere();
+    for base in [Some(directory.path()), other.as_ref().map(TempDir::path)].into_iter().flatten() {
+        let (target, temporary) = (base.join("films"), format!(".{}.moving", upload.upload.incarnation));
+        fs::create_dir(&target).unwrap();
+        // Where a copy is begun, this is overwritten, and then removed.
+        fs::write(base.join(&temporary), b"older").unwrap();
+        let text = sqlite.move_to(&upload.upload.id, &target).await.unwrap_err().to_string();
+        assert!(text.contains(&format!("{}: the target is a directory", target.display())), "{text}");
+        assert_eq!(fs::read(base.join(&temporary)).unwrap(), b"older");
+    }
+    assert!(sqlite.path(&upload.upload.id).exists());
+}
+
+#[tokio::test]
+async fn the_storages_own_directory_is_no_target() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let upload = stored(&sqlite, "film", Some(5), b"hello").await;
+    let neighbour = stored(&sqlite, "neighbour", Some(5), b"world").await;
+    let own = sqlite.path(&upload.upload.id).parent().unwrap().to_owned();
+    let linked = directory.path().join("linked");
+    symlink(&own, &linked).unwrap();
+    let targets = [own.join("neighbour"), own.join("film"), own.join("new"), linked.join("new")];
+    let refused = async || {
+        for target in &targets {
+            let text = sqlite.move_to(&upload.upload.id, target).await.unwrap_err().to_string();
+            assert!(
+                text.contains(&format!("{}: the target is among the storage's own files", target.display())),
+                "{text}"
+            );
+        }
+    };
+    refused().await;
+    assert_eq!(names(&own), ["film", "neighbour"]);
+    // Nor is it there already where another upload's file has this name.
+    fs::remove_file(own.join("film")).unwrap();
+    refused().await;
+    assert_eq!(content(&sqlite, &neighbour).await, "world");
 }
 
 #[tokio::test]
