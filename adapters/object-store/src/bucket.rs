@@ -58,6 +58,7 @@ pub(crate) trait Copier: fmt::Debug + Send + Sync {
 
 /// A part that is to be made.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only the client of S3 copies"))]
 pub(crate) struct Target<'a> {
     pub path: &'a Path,
     pub multipart: &'a str,
