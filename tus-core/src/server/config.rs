@@ -2,9 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderName;
-
-use super::{Cors, Download, Location, TusExtension};
+use super::{Cors, Download, Location, TusExtension, cors::Exposed};
 use crate::{Algorithm, Kind, Phase, Upload};
 
 /// How uploads are served. The defaults: both dialects, every extension, sha1, no size limit, no expiration, no CORS, no downloads,
@@ -23,7 +21,7 @@ pub struct Config {
     pub(super) location: Location,
     pub(super) trust_forwarded: bool,
     pub(super) cors: Cors,
-    pub(super) exposed: Vec<HeaderName>,
+    pub(super) exposed: Exposed,
     pub(super) download: Option<Download>,
     pub(super) tus: bool,
     pub(super) draft: bool,
@@ -49,7 +47,7 @@ impl Default for Config {
             location: Location::Path,
             trust_forwarded: false,
             cors: Cors::Off,
-            exposed: Vec::new(),
+            exposed: Exposed::default(),
             download: None,
             tus: true,
             draft: true,
@@ -183,13 +181,6 @@ impl Config {
     /// Which pages from other origins may upload.
     pub fn cors(mut self, cors: Cors) -> Self {
         self.cors = cors;
-        self
-    }
-
-    /// Response headers of the application's own (those of a [`FinishReply`](crate::server::FinishReply), say) that scripts
-    /// of other origins may see, too, beside [`Cors::RESPONSE_HEADERS`]. Where [`Cors`] is off, this is nothing.
-    pub fn expose_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.exposed.extend(names);
         self
     }
 

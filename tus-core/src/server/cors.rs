@@ -5,6 +5,8 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header, request::Parts};
 
+use super::Config;
+
 /// Which pages from other origins may upload.
 #[derive(Clone, Default)]
 #[non_exhaustive]
@@ -18,6 +20,18 @@ pub enum Cors {
     Origins(Vec<HeaderValue>),
     /// Those for which the function is true, with cookies.
     Matching(Arc<dyn Fn(&HeaderValue) -> bool + Send + Sync>),
+}
+
+/// Response headers of the application's own that scripts may see.
+pub(super) type Exposed = Vec<HeaderName>;
+
+impl Config {
+    /// Response headers of the application's own (those of a [`FinishReply`](crate::server::FinishReply), say) that scripts
+    /// of other origins may see, too, beside [`Cors::RESPONSE_HEADERS`]. Where [`Cors`] is off, this is nothing.
+    pub fn expose_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.exposed.extend(names);
+        self
+    }
 }
 
 /// Names of headers as an array, and as a list.
