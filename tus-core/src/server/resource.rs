@@ -10,7 +10,10 @@
 //! was lost, or that was never made since the server was killed. So the handler is called at least once, and, by the
 //! claim, never twice at a time.
 
-use std::{borrow::Cow, time::Duration};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{Response, Uri, request::Parts};
@@ -175,8 +178,10 @@ impl Call {
         &self.stored
     }
 
-    /// The head of the handler's request: that of the request which created the upload, without what is about the upload
-    /// and the connection. The version, the extensions and the credentials are those of the request that completes it.
+    /// The head of the handler's request. The method and what describes the content are those of the request which created
+    /// the upload; the URL, the version, the extensions, and what says who sends it and by which way, those of the request
+    /// that completes it, whose other headers replace those of the same name. What is about the upload and the connection
+    /// is left out.
     ///
     /// # Errors
     ///
@@ -186,8 +191,9 @@ impl Call {
     }
 
     /// Continues with the handler's response, whatever its status is, without its body where that is too large to be
-    /// kept; or where there is none, so that the handler is called again when the client asks again.
-    pub fn done(self, response: Result<Response<Option<Bytes>>, Failure>) -> Step {
+    /// kept; or where there is none, so that the handler is called again when the client asks again. The response is kept
+    /// from `now` on: when the request began may be long ago.
+    pub fn done(self, response: Result<Response<Option<Bytes>>, Failure>, now: SystemTime) -> Step {
         let Self { exchange, stored, ending } = self;
         let Ok(response) = response else {
             return exchange.refuse(Refusal::Unanswered);
@@ -197,7 +203,7 @@ impl Call {
         let mut change = Change::of(&stored.upload);
         change.phase = Phase::Notified;
         change.verbatim = Some(Box::new(stored.upload.verbatim.with_response(kept.as_ref())));
-        change.expires = exchange.endpoint.kept_until(exchange.now);
+        change.expires = exchange.endpoint.kept_until(now);
         Step::KeepResponse(KeepResponse { exchange, stored, change, response: Response::from_parts(head, ()), ending })
     }
 }

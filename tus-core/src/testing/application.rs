@@ -1,6 +1,6 @@
 //! The application behind the model: what it says when it is asked.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{Response, request::Parts};
@@ -28,6 +28,8 @@ pub struct Application {
     pub veto: Result<(), Rejection>,
     /// What the handler of its resource responds, if it does.
     pub handler: Box<Handler>,
+    /// How long it takes until that handler has responded.
+    pub handler_takes: Duration,
 }
 
 impl Default for Application {
@@ -39,6 +41,7 @@ impl Default for Application {
             reply: Ok(FinishReply::default()),
             veto: Ok(()),
             handler: Box::new(|_, _| Ok(Response::new(Some(Bytes::new())))),
+            handler_takes: Duration::ZERO,
         }
     }
 }

@@ -176,7 +176,8 @@ impl Model {
                         (self.application.handler)(&head, content)
                     });
                     responded = response.as_ref().ok().and_then(|response| response.body().clone());
-                    call.done(response)
+                    self.now += self.application.handler_takes;
+                    call.done(response, self.now)
                 }
                 Step::KeepResponse(keep) => {
                     watch.changes(keep.stored(), &self.uploads);

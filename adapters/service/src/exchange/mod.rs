@@ -4,7 +4,11 @@ mod receive;
 #[cfg(test)]
 mod tests;
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
@@ -298,7 +302,7 @@ impl<'a> Exchange<'a> {
         if response.is_err() {
             completion::release(engine, &upload).await;
         }
-        call.done(response)
+        call.done(response, SystemTime::now())
     }
 
     /// The response of the handler, and its content where that is small.

@@ -33,8 +33,8 @@ use crate::{Interim, Tus};
 /// A request without the headers of the draft passes to the handler untouched. One with them becomes an upload in the
 /// storage of a [`Tus`]: at the URL of the resource itself, with a query (`/photos?resumable-upload=…`), so that the
 /// application's middleware (authentication, say) sees each request of the upload. When the upload is complete, the
-/// handler is called with the request that created it, all of its content, and its `Content-Length`, while the client
-/// waits; and the handler's response, whatever its status, is the response to the client.
+/// handler is called with the request that created it (and what the completing one says, [see below](#who-may)), all of
+/// its content, and its `Content-Length`, while the client waits; and the handler's response, whatever its status, is the response to the client.
 ///
 /// Two kinds of requests with the draft's headers pass untouched as well. A client that sends everything at once
 /// (`Upload-Complete: ?1`) can only go on with an upload of which it was informed before its request broke: where the
@@ -57,8 +57,14 @@ use crate::{Interim, Tus};
 /// Put the application's authentication around it: what is inside, extractors included, comes too late, since an upload
 /// is stored before the handler is called. The [`Hooks`](crate::Hooks) of the [`Tus`] are asked about each request as
 /// usual; in place of `before_finish` and `finished`, the handler is called. [`owner`](Self::owner) keeps an upload to
-/// whoever created it. `Authorization` and `Cookie` are not stored: the handler sees those of the request that completed
-/// the upload, and its extensions. All other headers are (16 KiB at the most).
+/// whoever created it.
+///
+/// The handler acts on the request that was authorized, which is the one that completed the upload: its extensions, and
+/// its headers, which replace those of the creation. What describes the content (`Content-*`, `Repr-Digest`) is that of
+/// the creation. Credentials (`Authorization`, `Proxy-Authorization`, `Cookie`), `Host`, `Forwarded`, `X-Forwarded-*`,
+/// `X-Real-IP`, `Via`, `Origin`, `Referer` and `Sec-Fetch-*` are not stored: the handler sees those of the completing
+/// request, or none. All other headers are (16 KiB at the most). Of the response, `Set-Cookie` is not kept: only the
+/// client that was there when the handler responded gets it.
 ///
 /// Uploads that are left unfinished go as [`Config::expire_after`](crate::Config::expire_after) says, finished ones after
 /// [`keep`](Self::keep). [`Config::max_size`](crate::Config::max_size) limits an upload; limits of the framework on a

@@ -110,7 +110,8 @@ pub(super) fn resolve(exchange: &mut Exchange, upload: &Upload, action: Action) 
     }
 }
 
-/// Whether an upload may be asked for in these words. A download is not part of any dialect.
+/// Whether an upload may be asked for in these words. A download is not part of any dialect; at a resource of the
+/// application there is none, whatever the endpoint offers.
 pub(super) fn admit(exchange: &Exchange, upload: &Upload, action: &Action) -> Result<(), Refusal> {
     match (exchange.speech, upload.dialect) {
         (Speech::Tus, Dialect::Tus) => Ok(()),
@@ -119,7 +120,11 @@ pub(super) fn admit(exchange: &Exchange, upload: &Upload, action: &Action) -> Re
             _ => Ok(()),
         },
         (Speech::Unsaid, _) => Ok(tus::unsaid(&exchange.config, &upload.id, action)?),
-        (Speech::Tus, Dialect::Draft(_)) if matches!(action, Action::Download(_)) => Ok(()),
+        (Speech::Tus, Dialect::Draft(_))
+            if matches!(action, Action::Download(_)) && exchange.endpoint.resource().is_none() =>
+        {
+            Ok(())
+        }
         (Speech::Tus, Dialect::Draft(_)) | (Speech::Draft(_), Dialect::Tus) => Err(Refusal::OtherDialect),
     }
 }

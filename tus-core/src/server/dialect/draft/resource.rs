@@ -14,8 +14,9 @@ use super::{
 use crate::{
     NewUpload, Upload,
     header::{
-        ACCEPT_PATCH, CONTENT_DIGEST, PARTIAL_UPLOAD, TUS_RESUMABLE, UPLOAD_COMPLETE, UPLOAD_DRAFT_INTEROP_VERSION,
-        UPLOAD_INCOMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, UPLOAD_OFFSET,
+        ACCEPT_PATCH, CONTENT_DIGEST, PARTIAL_UPLOAD, REPR_DIGEST, TUS_RESUMABLE, UPLOAD_CHECKSUM, UPLOAD_COMPLETE,
+        UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_DRAFT_INTEROP_VERSION, UPLOAD_INCOMPLETE, UPLOAD_LENGTH,
+        UPLOAD_LIMIT, UPLOAD_METADATA, UPLOAD_OFFSET, X_HTTP_METHOD_OVERRIDE,
     },
     server::{Config, Resource, exchange::Exchange, resource_of},
 };
@@ -44,9 +45,39 @@ fn is_of_connection(name: &HeaderName) -> bool {
     NAMES.contains(name)
 }
 
-/// What says who sends a request. It is not stored: that of the request which completes the upload counts.
-fn is_credential(name: &HeaderName) -> bool {
-    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
+/// What says who sends a request, to which host, from where, and by which way. It is not stored: that of the request
+/// which completes the upload counts, and where that has none, there is none.
+fn is_of_sender(name: &HeaderName) -> bool {
+    const NAMES: [HeaderName; 9] = [
+        header::AUTHORIZATION,
+        header::PROXY_AUTHORIZATION,
+        header::COOKIE,
+        header::HOST,
+        header::FORWARDED,
+        HeaderName::from_static("x-real-ip"),
+        header::VIA,
+        header::ORIGIN,
+        header::REFERER,
+    ];
+    NAMES.contains(name) || ["x-forwarded-", "sec-fetch-"].into_iter().any(|prefix| name.as_str().starts_with(prefix))
+}
+
+/// What describes content. In a request that completes an upload, that is a piece of the representation at the most.
+fn is_of_content(name: &HeaderName) -> bool {
+    *name == REPR_DIGEST || name.as_str().starts_with("content-") || ["digest", "mime-version"].contains(&name.as_str())
+}
+
+/// What only the protocols of uploads mean, and not the handler.
+fn is_of_protocol(name: &HeaderName) -> bool {
+    let of_tus = [
+        &TUS_RESUMABLE,
+        &UPLOAD_DEFER_LENGTH,
+        &UPLOAD_METADATA,
+        &UPLOAD_CHECKSUM,
+        &UPLOAD_CONCAT,
+        &X_HTTP_METHOD_OVERRIDE,
+    ];
+    is_of_upload(name) || of_tus.into_iter().any(|known| known == name)
 }
 
 /// What is about the upload, and not about the representation.
@@ -109,7 +140,7 @@ pub(super) fn keep_request(upload: &mut NewUpload, exchange: &Exchange, head: &P
     if actual > MAX_HEAD {
         return Err(Problem::HeadTooLarge { actual, limit: MAX_HEAD });
     }
-    let headers = without(of_representation(&head.headers), |name| is_credential(name) || is_of_upload(name));
+    let headers = without(of_representation(&head.headers), |name| is_of_sender(name) || is_of_upload(name));
     if let Some(resource) = exchange.endpoint.resource() {
         upload.verbatim.set_request(&head.method, &resource.target, &headers);
     }
@@ -133,13 +164,21 @@ fn without(mut headers: HeaderMap, goes: impl Fn(&HeaderName) -> bool) -> Header
     headers
 }
 
-/// The head of the request that the application's handler gets.
+/// The head of the request that the application's handler gets: what was authorized is the request that completes the
+/// upload, so the handler sees the same, but for what describes the content.
 pub(in crate::server) fn handlers_head(upload: &Upload, completing: &Parts) -> Option<Parts> {
-    let (method, mut headers) = upload.verbatim.request()?;
-    for (name, value) in &completing.headers {
-        if is_credential(name) {
-            headers.append(name.clone(), value.clone());
-        }
+    let (method, headers) = upload.verbatim.request()?;
+    // An older version stored some of these.
+    let mut headers = without(headers, is_of_sender);
+    // What `Connection` names is taken as well: otherwise it would let a client keep what the creation said.
+    let now = without(completing.headers.clone(), |name| {
+        is_of_connection(name) || is_of_content(name) || is_of_protocol(name)
+    });
+    for name in now.keys() {
+        headers.remove(name);
+    }
+    for (name, value) in &now {
+        headers.append(name.clone(), value.clone());
     }
     headers.insert(header::CONTENT_LENGTH, upload.offset.into());
     let mut head = completing.clone();
@@ -148,9 +187,11 @@ pub(in crate::server) fn handlers_head(upload: &Upload, completing: &Parts) -> O
     Some(head)
 }
 
-/// The response of the application's handler as it can be kept; `None` where it is too large.
+/// The response of the application's handler as it can be kept; `None` where it is too large. Cookies are for the client
+/// that was there, and not for whoever asks again.
 pub(in crate::server) fn keepable(head: &response::Parts, body: Bytes) -> Option<Response<Bytes>> {
-    let headers = of_representation(&head.headers);
+    const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
+    let headers = without(of_representation(&head.headers), |name| [header::SET_COOKIE, SET_COOKIE2].contains(name));
     if bytes_of(&headers) + body.len() > MAX_RESPONSE {
         return None;
     }

@@ -158,11 +158,78 @@ fn the_handler_gets_the_request_as_it_was_meant_and_its_response_is_final() {
                 ("host", "tus.example.org"),
                 ("x-many", "1"),
                 ("x-many", "2"),
+                ("x-trace", "patch"),
             ]
         );
         assert_eq!(world.record(&id(&url)).phase, Phase::Notified);
         assert!(world.finishing.is_empty() && world.notified.is_empty(), "the handler is called instead of the hooks");
     }
+}
+
+/// What was authorized is the request that completes the upload. The creation, which may be days old and somebody else's,
+/// says only what the content is, and what the completing request does not say.
+#[test]
+fn the_handler_sees_the_request_that_was_authorized() {
+    let mut world = world();
+    let mut post = request(&mut world, 9, Method::POST, "/photos").body(b"hello").without("content-type");
+    for (name, value) in [
+        ("authorization", "Bearer old"),
+        ("proxy-authorization", "Basic old"),
+        ("cookie", "old"),
+        ("host", "old.example"),
+        ("forwarded", "for=192.0.2.1"),
+        ("x-forwarded-for", "192.0.2.1"),
+        ("x-forwarded-user", "old"),
+        ("x-real-ip", "192.0.2.1"),
+        ("via", "1.1 old"),
+        ("origin", "https://old.example"),
+        ("referer", "https://old.example/"),
+        ("sec-fetch-site", "same-origin"),
+        ("x-tenant", "old"),
+        ("x-role", "old"),
+        ("x-kept", "old"),
+        ("content-type", "image/png"),
+        ("content-language", "de"),
+        ("content-disposition", "inline"),
+        ("repr-digest", "id-sha-256=:AA==:"),
+    ] {
+        post = post.header(name, value);
+    }
+    let created = complete(post.also("x-tenant", "older"), 9, false).send().is(201);
+    let url = created.header("location").unwrap().to_owned();
+    let patch = append(&mut world, 9, &url, 5, true, b"")
+        .header("host", "new.example")
+        .header("x-forwarded-for", "192.0.2.2")
+        .header("x-tenant", "new")
+        .also("x-tenant", "newer")
+        // What is named here is what the server saw, all the same.
+        .header("connection", "x-role, host")
+        .header("x-role", "new")
+        .header("te", "trailers")
+        .header("content-language", "en")
+        .header("content-digest", "id-sha-256=:AA==:")
+        .header("upload-metadata", "a")
+        .header("x-http-method-override", "PATCH");
+    patch.send().is(202);
+    let (head, _) = world.called.pop().unwrap();
+    let mut seen: Vec<_> = head.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    seen.sort_unstable();
+    assert_eq!(
+        seen,
+        [
+            ("content-disposition", "inline"),
+            ("content-language", "de"),
+            ("content-length", "5"),
+            ("content-type", "image/png"),
+            ("host", "new.example"),
+            ("repr-digest", "id-sha-256=:AA==:"),
+            ("x-forwarded-for", "192.0.2.2"),
+            ("x-kept", "old"),
+            ("x-role", "new"),
+            ("x-tenant", "new"),
+            ("x-tenant", "newer"),
+        ]
+    );
 }
 
 #[test]
@@ -215,6 +282,28 @@ fn a_lost_response_is_replayed() {
         append(&mut world, version, &url, 5, false, b"").send().is(409);
         assert_eq!(world.called.len(), 1);
     }
+}
+
+/// Cookies are for the client that was there when the handler responded.
+#[test]
+fn cookies_are_not_replayed() {
+    let mut world = world();
+    world.application.handler = Box::new(|_, _| {
+        let mut response = Response::new(Some(Bytes::from_static(b"hello")));
+        for (name, value) in
+            [("set-cookie", "a=1"), ("set-cookie", "b=2"), ("set-cookie2", "c=3"), ("www-authenticate", "Basic")]
+        {
+            response.headers_mut().append(name, value.parse().unwrap());
+        }
+        Ok(response)
+    });
+    let url = create(&mut world, 9, b"hello");
+    let done = append(&mut world, 9, &url, 5, true, b"").send().is(200);
+    assert_eq!(done.0.headers().get_all("set-cookie").iter().count(), 2);
+    assert_eq!((done.header("set-cookie2"), done.header("www-authenticate")), (Some("c=3"), Some("Basic")));
+    let again = append(&mut world, 9, &url, 5, true, b"").send().is(200).lacks("set-cookie").lacks("set-cookie2");
+    assert_eq!((again.text(), again.header("www-authenticate")), ("hello", Some("Basic")));
+    assert_eq!(world.called.len(), 1);
 }
 
 /// 64 KiB are kept.
@@ -411,6 +500,30 @@ fn a_request_that_says_nothing_speaks_the_draft() {
     world.request(Method::DELETE, &url).without("tus-resumable").send().is(204);
 }
 
+/// The content is for the handler, whatever protocol a request speaks.
+#[test]
+fn nothing_is_downloaded_from_a_resource() {
+    let mut world = with(Config::default().download(Download::attachment()));
+    let url = create(&mut world, 6, b"hello");
+    for completed in [false, true] {
+        if completed {
+            append(&mut world, 6, &url, 5, true, b"").send().is(202);
+        }
+        for method in [Method::GET, Method::HEAD] {
+            let answer = world.request(method.clone(), &url).send().is(403).lacks("etag");
+            assert!(!world.passed("Open") && !answer.text().contains("hello"));
+            for plain in [true, false] {
+                let request = match plain {
+                    true => world.request(method.clone(), &url).without("tus-resumable"),
+                    false => request(&mut world, 6, method.clone(), &url),
+                };
+                request.send().is(204).complete(6, completed);
+                assert!(!world.passed("Open"));
+            }
+        }
+    }
+}
+
 /// The client sees the resource where the proxy or its own request does; the base is that of the endpoint.
 #[test]
 fn the_url_of_an_upload_is_that_of_the_resource_as_the_client_sees_it() {
@@ -452,6 +565,22 @@ fn what_no_client_asks_for_expires() {
     world.wait(Duration::from_secs(1));
     append(&mut world, 6, &url, 5, true, b"").send().is(410);
     assert!(world.recover(&id(&url)) && world.uploads.get(&id(&url)).is_none());
+}
+
+/// A request may take longer than a response is kept.
+#[test]
+fn a_response_is_kept_from_when_it_was_made() {
+    let minute = Duration::from_secs(60);
+    let mut world = world();
+    world.application.handler_takes = minute * 70;
+    let (url, began) = (create(&mut world, 6, b"hello"), world.now);
+    append(&mut world, 6, &url, 5, true, b"").send().is(202).complete(6, true);
+    assert_eq!(world.record(&id(&url)).expires, Some(began + minute * 130));
+    world.wait(minute * 60 - Duration::from_secs(1));
+    append(&mut world, 6, &url, 5, true, b"").send().is(202);
+    world.wait(Duration::from_secs(1));
+    append(&mut world, 6, &url, 5, true, b"").send().is(410);
+    assert_eq!(world.called.len(), 1);
 }
 
 #[test]
