@@ -274,6 +274,28 @@ fn a_lost_response_is_fetched_again() {
     assert!(Script::new([complete(), done()]).run(step).unwrap().complete);
 }
 
+/// What is complete with another length than that of the source is not the upload of this source.
+#[test]
+fn an_upload_that_is_complete_elsewhere_than_at_the_length_is_another_one() {
+    let complete = || said(204, &[("upload-offset", "50"), ("upload-complete", "?1")]);
+    let resumed =
+        |length, answer| Script::new([answer]).run(resume(url(), NewUpload::new(length), plain(), None).unwrap());
+    let Err(Error::Source { problem, .. }) = resumed(Some(100), complete()) else { panic!("it is not refused") };
+    assert_eq!(problem, SourceProblem::Other { length: 100, declared: 50 });
+    let mut script = Script::new([created(), broken(), complete()]);
+    let error = script.run(new(100, plain())).unwrap_err();
+    assert!(matches!(error, Error::Source { problem: SourceProblem::Other { .. }, .. }), "{error}");
+    // Of a stream, no other length is known than what the server says.
+    let contradictory = said(204, &[("upload-offset", "50"), ("upload-complete", "?1"), ("upload-length", "100")]);
+    let error = resumed(None, contradictory).unwrap_err();
+    assert!(matches!(error, Error::Misbehaved { .. }), "{error}");
+    // One that an earlier process left is replaced.
+    let mut script = Script::new([complete(), created(), done()]);
+    let step = resume_or_create(url(), endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
+    assert_eq!(script.run(step).unwrap().offset, Some(100));
+    assert_eq!(script.lines(), ["HEAD /files/a", "POST /files", "PATCH /files/a 0..100"]);
+}
+
 /// "Retry": "409 (Conflict) with the Upload-Complete header field set to false can be resumed with the correct offset. If
 /// no Upload-Offset header field is provided, the client SHOULD retrieve the offset before resuming."
 #[test]

@@ -70,6 +70,19 @@ impl Uploading {
             return Err(Error::source_is(SourceProblem::Other { length, declared }));
         }
         let offset = answer.offset(0, declared.or(self.upload.length))?;
+        // What is complete has no bytes beyond its offset.
+        if answer.completeness() == Some(true) {
+            match (self.upload.length, declared) {
+                (Some(length), _) if length != offset => {
+                    return Err(Error::source_is(SourceProblem::Other { length, declared: offset }));
+                }
+                (None, Some(declared)) if declared != offset => {
+                    let what = format!("{offset}, although {declared} are said to be complete");
+                    return Err(answer.misbehaved(&UPLOAD_OFFSET, &what));
+                }
+                _ => {}
+            }
+        }
         if let Some(sent) = self.sent.filter(|sent| offset > *sent) {
             return Err(answer.misbehaved(&UPLOAD_OFFSET, &format!("{offset}, but only {sent} were sent")));
         }
