@@ -105,19 +105,6 @@ impl Scenario {
         scenario
     }
 
-    /// As many final uploads wait as may, until the client has heard of it.
-    fn crowded(framework: Framework) -> Self {
-        let config = Config::default().max_pending_finals(1);
-        let mut scenario = Self::new(framework, r#"{"parallelUploads": 2}"#, |builder| builder.config(config));
-        let mut connection = scenario.started.connect();
-        let part = connection.create_with(&[("Upload-Concat", "partial"), ("Upload-Length", "5")]);
-        let waiting = connection.create_with(&[("Upload-Concat", &format!("final;{part}"))]);
-        scenario.when_refused = Box::new(move || {
-            connection.request("DELETE", &waiting, &[], b"");
-        });
-        scenario
-    }
-
     fn of(happened: &str, framework: Framework) -> Vec<Self> {
         let with_headers =
             |headers: &str| Self::new(framework, &format!(r#"{{"headers": {headers}}}"#), |builder| builder);
@@ -136,7 +123,9 @@ impl Scenario {
                 scenario.address = Line::to(scenario.address, Fault::Slows, u64::MAX, u64::MAX, 1).address;
                 vec![scenario]
             }
-            "more final uploads wait, or more downloads run, than may at once" => vec![Self::crowded(framework)],
+            "more final uploads wait, or more downloads run, than may at once" => {
+                vec![Self::failing(framework, Failure::Overloaded)]
+            }
             "the disk is full" => vec![Self::failing(framework, Failure::Full)],
             "the storage or a hook failed" => {
                 let failed = AtomicBool::new(false);
