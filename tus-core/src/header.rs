@@ -2,6 +2,7 @@
 //! nowhere else.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
 macro_rules! names {
     ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
@@ -80,3 +81,18 @@ pub(crate) fn value(text: impl Into<String>) -> HeaderValue {
     // Visible ASCII by construction; the fallback keeps a mistake of ours from becoming a panic.
     HeaderValue::try_from(text.into()).unwrap_or(HeaderValue::from_static(""))
 }
+
+/// `attr-char` of RFC 8187 (3.2.1): these stand for themselves in `filename*`.
+pub(crate) const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'!')
+    .remove(b'#')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'^')
+    .remove(b'_')
+    .remove(b'`')
+    .remove(b'|')
+    .remove(b'~');

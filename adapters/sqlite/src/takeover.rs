@@ -110,9 +110,10 @@ impl Asking {
     async fn ask(&self, file: File, began: Instant, patience: Duration) -> Result<End, StorageError> {
         let (id, access, since, asker) = (self.id.clone(), self.access, self.since, self.asker);
         self.inner.database.remove(move |connection| asks::want(connection, &id, access, since, &asker)).await?;
-        let mut tries = 0;
+        let (mut tries, file) = (0, Arc::new(file));
         loop {
-            let is_free = files::is_free(&file)?;
+            let locked = file.clone();
+            let is_free = quick(move || Ok(files::is_free(&locked)?)).await?;
             tries += 1;
             if (is_free || tries % TRIES == 0) && self.is_outdone().await? {
                 return Ok(End::Outdone);

@@ -1,22 +1,9 @@
 //! A file name in `Content-Disposition` (RFC 6266).
 
 use http::HeaderValue;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use percent_encoding::percent_encode;
 
-/// What an extended value writes in hexadecimal digits (RFC 8187, section 3.2.1, "attr-char").
-const CODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'!')
-    .remove(b'#')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'+')
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'^')
-    .remove(b'_')
-    .remove(b'`')
-    .remove(b'|')
-    .remove(b'~');
+use crate::header::ENCODED;
 
 /// "For this purpose, the inline disposition type is RECOMMENDED" (draft 12, "Upload Creation"). `None` for bytes that
 /// are no text.
@@ -25,7 +12,8 @@ pub(super) fn inline(name: &[u8]) -> Option<HeaderValue> {
     let quoted: String = text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '_' }).collect();
     let quoted = quoted.replace('\\', "\\\\").replace('"', "\\\"");
     let is_same = text.chars().all(|c| matches!(c, ' '..='~'));
-    let extended = if is_same { String::new() } else { format!("; filename*=UTF-8''{}", percent_encode(name, CODED)) };
+    let extended =
+        if is_same { String::new() } else { format!("; filename*=UTF-8''{}", percent_encode(name, ENCODED)) };
     HeaderValue::try_from(format!("inline; filename=\"{quoted}\"{extended}")).ok()
 }
 

@@ -40,9 +40,9 @@ impl World {
     }
 
     async fn head(&self, machine: &Machine, id: &UploadId) -> Result<bool, StorageError> {
-        let before = self.told();
+        let before = self.known_to_clients();
         if let Some(stored) = self.settled(machine, id, Access::Read).await? {
-            self.tell(&stored, &before);
+            self.report(&stored, &before);
         }
         Ok(false)
     }
@@ -160,7 +160,7 @@ impl World {
         self.log(|| format!("acknowledged {base}..{} to attempt {attempt}: {change:?}", base + sent));
         self.life(&stored, |life| {
             life.acknowledged.push((base, base + sent, attempt));
-            life.told = life.told.max(base + sent);
+            life.known_to_clients = life.known_to_clients.max(base + sent);
         });
         match (change.phase, &stored.upload.kind) {
             (Phase::Complete, Kind::Partial) => self.wake(&machine.store, &stored).await?,

@@ -62,15 +62,15 @@ impl World {
 
     /// The upload, as the last machine finishes it.
     async fn finished(&self, machine: &Machine) -> Stored {
-        let before = self.told();
+        let before = self.known_to_clients();
         for _ in 0..200 {
             self.sweep(machine).await.unwrap();
             match machine.store.load(&id(NAME)).await.unwrap() {
                 Some(stored) if stored.upload.phase == Phase::Notified => {
-                    self.tell(&stored, &before);
+                    self.report(&stored, &before);
                     return stored;
                 }
-                Some(stored) => self.tell(&stored, &before),
+                Some(stored) => self.report(&stored, &before),
                 None => {}
             }
             for id in self.sends.iter().map(|sent| sent.0.clone()).chain([id(NAME)]) {

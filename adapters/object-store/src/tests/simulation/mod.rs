@@ -47,8 +47,8 @@ struct Life {
     acknowledged: Vec<(u64, u64, u64)>,
     /// Where each attempt began.
     began: BTreeMap<u64, u64>,
-    /// The largest offset that was told.
-    told: u64,
+    /// The largest offset that a client knows.
+    known_to_clients: u64,
     finished: u64,
     /// A client or a sweeper has asked for it.
     is_removed: bool,
@@ -72,7 +72,7 @@ struct Setting {
     without: Option<Rule>,
     /// What clients send, and how much of it.
     sends: Vec<(UploadId, u64)>,
-    /// Whether lengths are told with the last bytes only.
+    /// Whether lengths are declared with the last bytes only.
     is_deferred: bool,
     /// For how long an upload lives after it was used last.
     expires: Option<Duration>,
@@ -187,16 +187,16 @@ impl World {
         look(self.known.lock().unwrap().incarnations.entry(incarnation(stored)).or_default())
     }
 
-    /// What was told of every incarnation so far.
-    fn told(&self) -> BTreeMap<u128, u64> {
-        self.known.lock().unwrap().incarnations.iter().map(|(name, life)| (*name, life.told)).collect()
+    /// What clients know of every incarnation so far.
+    fn known_to_clients(&self) -> BTreeMap<u128, u64> {
+        self.known.lock().unwrap().incarnations.iter().map(|(name, life)| (*name, life.known_to_clients)).collect()
     }
 
-    /// An offset is told to a client: not less than what was told before it asked.
-    fn tell(&self, stored: &Stored, before: &BTreeMap<u128, u64>) {
-        let told = before.get(&incarnation(stored)).copied().unwrap_or(0);
-        assert!(stored.upload.offset >= told, "an offset went back from {told} to {}", stored.upload.offset);
-        self.life(stored, |life| life.told = life.told.max(stored.upload.offset));
+    /// A client learns an offset: not less than what any knew before it asked.
+    fn report(&self, stored: &Stored, before: &BTreeMap<u128, u64>) {
+        let least = before.get(&incarnation(stored)).copied().unwrap_or(0);
+        assert!(stored.upload.offset >= least, "an offset went back from {least} to {}", stored.upload.offset);
+        self.life(stored, |life| life.known_to_clients = life.known_to_clients.max(stored.upload.offset));
     }
 
     /// Machines die and come back, or are cut off for a while.

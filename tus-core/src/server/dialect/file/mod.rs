@@ -10,10 +10,14 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
 pub(in crate::server) use self::{conditions::Conditions, range::Wanted};
-use crate::{Upload, header::value, server::Config};
+use crate::{
+    Upload,
+    header::{ENCODED, value},
+    server::Config,
+};
 
 /// How finished uploads are downloaded by GET; see [`Config::download`](crate::Config::download).
 #[derive(Debug, Clone)]
@@ -91,21 +95,6 @@ pub(in crate::server) fn entity_tag(upload: &Upload) -> HeaderValue {
 fn named<'a>(upload: &'a Upload, keys: [&str; 2]) -> Option<&'a str> {
     keys.iter().find_map(|key| upload.metadata.text(key)).filter(|text| !text.is_empty())
 }
-
-/// `attr-char` of RFC 8187 (3.2.1): these stand for themselves in `filename*`.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'!')
-    .remove(b'#')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'+')
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'^')
-    .remove(b'_')
-    .remove(b'`')
-    .remove(b'|')
-    .remove(b'~');
 
 /// The value of `Content-Disposition` (RFC 6266): the name in ASCII for old clients, and unchanged.
 fn disposition(shown: bool, name: Option<&str>) -> String {
