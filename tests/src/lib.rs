@@ -55,6 +55,7 @@ mod listings {
         finished: "examples/guide/src/finished.md",
         hooks: "examples/guide/src/hooks.md",
         object_stores: "examples/guide/src/object-stores.md",
+        operations: "examples/guide/src/operations.md",
         quick_start: "examples/guide/src/quick-start.md",
         settings: "examples/guide/src/settings.md",
         testing: "examples/guide/src/testing.md",
