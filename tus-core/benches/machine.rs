@@ -1,4 +1,4 @@
-//! `cargo bench -p tus-core`: what the protocol costs, without I/O, and beside it what the same body costs to copy.
+//! `cargo bench -p tus-core`: the cost of the protocol without I/O, compared with copying the same body.
 #![allow(missing_docs)]
 
 mod exchanges;
@@ -9,7 +9,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use tus_core::Config;
 
 fn machine(criterion: &mut Criterion) {
-    // What it costs requests of tus that the IETF's draft is spoken, too.
+    // The additional cost of the IETF's draft for requests of tus.
     for (dialects, config) in [("both dialects", Config::default()), ("tus alone", Config::default().without_draft())] {
         for exchange in exchanges::all(config) {
             let name = format!("{} ({dialects})", exchange.name);

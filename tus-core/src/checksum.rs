@@ -1,5 +1,5 @@
-//! `Upload-Checksum`: the digest of one request's body. Bytes that a digest covers are not part of
-//! the upload until it matched.
+//! `Upload-Checksum`: the digest of one request's body. Bytes become part of the upload only after their digest has
+//! been verified.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use sha1::Digest;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// SHA-1, which every server must know; 20 bytes.
+    /// SHA-1, which every server must support; 20 bytes.
     Sha1,
     /// SHA-256; 32 bytes.
     #[cfg(feature = "sha256")]
@@ -22,13 +22,13 @@ pub enum Algorithm {
     /// MD5; 16 bytes.
     #[cfg(feature = "md5")]
     Md5,
-    /// CRC-32 as of IEEE 802.3; 4 bytes, the most significant first.
+    /// CRC-32 (IEEE 802.3); 4 bytes, most significant first.
     #[cfg(feature = "crc32")]
     Crc32,
 }
 
 impl Algorithm {
-    /// All that this build knows, the preferred one first.
+    /// All algorithms in this build, the preferred one first.
     pub const ALL: &[Self] = &[
         Self::Sha1,
         #[cfg(feature = "sha256")]
@@ -57,7 +57,7 @@ impl Algorithm {
     }
 }
 
-/// A digest and the algorithm that made it: the value of `Upload-Checksum`.
+/// A digest and its algorithm: the value of `Upload-Checksum`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checksum {
     algorithm: Algorithm,
@@ -72,8 +72,8 @@ impl Checksum {
         hasher.finish()
     }
 
-    /// Reads the value of an `Upload-Checksum` header: the name, a space, and the digest in base64. Only an algorithm
-    /// that is on offer is known.
+    /// Parses the value of an `Upload-Checksum` header: the name, a space, and the digest in base64. Algorithms that
+    /// are not offered are unknown.
     pub(crate) fn parse(value: &HeaderValue, offered: &[Algorithm]) -> Result<Self, InvalidChecksum> {
         let text = value.to_str().map_err(|_| InvalidChecksum::Form)?;
         let (name, digest) = text.split_once(' ').ok_or(InvalidChecksum::Form)?;
@@ -82,12 +82,12 @@ impl Checksum {
         Ok(Self { algorithm: *algorithm, digest })
     }
 
-    /// A digest that an algorithm is said to have made.
+    /// A digest that was received for an algorithm.
     pub(crate) fn from_digest(algorithm: Algorithm, digest: Vec<u8>) -> Self {
         Self { algorithm, digest }
     }
 
-    /// The algorithm that made the digest.
+    /// The algorithm of the digest.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -108,14 +108,14 @@ pub(crate) enum InvalidChecksum {
     Algorithm,
 }
 
-/// A digest on its way.
+/// Computes a digest incrementally.
 pub struct Hasher {
     algorithm: Algorithm,
     running: Box<dyn Running>,
 }
 
 impl Hasher {
-    /// The digest of nothing yet.
+    /// Starts a digest.
     pub fn new(algorithm: Algorithm) -> Self {
         let running: Box<dyn Running> = match algorithm {
             Algorithm::Sha1 => Box::new(sha1::Sha1::new()),
@@ -131,12 +131,12 @@ impl Hasher {
         Self { algorithm, running }
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.running.update(bytes);
     }
 
-    /// The checksum of all bytes.
+    /// The checksum of all bytes so far.
     pub fn finish(self) -> Checksum {
         Checksum { algorithm: self.algorithm, digest: self.running.finish() }
     }

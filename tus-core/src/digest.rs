@@ -1,12 +1,12 @@
-//! Digests as RFC 9530 writes them: of one message's content, or of a complete representation.
+//! Digest fields (RFC 9530), of a message's content or of a complete representation.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{Algorithm, Checksum, field, header::value};
 
-/// The algorithms that are known, the strongest first; others are ignored ("A recipient MAY ignore any or all digests",
-/// RFC 9530, section 2). Those that are not compiled in are unknown.
+/// The supported algorithms, the strongest first. Others are ignored ("A recipient MAY ignore any or all digests",
+/// RFC 9530, section 2), as are those that are not compiled in.
 const ALGORITHMS: &[(&str, Algorithm)] = &[
     #[cfg(feature = "sha512")]
     ("sha-512", Algorithm::Sha512),
@@ -14,9 +14,9 @@ const ALGORITHMS: &[(&str, Algorithm)] = &[
     ("sha-256", Algorithm::Sha256),
 ];
 
-/// The digest in this field, if it is of a known algorithm.
+/// The digest in this field, if its algorithm is supported.
 pub(crate) fn read(headers: &HeaderMap, name: &HeaderName) -> Option<Checksum> {
-    // Most messages have none, and need not be parsed for it.
+    // Most messages have none; this avoids parsing.
     headers.get(name)?;
     ALGORITHMS.iter().find_map(|(key, algorithm)| {
         let digest = field::bytes(headers, name, key)?;
@@ -24,7 +24,7 @@ pub(crate) fn read(headers: &HeaderMap, name: &HeaderName) -> Option<Checksum> {
     })
 }
 
-/// The value of a field with this digest; `None` for an algorithm that has no name there.
+/// The field value for this digest; `None` if its algorithm has no name in these fields.
 pub(crate) fn write(digest: &Checksum) -> Option<HeaderValue> {
     let key = key(digest.algorithm())?;
     Some(value(format!("{key}=:{}:", BASE64_STANDARD.encode(digest.digest()))))

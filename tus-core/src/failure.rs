@@ -4,28 +4,28 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The record changed meanwhile; nothing was done.
-    #[error("the upload changed meanwhile; ask for its offset and go on from there")]
+    /// Another request changed the record first; nothing was done.
+    #[error("another request changed the upload; ask for its offset and continue from there")]
     Conflict,
-    /// There is no such upload, or not any more.
+    /// There is no such upload, or no longer.
     #[error("there is no such upload")]
     NotFound,
     /// The upload is complete, and its bytes are no longer in the storage: the application moved them away.
-    #[error("the file of the upload was moved away, and can no longer be downloaded here")]
+    #[error("the file was moved and can no longer be downloaded here")]
     Gone,
-    /// There is an upload of that id already.
-    #[error("there is an upload of that id already")]
+    /// There is already an upload with this id.
+    #[error("an upload with this id already exists")]
     Exists,
-    /// Somebody else uses the upload or the store at the moment.
+    /// The upload or the storage is in use. Try again later.
     #[error("the upload is in use elsewhere; try again in a moment")]
     Busy,
     /// There is no room left.
-    #[error("the server has no room left, and keeps what it has acknowledged; try again later")]
+    #[error("the server has no room left; acknowledged bytes are kept; try again later")]
     Full,
-    /// More of this is under way than the server allows at once.
-    #[error("the server is busy with many requests like this one; try again in a moment")]
+    /// The server's limit for concurrent work of this kind has been reached.
+    #[error("the server is handling too many requests of this kind; try again in a moment")]
     Overloaded,
-    /// Anything else; the reason is for the server's log, not for the client.
-    #[error("the server could not do this, and keeps what it has acknowledged; try again later")]
+    /// Any other failure. The reason belongs in the server's log, not in a response.
+    #[error("the server failed; acknowledged bytes are kept; try again later")]
     Internal,
 }

@@ -1,5 +1,5 @@
-//! Structured fields (RFC 9651). A value that is not what a field takes is as if the field were not there (draft 12,
-//! "Upload-Offset": "Other values MUST cause the entire header field to be ignored").
+//! Structured fields (RFC 9651). A field whose value has the wrong type counts as absent (draft 12, "Upload-Offset":
+//! "Other values MUST cause the entire header field to be ignored").
 
 use http::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, Item, ListEntry, Parser};
@@ -12,7 +12,7 @@ pub(crate) fn boolean(headers: &HeaderMap, name: &HeaderName) -> Option<bool> {
     item(headers, name)?.as_boolean()
 }
 
-/// An Integer that is not negative.
+/// A non-negative Integer.
 pub(crate) fn integer(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     i64::from(item(headers, name)?.as_integer()?).try_into().ok()
 }
@@ -30,7 +30,7 @@ pub(crate) fn dictionary(headers: &HeaderMap, name: &HeaderName) -> Option<Dicti
     Parser::new(&joined(headers, name)?).parse().ok()
 }
 
-/// An Item, whose parameters do not matter.
+/// An Item, ignoring its parameters.
 fn item(headers: &HeaderMap, name: &HeaderName) -> Option<BareItem> {
     let item: Item = Parser::new(&joined(headers, name)?).parse().ok()?;
     Some(item.bare_item)

@@ -1,5 +1,5 @@
-//! The header names of tus 1.0.0, and of the IETF's draft "Resumable Uploads for HTTP". A name is written down here and
-//! nowhere else.
+//! The header names of tus 1.0.0 and of the IETF's draft "Resumable Uploads for HTTP". Each name is defined here
+//! only.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
@@ -11,15 +11,15 @@ macro_rules! names {
 }
 
 names! {
-    /// The protocol's version, in every request and response but `OPTIONS` requests (tus 1.0.0, "Tus-Resumable").
+    /// The protocol version, in every request and response except `OPTIONS` requests (tus 1.0.0, "Tus-Resumable").
     TUS_RESUMABLE = "tus-resumable";
-    /// The versions that the server speaks (tus 1.0.0, "Tus-Version").
+    /// The versions that the server supports (tus 1.0.0, "Tus-Version").
     TUS_VERSION = "tus-version";
     /// The extensions that the server offers (tus 1.0.0, "Tus-Extension").
     TUS_EXTENSION = "tus-extension";
     /// The largest upload that the server accepts, in bytes (tus 1.0.0, "Tus-Max-Size").
     TUS_MAX_SIZE = "tus-max-size";
-    /// The checksum algorithms that the server knows (tus 1.0.0, "Tus-Checksum-Algorithm").
+    /// The checksum algorithms that the server supports (tus 1.0.0, "Tus-Checksum-Algorithm").
     TUS_CHECKSUM_ALGORITHM = "tus-checksum-algorithm";
     /// Bytes from the start of the upload (tus 1.0.0, "Upload-Offset").
     UPLOAD_OFFSET = "upload-offset";
@@ -29,27 +29,27 @@ names! {
     UPLOAD_DEFER_LENGTH = "upload-defer-length";
     /// The client's metadata of the upload (tus 1.0.0, "Upload-Metadata").
     UPLOAD_METADATA = "upload-metadata";
-    /// When an unfinished upload goes away (tus 1.0.0, "Upload-Expires").
+    /// When an unfinished upload expires (tus 1.0.0, "Upload-Expires").
     UPLOAD_EXPIRES = "upload-expires";
     /// The digest of a request's body (tus 1.0.0, "Upload-Checksum").
     UPLOAD_CHECKSUM = "upload-checksum";
-    /// Whether an upload is a part or made of parts (tus 1.0.0, "Upload-Concat").
+    /// Whether an upload is partial or final (tus 1.0.0, "Upload-Concat").
     UPLOAD_CONCAT = "upload-concat";
-    /// The method that is meant where the client can only POST (tus 1.0.0, "X-HTTP-Method-Override").
+    /// The intended method, for clients that can only send POST (tus 1.0.0, "X-HTTP-Method-Override").
     X_HTTP_METHOD_OVERRIDE = "x-http-method-override";
     /// Whether an upload is complete, `?1` or `?0` (draft 12, "Completeness").
     UPLOAD_COMPLETE = "upload-complete";
     /// The reverse of `Upload-Complete` in the draft's interop version 3 (draft 01).
     UPLOAD_INCOMPLETE = "upload-incomplete";
-    /// The limits that hold for an upload (draft 12, "Limits").
+    /// The limits of an upload (draft 12, "Limits").
     UPLOAD_LIMIT = "upload-limit";
-    /// Which version of the draft a client speaks (draft 12, "Draft Version Identification").
+    /// The version of the draft that a client uses (draft 12, "Draft Version Identification").
     UPLOAD_DRAFT_INTEROP_VERSION = "upload-draft-interop-version";
     /// The digest of a request's content (RFC 9530, section 2).
     CONTENT_DIGEST = "content-digest";
     /// The digest of a complete representation (RFC 9530, section 3).
     REPR_DIGEST = "repr-digest";
-    /// The media types that PATCH takes (RFC 5789, section 3.1).
+    /// The media types that PATCH accepts (RFC 5789, section 3.1).
     ACCEPT_PATCH = "accept-patch";
 }
 
@@ -63,11 +63,11 @@ pub const PARTIAL_UPLOAD: &str = "application/partial-upload";
 /// The media type of a problem (RFC 9457, section 3).
 pub const PROBLEM: &str = "application/problem+json";
 
-/// A header that may be there once is there more than once.
+/// A header that may occur once occurs more than once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Repeated(pub(crate) HeaderName);
 
-/// The value of a header that may be there once. Two that agree are refused, too, rather than guessed at.
+/// The value of a header that may occur once. Repeated headers are rejected even if their values agree.
 pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Repeated> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -76,13 +76,13 @@ pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Op
     }
 }
 
-/// A header value of our own making: numbers, dates, and lists of tokens.
+/// A header value that this crate generates: numbers, dates, and lists of tokens.
 pub(crate) fn value(text: impl Into<String>) -> HeaderValue {
-    // Visible ASCII by construction; the fallback keeps a mistake of ours from becoming a panic.
+    // Always visible ASCII. The fallback keeps a mistake in this crate from becoming a panic.
     HeaderValue::try_from(text.into()).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// `attr-char` of RFC 8187 (3.2.1): these stand for themselves in `filename*`.
+/// `attr-char` of RFC 8187 (3.2.1): these characters are not escaped in `filename*`.
 pub(crate) const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')

@@ -1,21 +1,21 @@
 //! Resumable uploads over HTTP, without I/O.
 //!
-//! This crate holds the rules of the [tus protocol 1.0.0](https://tus.io/protocols/resumable-upload), and of the IETF's
-//! draft "Resumable Uploads for HTTP", as a machine over [`http::Request`] heads and [`http::Response`]s. It never reads
-//! a socket, a file or a clock and draws no random number: a driver does, and hands the result to the machine.
+//! This crate implements the [tus protocol 1.0.0](https://tus.io/protocols/resumable-upload) and the IETF's draft
+//! "Resumable Uploads for HTTP" as state machines over [`http::Request`] heads and [`http::Response`]s. It never
+//! touches a socket, a file, a clock or a random number generator. A driver does that and passes the results to the
+//! machine.
 //!
-//! The server's side is [`server::begin`]. It returns a [`server::Step`]; whoever drives it does what
-//! the step asks for, hands the result to the step, and gets the next one, until
-//! [`Respond`](server::Step::Respond).
+//! The server side starts with [`server::begin`], which returns a [`server::Step`]. The driver does what the step
+//! asks for, passes the result to the step, and gets the next step, until [`Respond`](server::Step::Respond).
 //!
-//! The client's side is in the module `client` (by feature), and works likewise.
+//! The client side is in the module `client` (a feature) and works the same way.
 //!
-//! Applications use a crate for their framework instead, `axum-tus` for example, and `tus-reqwest` to upload.
+//! Applications use the crate for their framework instead, for example `axum-tus`, and `tus-reqwest` to upload.
 //!
 //! # Features
 //!
-//! `client`: the client's side. `serde`: records as documents. `testing`: a model of a server, for
-//! the tests of drivers. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms beside `sha1`.
+//! `client`: the client side. `serde`: records as documents. `testing`: a model of a server, for tests of drivers.
+//! `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms in addition to `sha1`.
 
 mod checksum;
 #[cfg(feature = "client")]
@@ -37,8 +37,8 @@ pub use record::{
 };
 pub use server::{BaseUrl, Config, Cors, Download, InvalidBaseUrl, Location, Rejection, TusExtension};
 
-/// The version of the tus protocol that is spoken here (tus 1.0.0, "Tus-Resumable").
+/// The supported version of the tus protocol (tus 1.0.0, "Tus-Resumable").
 pub const TUS_VERSION: &str = "1.0.0";
 
-/// The largest offset or length, in bytes: what fits a signed 64-bit file offset.
+/// The largest offset or length in bytes: the maximum of a signed 64-bit file offset.
 pub const MAX_LENGTH: u64 = i64::MAX as u64;

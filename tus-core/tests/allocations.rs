@@ -1,4 +1,4 @@
-//! How often an exchange asks for memory: a number that grows here is a cost in every request.
+//! How many allocations an exchange makes: each of them costs time in every request.
 
 use tus_core::Config;
 

@@ -1,4 +1,4 @@
-//! The tests that `DRAFT.md` names are there.
+//! The tests that `DRAFT.md` names exist.
 #![allow(clippy::unwrap_used)] // a test that cannot continue fails
 
 use std::{fs, path::Path};
@@ -36,7 +36,7 @@ fn every_test_of_the_table_exists() {
     }
 }
 
-/// Each sentence says who has to keep to it, and has a test or a reason why not.
+/// Each sentence states who must comply, and has a test or a reason for having none.
 #[test]
 fn every_sentence_of_the_table_has_a_test_or_a_reason() {
     let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("DRAFT.md")).unwrap();

@@ -1,4 +1,4 @@
-//! Complete exchanges without I/O, answered as a driver would that has everything in memory.
+//! Complete exchanges without I/O, answered as a driver with everything in memory would.
 
 use std::{
     sync::Arc,
@@ -26,7 +26,7 @@ pub(crate) struct Exchange {
     body: Bytes,
 }
 
-/// One of each kind, of tus, with a server of this configuration.
+/// One exchange of each kind with tus, on a server with this configuration.
 pub(crate) fn all(config: Config) -> Vec<Exchange> {
     let config = Arc::new(config);
     let body = Bytes::from(vec![0x5a; BODY]);

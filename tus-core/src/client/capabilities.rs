@@ -8,19 +8,19 @@ use crate::{
     header::{TUS_CHECKSUM_ALGORITHM, TUS_EXTENSION, TUS_MAX_SIZE, TUS_VERSION},
 };
 
-/// The capabilities of a server (tus 1.0.0, "OPTIONS"; draft 12, "Limits"). They are advice: often a proxy or a CORS layer answers instead
-/// of the server, so what is missing is not known, rather than missing.
+/// The capabilities of a server (tus 1.0.0, "OPTIONS"; draft 12, "Limits"). They are only a hint: often a proxy or a
+/// CORS layer answers instead of the server. What is missing is therefore unknown, not absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Capabilities {
-    /// The versions of the protocol, the preferred one first; empty if not known.
+    /// The supported versions of the protocol, the preferred one first; empty if unknown.
     pub versions: Vec<String>,
-    /// The names of the extensions; `None` if not known.
+    /// The names of the extensions; `None` if unknown.
     pub extensions: Option<Vec<String>>,
-    /// The maximum size of an upload in bytes; `None` if there is none, or it is not known.
+    /// The maximum size of an upload in bytes; `None` if there is none or it is unknown.
     pub max_size: Option<u64>,
     /// The names of the checksum algorithms.
     pub algorithms: Vec<String>,
-    /// The limits for uploads of the IETF's draft (draft 12, "Limits"); `None` if it is not known that there can be any.
+    /// The limits for uploads of the IETF's draft (draft 12, "Limits"); `None` if unknown.
     pub limits: Option<Limits>,
 }
 
@@ -30,14 +30,15 @@ impl Capabilities {
         Self {
             versions: list(headers, &TUS_VERSION),
             extensions: headers.contains_key(&TUS_EXTENSION).then(|| list(headers, &TUS_EXTENSION)),
-            // 0 is not a limit that anybody means.
+            // No server means 0 as a limit.
             max_size: answer.number(&TUS_MAX_SIZE).ok().flatten().filter(|size| *size > 0),
             algorithms: list(headers, &TUS_CHECKSUM_ALGORITHM),
             limits: Limits::read(headers),
         }
     }
 
-    /// The protocol to speak with the server: the draft if it announces that and not tus; `None` if it announces neither.
+    /// The protocol to use with the server: the draft if it announces the draft and not tus; `None` if it announces
+    /// neither.
     pub fn protocol(&self) -> Option<Protocol> {
         match (self.versions.is_empty(), self.limits) {
             (false, _) => Some(Protocol::Tus),
@@ -46,13 +47,13 @@ impl Capabilities {
         }
     }
 
-    /// Whether an extension is offered; `None` if not known.
+    /// Whether an extension is offered; `None` if unknown.
     pub fn offers(&self, extension: TusExtension) -> Option<bool> {
         let extensions = self.extensions.as_ref()?;
         Some(extensions.iter().any(|name| name.eq_ignore_ascii_case(extension.name())))
     }
 
-    /// Whether the server can verify bodies by this algorithm; `None` if not known. Every server with the extension
+    /// Whether the server can verify bodies with this algorithm; `None` if unknown. Every server with the extension
     /// supports SHA-1.
     pub fn verifies(&self, algorithm: Algorithm) -> Option<bool> {
         let named = self.algorithms.iter().any(|name| name.eq_ignore_ascii_case(algorithm.name()));

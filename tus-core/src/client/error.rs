@@ -1,4 +1,4 @@
-//! Why an upload failed, grouped by who caused it.
+//! Why an upload failed, grouped by who caused the failure.
 
 use std::{fmt::Write, time::Duration};
 
@@ -11,45 +11,45 @@ use super::Problem;
 pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why an upload failed. Its text does not repeat its causes ([`source`](std::error::Error::source));
-/// [`Error::with_causes`] has all of them.
+/// [`Error::with_causes`] includes them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The caller asks for something impossible.
+    /// The caller asked for something impossible.
     #[error("{0}")]
     Invalid(String),
-    /// The source ends early, or is not the same as before.
+    /// The source ended early, or is not the same as before.
     #[error("the source {problem}")]
     Source {
         /// What is wrong with it.
         problem: SourceProblem,
-        /// Why: the error of the system, for one that cannot be read.
+        /// The system's error, if the source cannot be read.
         #[source]
         cause: Option<Cause>,
     },
-    /// Something on the client's side failed: a store of URLs, or a function of the caller.
+    /// Something failed on the client's side: a URL store, or a function of the caller.
     #[error("the client failed")]
     Local(#[source] Cause),
     /// The server does not offer what the upload needs.
     #[error("the server does not offer {0}")]
     Unsupported(String),
-    /// The time for which the server keeps an unfinished upload (`max-age` of `Upload-Limit`) would pass before the next
-    /// request (draft 12, "Limits").
+    /// The upload would expire before the next request: the server keeps it no longer (`max-age` of `Upload-Limit`;
+    /// draft 12, "Limits").
     #[error("the upload expires before the next request")]
     Expired(#[source] Box<Error>),
     /// The upload is larger than the server accepts.
     #[error("the upload has {length} bytes, but the server accepts at most {limit}")]
     TooLarge {
-        /// Bytes of the upload; at least that many, if its length is not known.
+        /// Length of the upload in bytes; a lower bound if the length is unknown.
         length: u64,
-        /// Maximum that the server accepts (`Tus-Max-Size`; in the draft `max-size` of `Upload-Limit`).
+        /// The server's maximum (`Tus-Max-Size`; in the draft `max-size` of `Upload-Limit`).
         limit: u64,
     },
     /// The server could not be reached, or the connection broke.
     #[error("the connection failed")]
     Connection(#[source] Cause),
-    /// There is no way to the server: its name is unknown, or its certificate is not trusted. Retried only if an
-    /// earlier request of the same task was answered.
+    /// The server is unreachable: its name is unknown, or its certificate is not trusted. Retried only if an earlier
+    /// request of the same task was answered.
     #[error("the server cannot be reached")]
     Unreachable(#[source] Cause),
     /// Nothing was sent or received for too long.
@@ -58,7 +58,7 @@ pub enum Error {
     /// The server rejected the request.
     #[error("{0}")]
     Refused(Box<Refused>),
-    /// The server violates the protocol.
+    /// The server violated the protocol.
     #[error("the response to {method} has {problem}")]
     Misbehaved {
         /// The method of the request.
@@ -67,11 +67,11 @@ pub enum Error {
         header: &'static HeaderName,
         /// What is wrong with it.
         problem: String,
-        /// Whether the response is one of the protocol: it has `Tus-Resumable`, or a header of the draft. If not,
-        /// something else answered: a proxy, or a captive portal.
+        /// Whether the response comes from a server of the protocol: it has `Tus-Resumable`, or a header of the
+        /// draft. If not, something else answered, for example a proxy or a captive portal.
         by_server: bool,
     },
-    /// A redirect that must not be followed.
+    /// A redirect that the client must not follow.
     #[error("the response to {method} redirects to {location:?}, which is not followed")]
     Redirected {
         /// The method of the request.
@@ -79,30 +79,30 @@ pub enum Error {
         /// The value of `Location`.
         location: String,
     },
-    /// The server has not finished concatenating the parts of an upload. Whether it will is not known.
+    /// The server has not finished concatenating the parts of an upload. It may still do so.
     #[error("the server has not concatenated the parts yet")]
     Pending,
-    /// The response to the concatenation of parts was lost, and the parts are gone: the server has probably concatenated
-    /// them, but nothing else says the URL of the upload. The same call again sends everything again.
+    /// The response to the concatenation of parts was lost, and the parts are gone: the server has probably
+    /// concatenated them, but the URL of the upload is unknown. Repeating the call sends everything again.
     ///
-    /// As long as the parts are there, the machine has them concatenated again instead, so that the server may have the
+    /// As long as the parts exist, the machine repeats the concatenation instead, and the server may then have the
     /// upload twice. A server that keeps parts for a while after their concatenation never causes this error.
     #[error(
         "the parts are probably concatenated, but the server's response was lost, and with it the upload's URL: only \
          sending everything again makes another upload"
     )]
     Unlocated,
-    /// The allowed number of retries is exhausted.
-    #[error("given up after {retries} retries without progress")]
+    /// The number of retries is exhausted.
+    #[error("gave up after {retries} retries without progress")]
     GivenUp {
         /// Retries since the last progress.
         retries: u32,
-        /// Why the last one failed.
+        /// Why the last request failed.
         #[source]
         last: Box<Error>,
     },
-    /// The time limit for everything has passed.
-    #[error("not done within {} s", limit.as_secs_f64())]
+    /// The time limit for the task has passed.
+    #[error("not finished within {} s", limit.as_secs_f64())]
     Late {
         /// The limit: [`Retry::deadline`](super::Retry::deadline).
         limit: Duration,
@@ -110,8 +110,8 @@ pub enum Error {
         #[source]
         last: Option<Box<Error>>,
     },
-    /// The server asks for a longer wait than the client accepts.
-    #[error("the server asks for a wait of {} s, but at most {} s are accepted", asked.as_secs(), limit.as_secs())]
+    /// The server demands a longer wait than the client accepts.
+    #[error("the server demands a wait of {} s, but at most {} s are accepted", asked.as_secs(), limit.as_secs())]
     LongWait {
         /// `Retry-After`.
         asked: Duration,
@@ -130,37 +130,37 @@ pub enum SourceProblem {
     /// It cannot be opened or read. The cause is the system's error.
     #[error("{0} cannot be read")]
     Unreadable(String),
-    /// It is not what it was when its upload began.
+    /// It has changed since its upload began.
     #[error("{0} has changed since its upload began")]
     Changed(String),
     /// It ends before the upload does.
     #[error("ends at byte {end}, before the {length} bytes that it should have")]
     Short {
-        /// Its last byte.
+        /// Where it ends.
         end: u64,
-        /// Bytes that it should have.
+        /// Its expected length in bytes.
         length: u64,
     },
     /// It continues after the end of the upload.
     #[error("continues after the {length} bytes for which the upload was created")]
     Long {
-        /// Bytes of the upload.
+        /// Length of the upload in bytes.
         length: u64,
     },
-    /// The upload was created for another length.
+    /// The upload was created with another length.
     #[error("has {length} bytes, but the upload was created for {declared}")]
     Other {
-        /// Bytes of the source.
+        /// Length of the source in bytes.
         length: u64,
-        /// Bytes of the upload.
+        /// Length of the upload in bytes.
         declared: u64,
     },
-    /// It ends before the bytes that the server has already.
+    /// It ends before the offset of the upload.
     #[error("ends at byte {end}, but the upload already has {offset}")]
     Behind {
-        /// Its last byte.
+        /// Where it ends.
         end: u64,
-        /// Bytes of the upload.
+        /// The offset of the upload.
         offset: u64,
     },
     /// The server needs bytes of a stream again that are no longer in memory.
@@ -180,15 +180,15 @@ pub struct Refused {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
-    /// What the body says of the problem, if it is one of RFC 9457.
+    /// The problem details in the body (RFC 9457), if there are any.
     pub problem: Option<Problem>,
-    /// Whether it is the application's word on the complete upload (draft 12, "Completeness": `Upload-Complete: ?1`). To
-    /// try again would change nothing.
+    /// Whether this is the application's response to the complete upload (draft 12, "Completeness": `Upload-Complete:
+    /// ?1`). Retrying would change nothing.
     pub is_final: bool,
 }
 
 impl Refused {
-    /// What the server says of the problem, or the beginning of the body, if it is text.
+    /// The server's description of the problem, or the beginning of the body if it is text.
     fn words(&self) -> String {
         let body = || String::from_utf8_lossy(&self.body[..self.body.len().min(200)]);
         let words = self.problem.as_ref().and_then(Problem::words);
@@ -213,12 +213,12 @@ impl Error {
         Self::Source { problem: SourceProblem::Unreadable(name.into()), cause: Some(cause.into()) }
     }
 
-    /// A source that is not what it should be.
+    /// A source that differs from what was expected.
     pub fn source_is(problem: SourceProblem) -> Self {
         Self::Source { problem, cause: None }
     }
 
-    /// The text and that of all causes, separated by colons.
+    /// The text followed by those of all causes, separated by colons.
     pub fn with_causes(&self) -> String {
         let mut text = self.to_string();
         let mut next = std::error::Error::source(self);
@@ -240,7 +240,7 @@ impl Error {
         }
     }
 
-    /// The status of the server's rejection, also of the last one before the client gave up.
+    /// The status of the server's rejection, including the last one before the client gave up.
     pub fn status(&self) -> Option<StatusCode> {
         match self.last() {
             Self::Refused(refused) => Some(refused.status),
@@ -248,19 +248,19 @@ impl Error {
         }
     }
 
-    /// Whether the upload does not exist (any longer), so that a new one must be started (tus 1.0.0, "Expiration": "In
-    /// both cases the Client SHOULD start a new upload").
+    /// Whether the upload does not exist, or no longer, so that a new one must be started (tus 1.0.0, "Expiration":
+    /// "In both cases the Client SHOULD start a new upload").
     pub fn is_gone(&self) -> bool {
         let gone = matches!(self.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE)) && !self.is_final();
         gone || matches!(self, Self::Expired(_))
     }
 
-    /// Whether it is the application's word on the complete upload ([`Refused::is_final`]): the upload is over.
+    /// Whether this is the application's response to the complete upload ([`Refused::is_final`]): the upload is over.
     pub fn is_final(&self) -> bool {
         matches!(self.last(), Self::Refused(refused) if refused.is_final)
     }
 
-    /// Whether the same request may succeed later. `answered`: whether the server has answered before.
+    /// Whether the same request may succeed later. `answered`: whether the server has answered a request before.
     pub(super) fn is_passing(&self, answered: bool) -> bool {
         match self {
             Self::Connection(_) | Self::Silent(_) => true,
@@ -276,13 +276,13 @@ impl Error {
         }
     }
 
-    /// Whether it reports a wrong offset, so that the client can ask for the right one at once.
+    /// Whether the server reported a wrong offset, so that the client can ask for the right one immediately.
     pub(super) fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused(refused) if refused.status == StatusCode::CONFLICT)
     }
 
-    /// Whether the request may have been too large for the time that somebody on the way allows: silence, a server's
-    /// timeout, or a proxy's (524 is Cloudflare's).
+    /// Whether the request may have been too large for a time limit on the way: silence, a server's timeout, or a
+    /// proxy's (524 is Cloudflare's).
     pub(super) fn is_slow(&self) -> bool {
         match self {
             Self::Silent(_) => true,

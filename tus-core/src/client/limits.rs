@@ -7,24 +7,24 @@ use sfv::{BareItem, ListEntry};
 
 use crate::{field, header::UPLOAD_LIMIT};
 
-/// The limits of a server for uploads of the draft, in bytes; `None` where there is none.
+/// The limits of a server for uploads of the draft, in bytes; `None` if there is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The most bytes of an upload.
+    /// The maximum length of an upload.
     pub max_size: Option<u64>,
-    /// The fewest bytes of an upload that can be resumed; smaller ones are sent in one request.
+    /// The minimum length of a resumable upload. Smaller ones are sent in one request.
     pub min_size: Option<u64>,
-    /// The most bytes of one request.
+    /// The maximum content of one request.
     pub max_append_size: Option<u64>,
-    /// The fewest bytes of one request that does not complete its upload.
+    /// The minimum content of one request that does not complete its upload.
     pub min_append_size: Option<u64>,
-    /// How long the upload will be there, from the response on.
+    /// How long the upload will exist, counted from the response.
     pub max_age: Option<Duration>,
 }
 
 impl Limits {
-    /// The limits of a response; `None` if it has none, or they cannot be read.
+    /// The limits in a response; `None` if there are none, or they are invalid.
     pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
         headers.get(&UPLOAD_LIMIT)?;
         let mut limits = Self::default();

@@ -1,7 +1,8 @@
-//! The client's side of an upload, as a machine of typed steps.
+//! The client side of an upload, as a state machine with typed steps.
 //!
-//! [`create`] starts a new upload and [`resume`] continues one; [`inspect`], [`terminate`] and [`discover`] are single
-//! requests. Each returns a [`Step`], which names what the driver has to do and has the only method that continues:
+//! [`create`] starts a new upload and [`resume`] continues one; [`inspect`], [`terminate`] and [`discover`] are
+//! single requests. Each returns a [`Step`], which names what the driver must do and has the only method that
+//! continues:
 //!
 //! ```text
 //! create   (Read) → Transmit POST → append
@@ -15,8 +16,8 @@
 //! The steps are the same in each [`Protocol`]: tus 1.0.0 by default, the IETF's draft by choice
 //! ([`Options::protocol`]).
 //!
-//! The machine knows no socket, no file, no clock and no random numbers: the driver passes the time and a random number
-//! with each result ([`Moment`]). The machine decides what is sent, from which byte on, which failures are retried, and
+//! The machine has no socket, no file, no clock and no random numbers: the driver passes the time and a random number
+//! with each result ([`Moment`]). The machine decides what is sent, from which byte, which failures are retried, and
 //! when. Bytes that the server has acknowledged are not sent again.
 
 mod capabilities;
@@ -52,12 +53,12 @@ pub use self::{
     uploaded::{LastResponse, Uploaded},
 };
 
-/// Starts a new upload at the URL of an endpoint. `capabilities` are those of its server, if known: what the server
-/// is known not to offer is not used. If the upload vanishes in mid-way, it is begun again.
+/// Starts a new upload at the URL of an endpoint. `capabilities` are those of the server, if known: what the server
+/// is known not to offer is not used. If the upload disappears from the server before its end, a new one is started.
 ///
 /// # Errors
 ///
-/// When the upload needs an extension that the server does not offer, or is larger than it accepts.
+/// If the upload needs an extension that the server does not offer, or is too large for the server.
 pub fn create(
     endpoint: Url,
     upload: NewUpload,
@@ -68,12 +69,12 @@ pub fn create(
     Uploading::create(endpoint, upload, options, capabilities)
 }
 
-/// Resumes an upload at its URL. Of the description only the bytes count: those of [`NewUpload::new`],
+/// Resumes an upload at its URL. Only the bytes of the description matter: those of [`NewUpload::new`],
 /// [`NewUpload::stream`] or [`NewUpload::partial`].
 ///
 /// # Errors
 ///
-/// When the options need an extension that the server does not offer.
+/// If the options need an extension that the server does not offer.
 pub fn resume(
     url: Url,
     upload: NewUpload,
@@ -84,7 +85,7 @@ pub fn resume(
     Uploading::resume(url, None, upload, options, capabilities)
 }
 
-/// Resumes an upload whose URL was stored, or creates it at the endpoint if nothing usable is there any longer.
+/// Resumes an upload whose URL was stored, or creates it at the endpoint if that upload is no longer usable.
 ///
 /// # Errors
 ///
@@ -103,7 +104,7 @@ pub fn resume_or_create(
     Uploading::resume(url, Some(endpoint), upload, options, capabilities)
 }
 
-/// Asks for the state of an upload (tus 1.0.0, "HEAD"; draft 12, "Offset Retrieval").
+/// Requests the state of an upload (tus 1.0.0, "HEAD"; draft 12, "Offset Retrieval").
 pub fn inspect(url: Url, mut options: Options) -> Step<Inspect> {
     let url = options.without_credentials(url);
     Step::begin(Inspect { url }, options)
@@ -115,8 +116,8 @@ pub fn terminate(url: Url, mut options: Options) -> Step<Terminate> {
     Step::begin(Terminate { url }, options)
 }
 
-/// Asks for the capabilities of a server (tus 1.0.0, "OPTIONS"; draft 12, "Limits"). A server that does not say, or refuses to, has unknown
-/// ones.
+/// Requests the capabilities of a server (tus 1.0.0, "OPTIONS"; draft 12, "Limits"). If the server rejects the
+/// request or states nothing, they are unknown.
 pub fn discover(endpoint: Url, mut options: Options) -> Step<Discover> {
     let endpoint = options.without_credentials(endpoint);
     Step::begin(Discover { endpoint }, options)

@@ -15,7 +15,7 @@ pub struct NewUpload {
     pub(super) length: Option<u64>,
     /// The position of its first byte in the source.
     pub(super) start: u64,
-    /// Whether the source may end elsewhere than where its length says.
+    /// Whether the source may end somewhere other than at its declared length.
     pub(super) streamed: bool,
 }
 
@@ -33,13 +33,13 @@ impl NewUpload {
         Self { length, ..Self::default() }
     }
 
-    /// An upload of a stream that promises to have this many bytes. They are read before they are sent, and the stream
-    /// must end there.
+    /// An upload of a stream that promises this many bytes. They are read before they are sent, and the stream must
+    /// end there.
     pub fn stream(length: u64) -> Self {
         Self { length: Some(length), streamed: true, ..Self::default() }
     }
 
-    /// A part of an upload, with these bytes of the source (tus 1.0.0, "Concatenation").
+    /// A part of an upload with these bytes of the source (tus 1.0.0, "Concatenation").
     pub fn partial(range: Range<u64>) -> Self {
         Self { role: Role::Partial, length: Some(range.end - range.start), start: range.start, ..Self::default() }
     }
@@ -49,21 +49,21 @@ impl NewUpload {
         Self { role: Role::Final(parts), ..Self::default() }
     }
 
-    /// Sets the metadata that the server gets.
+    /// Sets the metadata for the server.
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;
         self
     }
 
-    /// Whether it depends on the server's capabilities: if the protocol does; in tus, if it has checksums, parts, a
-    /// deferred length, or bytes in the creation. If not, they need not be asked for.
+    /// Whether it depends on the server's capabilities: if the protocol does, or in tus, if it uses checksums, parts,
+    /// a deferred length, or bytes in the creation. Otherwise they need not be requested.
     pub fn needs_capabilities(&self, options: &Options) -> bool {
         let simple = matches!((&self.role, self.length), (Role::Single, Some(_)));
         let plain = options.verification == Verification::Off && !options.data_in_creation;
         options.discovery
             && match options.protocol {
                 Some(Protocol::Tus) => !(simple && plain),
-                // The creation itself shows what it needs to know.
+                // The response to the creation contains everything.
                 Some(Protocol::Draft) => false,
                 None => true,
             }
@@ -99,7 +99,7 @@ impl NewUpload {
     /// Returns the maximum size.
     fn check_extensions(&self, capabilities: &Capabilities) -> Result<Option<u64>, Error> {
         let needed = match (&self.role, self.length) {
-            // The creation itself shows whether it is possible.
+            // The response to the creation shows whether it is possible.
             (Role::Single, Some(_)) => None,
             (Role::Single, None) => Some(TusExtension::CreationDeferLength),
             (Role::Partial | Role::Final(_), _) => Some(TusExtension::Concatenation),

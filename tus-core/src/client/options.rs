@@ -1,4 +1,4 @@
-//! Settings of the caller.
+//! The caller's settings.
 
 use url::Url;
 
@@ -9,7 +9,7 @@ use crate::Algorithm;
 #[derive(Debug, Clone)]
 pub struct Options {
     pub(super) chunk_size: Option<u64>,
-    /// The size of the first request, if it is to be less.
+    /// The size of the first request, if smaller.
     pub(super) first_chunk: Option<u64>,
     pub(super) verification: Verification,
     pub(super) retry: Retry,
@@ -24,16 +24,16 @@ pub struct Options {
 
 /// Whether requests carry a checksum of their bytes (tus 1.0.0, "Checksum"; in the draft RFC 9530, "Content-Digest").
 ///
-/// A server discards a request whose checksum it cannot verify, and so all of an interrupted one. Therefore requests of
-/// more than [16 MiB](VERIFIED) are not verified if offered, and are split if verification is required and everything
-/// would be sent in one request.
+/// A server discards a request whose checksum it cannot verify, including every interrupted request. Therefore
+/// requests of more than [16 MiB](VERIFIED) are not verified with `IfOffered`, and are split with `Required` if
+/// everything would be sent in one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verification {
     /// No.
     Off,
-    /// With this algorithm, if the server is known to offer it (in the draft no server says so: if the algorithm has a name
-    /// there), and the request has at most [16 MiB](VERIFIED).
+    /// With this algorithm, if the server is known to offer it and the request has at most [16 MiB](VERIFIED). (In
+    /// the draft, servers do not announce algorithms: if the algorithm has a name there.)
     IfOffered(Algorithm),
     /// With this algorithm, or not at all. Requests without a limit ([`Options::chunk_size`]) have at most
     /// [16 MiB](VERIFIED).
@@ -61,19 +61,20 @@ impl Default for Options {
     }
 }
 
-/// The default size of a request in bytes; also what is read ahead from a source of unknown length. Smaller ones
-/// wait too often for the round trip.
+/// The default size of a request in bytes, and of what is read ahead from a source of unknown length. With smaller
+/// requests, waiting for round trips would dominate.
 pub(super) const DEFAULT_CHUNK: u64 = 8 * 1024 * 1024;
 
-/// The size of the first request by default: on a slow line, little is lost with it.
+/// The default size of the first request: on a slow line, little is lost if it is interrupted.
 const FIRST_CHUNK: u64 = 1024 * 1024;
 
 impl Options {
     /// The maximum size of a request in bytes; `None` sends everything in one request. 0 is an error when the upload
     /// begins.
     ///
-    /// By default the first request has 1 MiB, and each the double of the one before, up to 8 MiB, as long as they take at
-    /// most 2 s. One that takes more than 20 s halves the next one, so that an interruption on a slow line costs little.
+    /// By default the first request has 1 MiB, and each further one twice as much as the previous one, up to 8 MiB,
+    /// as long as they take at most 2 s. If a request takes more than 20 s, the next one has half its size, so that
+    /// an interruption on a slow line costs little.
     pub fn chunk_size(mut self, bytes: Option<u64>) -> Self {
         (self.chunk_size, self.first_chunk) = (bytes, None);
         self
@@ -117,43 +118,43 @@ impl Options {
         self
     }
 
-    /// Whether the driver may ask for the server's capabilities (OPTIONS). On by default; without them nothing is used
-    /// but what the caller demands. They are only advice: an upload that needs none of them does not ask
+    /// Whether the driver may request the server's capabilities (OPTIONS). On by default. Without them, only what the
+    /// caller demands is used. They are only a hint: an upload that needs none of them does not request them
     /// ([`NewUpload::needs_capabilities`](super::NewUpload::needs_capabilities)).
     pub fn discovery(mut self, on: bool) -> Self {
         self.discovery = on;
         self
     }
 
-    /// The protocol: tus by default. `None` asks the server: the draft if its response to OPTIONS announces the draft and
-    /// not tus, else tus.
+    /// The protocol: tus by default. `None` asks the server: the draft if its response to OPTIONS announces the draft
+    /// and not tus, otherwise tus.
     ///
-    /// The draft has no parts, no [method override](Self::override_method), and of the checksums only SHA-256 and SHA-512
+    /// The draft has no parts, no [method override](Self::override_method), and only SHA-256 and SHA-512 as checksums
     /// (`Content-Digest`), which a server need not verify.
     pub fn protocol(mut self, protocol: impl Into<Option<Protocol>>) -> Self {
         self.protocol = protocol.into();
         self
     }
 
-    /// The protocol; `None` if the server is to be asked.
+    /// The protocol; `None` if the server decides.
     pub fn chosen_protocol(&self) -> Option<Protocol> {
         self.protocol
     }
 
-    /// The protocol is that of a server, if it is not chosen.
+    /// Uses the server's protocol, if none is chosen.
     pub(super) fn resolve(&mut self, capabilities: Option<&Capabilities>) -> Protocol {
         let announced = || capabilities.and_then(Capabilities::protocol).unwrap_or_default();
         *self.protocol.get_or_insert_with(announced)
     }
 
-    /// Trusts the origin of a URL: requests to it may carry the caller's headers. If no origin is named, that of the
-    /// task's first URL is trusted. `user:password@` in it becomes `Authorization` for that origin alone. Returns the
-    /// URL without them.
+    /// Trusts the origin of a URL: requests to it may carry the caller's headers. If no origin is named, the origin
+    /// of the task's first URL is trusted. `user:password@` in the URL becomes `Authorization` for that origin only.
+    /// Returns the URL without it.
     pub fn trust(&mut self, url: Url) -> Url {
         self.trusted.trust(url)
     }
 
-    /// Moves `user:password@` from a URL to `Authorization` for its origin, which is not trusted by that.
+    /// Moves `user:password@` from a URL to `Authorization` for its origin, without trusting the origin.
     pub fn without_credentials(&mut self, url: Url) -> Url {
         self.trusted.without_credentials(url)
     }

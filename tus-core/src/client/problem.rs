@@ -1,11 +1,11 @@
-//! Problem details, in which a server says why it refuses a request (RFC 9457).
+//! Problem details, in which a server explains why it rejects a request (RFC 9457).
 
 use http::{HeaderMap, header};
 use serde_json::Value;
 
 use crate::header::PROBLEM;
 
-/// Why a server refuses a request, in its own words.
+/// The server's explanation of a rejection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
@@ -13,7 +13,7 @@ pub struct Problem {
     pub kind: ProblemType,
     /// A summary of the kind.
     pub title: Option<String>,
-    /// What is wrong with this request.
+    /// The explanation for this request.
     pub detail: Option<String>,
 }
 
@@ -21,14 +21,14 @@ pub struct Problem {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProblemType {
-    /// The request began at another offset than that of the upload (draft 12, "Mismatching Offset").
+    /// The request's offset differs from that of the upload (draft 12, "Mismatching Offset").
     MismatchingOffset {
         /// The upload's offset, in bytes.
         expected: Option<u64>,
-        /// That of the request, in bytes.
+        /// The request's offset, in bytes.
         provided: Option<u64>,
     },
-    /// The lengths that the client has named differ (draft 12, "Inconsistent Length").
+    /// The lengths that the client has declared differ (draft 12, "Inconsistent Length").
     InconsistentLength,
     /// Any other, by its URI; `about:blank` if it has none.
     Other(String),
@@ -38,7 +38,7 @@ const MISMATCHING_OFFSET: &str = "https://iana.org/assignments/http-problem-type
 const INCONSISTENT_LENGTH: &str = "https://iana.org/assignments/http-problem-types#inconsistent-upload-length";
 
 impl Problem {
-    /// The problem of a response, if it has one.
+    /// The problem details in a response, if there are any.
     pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Option<Self> {
         let media_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?.split(';').next()?.trim();
         if !media_type.eq_ignore_ascii_case(PROBLEM) {

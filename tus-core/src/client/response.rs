@@ -1,4 +1,4 @@
-//! Strict parsing of a server's response: what is missing or wrong is an error, never a guess.
+//! Strict parsing of a server's response: missing or invalid values are errors, never guesses.
 
 use std::time::Duration;
 
@@ -62,12 +62,12 @@ impl<'a> Answer<'a> {
         self.protocol.number(self.headers(), name).map_err(|problem| self.misbehaved(name, &problem))
     }
 
-    /// What the response says of completeness, in a protocol where it says so.
+    /// The completeness that the response states, in a protocol where responses state it.
     pub(super) fn completeness(self) -> Option<bool> {
         self.protocol.completeness(self.headers())
     }
 
-    /// The offset, which is neither before `least` nor past `most`.
+    /// The offset, which must be neither before `least` nor past `most`.
     pub(super) fn offset(self, least: u64, most: Option<u64>) -> Result<u64, Error> {
         let offset = self.number(&UPLOAD_OFFSET)?.ok_or_else(|| self.missing(&UPLOAD_OFFSET))?;
         match most {
@@ -81,9 +81,9 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The URL in `Location`, which may be relative to that of the request, and has no credentials. It never leads from
-    /// https to http: a server that a proxy serves over https, and that does not know of it, is meant at the origin of
-    /// the request. On another host that is an error.
+    /// The URL in `Location`, which may be relative to that of the request, without credentials. It never leads from
+    /// https to http: a server behind an https proxy may not know about the proxy, so a URL on the same host means
+    /// the origin of the request. On another host it is an error.
     pub(super) fn location(self) -> Result<Url, Error> {
         let value = self.headers().get(header::LOCATION).ok_or_else(|| self.missing(&header::LOCATION))?;
         let text = value.to_str().ok().map(str::trim).filter(|text| !text.is_empty());
@@ -104,14 +104,14 @@ impl<'a> Answer<'a> {
     }
 
     /// Where to send the request instead, if the redirect keeps the method (RFC 9110, 15.4.8 and 15.4.9), and whether
-    /// that is for good. Never from https to http.
+    /// the redirect is permanent. Never from https to http.
     pub(super) fn redirect(self) -> Result<Option<(Url, bool)>, Error> {
         let permanent = match self.status() {
             StatusCode::TEMPORARY_REDIRECT => false,
             StatusCode::PERMANENT_REDIRECT => true,
             _ => return Ok(None),
         };
-        // The application's word on the complete upload leads its user somewhere.
+        // The application's response to the complete upload redirects its user.
         if self.completeness() == Some(true) {
             return Ok(None);
         }
@@ -126,8 +126,8 @@ impl<'a> Answer<'a> {
         self.url.scheme() == "https" && url.scheme() == "http"
     }
 
-    /// How long the server asks the client to wait (RFC 9110, 10.2.3). A date is relative to the server's own, so that
-    /// the clocks need not agree.
+    /// How long the server asks the client to wait (RFC 9110, 10.2.3). A date is relative to the server's own date,
+    /// so that the clocks need not agree.
     pub(super) fn retry_after(self) -> Option<Duration> {
         let text = self.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
         if let Ok(seconds) = text.parse() {

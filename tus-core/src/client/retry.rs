@@ -6,8 +6,8 @@ use super::Error;
 
 /// When and how often a request is retried after a temporary failure.
 ///
-/// The defaults outlast 60 s of anything that may pass: 8 retries without progress, after 1, 2, 4, … up to 60 s, each
-/// less a random part of up to half of it, are 91 to 183 s.
+/// The defaults survive 60 s of any temporary failure: 8 retries without progress, after 1, 2, 4, … up to 60 s, each
+/// shortened by a random part of up to half of it, take 91 to 183 s.
 #[derive(Clone)]
 pub struct Retry {
     retries: u32,
@@ -42,8 +42,8 @@ impl Retry {
         self
     }
 
-    /// The delay before the first retry, 1 s by default, and the maximum delay, 60 s by default. It doubles with each
-    /// retry, less a random part of up to half of it.
+    /// The delay before the first retry, 1 s by default, and the maximum delay, 60 s by default. The delay doubles
+    /// with each retry and is shortened by a random part of up to half of it.
     pub fn delay(mut self, first: Duration, longest: Duration) -> Self {
         self.delays = Delays::Doubling { first, longest };
         self
@@ -57,22 +57,22 @@ impl Retry {
         self
     }
 
-    /// The time limit for everything, also while all goes well; no limit by default. A task that is not done by then
+    /// The time limit for the complete task, even if it makes progress; no limit by default. A task that takes longer
     /// fails with [`Error::Late`].
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Decides what is retried, from the error and the number of retries since the last progress. `None` leaves it to
-    /// the machine, which retries failed connections and the statuses 408, 409, 423, 425, 429, 460 and 5xx (but 501
-    /// and 505).
+    /// Decides which failures are retried, from the error and the number of retries since the last progress. `None`
+    /// leaves the decision to the machine, which retries failed connections and the statuses 408, 409, 423, 425, 429,
+    /// 460 and 5xx (except 501 and 505).
     pub fn judge(mut self, judge: impl Fn(&Error, u32) -> Option<bool> + Send + Sync + 'static) -> Self {
         self.judge = Some(Arc::new(judge));
         self
     }
 
-    /// The time limit for everything.
+    /// The time limit for the complete task.
     pub fn time_limit(&self) -> Option<Duration> {
         self.deadline
     }
@@ -85,13 +85,13 @@ impl Retry {
         self.judge.as_ref().and_then(|judge| judge(error, retries))
     }
 
-    /// Whether the time limit has passed at this time since the beginning.
+    /// The limit, if `elapsed` exceeds it.
     pub(super) fn is_late(&self, elapsed: Duration) -> Option<Duration> {
         self.deadline.filter(|deadline| elapsed > *deadline)
     }
 
-    /// The delay before the next retry after this many, or the limit that the server's wish exceeds. `jitter` is from 0
-    /// to 1.
+    /// The delay before the next retry after this many, or the limit that the server's demand exceeds. `jitter` is
+    /// from 0 to 1.
     pub(super) fn wait(&self, before: u32, asked: Option<Duration>, jitter: f64) -> Result<Duration, Duration> {
         let (own, longest) = match &self.delays {
             Delays::Doubling { first, longest } => {
@@ -108,7 +108,7 @@ impl Retry {
         let limit = LONGEST_ASKED.max(longest);
         match asked {
             Some(asked) if asked > limit => Err(limit),
-            // Jitter does not shorten what the server asks for.
+            // Jitter does not shorten the server's demand.
             Some(asked) => Ok(asked.max(own)),
             None => Ok(own),
         }
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn the_defaults_outlast_a_minute_with_any_jitter() {
         let retry = Retry::default();
-        // A conflict is asked about at once, so its first delay is 0.
+        // The client asks for the offset immediately after a conflict, so its first delay is 0.
         let least: Duration = (1..retry.most()).map(|before| retry.wait(before, None, 1.0).unwrap()).sum();
         assert!(least > SECOND * 60, "{least:?}");
     }

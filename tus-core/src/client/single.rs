@@ -34,14 +34,14 @@ pub struct Terminate {
 /// The state of an upload, as the server reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {
-    /// Bytes that the server has; `None` for a final upload that waits for its parts.
+    /// The server's offset in bytes; `None` for a final upload that waits for its parts.
     pub offset: Option<u64>,
-    /// Bytes of the complete upload; `None` if unknown.
+    /// Length of the complete upload in bytes; `None` if unknown.
     pub length: Option<u64>,
-    /// The metadata that its client sent; in the draft a server does not repeat it.
+    /// The client's metadata. Servers of the draft do not repeat it.
     pub metadata: Metadata,
-    /// Whether it is complete: in tus when the server has every byte, in the draft when it says so (draft 12,
-    /// "Completeness").
+    /// Whether it is complete: in tus when the server has all bytes, in the draft when the server declares it (draft
+    /// 12, "Completeness").
     pub complete: bool,
 }
 
@@ -86,7 +86,7 @@ impl Work for Discover {
     fn accept(&mut self, answer: Answer<'_>, _: Moment) -> Result<Turn<Capabilities>, Error> {
         match answer.success() {
             Ok(answer) => Ok(Turn::Done(Capabilities::read(&answer))),
-            // These are about the request; what else refuses or redirects it is probably not the tus server.
+            // These concern the request. Any other rejection or redirect probably does not come from the tus server.
             Err(error @ Error::Unsupported(_)) => Err(error),
             Err(error) if [401, 412].contains(&answer.status().as_u16()) => Err(error),
             Err(_) => Ok(Turn::Done(Capabilities::default())),

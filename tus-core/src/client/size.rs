@@ -1,4 +1,4 @@
-//! How many bytes the next request carries.
+//! The number of bytes in the next request.
 
 use std::time::Duration;
 
@@ -14,30 +14,30 @@ use crate::Algorithm;
 pub(super) struct Size {
     /// The maximum; `None` for everything in one request.
     most: Option<u64>,
-    /// The maximum for now, if it is less.
+    /// The current maximum, if smaller.
     now: Option<u64>,
     algorithm: Option<Algorithm>,
-    /// Whether larger requests go unverified.
+    /// Whether larger requests are sent without verification.
     optional: bool,
-    /// What the server demands of requests that do not complete the upload.
+    /// The server's limits for requests that do not complete the upload.
     bounds: (u64, u64),
 }
 
-/// Requests are not made smaller than this: a server that refuses them means something else.
+/// Requests are not made smaller than this: a server that rejects them has another reason.
 const SMALLEST: u64 = 16 * 1024;
 
 /// The size at which splitting starts: larger requests are not halved step by step.
 const LARGEST_SPLIT: u64 = 64 * 1024 * 1024;
 
-/// A request that took no longer is not too large for the line: the next one may have twice its bytes.
+/// A request that took no longer than this is not too large for the line. The next one may be twice as large.
 const QUICK: Duration = Duration::from_secs(2);
 
-/// After one that took longer, the next one has half its bytes: so much can be lost where somebody on the way discards
-/// what is interrupted.
+/// If a request took longer than this, the next one has half its size, because an interruption may lose a complete
+/// request.
 const LONG: Duration = Duration::from_secs(20);
 
 impl Size {
-    /// `verifies`: whether the server is known to verify the algorithm; `None` if it is not known.
+    /// `verifies`: whether the server is known to verify the algorithm; `None` if unknown.
     pub(super) fn new(options: &Options, verifies: impl Fn(Algorithm) -> Option<bool>) -> Result<Self, Error> {
         let (algorithm, optional) = match options.verification {
             Verification::Off => (None, false),
@@ -52,12 +52,12 @@ impl Size {
         Ok(Self { most, now: options.first_chunk, algorithm, optional, bounds: (0, u64::MAX) })
     }
 
-    /// The server announces the fewest and the most bytes of a request (draft 12, "Limits").
+    /// Applies the server's limits for a request (draft 12, "Limits").
     pub(super) fn bound(&mut self, fewest: Option<u64>, most: Option<u64>) {
         self.bounds = (fewest.unwrap_or(0), most.unwrap_or(u64::MAX).max(1));
     }
 
-    /// The fewest bytes of a request that does not complete the upload.
+    /// The minimum size of a request that does not complete the upload.
     pub(super) fn fewest(&self) -> u64 {
         self.bounds.0
     }
@@ -67,10 +67,10 @@ impl Size {
         (self.most, self.now) = (None, None);
     }
 
-    /// The maximum for the next request. `streamed`: its bytes must be read first, and stay in memory meanwhile.
+    /// The maximum for the next request. `streamed`: its bytes must be read first and stay in memory.
     pub(super) fn limit(&self, streamed: bool) -> u64 {
         let wanted = self.now.or(self.most).unwrap_or(if streamed { DEFAULT_CHUNK } else { u64::MAX });
-        // What a server demands must not fill the memory.
+        // A server's minimum must not fill the memory.
         let fewest = if streamed { self.bounds.0.min(LARGEST_SPLIT) } else { self.bounds.0 };
         wanted.max(fewest).min(self.bounds.1)
     }
@@ -80,7 +80,7 @@ impl Size {
         self.algorithm.filter(|_| !self.optional || bytes <= VERIFIED)
     }
 
-    /// The server refuses requests of this many bytes, for good. Returns whether smaller ones are worth a try.
+    /// The server permanently rejects requests of this size. Returns whether smaller ones are worth a try.
     pub(super) fn refused(&mut self, bytes: u64) -> bool {
         let half = (bytes / 2).min(LARGEST_SPLIT);
         if half < SMALLEST.max(self.bounds.0) {
@@ -90,7 +90,7 @@ impl Size {
         true
     }
 
-    /// A request of this many bytes had no effect within the time that it was given: it may be too much for the line.
+    /// A request of this size had no effect within its time limit: it may be too large for the line.
     pub(super) fn too_slow(&mut self, bytes: u64) {
         let quarter = (bytes / 4).clamp(SMALLEST, LARGEST_SPLIT);
         if quarter < bytes {
@@ -163,7 +163,7 @@ mod tests {
         // 64 kbit/s, and 2 Mbit/s.
         assert_eq!(sizes(8 * 1024), [8192, 4096, 2048, 1024, 512, 256, 128]);
         assert_eq!(sizes(256 * 1024), [128, 256, 512, 1024, 1024, 1024, 1024]);
-        // What the caller demands is not changed by a line that carries it.
+        // A line that can carry what the caller demands does not change it.
         let all = Options::default().chunk_size(None);
         let mut all = Size::new(&all, |_| None).unwrap();
         all.took(LONG * 2, 1 << 40);

@@ -1,4 +1,4 @@
-//! The steps, and what all tasks have in common: requests are sent, and retried when they fail.
+//! The steps, and the common part of all tasks: requests are sent, and retried if they fail.
 
 use std::{fmt, ops::Range, time::Duration};
 
@@ -25,7 +25,7 @@ pub enum Step<T: Task> {
 
 /// A task: [`Uploading`](super::Uploading), [`Discover`](super::Discover),
 /// [`Inspect`](super::Inspect) or [`Terminate`](super::Terminate).
-#[expect(private_bounds, reason = "tasks are implemented by this crate only")]
+#[expect(private_bounds, reason = "only this crate implements tasks")]
 pub trait Task: Work + fmt::Debug {
     /// The task's result.
     type Output: fmt::Debug;
@@ -38,7 +38,7 @@ pub(super) trait Work: Sized {
         None
     }
 
-    /// Records what was read there. Returns the result if nothing is left to do.
+    /// Records what was read there. Returns the result if nothing remains to be done.
     fn found(&mut self, bytes: u64, checksum: Option<Checksum>) -> Result<Option<<Self as Task>::Output>, Error>
     where
         Self: Task,
@@ -58,7 +58,7 @@ pub(super) trait Work: Sized {
     where
         Self: Task;
 
-    /// Begins again after a final failure, if that is possible.
+    /// Starts again after a permanent failure, if possible.
     fn begin_again(&mut self, error: &Error) -> bool {
         let _ = error;
         false
@@ -69,13 +69,13 @@ pub(super) trait Work: Sized {
         let _ = error;
     }
 
-    /// Whether the resource will be gone by then.
+    /// Whether the resource will have expired by then.
     fn is_gone_by(&self, then: Duration) -> bool {
         let _ = then;
         false
     }
 
-    /// The error with which the task ends, if all that it does is to clean up.
+    /// The error with which the task ends, if it is only cleaning up.
     fn last_words(&mut self) -> Option<Error> {
         None
     }
@@ -123,14 +123,14 @@ pub(super) enum Turn<O> {
     },
     /// The same request again, since the server is not done yet.
     Later,
-    /// It has failed before, and what was left of it is cleaned up.
+    /// The task has failed before, and its remains have been cleaned up.
     Over(Error),
 }
 
-/// The time of a result, which the machine cannot know.
+/// Time and randomness for the machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
-    /// Time since any fixed point, by a monotonic clock.
+    /// Time since any fixed point, from a monotonic clock.
     pub now: Duration,
     /// A random number from 0 to 1, which spreads the retries of many clients.
     pub jitter: f64,
@@ -152,16 +152,16 @@ struct Run<T> {
     renewed: bool,
     /// Whether any request was answered.
     answered: bool,
-    /// Where the next request goes for once.
+    /// Where the next request goes once.
     detour: Option<Url>,
-    /// Redirects since the last response that was none.
+    /// Redirects since the last response that was not a redirect.
     redirects: u8,
 }
 
 const MOST_REDIRECTS: u8 = 5;
 
-/// How often a request is repeated while the server is not done. With delays of up to a minute that is a quarter of an
-/// hour.
+/// How often a request is repeated while the server is not done: about a quarter of an hour, with delays of up to one
+/// minute.
 const MOST_REPEATS: u32 = 20;
 
 /// Read bytes of the source before they are sent.
@@ -253,7 +253,7 @@ impl<T: Task> Run<T> {
         if judged.is_none() && self.task.begin_again(&error) {
             return self.next();
         }
-        // Whatever a caller thinks of its status.
+        // The caller's judgement cannot change this.
         let judged = judged.filter(|_| !error.is_final());
         if !judged.unwrap_or_else(|| error.is_passing(self.answered)) {
             return Step::Finished(Err(error));
@@ -319,9 +319,9 @@ impl<T: Task> Read<T> {
         self.wanted.algorithm
     }
 
-    /// Continues with the number of bytes that the source has there, and their digest if it was requested. Fewer than
-    /// the range means that the source ends there. A source that ends before the range begins is not that of the
-    /// upload; the driver must report that.
+    /// Continues with the number of bytes that the source has there, and their digest if it was requested. Fewer
+    /// bytes than the range mean that the source ends there. A source that ends before the range begins is not that
+    /// of the upload; the driver must report that.
     pub fn done(self, bytes: u64, checksum: Option<Checksum>) -> Step<T> {
         let mut run = self.run;
         match run.task.found(bytes, checksum) {
@@ -379,7 +379,7 @@ impl<T: Task> Transmit<T> {
         }
     }
 
-    /// Whether the server may need minutes before it answers, and sending the request again would do harm: it has to
+    /// Whether the server may need minutes for its response and repeating the request would do harm: it has to
     /// concatenate the parts of an upload.
     pub fn takes_long(&self) -> bool {
         self.run.task.takes_long()
@@ -445,7 +445,7 @@ impl<T: Task> Wait<T> {
         &self.reason
     }
 
-    /// How many retries there were since the last progress, this one included. 0 if nothing has failed, but the server is
+    /// The number of retries since the last progress, including this one. 0 if nothing has failed but the server is
     /// not done.
     pub fn retries(&self) -> u32 {
         self.run.retries

@@ -1,17 +1,17 @@
-//! URLs of requests: what HTTP accepts of them, whose they are, and the secrets in them.
+//! URLs of requests: validity in HTTP, origin, and secrets.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 use url::{Origin, Url};
 
-/// The URL as a request target. `url` accepts some that `http` does not.
+/// The URL as a request target. `url` accepts some URLs that `http` does not.
 pub(super) fn uri(url: &Url) -> Option<Uri> {
     let is_http = matches!(url.scheme(), "http" | "https");
     url.as_str().split('#').next().filter(|_| is_http)?.parse().ok()
 }
 
-/// Origins that the caller named, and the credentials in the URLs that named them.
+/// Origins that the caller named, and the credentials in their URLs.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Trusted {
     origins: Vec<Origin>,

@@ -6,19 +6,19 @@ use url::Url;
 
 use super::response::Answer;
 
-/// An upload all of whose requested bytes have been sent.
+/// An upload whose requested bytes have all been sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Uploaded {
     /// Its URL.
     pub url: Url,
-    /// Bytes that the server has; `None` for a concatenation of parts whose state the server does not report.
+    /// The server's offset in bytes; `None` for a concatenation whose state the server does not report.
     pub offset: Option<u64>,
-    /// Bytes of the complete upload; `None` if unknown here.
+    /// Length of the complete upload in bytes; `None` if unknown.
     pub length: Option<u64>,
-    /// Whether it is complete; if not, it stopped where it was to.
+    /// Whether it is complete; if not, it stopped at the requested offset.
     pub complete: bool,
-    /// The server's last response: an application may answer the request that completes an upload.
+    /// The server's last response. An application may answer the request that completes an upload.
     pub response: Option<LastResponse>,
 }
 

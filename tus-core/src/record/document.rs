@@ -1,4 +1,4 @@
-//! The forms of bytes and times in a document (feature `serde`): base64, and milliseconds since the Unix epoch.
+//! Bytes and times in documents (feature `serde`): base64, and milliseconds since the Unix epoch.
 
 use std::time::{Duration, SystemTime};
 

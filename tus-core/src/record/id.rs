@@ -1,12 +1,11 @@
-//! The name of an upload. It is one path segment and one file name, and can be nothing else.
+//! The id of an upload: always a single path segment and a safe file name.
 
 use std::{fmt, str::FromStr};
 
-/// The name of an upload: the last segment of its URL.
+/// The id of an upload: the last segment of its URL.
 ///
-/// 1 to 128 ASCII letters, digits, `-` or `_`, so that it needs no escaping in a URL and cannot
-/// leave a directory. Ids are made by the service (128 random bits) or by the application, never
-/// from what a client sends.
+/// 1 to 128 ASCII letters, digits, `-` or `_`. An id needs no escaping in a URL and cannot leave a directory. The
+/// service (128 random bits) or the application chooses ids, never the client.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UploadId(Box<str>);
 
@@ -14,9 +13,9 @@ impl UploadId {
     /// The longest id, in characters.
     pub const MAX_LEN: usize = 128;
 
-    /// The id that 128 random bits make: 32 lowercase hexadecimal digits.
+    /// Makes an id of 128 random bits: 32 lowercase hexadecimal digits.
     ///
-    /// The bits come from the caller, since this crate draws no random numbers.
+    /// The caller supplies the bits, because this crate draws no random numbers.
     pub fn from_random(bits: u128) -> Self {
         Self(format!("{bits:032x}").into())
     }
@@ -63,19 +62,19 @@ impl fmt::Debug for UploadId {
     }
 }
 
-/// Which of the uploads that have had one id: 128 random bits, made at its creation.
+/// Distinguishes uploads that have had the same id: 128 random bits, drawn at creation.
 ///
-/// What was authorized, loaded or opened is one incarnation; a later upload of the same id is another one.
+/// What is authorized, loaded or opened is one incarnation. A later upload with the same id is a different one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Incarnation(u128);
 
 impl Incarnation {
-    /// An incarnation of these random bits, which come from the caller: this crate draws no random numbers.
+    /// An incarnation of these random bits. The caller supplies them, because this crate draws no random numbers.
     pub fn from_random(bits: u128) -> Self {
         Self(bits)
     }
 
-    /// The bits that it was made from.
+    /// The random bits.
     pub fn to_bits(self) -> u128 {
         self.0
     }
@@ -93,7 +92,7 @@ impl fmt::Debug for Incarnation {
     }
 }
 
-/// The text is no upload id.
+/// The text is not a valid upload id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an upload id is 1 to 128 ASCII letters, digits, '-' or '_'")]
 pub struct InvalidUploadId;

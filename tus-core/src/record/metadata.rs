@@ -1,23 +1,23 @@
-//! What a client says of its upload: pairs of a key and bytes. They are data, and nothing here turns them into a
-//! path, a header of another name, or markup.
+//! The client's metadata: pairs of a key and bytes. They are data; nothing here turns them into a path, another
+//! header, or markup.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::HeaderValue;
 
-/// What a client says of an upload: ordered pairs of a key and bytes.
+/// The client's metadata of an upload: ordered pairs of a key and bytes.
 ///
 /// Keys are visible ASCII without a comma, and unique (tus 1.0.0, "Upload-Metadata").
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metadata(Vec<(String, Bytes)>);
 
 impl Metadata {
-    /// Reads the value of an `Upload-Metadata` header (tus 1.0.0, "Upload-Metadata").
+    /// Parses the value of an `Upload-Metadata` header (tus 1.0.0, "Upload-Metadata").
     ///
     /// # Errors
     ///
-    /// When a pair is empty, a key is empty, repeated or not visible ASCII, or a value is not
-    /// base64 of the standard alphabet with its padding (RFC 4648, section 4).
+    /// If a pair or a key is empty, a key is repeated or not visible ASCII, or a value is not padded base64 in the
+    /// standard alphabet (RFC 4648, section 4).
     pub fn parse(header: &HeaderValue) -> Result<Self, InvalidMetadata> {
         let text = header.to_str().map_err(|_| InvalidMetadata::NotAscii)?;
         let mut metadata = Self::default();
@@ -30,11 +30,11 @@ impl Metadata {
         Ok(metadata)
     }
 
-    /// Metadata of the application's own making.
+    /// Metadata from the application.
     ///
     /// # Errors
     ///
-    /// When a key is empty, repeated, or not visible ASCII without a comma.
+    /// If a key is empty, repeated, or not visible ASCII without commas.
     pub fn from_pairs<K, V>(pairs: impl IntoIterator<Item = (K, V)>) -> Result<Self, InvalidMetadata>
     where
         K: Into<String>,
@@ -49,11 +49,11 @@ impl Metadata {
         Ok(metadata)
     }
 
-    /// Sets the value of a key, in place of the one that it has, or at the end.
+    /// Sets the value of a key. A new key is added at the end.
     ///
     /// # Errors
     ///
-    /// When the key is empty, or not visible ASCII without a comma.
+    /// If the key is empty, or not visible ASCII without commas.
     ///
     /// ```
     /// use tus_core::Metadata;
@@ -73,13 +73,13 @@ impl Metadata {
         Ok(())
     }
 
-    /// Removes a key. Its value, if it was there.
+    /// Removes a key and returns its value.
     pub fn remove(&mut self, key: &str) -> Option<Bytes> {
         let at = self.0.iter().position(|(known, _)| known == key)?;
         Some(self.0.remove(at).1)
     }
 
-    /// The value of the header `Upload-Metadata`; `None` where there is no metadata.
+    /// The value of the header `Upload-Metadata`; `None` if there is no metadata.
     pub fn to_header(&self) -> Option<HeaderValue> {
         let fields = self.iter().map(|(key, value)| match value.is_empty() {
             true => key.to_owned(),
@@ -93,19 +93,19 @@ impl Metadata {
         self.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
     }
 
-    /// The value of a key where it is UTF-8 text, as that of `filename` mostly is.
+    /// The value of a key if it is UTF-8 text, as `filename` usually is.
     ///
-    /// It is the client's word: no path, no name for a file, and no markup.
+    /// Clients choose this text: never use it as a path, a file name, or markup.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.value(key).and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// The pairs in the order in which they were sent.
+    /// The pairs, in the order in which they were sent.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// Whether there is no pair.
+    /// Whether there are no pairs.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -124,24 +124,24 @@ fn check_key(key: &str) -> Result<(), InvalidMetadata> {
     }
 }
 
-/// What is wrong with metadata.
+/// Why metadata is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidMetadata {
-    /// The header holds other bytes than visible ASCII, spaces and tabs.
-    #[error("it is not ASCII; keys are ASCII and values are base64")]
+    /// The header contains bytes other than visible ASCII, spaces and tabs.
+    #[error("it is not ASCII; keys must be ASCII and values base64")]
     NotAscii,
     /// A pair has no key.
-    #[error("a key is empty; pairs are written `key base64(value)` and separated by one comma")]
+    #[error("a key is empty; write pairs as `key base64(value)`, separated by one comma")]
     EmptyKey,
-    /// A key is not visible ASCII without a comma.
-    #[error("the key {0:?} has a character that is not visible ASCII, or a comma")]
+    /// A key is not visible ASCII, or contains a comma.
+    #[error("the key {0:?} contains a comma or a character that is not visible ASCII")]
     Key(String),
-    /// A key is there twice.
-    #[error("the key {0:?} is there more than once")]
+    /// A key is repeated.
+    #[error("the key {0:?} is repeated")]
     RepeatedKey(String),
     /// A value is not base64.
-    #[error("the value of {0:?} is not base64 with its padding (RFC 4648, section 4)")]
+    #[error("the value of {0:?} is not padded base64 (RFC 4648, section 4)")]
     Value(String),
 }
 

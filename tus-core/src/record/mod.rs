@@ -1,4 +1,4 @@
-//! What is known of an upload: the one thing that protocol, service and storage share.
+//! The record of an upload, shared by protocol, service and storage.
 
 mod id;
 mod metadata;

@@ -4,26 +4,26 @@ use bytes::Bytes;
 
 use super::{Kind, Metadata, Part, UploadId, Verbatim};
 
-/// An upload that a client asks for, before it exists. The application may change what it likes.
+/// An upload that a client wants to create. The application may change the public fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewUpload {
     kind: Kind,
     length: Option<u64>,
     pub(crate) verbatim: Verbatim,
-    /// What the client says of it.
+    /// The client's metadata.
     pub metadata: Metadata,
-    /// The id that the application chooses; `None` for 128 random bits. An id that is in use is refused with `409`.
+    /// An id that the application chooses; `None` for 128 random bits. An id that is in use is rejected with `409`.
     pub id: Option<UploadId>,
-    /// The most bytes that this upload may get; the configured size to begin with.
+    /// The size limit of this upload in bytes; initially the configured maximum.
     pub max_size: Option<u64>,
-    /// Whose it is, in the application's own terms: uploads can be listed by it. No client ever sees it.
+    /// The owner, in the application's own terms. Uploads can be listed by owner. Clients never see it.
     pub owner: Option<String>,
-    /// The application's own data, stored with the upload. No client ever sees it.
+    /// The application's own data, stored with the upload. Clients never see it.
     pub private: Bytes,
 }
 
-/// What a client asks for and the application does not change.
+/// What the client asks for and the application cannot change.
 #[derive(Debug)]
 pub(crate) struct Asked {
     kind: Kind,
@@ -32,7 +32,7 @@ pub(crate) struct Asked {
 }
 
 impl NewUpload {
-    /// What a client asks for that sends nothing else; for tests of an application's hooks.
+    /// A request to create an upload with nothing else in it, for tests of an application's hooks.
     pub fn new(kind: Kind, length: Option<u64>) -> Self {
         Self {
             kind,
@@ -46,27 +46,28 @@ impl NewUpload {
         }
     }
 
-    /// Bytes of the complete upload; `None` while that is not known. That of a final upload is the sum of its parts.
+    /// Length of the complete upload in bytes; `None` if it is not known yet. The length of a final upload is the sum
+    /// of its parts.
     pub fn length(&self) -> Option<u64> {
         self.length
     }
 
-    /// The parts of a final upload are known once they are loaded and authorized.
+    /// The parts of a final upload are known after they have been loaded and authorized.
     pub(crate) fn set_parts(&mut self, parts: Vec<Part>) {
         self.kind = Kind::Final(parts);
     }
 
-    /// What is the client's alone.
+    /// Takes the parts that belong to the client.
     pub(crate) fn asked(&self) -> Asked {
         Asked { kind: self.kind.clone(), length: self.length, verbatim: self.verbatim.clone() }
     }
 
-    /// Takes that back.
+    /// Puts them back.
     pub(crate) fn keep(&mut self, Asked { kind, length, verbatim }: Asked) {
         (self.kind, self.length, self.verbatim) = (kind, length, verbatim);
     }
 
-    /// Whether it is to stand alone, be a part, or be made of parts.
+    /// Whether the upload is single, partial, or final.
     pub fn kind(&self) -> &Kind {
         &self.kind
     }

@@ -1,43 +1,43 @@
-//! A record as a storage has it, and how it changes.
+//! A stored record, and the changes to it.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
 use super::{Dialect, Kind, Phase, Upload, Verbatim};
 
-/// A record as a storage has it.
+/// A record as a storage holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stored {
     /// The record.
     pub upload: Upload,
-    /// Which state of it this is; every change makes a new one.
+    /// The version of the record. Every change makes a new one.
     pub version: Version,
-    /// Whether a request in another process may be adding bytes that the record does not claim yet.
+    /// Whether a request in another process may be adding bytes that the record does not include yet.
     pub held_elsewhere: bool,
 }
 
 impl Stored {
-    /// A record that no other process is adding to.
+    /// A record that no other process is adding bytes to.
     pub fn new(upload: Upload, version: Version) -> Self {
         Self { upload, version, held_elsewhere: false }
     }
 
-    /// The record after a change that made this version.
+    /// The record after a change that produced this version.
     pub fn changed(mut self, change: &Change, version: Version) -> Self {
         change.apply(&mut self.upload);
         self.version = version;
         self
     }
 
-    /// Whether these are the same upload, in the same state or another.
+    /// Whether both are the same incarnation, in any version.
     pub fn is_same_upload(&self, other: &Upload) -> bool {
         self.upload.id == other.id && self.upload.incarnation == other.incarnation
     }
 }
 
-/// Which state of a record was seen: a change is only made to the state that it was decided on (compare-and-set).
+/// A version of a record. A change applies only to the version that it was based on (compare-and-set).
 ///
-/// Opaque to everybody but the storage that made it. Cheap to clone.
+/// Opaque except to the storage that made it. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Version(Token);
 
@@ -92,24 +92,24 @@ impl fmt::Debug for Version {
     }
 }
 
-/// What may change of a record: everything else stays as it was created.
+/// The fields of a record that may change. All others stay as they were at creation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Change {
-    /// [`Upload::offset`] from now on, in bytes.
+    /// The new [`Upload::offset`], in bytes.
     pub offset: u64,
-    /// [`Upload::length`] from now on, in bytes.
+    /// The new [`Upload::length`], in bytes.
     pub length: Option<u64>,
-    /// [`Upload::phase`] from now on.
+    /// The new [`Upload::phase`].
     pub phase: Phase,
-    /// [`Upload::expires`] from now on.
+    /// The new [`Upload::expires`].
     pub expires: Option<SystemTime>,
-    /// [`Upload::verbatim`] from now on; `None` where that stays as it is, as it nearly always does.
+    /// The new [`Upload::verbatim`]; `None` to leave it unchanged, which is the usual case.
     pub verbatim: Option<Box<Verbatim>>,
 }
 
 impl Change {
-    /// The change that leaves `upload` as it is: set what is to be different.
+    /// A change that leaves `upload` as it is. Set the fields that should change.
     ///
     /// ```
     /// use tus_core::{Change, Incarnation, Kind, Upload, UploadId};
@@ -125,7 +125,7 @@ impl Change {
         Self { offset, length, phase, expires, verbatim: None }
     }
 
-    /// Makes the change.
+    /// Applies the change.
     pub fn apply(&self, upload: &mut Upload) {
         let Self { offset, length, phase, expires, verbatim } = self.clone();
         (upload.offset, upload.length, upload.phase, upload.expires) = (offset, length, phase, expires);
@@ -136,10 +136,11 @@ impl Change {
 }
 
 impl Upload {
-    /// What becomes of an upload of whose committed bytes a storage finds only the first `there`.
+    /// The change for an upload of which the storage finds only the first `there` committed bytes.
     ///
-    /// One of tus goes back to what is there, and its client goes on from it; a final one is assembled again. One of
-    /// the IETF's dialect becomes invalid: its offset must never decrease (draft 12, "Upload-Offset").
+    /// An upload of tus is reset to the existing bytes, and its client continues from that offset; a final upload is
+    /// assembled again. An upload of the IETF's draft becomes invalid, because its offset must never decrease (draft
+    /// 12, "Upload-Offset").
     pub fn after_loss(&self, there: u64) -> Change {
         let mut change = Change::of(self);
         match (self.dialect, &self.kind) {

@@ -8,48 +8,48 @@ use super::{Incarnation, Metadata, UploadId, Verbatim};
 
 /// The record of an upload, as last committed.
 ///
-/// Bytes past `offset` do not exist, whatever a storage may hold. Completeness is the [phase](Phase), not
-/// `length == offset`: an upload of the IETF's dialect may stand at its length and be incomplete.
+/// Bytes past `offset` do not exist, whatever a storage may hold. Completeness is the [phase](Phase), not `length ==
+/// offset`: an upload of the IETF's draft can have all of its bytes and be incomplete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Upload {
-    /// Its name.
+    /// The id.
     pub id: UploadId,
-    /// Which of the uploads that have had this name, ever: an id may be used again, an incarnation never is.
+    /// Distinguishes uploads that have had the same id. An id may be used again; an incarnation never is.
     pub incarnation: Incarnation,
     /// The protocol in which it was created.
     pub dialect: Dialect,
-    /// Whether it stands alone, is a part, or is made of parts.
+    /// Whether it is single, partial, or final.
     pub kind: Kind,
-    /// How far its life has come.
+    /// Its current phase.
     pub phase: Phase,
     /// Committed bytes from the start of the upload; at most [`MAX_LENGTH`](crate::MAX_LENGTH).
     pub offset: u64,
-    /// Bytes of the complete upload; `None` while the length is not known.
+    /// Length of the complete upload in bytes; `None` if it is not known yet.
     pub length: Option<u64>,
-    /// The most bytes that it may get; `None` for no limit.
+    /// The size limit in bytes; `None` for no limit.
     pub max_size: Option<u64>,
-    /// What the client says of it. The client can read it back.
+    /// The client's metadata. The client can read it back.
     pub metadata: Metadata,
-    /// Whose it is, in the application's own terms. Storages index it; no client ever sees it.
+    /// The owner, in the application's own terms. Storages index it. Clients never see it.
     pub owner: Option<String>,
-    /// The application's own data, opaque here. No client ever sees it.
+    /// The application's own data, opaque to these crates. Clients never see it.
     #[cfg_attr(feature = "serde", serde(with = "super::document::base64"))]
     pub private: Bytes,
-    /// What its dialect has to repeat exactly as it was sent.
+    /// What the dialect must repeat exactly as it was sent.
     pub verbatim: Verbatim,
     /// When it was created.
     #[cfg_attr(feature = "serde", serde(with = "super::document::milliseconds"))]
     pub created: SystemTime,
-    /// When it goes away if nobody goes on with it; `None` for never.
+    /// When an unfinished upload expires; `None` for never.
     #[cfg_attr(feature = "serde", serde(with = "super::document::optional_milliseconds"))]
     pub expires: Option<SystemTime>,
 }
 
 impl Upload {
-    /// An upload that waits for its first byte (or, if it is [final](Kind::Final), for its parts): of tus 1.0.0, of
-    /// unknown length, without limit, metadata, owner or expiry, created at the Unix epoch.
+    /// An upload that waits for its first byte (or, if it is [final](Kind::Final), for its parts): tus 1.0.0, unknown
+    /// length, no limit, metadata, owner or expiry, created at the Unix epoch.
     ///
     /// ```
     /// use tus_core::{Incarnation, Kind, Phase, Upload, UploadId};
@@ -81,26 +81,25 @@ impl Upload {
         }
     }
 
-    /// Whether every byte is there and nothing more can be added.
+    /// Whether all bytes have been received and no more can be added.
     pub fn is_complete(&self) -> bool {
         matches!(self.phase, Phase::Complete | Phase::Notified)
     }
 
-    /// Whether something is left to be done for it that no request will ask for: to assemble it, or to notify the
-    /// application.
+    /// Whether work remains that no request will ask for: assembling the upload, or notifying the application.
     ///
-    /// A storage finds these uploads cheaply, so that a server that starts can finish what a killed one left.
+    /// Storages find these uploads cheaply, so that a server can finish the work of a killed one.
     pub fn is_due(&self) -> bool {
         match self.phase {
             Phase::Assembling => true,
-            // The application is not notified of a part. At a resource of its own, a request asks for the answer.
+            // The application is not notified of parts. At a resource, a request asks for the response.
             Phase::Complete => self.kind != Kind::Partial && !self.is_at_resource(),
             Phase::Receiving | Phase::Notified | Phase::Invalid => false,
         }
     }
 
     /// Whether it was created at a resource of the application ([`Mount::resource`](crate::server::Mount::resource)),
-    /// whose handler responds when it is complete, and not at an endpoint.
+    /// whose handler responds when the upload is complete, and not at an endpoint.
     pub fn is_at_resource(&self) -> bool {
         self.verbatim.has_request()
     }
@@ -130,28 +129,28 @@ pub enum Dialect {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Kind {
-    /// An upload that stands alone.
+    /// A single upload.
     Single,
-    /// A part of an upload; the application isn't notified of it.
+    /// A part of a final upload. The application is not notified of it.
     Partial,
-    /// An upload made of these partial uploads, in this order; one may be there several times.
+    /// An upload that consists of these partial uploads, in this order. A part may occur several times.
     Final(Vec<Part>),
 }
 
-/// A partial upload that a final one is made of: exactly this incarnation, as it was authorized. A later upload with its
-/// id is no part.
+/// A part of a final upload: exactly the incarnation that was authorized. A later upload with the same id is not the
+/// part.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Part {
     /// Its id.
     pub id: UploadId,
-    /// Which of the uploads that have had this id.
+    /// Distinguishes uploads that have had this id.
     pub incarnation: Incarnation,
 }
 
 impl Part {
-    /// This incarnation of an upload, as a part.
+    /// A part that is this incarnation of an upload.
     pub fn new(id: UploadId, incarnation: Incarnation) -> Self {
         Self { id, incarnation }
     }
@@ -163,7 +162,7 @@ impl From<&Upload> for Part {
     }
 }
 
-/// How far the life of an upload has come.
+/// The phases of an upload's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
@@ -171,19 +170,21 @@ impl From<&Upload> for Part {
 pub enum Phase {
     /// Clients add bytes.
     Receiving,
-    /// Clients add nothing more; the server puts it together: a final upload waits for its parts or is being
-    /// concatenated, any other is being sealed by its storage.
+    /// Clients can add nothing more, and the server completes the upload: a final upload waits for its parts or is
+    /// being concatenated, any other upload is being sealed by the storage.
     Assembling,
-    /// Every byte is there, and the application has still to be notified. A part stays in this phase.
+    /// All bytes have been received, and the application has not been notified yet. Parts stay in this phase.
     Complete,
-    /// Every byte is there, and nothing is left to be done: the application was notified, or does not want to be.
+    /// All bytes have been received, and nothing remains to be done: the application was notified or does not want to
+    /// be.
     Notified,
-    /// It can never be complete: bytes were lost, there were too many, or a part is gone. Nothing can be added.
+    /// The upload can never be complete: bytes were lost, there were too many, or a part is gone. Nothing can be
+    /// added.
     Invalid,
 }
 
 impl Phase {
-    /// All of them, in the order of an upload's life.
+    /// All phases, in the order of an upload's life.
     pub const ALL: [Self; 5] = [Self::Receiving, Self::Assembling, Self::Complete, Self::Notified, Self::Invalid];
 }
 

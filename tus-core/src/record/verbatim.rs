@@ -1,37 +1,37 @@
-//! What a dialect has to repeat exactly as it was sent.
+//! What a dialect must repeat exactly as it was sent.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
-/// What the upload's dialect has to repeat exactly as it was sent, where the record alone would not give the same text:
-/// header values, and for an upload at a resource of the application the request that created it and the response to
-/// it. Opaque to everybody else; empty for most uploads.
+/// What the upload's dialect must repeat exactly as it was sent, if the record alone would not reproduce the text:
+/// header values, and for an upload at a resource of the application, the request that created it and the response to
+/// it. Opaque to all other code; empty for most uploads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
 pub struct Verbatim(#[cfg_attr(feature = "serde", serde(with = "super::document::base64"))] Bytes);
 
-// A line a value, `name:value`: neither a name nor a value can hold a line feed. The request comes first, and the
-// response last: their lines begin with a character that is in no name, the first of them with no name at all. An empty
-// line and the content of the response may follow.
+// One line per value, `name:value`: neither names nor values can contain a line feed. The request comes first and the
+// response last. Their lines begin with a character that no name contains, and the first line of each has no name. An
+// empty line and the content of the response may follow.
 const REQUEST: u8 = b'>';
 const RESPONSE: u8 = b'<';
 
-/// The first line of a response that was too large to be kept.
+/// The first line of a response that was too large to store.
 const NOT_KEPT: &[u8] = b"-";
 
 impl Verbatim {
-    /// What a storage has kept of it.
+    /// From the bytes that a storage stored.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
         Self(bytes.into())
     }
 
-    /// What a storage has to keep of it.
+    /// The bytes to store.
     pub fn as_bytes(&self) -> &Bytes {
         &self.0
     }
 
-    /// The value that was sent by that name.
+    /// The value that was sent for this header.
     pub(crate) fn get(&self, name: &HeaderName) -> Option<HeaderValue> {
         let value = self.lines().find_map(|line| line.strip_prefix(name.as_str().as_bytes())?.strip_prefix(b":"))?;
         HeaderValue::from_bytes(value).ok()
@@ -55,13 +55,13 @@ impl Verbatim {
         }
     }
 
-    /// Whether there is the request that created the upload.
+    /// Whether the request that created the upload is stored.
     pub(crate) fn has_request(&self) -> bool {
         self.0.first() == Some(&REQUEST)
     }
 
-    /// Keeps the request that created the upload, once, before anything else is kept but header values. `target` is its
-    /// path and query.
+    /// Stores the request that created the upload. Call it once, after header values and before anything else.
+    /// `target` is the path and query.
     pub(crate) fn set_request(&mut self, method: &Method, target: &str, headers: &HeaderMap) {
         let mut lines = Vec::new();
         for piece in [&[REQUEST], method.as_str().as_bytes(), b" ", target.as_bytes(), b"\n"] {
@@ -84,7 +84,7 @@ impl Verbatim {
         Some((Method::from_bytes(method).ok()?, self.headers_of(REQUEST)?))
     }
 
-    /// The same with the response to that request; `None` stands for one that is too large to be kept.
+    /// The same data with the response to that request; `None` stands for a response that was too large to store.
     pub(crate) fn with_response(&self, response: Option<&Response<Bytes>>) -> Self {
         let mut bytes = self.0.to_vec();
         bytes.push(RESPONSE);
@@ -101,7 +101,7 @@ impl Verbatim {
         Self(bytes.into())
     }
 
-    /// The response to the request that created the upload; `None` where it was too large to be kept, or is not there.
+    /// The response to the request that created the upload; `None` if it was too large to store or there is none.
     pub(crate) fn response(&self) -> Option<Response<Bytes>> {
         let status = StatusCode::from_bytes(self.first_of(RESPONSE)?).ok()?;
         let mut response = Response::new(self.0.slice(self.content_begins()?..));
@@ -110,7 +110,7 @@ impl Verbatim {
         Some(response)
     }
 
-    /// The lines without the content that may follow them.
+    /// The lines, without the content that may follow them.
     fn lines(&self) -> impl Iterator<Item = &[u8]> {
         self.0.split(|byte| *byte == b'\n').take_while(|line| !line.is_empty())
     }

@@ -6,7 +6,7 @@ use crate::{Checksum, Dialect, MAX_LENGTH, NewUpload, UploadId, field::MAX_INTEG
 /// What a request asks for.
 #[derive(Debug)]
 pub(super) enum Ask {
-    /// What the server can do.
+    /// The server's capabilities.
     Options,
     /// A new upload.
     Create(Creation),
@@ -18,13 +18,13 @@ pub(super) enum Ask {
 #[derive(Debug)]
 pub(super) struct Creation {
     pub(super) upload: NewUpload,
-    /// The uploads that a final one is to be made of, in order and repeats included; which incarnations they are is
-    /// known when they are loaded.
+    /// The uploads that a final upload is to consist of, in order and with repetitions. Their incarnations are known
+    /// when they have been loaded.
     pub(super) named: Vec<UploadId>,
     pub(super) body: Option<Body>,
 }
 
-/// What a request wants with an existing upload.
+/// What a request wants to do with an existing upload.
 #[derive(Debug)]
 pub(super) enum Action {
     Inspect,
@@ -37,7 +37,7 @@ pub(super) enum Action {
 #[derive(Debug)]
 pub(super) struct Append {
     pub(super) offset: u64,
-    /// The length of the complete upload, where it is declared now.
+    /// The length of the complete upload, if this request declares it.
     pub(super) length: Option<u64>,
     pub(super) body: Body,
 }
@@ -45,15 +45,15 @@ pub(super) struct Append {
 /// What a request's head says about its body.
 #[derive(Debug)]
 pub(super) struct Body {
-    /// Its bytes, where the head says so.
+    /// Its length in bytes, if the head declares it.
     pub(super) length: Option<u64>,
-    /// The most bytes that it may have, beside what the upload has room for.
+    /// The limit for its length, in addition to the remaining room of the upload.
     pub(super) limit: Option<u64>,
     pub(super) verify: Verify,
     pub(super) completes: Completes,
-    /// The digest of the complete upload, which is verified before the upload is complete.
+    /// The digest of the complete upload, which is verified before the upload becomes complete.
     pub(super) repr_digest: Option<Checksum>,
-    /// Whether bytes beyond the upload's length make it invalid, or are only refused.
+    /// Whether bytes beyond the upload's length make it invalid, instead of only being rejected.
     pub(super) invalidates: bool,
 }
 
@@ -62,14 +62,14 @@ pub(super) struct Body {
 pub(super) enum Completes {
     /// As soon as the offset equals the length.
     AtLength,
-    /// At its end, if all of it came. The upload has the length that it has then.
+    /// At its end, if all of it arrived. Its end is then the length of the upload.
     AtEnd,
-    /// Not at all: another request will.
+    /// Not at all; another request will.
     Never,
 }
 
 impl Body {
-    /// A body with what tus says of it.
+    /// A body with the properties that tus defines.
     pub(super) fn new(length: Option<u64>, verify: Verify) -> Self {
         Self { length, limit: None, verify, completes: Completes::AtLength, repr_digest: None, invalidates: false }
     }
@@ -79,7 +79,7 @@ impl Body {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
-    /// Create an upload; there is none to show yet.
+    /// Create an upload. There is none to show yet.
     Create,
     /// Use this partial upload as a part of a new final upload.
     Concatenate,
@@ -94,7 +94,7 @@ pub enum Operation {
 }
 
 impl Action {
-    /// What the application is asked about.
+    /// The operation to authorize.
     pub(super) fn operation(&self) -> Operation {
         match self {
             Self::Inspect => Operation::Inspect,
@@ -105,7 +105,7 @@ impl Action {
     }
 }
 
-/// How far the bytes of an upload may reach.
+/// The end of the room for bytes of an upload.
 pub(super) fn room_until(length: Option<u64>, max_size: Option<u64>, dialect: Dialect) -> u64 {
     let most = match dialect {
         Dialect::Tus => MAX_LENGTH,
@@ -114,7 +114,7 @@ pub(super) fn room_until(length: Option<u64>, max_size: Option<u64>, dialect: Di
     length.or(max_size).unwrap_or(most).min(most)
 }
 
-/// The refusal of bytes that reach further than that.
+/// The rejection of bytes beyond that limit.
 pub(super) fn beyond(length: Option<u64>, limit: u64) -> Refusal {
     match length {
         Some(length) if length <= limit => Refusal::BeyondLength { length },

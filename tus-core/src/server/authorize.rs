@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{Kind, Stored, Upload};
 
-/// Ask the application whether this may be done.
+/// Ask the application whether this operation is allowed.
 #[must_use]
 #[derive(Debug)]
 pub struct Authorize {
@@ -20,7 +20,7 @@ pub struct Authorize {
 #[derive(Debug)]
 enum Asked {
     Creation(Creation),
-    /// The partial uploads that a final upload names; those before `next` are authorized already.
+    /// The partial uploads that a final upload names. Those before `next` are authorized already.
     Parts {
         creation: Creation,
         parts: Parts,
@@ -36,8 +36,8 @@ impl Authorize {
         Step::Authorize(Self { exchange, asked: Asked::Creation(creation) })
     }
 
-    /// The application is asked about each part once, existing or not, before the response reveals anything about any
-    /// of them.
+    /// The application is asked about each part once, whether it exists or not, before the response reveals anything
+    /// about any of them.
     pub(super) fn parts(exchange: Box<Exchange>, creation: Creation, parts: Parts) -> Step {
         Self::part(exchange, creation, parts, 0)
     }
@@ -60,7 +60,7 @@ impl Authorize {
         }
     }
 
-    /// The upload that the operation is for; `None` if it does not exist, yet or any longer.
+    /// The upload that the operation is for; `None` if it does not exist.
     pub fn upload(&self) -> Option<&Upload> {
         match &self.asked {
             Asked::Creation(_) | Asked::Absent(..) => None,
@@ -86,7 +86,7 @@ impl Authorize {
         }
     }
 
-    /// Continues where the upload is somebody else's: to this client, it does not exist.
+    /// Continues if the upload belongs to somebody else: for this client, it does not exist.
     pub fn not_theirs(self) -> Step {
         self.exchange.refuse(Refusal::NotFound)
     }
@@ -97,7 +97,7 @@ impl Authorize {
         }
         match parts.check(&exchange, &creation.named) {
             Ok(parts) => {
-                // What was authorized are these incarnations, and no later uploads with their ids.
+                // These incarnations were authorized, not later uploads with their ids.
                 creation.upload.set_parts(parts.iter().map(|part| (&part.upload).into()).collect());
                 CountPending::of(exchange, creation, parts)
             }

@@ -1,4 +1,4 @@
-//! What follows when a request has completed an upload, and the response to it.
+//! The completion of an upload by a request, and the response.
 
 use super::{
     Completion, Refusal, Step, Terminate, Wake, completion, ending::Ending, exchange::Exchange, outcome::Outcome,
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Failure, Kind, Phase, Stored};
 
-/// Complete an upload by the steps of its [`Completion`]; the client waits for the response.
+/// Complete an upload by the steps of its [`Completion`]. The client waits for the response.
 #[must_use]
 #[derive(Debug)]
 pub struct Complete {
@@ -27,7 +27,7 @@ impl Complete {
         Step::Complete(Self { completion, completing: Completing { exchange, ending } })
     }
 
-    /// What follows when an upload's record has been stored: its completion, if all bytes are there.
+    /// What follows when an upload's record has been stored: its completion, if all bytes have been received.
     pub(super) fn after(exchange: Box<Exchange>, stored: Box<Stored>, ending: Ending) -> Step {
         match (stored.upload.phase, &stored.upload.kind) {
             (Phase::Complete | Phase::Notified, _) if stored.upload.is_at_resource() => {
@@ -44,7 +44,7 @@ impl Complete {
         }
     }
 
-    /// The first step of the completion, and the exchange that continues when it is done.
+    /// The first step of the completion, and the exchange that continues afterwards.
     pub fn begin(self) -> (Completion, Completing) {
         (self.completion, self.completing)
     }
@@ -62,13 +62,13 @@ impl Completing {
             Ok(_) if stored.upload.is_at_resource() && stored.upload.is_complete() => {
                 resource::complete(exchange, stored, ending)
             }
-            // Another process is asking the application, whose answer the client is to get: it may come again.
+            // Another process is calling the hook whose answer the client should get. The client may try again.
             Ok(None) if exchange.needs_reply() && !exchange.config.has_responded(&stored.upload) => {
                 exchange.refuse(Failure::Busy)
             }
             Ok(reply) => exchange.respond_with(ending.outcome(&stored.upload), reply.unwrap_or_default()),
             Err(Refusal::Rejected(rejection)) => {
-                // The upload exists nevertheless, and its client may ask again.
+                // The upload exists nevertheless, and its client may try again.
                 let rejection = match ending {
                     Ending::Created { .. } => rejection.located(exchange.endpoint.url(&stored.upload.id)),
                     _ => rejection,

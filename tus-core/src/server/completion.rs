@@ -1,6 +1,6 @@
-//! What follows when all bytes of an upload are there: it is assembled if necessary, the application is asked and
-//! notified, and that is recorded. The steps are the same for a request that completed the upload and for a server that
-//! finds the work left undone:
+//! What follows when all bytes of an upload have been received: it is assembled if necessary, the application is
+//! asked and notified, and the result is recorded. A request that completes the upload and a server that finds
+//! unfinished work take the same steps:
 //!
 //! ```text
 //! (LoadParts) → (Assemble) → Finish → Notify → Record → Done
@@ -25,11 +25,11 @@ pub enum Completion {
     Assemble(Assemble),
     /// Compare the bytes of the upload with their digest.
     Verify(Verify),
-    /// Ask the application for its part of the response; it may refuse.
+    /// Ask the application for its part of the response. It may reject the upload.
     Finish(Finish),
     /// Record that the upload can never be complete.
     Record(Record),
-    /// The completion is finished; what is left is a job beside the response ([`Done::notify`]).
+    /// The completion is finished. What remains is a job beside the response ([`Done::notify`]).
     Done(Done),
 }
 
@@ -44,7 +44,7 @@ impl Completion {
                 Self::LoadParts(PartsNeeded { plan, stored, parts, ids })
             }
             (Phase::Assembling, _) => Assemble::of(plan, stored, Vec::new()),
-            // Where nobody is to be notified here, somebody may be in another process.
+            // If this process notifies nobody, another process may.
             (Phase::Complete, Kind::Single | Kind::Final(_)) if config.notifies() => Self::of_complete(stored),
             _ => Self::ended(stored, Ok(None)),
         }
@@ -64,13 +64,13 @@ impl Completion {
         }
     }
 
-    /// The completion of an upload whose bytes are all there, and have a digest to be compared with.
+    /// The completion of an upload that has received all bytes and has a digest to verify.
     pub(super) fn of_unverified(config: &Arc<Config>, now: SystemTime, stored: Box<Stored>, digest: Checksum) -> Self {
         let hasher = Hasher::new(digest.algorithm());
         Self::Verify(Verify { plan: Plan { config: config.clone(), now }, stored, digest, hasher, bytes: 0 })
     }
 
-    /// Ends with what the application adds to the response; `None` where it was not asked here.
+    /// Ends with the application's addition to the response; `None` if the application was not asked here.
     fn ended(stored: Box<Stored>, result: Result<Option<FinishReply>, Refusal>) -> Self {
         Self::Done(Done { stored, result, notifies: false })
     }
@@ -108,14 +108,14 @@ impl PartsNeeded {
         match in_order(&parts, loaded) {
             // A part that is gone never comes back.
             None => Record::invalid(stored, Then::End),
-            // Nor does one that can never be complete become so.
+            // A part that can never be complete makes the final upload incomplete for good.
             Some(parts) if parts.iter().any(|part| part.upload.phase == Phase::Invalid) => {
                 Record::invalid(stored, Then::End)
             }
-            // The parts may outgrow the limit while they are being uploaded; the others only add to it.
+            // The parts may exceed the limit while they are being uploaded; the remaining ones only add to it.
             Some(parts) if assembled_length(&stored.upload, &parts).is_err() => Record::invalid(stored, Then::End),
             Some(parts) if !parts.iter().all(|part| part.upload.is_complete()) => {
-                // It waits until the last part is complete or it expires.
+                // It waits until the last part is complete, or until it expires.
                 Completion::ended(stored, Ok(None))
             }
             Some(parts) => Assemble::of(plan, stored, parts),
@@ -123,9 +123,9 @@ impl PartsNeeded {
     }
 }
 
-/// Assemble an upload: a final upload from its parts, any other from what its storage holds.
+/// Assemble an upload: a final upload from its parts, any other upload from what its storage holds.
 ///
-/// This may take long. Until it is done a final upload is shown without an offset (tus 1.0.0, "Concatenation").
+/// This may take long. Until then, a final upload is shown without an offset (tus 1.0.0, "Concatenation").
 #[must_use]
 #[derive(Debug)]
 pub struct Assemble {
@@ -156,7 +156,7 @@ impl Assemble {
         &self.stored
     }
 
-    /// Its parts, all complete, in order; a part may be repeated. Empty for an upload that is not final.
+    /// The parts in order, all complete; a part may be repeated. Empty for an upload that is not final.
     pub fn parts(&self) -> &[Stored] {
         &self.parts
     }
@@ -166,8 +166,8 @@ impl Assemble {
         &self.change
     }
 
-    /// The changes to the records of the parts once it is done, beside the response: nobody needs them any longer. Each
-    /// is made to that version or not at all.
+    /// The changes to the records of the parts after the assembly, beside the response: the parts are no longer
+    /// needed. Each change applies to this version or not at all.
     pub fn release(&self) -> Vec<(Stored, Change)> {
         let mut seen = HashSet::new();
         let distinct = self.parts.iter().filter(|part| seen.insert(&part.upload.id));
@@ -180,7 +180,7 @@ impl Assemble {
         released.collect()
     }
 
-    /// Continues when that is done.
+    /// Continues when the upload is assembled.
     pub fn done(self, assembled: Result<Version, Failure>) -> Completion {
         let Self { mut stored, change, .. } = self;
         match assembled {
@@ -189,7 +189,7 @@ impl Assemble {
                 stored.version = version;
                 Completion::of_complete(stored)
             }
-            // Another process was faster, or is at it: the upload is looked at again later.
+            // Another process was faster or is working on it. This one looks at the upload again later.
             Err(Failure::Conflict | Failure::Busy) => Completion::ended(stored, Ok(None)),
             Err(failure) => Completion::ended(stored, Err(failure.into())),
         }
@@ -198,7 +198,7 @@ impl Assemble {
 
 /// Read all bytes of the upload, and compare them with the digest of the complete upload (RFC 9530, "Repr-Digest").
 ///
-/// Only then is the upload complete.
+/// The upload becomes complete only after that.
 #[must_use]
 #[derive(Debug)]
 pub struct Verify {
@@ -210,18 +210,18 @@ pub struct Verify {
 }
 
 impl Verify {
-    /// The upload; its bytes up to its offset are to be read.
+    /// The upload. Read its bytes up to its offset.
     pub fn stored(&self) -> &Stored {
         &self.stored
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn data(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         self.bytes += bytes.len() as u64;
     }
 
-    /// Continues when all bytes were taken, or cannot be read.
+    /// Continues when all bytes have been added, or cannot be read.
     pub fn done(self, read: Result<(), Failure>) -> Completion {
         let Self { plan, stored, digest, hasher, bytes } = self;
         let read = read.and(if bytes == stored.upload.offset { Ok(()) } else { Err(Failure::Internal) });
@@ -246,12 +246,12 @@ pub struct Finish {
 }
 
 impl Finish {
-    /// The upload that is complete.
+    /// The complete upload.
     pub fn upload(&self) -> &Upload {
         &self.stored.upload
     }
 
-    /// Continues with what the application adds to the response.
+    /// Continues with the application's addition to the response.
     pub fn done(self, answer: Result<FinishReply, Rejection>) -> Completion {
         let Self { stored } = self;
         match answer {
@@ -260,14 +260,13 @@ impl Finish {
         }
     }
 
-    /// Continues where another process is doing this for the upload at this moment: the upload is complete
-    /// nevertheless.
+    /// Continues if another process is doing this for the upload at the moment. The upload is complete nevertheless.
     pub fn claimed_elsewhere(self) -> Completion {
         Completion::ended(self.stored, Ok(None))
     }
 }
 
-/// Record what came of a completion.
+/// Record the result of a completion.
 #[must_use]
 #[derive(Debug)]
 pub struct Record {
@@ -276,14 +275,14 @@ pub struct Record {
     then: Then,
 }
 
-/// What follows a record.
+/// What follows the record.
 #[derive(Debug)]
 enum Then {
-    /// The application is asked about the upload, which is complete now.
+    /// The application is asked about the upload, which is now complete.
     Finish,
     /// The upload can never be complete.
     Refuse(Refusal),
-    /// Nothing: nobody waits.
+    /// Nothing; nobody waits for the result.
     End,
 }
 
@@ -305,7 +304,7 @@ impl Record {
         &self.change
     }
 
-    /// Continues when that is done. If it fails, the upload stays due, or incomplete.
+    /// Continues when the change has been made. If it failed, the upload remains due or incomplete.
     pub fn done(self, recorded: Result<Version, Failure>) -> Completion {
         let Self { mut stored, change, then } = self;
         let failure = match recorded {
@@ -334,12 +333,12 @@ pub struct Done {
 }
 
 impl Done {
-    /// The upload as it is now.
+    /// The current upload.
     pub fn upload(&self) -> &Upload {
         &self.stored.upload
     }
 
-    /// The job that is left, beside the response: the application approved the upload and is to be notified of it.
+    /// The remaining job beside the response: the application approved the upload and must be notified of it.
     pub fn notify(&self) -> Option<Notify> {
         self.notifies.then(|| Notify { stored: self.stored.clone() })
     }
@@ -351,8 +350,8 @@ impl Done {
 
 /// Notify the application that the upload is complete, and then record that.
 ///
-/// Delivery is at least once: if either fails, the upload stays due, and the application is notified again. The upload's
-/// incarnation is the same each time; use it to recognise a repeat.
+/// Delivery is at least once: if notifying or recording fails, the upload stays due, and the application is notified
+/// again. The upload's incarnation is the same each time; use it to recognise a repetition.
 #[must_use]
 #[derive(Debug, Clone)]
 pub struct Notify {
@@ -360,12 +359,12 @@ pub struct Notify {
 }
 
 impl Notify {
-    /// The upload that is complete.
+    /// The complete upload.
     pub fn stored(&self) -> &Stored {
         &self.stored
     }
 
-    /// The change to its record once the application has been notified, `now`.
+    /// The change to its record after the application has been notified at the time `now`.
     pub fn change(&self, config: &Config, now: SystemTime) -> Change {
         let mut change = Change::of(&self.stored.upload);
         change.phase = Phase::Notified;

@@ -52,7 +52,7 @@ impl LoadParts {
         match purpose {
             Purpose::Create(creation) => Authorize::parts(exchange, *creation, Parts { ids, loaded }),
             Purpose::Inspect(stored, parts) => {
-                // A part that is gone makes the length unknown.
+                // The length is unknown if a part is gone.
                 let parts = in_order(&parts, loaded);
                 let length = parts.as_ref().and_then(|parts| total_length(parts).ok().flatten());
                 match parts.is_some_and(|parts| parts.iter().all(|part| part.upload.is_complete())) {
@@ -64,7 +64,7 @@ impl LoadParts {
     }
 }
 
-/// Count the final uploads that wait for their parts, or for their assembly: only so many may.
+/// Count the final uploads that wait for their parts or for their assembly. Their number is limited.
 #[must_use]
 #[derive(Debug)]
 pub struct CountPending {
@@ -74,7 +74,7 @@ pub struct CountPending {
 }
 
 impl CountPending {
-    /// A final upload whose parts are complete does not wait: others that do are no reason to refuse it.
+    /// A final upload whose parts are complete does not wait, so it is not rejected because of others that do.
     pub(super) fn of(exchange: Box<Exchange>, creation: Creation, parts: Vec<Stored>) -> Step {
         if parts.iter().all(|part| part.upload.is_complete()) {
             return Create::of(exchange, creation, parts);
@@ -98,8 +98,8 @@ impl CountPending {
     }
 }
 
-/// Wait a short while until a final upload is assembled, all of whose parts are complete: the client may just have sent
-/// the last byte. Then fetch its record again.
+/// Wait briefly for the assembly of a final upload whose parts are all complete, because the client may just have
+/// sent the last byte. Then fetch its record again.
 #[must_use]
 #[derive(Debug)]
 pub struct Await {
@@ -114,8 +114,8 @@ impl Await {
         &self.stored.upload.id
     }
 
-    /// Continues with the current record. Where the upload is not assembled yet, or the record cannot be fetched, the
-    /// response has no offset: "The Server MAY include the Upload-Offset header" only once it is.
+    /// Continues with the current record. If the upload is not assembled yet, or the record cannot be fetched, the
+    /// response has no offset: "The Server MAY include the Upload-Offset header" only after the concatenation.
     pub fn done(self, loaded: Result<Option<Stored>, Failure>) -> Step {
         let Self { exchange, stored, length } = self;
         match loaded {
@@ -144,7 +144,7 @@ impl Parts {
         self.loaded.get(at)?.as_ref().map(|stored| &stored.upload)
     }
 
-    /// The records as they are named, if this server can concatenate them.
+    /// The records as named, if this server can concatenate them.
     pub(super) fn check(self, exchange: &Exchange, named: &[UploadId]) -> Result<Vec<Stored>, Refusal> {
         for (at, id) in self.ids.iter().enumerate() {
             let part = self.upload(at).ok_or_else(|| Refusal::PartNotFound(id.clone()))?;
@@ -162,22 +162,22 @@ impl Parts {
     }
 }
 
-/// Each of these once, in the order in which they are named first.
+/// Each of these once, in the order of first occurrence.
 pub(super) fn distinct<'a>(named: impl IntoIterator<Item = &'a UploadId>) -> Vec<UploadId> {
     let mut seen = HashSet::new();
     named.into_iter().filter(|id| seen.insert(*id)).cloned().collect()
 }
 
-/// The records as often, and in the order, in which they are named; `None` if one is missing. An upload that has the id
-/// of a part and is another one, or is no part, is missing: it was not authorized.
+/// The records in the named order, with repetitions; `None` if one is missing. An upload that has the id of a part
+/// but a different incarnation, or that is not partial, is missing: it was not authorized.
 pub(super) fn in_order(parts: &[Part], loaded: Vec<Option<Stored>>) -> Option<Vec<Stored>> {
     let loaded = loaded.into_iter().flatten().filter(|stored| stored.upload.kind == Kind::Partial);
     let found: HashMap<_, _> = loaded.map(|stored| (Part::from(&stored.upload), stored)).collect();
     parts.iter().map(|part| found.get(part).cloned()).collect()
 }
 
-/// "The length of the final upload MUST be the sum of the length of all partial uploads." `None`
-/// if one of them is unknown.
+/// "The length of the final upload MUST be the sum of the length of all partial uploads." `None` if one of them is
+/// unknown.
 pub(super) fn total_length(parts: &[Stored]) -> Result<Option<u64>, Refusal> {
     let sum = known_length(parts)?;
     Ok(parts.iter().all(|part| part.upload.length.is_some()).then_some(sum))
@@ -189,7 +189,7 @@ fn known_length(parts: &[Stored]) -> Result<u64, Refusal> {
     sum.ok_or(Refusal::TooLarge { limit: MAX_LENGTH })
 }
 
-/// The bytes of these parts, as far as their lengths are known; an error where they outgrew the limit.
+/// The bytes of these parts, as far as their lengths are known; an error if they exceed the limit.
 pub(super) fn assembled_length(upload: &Upload, parts: &[Stored]) -> Result<u64, Refusal> {
     let total = known_length(parts)?;
     match upload.max_size {
@@ -198,7 +198,7 @@ pub(super) fn assembled_length(upload: &Upload, parts: &[Stored]) -> Result<u64,
     }
 }
 
-/// Look after final uploads that may have all their parts now, beside the exchange: each is to be
+/// Look for final uploads that may have all of their parts now, beside the exchange. Each of them must be
 /// [recovered](super::recover).
 #[must_use]
 #[derive(Debug)]
@@ -208,7 +208,7 @@ pub struct Wake {
     ending: Ending,
 }
 
-/// The final uploads that may have all their parts now.
+/// The final uploads that may have all of their parts now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waiting<'a> {
     /// Those that name this part.
@@ -231,7 +231,7 @@ impl Wake {
         Step::Wake(Self { exchange, stored, ending })
     }
 
-    /// Which ones.
+    /// The final uploads to look for.
     pub fn waiting(&self) -> Waiting<'_> {
         match self.stored.upload.kind {
             Kind::Final(_) => Waiting::Final(&self.stored.upload.id),
@@ -239,7 +239,7 @@ impl Wake {
         }
     }
 
-    /// Continues at once.
+    /// Continues immediately.
     pub fn done(self) -> Step {
         self.exchange.respond(self.ending.outcome(&self.stored.upload))
     }

@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 use super::{Cors, Download, Location, TusExtension, cors::Exposed};
 use crate::{Algorithm, Kind, Phase, Upload};
 
-/// How uploads are served. The defaults: both dialects, every extension, sha1, no size limit, no expiration, no CORS, no downloads,
-/// 4096 bytes of metadata, 128 parts per final upload, 1024 final uploads that wait for their parts, and a `Location` that is an absolute path.
+/// The protocol's settings. The defaults: both dialects, every extension, sha1, no size limit, no expiration, no
+/// CORS, no downloads, 4096 bytes of metadata, 128 parts per final upload, 1024 final uploads that wait for their
+/// parts, and an absolute path as `Location`.
 #[derive(Debug, Clone)]
 pub struct Config {
     off: u8,
@@ -61,28 +62,28 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Turns an extension off, together with those that need it.
+    /// Turns an extension off, and the extensions that need it.
     pub fn without(mut self, extension: TusExtension) -> Self {
         self.off |= 1 << extension as u8;
         self
     }
 
-    /// Turns the dialect tus 1.0.0 off: what speaks it is refused. Uploads that it created stay.
+    /// Turns tus 1.0.0 off: its requests are rejected. Uploads that were created with it stay.
     pub fn without_tus(mut self) -> Self {
         self.tus = false;
         self
     }
 
-    /// Turns the IETF's dialect off, "Resumable Uploads for HTTP", **which is a draft** until it is an RFC. Requests are
-    /// then read as those of tus. Uploads that it created stay.
+    /// Turns the IETF's "Resumable Uploads for HTTP" off, **which is a draft** until it is an RFC. Its requests are
+    /// then read as requests of tus. Uploads that were created with it stay.
     pub fn without_draft(mut self) -> Self {
         self.draft = false;
         self
     }
 
     /// The checksum algorithms to offer, in this order, after `sha1`, which every server must support (tus 1.0.0,
-    /// "Checksum"). By default `sha1` alone, whichever algorithms are compiled in. For a checksum in a trailer, the
-    /// digests of all of them are computed.
+    /// "Checksum"). The default is `sha1` alone, whichever algorithms are compiled in. For a checksum in a trailer,
+    /// all of these digests are computed.
     pub fn checksums(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         self.checksums = vec![Algorithm::Sha1];
         for algorithm in algorithms {
@@ -99,29 +100,30 @@ impl Config {
         self
     }
 
-    /// The maximum size in bytes of the content of one request of the IETF's dialect; announced as `max-append-size` in
-    /// `Upload-Limit` (draft 12, "Limits"). None by default. tus has no such limit.
+    /// The maximum content of one request of the IETF's draft, in bytes; announced as `max-append-size` in
+    /// `Upload-Limit` (draft 12, "Limits"). No limit by default. tus has no such limit.
     pub fn max_append_size(mut self, bytes: u64) -> Self {
         self.max_append_size = Some(bytes);
         self
     }
 
-    /// The minimum size in bytes of the content of one request of the IETF's dialect that does not complete its upload;
-    /// announced as `min-append-size` in `Upload-Limit` (draft 12, "Limits"). None by default. tus has no such limit.
+    /// The minimum content of one request of the IETF's draft that does not complete its upload, in bytes; announced
+    /// as `min-append-size` in `Upload-Limit` (draft 12, "Limits"). No limit by default. tus has no such limit.
     pub fn min_append_size(mut self, bytes: u64) -> Self {
         self.min_append_size = Some(bytes);
         self
     }
 
-    /// Sends interim responses (`104 Upload Resumption Supported`, to clients of the IETF's dialect) although a request
-    /// has headers that proxies add (`Forwarded`, `X-Forwarded-*`, `Via`). Only for a proxy that passes them on at once,
-    /// as Caddy, HAProxy and lighttpd do: nginx takes one for the final response, and Apache holds it back.
+    /// Sends interim responses (`104 Upload Resumption Supported`, to clients of the IETF's draft) even if a request
+    /// has headers that proxies add (`Forwarded`, `X-Forwarded-*`, `Via`). Enable this only for a proxy that forwards
+    /// them immediately, as Caddy, HAProxy and lighttpd do: nginx mistakes one for the final response, and Apache
+    /// delays it.
     pub fn interim_through_proxies(mut self) -> Self {
         self.interim_through_proxies = true;
         self
     }
 
-    /// The maximum length of the value of `Upload-Metadata` in bytes, and of what the IETF's dialect has in its place
+    /// The maximum length in bytes of `Upload-Metadata`, and of the headers that replace it in the IETF's draft
     /// (`Content-Type`, `Content-Disposition`, `Content-Encoding`).
     pub fn max_metadata(mut self, bytes: usize) -> Self {
         self.max_metadata = bytes;
@@ -134,45 +136,44 @@ impl Config {
         self
     }
 
-    /// The maximum number of final uploads in the store that wait for their parts, or for their assembly; 1024 by default.
-    /// Each costs work whenever one of its parts is complete, and in every sweep. One more is answered with 503 and
-    /// `Retry-After`. A few more may come where requests are at it at once.
+    /// The maximum number of final uploads in the storage that wait for their parts or for their assembly; 1024 by
+    /// default. Each costs work whenever one of its parts becomes complete, and in every sweep. Further ones are
+    /// answered with 503 and `Retry-After`. Concurrent requests may exceed the maximum slightly.
     pub fn max_pending_finals(mut self, finals: usize) -> Self {
         self.max_pending_finals = finals;
         self
     }
 
-    /// Unfinished uploads, and partial uploads, expire this long after the last request that changed them. Turns the
-    /// extension `expiration` on. A part is kept as long as the final upload that waits for it, and both as long as its
+    /// Unfinished and partial uploads expire this long after the last request that changed them. Turns the extension
+    /// `expiration` on. A part stays as long as the final upload that waits for it, and both stay as long as its
     /// other parts make progress. Finished uploads do not expire.
     pub fn expire_after(mut self, idle: Duration) -> Self {
         self.expire_after = Some(idle);
         self
     }
 
-    /// Finished uploads are removed so long after they were finished: when the application has been notified. By default
-    /// they are kept.
+    /// Finished uploads are removed this long after the application was notified of them. By default they stay.
     pub fn remove_finished_after(mut self, age: Duration) -> Self {
         self.keep_finished = Some(age);
         self
     }
 
-    /// The parts of a final upload are removed so long after it was assembled, an hour by default, unless another final
-    /// upload waits for them: a client that missed the response repeats its request, which names them. `None` keeps them
-    /// as long as other unfinished uploads.
+    /// The parts of a final upload are removed this long after its assembly, one hour by default, unless another
+    /// final upload waits for them. A client that missed the response repeats its request, which names them. `None`
+    /// keeps them as long as other unfinished uploads.
     pub fn keep_parts(mut self, age: Option<Duration>) -> Self {
         self.keep_parts = age;
         self
     }
 
-    /// How the URL of a created upload is written.
+    /// The form of an upload's URL.
     pub fn location(mut self, location: Location) -> Self {
         self.location = location;
         self
     }
 
-    /// Whether to trust `Forwarded` and `X-Forwarded-*`. Only for a server that clients cannot reach except through a
-    /// proxy that overwrites these headers.
+    /// Whether to trust `Forwarded` and `X-Forwarded-*`. Enable this only if clients can reach the server only
+    /// through a proxy that overwrites these headers.
     pub fn trust_forwarded(mut self, trust: bool) -> Self {
         self.trust_forwarded = trust;
         self
@@ -185,8 +186,8 @@ impl Config {
     }
 
     /// Serves finished uploads for download by GET at their URL. Every client that the application authorizes for
-    /// [`Operation::Download`] gets the file. One that the application moved away is `410 Gone`, unless the application
-    /// answers with something else, a [redirect](crate::Rejection::redirect) say.
+    /// [`Operation::Download`] gets the file. If the application has moved the file away, the response is `410 Gone`,
+    /// unless the application answers otherwise, for example with a [redirect](crate::Rejection::redirect).
     ///
     /// [`Operation::Download`]: crate::server::Operation::Download
     pub fn download(mut self, download: Download) -> Self {
@@ -194,17 +195,17 @@ impl Config {
         self
     }
 
-    /// Whether the application is notified of complete uploads; the default is yes. Otherwise an upload is
-    /// [`Phase::Notified`] as soon as it is complete, which saves a change to its record. The driver decides this,
-    /// since it knows whether there are hooks, and overrides what an application sets.
+    /// Whether the application is notified of complete uploads; yes by default. Otherwise an upload becomes
+    /// [`Phase::Notified`] as soon as it is complete, which saves a change to its record. The driver sets this,
+    /// because it knows whether there are hooks, and overrides the application's setting.
     pub fn notify(mut self, notify: bool) -> Self {
         self.notify = notify;
         self
     }
 
     /// Whether the application is asked for its part of the response to the request that completes an upload
-    /// ([`Finish`](crate::server::Finish)); the default is yes. Otherwise that response is settled as soon as the upload is
-    /// complete. The driver decides this, as it does [`notify`](Self::notify).
+    /// ([`Finish`](crate::server::Finish)); yes by default. Otherwise that response is settled as soon as the upload
+    /// is complete. The driver sets this, like [`notify`](Self::notify).
     pub fn shapes_responses(mut self, shapes: bool) -> Self {
         self.shapes_responses = shapes;
         self
@@ -219,18 +220,18 @@ impl Config {
         self.notify
     }
 
-    /// Whether the response to the request that completes an upload is settled. Where the application shapes it, that is
-    /// so when the application was notified: a server that restarts before that would ask again.
+    /// Whether the response to the request that completes an upload is settled. If the application shapes it, that is
+    /// the case once the application has been notified: a server that restarts before that asks again.
     pub(super) fn has_responded(&self, upload: &Upload) -> bool {
         match upload.phase {
             Phase::Notified => true,
-            // A handler of the application's own shapes its response in any case.
+            // An application's handler always shapes its response.
             Phase::Complete => !self.shapes_responses && !upload.is_at_resource(),
             Phase::Receiving | Phase::Assembling | Phase::Invalid => false,
         }
     }
 
-    /// The phase of an upload all of whose bytes are there.
+    /// The phase of an upload that has received all bytes.
     pub(super) fn complete_phase(&self, upload: &Upload) -> Phase {
         let awaits = self.notify || upload.kind == Kind::Partial || upload.is_at_resource();
         if awaits { Phase::Complete } else { Phase::Notified }
@@ -240,7 +241,7 @@ impl Config {
     pub(super) fn expiry(&self, upload: &Upload, phase: Phase, now: SystemTime) -> Option<SystemTime> {
         match (&upload.kind, phase) {
             (Kind::Partial, _) | (_, Phase::Receiving | Phase::Assembling) => rounded(now, self.expire_after?),
-            // Its client has still to ask for the response.
+            // Its client has yet to ask for the response.
             (_, Phase::Complete) if upload.is_at_resource() => rounded(now, self.expire_after?),
             (_, Phase::Notified) => rounded(now, self.keep_finished?),
             (_, Phase::Complete | Phase::Invalid) => None,

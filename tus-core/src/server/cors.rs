@@ -1,5 +1,5 @@
-//! Which pages from other origins may upload (the Fetch standard, "CORS protocol"). The headers are on every response,
-//! refusals included: without them, a browser hides the reason for a refusal.
+//! Which pages of other origins may upload (Fetch standard, "CORS protocol"). The headers are in every response,
+//! including rejections: without them, browsers hide the reason.
 
 use std::{fmt, sync::Arc};
 
@@ -7,34 +7,35 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header, request
 
 use super::Config;
 
-/// Which pages from other origins may upload.
+/// Which pages of other origins may upload.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum Cors {
     /// None, unless the application's own middleware adds the headers.
     #[default]
     Off,
-    /// Any, without cookies.
+    /// Any origin, without cookies.
     Any,
-    /// Those listed (`https://app.example`, without a path), with cookies.
+    /// These origins (`https://app.example`, without a path), with cookies.
     Origins(Vec<HeaderValue>),
-    /// Those for which the function is true, with cookies.
+    /// Origins for which the function returns true, with cookies.
     Matching(Arc<dyn Fn(&HeaderValue) -> bool + Send + Sync>),
 }
 
-/// Response headers of the application's own that scripts may see.
+/// The application's own response headers that scripts may see.
 pub(super) type Exposed = Vec<HeaderName>;
 
 impl Config {
-    /// Response headers of the application's own (those of a [`FinishReply`](crate::server::FinishReply), say) that scripts
-    /// of other origins may see, too, beside [`Cors::RESPONSE_HEADERS`]. Where [`Cors`] is off, this is nothing.
+    /// The application's own response headers (for example those of a [`FinishReply`](crate::server::FinishReply))
+    /// that scripts of other origins may see, in addition to [`Cors::RESPONSE_HEADERS`]. Has no effect if [`Cors`] is
+    /// off.
     pub fn expose_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.exposed.extend(names);
         self
     }
 }
 
-/// Names of headers as an array, and as a list.
+/// Header names as an array and as a list.
 macro_rules! names {
     ($(#[$doc:meta])* $array:ident, $list:ident = [$first:literal $(, $name:literal)* $(,)?]) => {
         impl Cors {
@@ -46,8 +47,9 @@ macro_rules! names {
 }
 
 names! {
-    /// The request headers of both dialects, for an application that brings its own layer for CORS
-    /// (`Access-Control-Allow-Headers`): what a page's script must be allowed to send. Add the application's own.
+    /// The request headers of both dialects that a page's script must be allowed to send
+    /// (`Access-Control-Allow-Headers`), for applications with a CORS layer of their own. Add the application's own
+    /// headers.
     REQUEST_HEADERS, ALLOWED = [
         "authorization", "content-digest", "content-disposition", "content-encoding", "content-type", "repr-digest",
         "tus-resumable", "upload-checksum", "upload-complete", "upload-concat", "upload-defer-length",
@@ -57,8 +59,8 @@ names! {
 }
 
 names! {
-    /// The response headers of both dialects and of a download, for an application that brings its own layer for CORS
-    /// (`Access-Control-Expose-Headers`): what a page's script must be allowed to see.
+    /// The response headers of both dialects and of downloads that a page's script must be allowed to see
+    /// (`Access-Control-Expose-Headers`), for applications with a CORS layer of their own.
     RESPONSE_HEADERS, EXPOSED = [
         "accept-patch", "content-disposition", "content-range", "etag", "location", "retry-after",
         "tus-checksum-algorithm", "tus-extension", "tus-max-size", "tus-resumable", "tus-version", "upload-complete",
@@ -68,13 +70,13 @@ names! {
 }
 
 impl Cors {
-    /// The methods of both dialects and of a download, for an application that brings its own layer for CORS
-    /// (`Access-Control-Allow-Methods`). The layer must let requests of OPTIONS without
-    /// `Access-Control-Request-Method` through: these are the protocol's.
+    /// The methods of both dialects and of downloads (`Access-Control-Allow-Methods`), for applications with a CORS
+    /// layer of their own. The layer must forward OPTIONS requests without `Access-Control-Request-Method`, because
+    /// they belong to the protocol.
     pub const METHODS: [Method; 7] =
         [Method::GET, Method::POST, Method::PUT, Method::HEAD, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
-    /// The headers for the response to this request; `more` are those of the application that scripts may see.
+    /// The headers for the response to this request; `more` are the application's headers that scripts may see.
     pub(super) fn headers(&self, request: &Parts, more: &[HeaderName]) -> CorsHeaders {
         CorsHeaders(self.answer(request, more))
     }
@@ -104,7 +106,7 @@ impl Cors {
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
         if is_preflight(request) {
-            // What is allowed repeats what was asked for.
+            // The allowed headers repeat the requested ones.
             headers.append(header::VARY, HeaderValue::from_static("access-control-request-headers"));
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(request));
@@ -116,7 +118,7 @@ impl Cors {
     }
 }
 
-/// What a response says to a browser about the pages that may see it.
+/// The CORS headers of a response.
 pub(super) struct CorsHeaders(HeaderMap);
 
 impl CorsHeaders {
@@ -140,7 +142,7 @@ fn is_preflight(request: &Parts) -> bool {
     request.method == Method::OPTIONS && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// The headers that the browser asks for: an origin that may upload may use the application's own headers, too.
+/// The headers that the browser asks for: an origin that may upload may also use the application's own headers.
 fn allowed_headers(request: &Parts) -> HeaderValue {
     let asked = request.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
     asked.cloned().unwrap_or(HeaderValue::from_static(ALLOWED))

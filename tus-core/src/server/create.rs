@@ -34,7 +34,7 @@ impl Create {
     /// (always 128 random bits).
     pub fn done(self, name: Result<(UploadId, Incarnation), Rejection>) -> Step {
         let Self { exchange, asked, creation: Creation { upload: mut new, body, .. }, parts } = self;
-        // Whatever the application made of it: what was authorized is this.
+        // Whatever the application changed, this is what was authorized.
         new.keep(asked);
         let (id, incarnation) = match name {
             Ok(name) => name,
@@ -48,7 +48,7 @@ impl Create {
         // Parts stay separate until they are concatenated, even empty ones.
         let is_final = matches!(upload.kind, Kind::Final(_));
         let known = length.as_ref().map_or_else(|_| new.length(), |length| *length);
-        // In tus, an upload is complete when its offset equals its length; the draft's clients say when it is.
+        // In tus, an upload is complete when its offset equals its length. Clients of the draft declare when it is.
         let is_complete = known == Some(0) && !is_final && dialect == Dialect::Tus;
         if is_complete {
             upload.phase = exchange.config.complete_phase(&upload);
@@ -70,7 +70,7 @@ impl Create {
     }
 }
 
-/// Store the record of a new upload, and hold the upload until the exchange is over.
+/// Store the record of a new upload, and hold the upload until the exchange ends.
 #[must_use]
 #[derive(Debug)]
 pub struct Store {
@@ -106,7 +106,7 @@ impl Store {
     }
 }
 
-/// Inform the application that the upload which it has just allowed is not created after all.
+/// Inform the application that an upload that it has just allowed is not created after all.
 #[must_use]
 #[derive(Debug)]
 pub struct Abandon {
@@ -121,7 +121,7 @@ impl Abandon {
         &self.upload
     }
 
-    /// Continues when the application knows.
+    /// Continues when the application has been informed.
     pub fn done(self) -> Step {
         self.exchange.refuse(self.refusal)
     }

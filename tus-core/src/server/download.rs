@@ -1,5 +1,5 @@
-//! Downloads: the bytes of a finished upload are the body of the response. This needs no lock, since the upload no
-//! longer changes.
+//! Downloads: the body of the response is a finished upload. This needs no lock, because the upload no longer
+//! changes.
 
 use std::ops::Range;
 
@@ -13,11 +13,12 @@ use super::{
 };
 use crate::{Failure, Kind, Phase, Stored};
 
-/// Open the upload's bytes, which the application may have moved away by now.
+/// Open the upload's bytes. The application may have moved them away.
 ///
-/// They are opened for every download, also where the response has none of them: "A server MUST ignore all received
-/// preconditions if its response to the same request without those conditions, prior to processing the request content,
-/// would have been a status code other than a 2xx (Successful) or 412" (RFC 9110, 13.2.1), and HEAD is answered as GET.
+/// They are opened for every download, even if the response contains none of them: "A server MUST ignore all received
+/// preconditions if its response to the same request without those conditions, prior to processing the request
+/// content, would have been a status code other than a 2xx (Successful) or 412" (RFC 9110, 13.2.1), and HEAD is
+/// answered as GET.
 #[must_use]
 #[derive(Debug)]
 pub struct Open {
@@ -26,7 +27,7 @@ pub struct Open {
     reply: Reply,
 }
 
-/// The response if the bytes are there.
+/// The response if the bytes exist.
 #[derive(Debug)]
 enum Reply {
     All,
@@ -41,16 +42,16 @@ enum Reply {
 #[must_use]
 #[derive(Debug)]
 pub enum Opened {
-    /// Send this response with the bytes as its body; the exchange is over.
+    /// Send this response with the bytes as its body. The exchange is over.
     Bytes(Response<()>),
-    /// None of the bytes are sent.
+    /// Send none of the bytes.
     Step(Box<Step>),
 }
 
 impl Open {
     pub(super) fn of(exchange: Box<Exchange>, stored: Box<Stored>, conditions: &Conditions) -> Step {
         let upload = &stored.upload;
-        // An upload whose bytes are complete may still be refused by the application, in another process perhaps.
+        // The application may still reject an upload that has received all bytes, possibly in another process.
         if upload.phase != Phase::Notified || upload.kind == Kind::Partial {
             return exchange.refuse(Refusal::NotFinished);
         }
@@ -73,8 +74,8 @@ impl Open {
         &self.stored
     }
 
-    /// The bytes to open, from the start of the upload: those that are sent, or else the first one, which shows whether
-    /// they are there.
+    /// The bytes to open, counted from the start of the upload: those to send, or else the first one, which shows
+    /// whether the bytes exist.
     pub fn range(&self) -> Range<u64> {
         let length = self.stored.upload.offset;
         match &self.reply {
@@ -84,7 +85,7 @@ impl Open {
         }
     }
 
-    /// Continues when the bytes are opened.
+    /// Continues when the bytes are open.
     pub fn done(self) -> Opened {
         let Self { exchange, stored, reply } = self;
         let upload = &stored.upload;
@@ -101,7 +102,7 @@ impl Open {
         Opened::Bytes(exchange.response(Outcome::Downloaded(upload, part)).map(drop))
     }
 
-    /// Continues where the bytes cannot be opened.
+    /// Continues if the bytes cannot be opened.
     pub fn failed(self, failure: Failure) -> Step {
         self.exchange.refuse(failure)
     }

@@ -3,7 +3,7 @@
 use super::{Refusal, outcome::Outcome};
 use crate::Upload;
 
-/// What the client learns in the end.
+/// What the client learns at the end.
 #[derive(Debug)]
 pub(super) enum Ending {
     Appended,

@@ -1,4 +1,4 @@
-//! The data that every step of an exchange carries, and the one place where responses are made.
+//! The data that every step of an exchange carries. All responses are made here.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -19,15 +19,15 @@ pub(super) struct Exchange {
     pub(super) config: Arc<Config>,
     pub(super) endpoint: Endpoint,
     pub(super) now: SystemTime,
-    /// When the upload that this request adds to expires: every response says so.
+    /// When the upload that this request adds to expires. Every response announces it.
     pub(super) expires: Option<SystemTime>,
-    /// The committed offset of the upload that this request adds to, where it is known. While a body comes it is not.
+    /// The committed offset of the upload that this request adds to, if known. It is unknown while a body arrives.
     pub(super) at: Option<u64>,
-    /// Whether the client may know its new upload already, so that it is not undone.
+    /// Whether the client may know its new upload already. If so, the creation is not undone.
     pub(super) informed: bool,
     /// Whether request trailers reach the server.
     pub(super) trailers: bool,
-    /// The dialect in which the client asks, and is answered.
+    /// The dialect of the request and its response.
     pub(super) speech: Speech,
     cors: CorsHeaders,
 }
@@ -60,7 +60,7 @@ impl Exchange {
         Load::of(self, id, action)
     }
 
-    /// Whether an extension is on, and the request can carry what it needs.
+    /// Whether an extension is on and the request can carry what it needs.
     pub(super) fn offers(&self, extension: TusExtension) -> bool {
         self.config.offers(extension) && extension.is_carried(self.trailers)
     }
@@ -83,7 +83,7 @@ impl Exchange {
         Step::Respond(response)
     }
 
-    /// Whether the response to a request that completes an upload is the application's, which has to be asked.
+    /// Whether the application determines the response to a request that completes an upload, and has to be asked.
     pub(super) fn needs_reply(&self) -> bool {
         matches!(self.speech, Speech::Draft(_))
     }
@@ -104,7 +104,8 @@ impl fmt::Debug for Exchange {
     }
 }
 
-/// An upload to which this can still be done: it exists, has not expired, and is not invalid, unless it is to be deleted.
+/// An upload on which this action is possible: it exists, has not expired, and is not invalid, unless it is to be
+/// deleted.
 pub(super) fn present(stored: Option<Stored>, action: &Action, now: SystemTime) -> Result<Stored, Refusal> {
     let stored = stored.ok_or(Refusal::NotFound)?;
     match usable(&stored.upload, now) {

@@ -1,4 +1,4 @@
-//! A request takes an upload over from older requests, and what it asks for is compared with the upload's state.
+//! A request takes over an upload from older requests and is checked against the upload's state.
 
 use super::{
     LoadParts, Open, Receive, Refusal, Step, Veto,
@@ -13,19 +13,19 @@ use crate::{Dialect, Failure, Kind, Phase, Stored, Upload};
 /// Whether other requests may change the upload in the meantime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// They may, but must first commit what they have received so far.
+    /// They may, but must first commit what they have received.
     Read,
     /// They may not, until the exchange ends.
     Write,
 }
 
-/// Ask older requests on this upload to leave, in this process and in others, hold it where [`Hold::access`] is
+/// Ask older requests on this upload to leave, in this process and in others. Hold the upload if [`Hold::access`] is
 /// `Write`, and fetch its record again.
 ///
-/// An older request commits what it has and leaves (R40). Where one in this process doesn't within a bounded time, a
-/// writer is [`Failure::Busy`]; where one in another process doesn't
-/// ([`held_elsewhere`](Stored::held_elsewhere)), the storage decides what becomes of the writer. A reader goes on with
-/// what is committed.
+/// An older request commits what it has and leaves (R40). If one in this process does not leave within a limited
+/// time, a writer gets [`Failure::Busy`]; if one in another process does not
+/// ([`held_elsewhere`](Stored::held_elsewhere)), the storage decides what happens to the writer. A reader continues
+/// with what is committed.
 #[must_use]
 #[derive(Debug)]
 pub struct Hold {
@@ -41,7 +41,7 @@ impl Hold {
         }
         match action {
             Action::Download(conditions) => Open::of(exchange, stored, &conditions),
-            // No request adds bytes to an upload that accepts none: there is no request to wait for.
+            // No request adds bytes to an upload that accepts none, so there is none to wait for.
             Action::Inspect if stored.upload.phase != Phase::Receiving => inspect(exchange, stored),
             action => {
                 // "This header [Upload-Expires] MUST be included in every PATCH response if the upload is going to
@@ -54,7 +54,7 @@ impl Hold {
         }
     }
 
-    /// The upload as it was when it was authorized.
+    /// The upload as it was authorized.
     pub fn stored(&self) -> &Stored {
         &self.stored
     }
@@ -67,11 +67,11 @@ impl Hold {
         }
     }
 
-    /// Continues with the current record. A reader that found no request to wait for may pass the record that it has.
+    /// Continues with the current record. A reader that found no request to wait for may pass its own record.
     pub fn done(self, held: Result<Option<Stored>, Failure>) -> Step {
         let Self { exchange, mut stored, action } = self;
         match held.map_err(Refusal::from).and_then(|now| present(now, &action, exchange.now)) {
-            // The authorization is for one incarnation, and nothing is done to a later one.
+            // The authorization is for one incarnation. A later one is not touched.
             Ok(now) if !now.is_same_upload(&stored.upload) => return exchange.refuse(Refusal::NotFound),
             Ok(now) => *stored = now,
             Err(refusal) => return exchange.refuse(refusal),
@@ -106,7 +106,7 @@ fn begin_append(mut exchange: Box<Exchange>, stored: Box<Stored>, append: Append
     }
 }
 
-/// The length that the upload has from now on, if the bytes may be added.
+/// The length of the upload from now on, if the bytes may be added.
 fn check_append(upload: &Upload, append: &Append) -> Result<Option<u64>, Refusal> {
     // "The Server MUST respond with the 403 Forbidden status to PATCH requests against a final
     // upload URL and MUST NOT modify the final or its partial uploads."
@@ -120,8 +120,8 @@ fn check_append(upload: &Upload, append: &Append) -> Result<Option<u64>, Refusal
     }
     let Body { completes, length: content, .. } = &append.body;
     let (completes, content) = (*completes, *content);
-    // The response may have been lost: "The server can choose to replay the final response to the client if the request
-    // to append to the completed upload is valid." Content whose length is not known is looked at as it comes.
+    // The response may have been lost: "The server can choose to replay the final response to the client if the
+    // request to append to the completed upload is valid." Content of unknown length is examined as it arrives.
     let is_empty = content.is_none_or(|bytes| bytes == 0) && completes == Completes::AtEnd;
     if upload.dialect != Dialect::Tus && upload.phase != Phase::Receiving && !is_empty {
         return Err(Refusal::AlreadyComplete);

@@ -1,4 +1,4 @@
-//! The client learns of its new upload before the end of its request, so that it can go on if the request breaks.
+//! The client learns about its new upload before its request ends, so that it can resume if the request breaks off.
 
 use http::Response;
 
@@ -7,7 +7,7 @@ use crate::Stored;
 
 /// Send an interim response to the client, if the framework can.
 ///
-/// It must be sent before the final response, or not at all. Only clients that asked for one get here.
+/// Send it before the final response, or not at all. Only clients that asked for interim responses get here.
 #[must_use]
 #[derive(Debug)]
 pub struct Inform {
@@ -18,10 +18,11 @@ pub struct Inform {
 }
 
 impl Inform {
-    /// What follows the storing of a new upload's record: its body, and the client is informed before if it can be.
+    /// What follows when a new upload's record has been stored: its body, preceded by an interim response if
+    /// possible.
     pub(super) fn before_body(exchange: Box<Exchange>, stored: Box<Stored>, body: Body) -> Step {
         match dialect::interim_creation(&exchange, &stored.upload) {
-            // Without content there is nothing to go on with.
+            // Without content there is nothing to resume.
             Some(response) if body.length != Some(0) => Step::Inform(Self { exchange, stored, body, response }),
             _ => receive(exchange, stored, body),
         }
@@ -32,7 +33,7 @@ impl Inform {
         &self.response
     }
 
-    /// Continues at once. `sent` says whether the client may have got the response.
+    /// Continues immediately. `sent` states whether the client may have received the response.
     pub fn done(self, sent: bool) -> Step {
         let Self { mut exchange, stored, body, .. } = self;
         exchange.informed = sent;

@@ -3,8 +3,8 @@
 use super::{Refusal, Step, exchange::Exchange};
 use crate::{Change, Failure, Phase, Stored};
 
-/// Make an upload [invalid](Phase::Invalid), since it got more bytes than its length. This incarnation becomes invalid,
-/// whatever its version is by now; its other fields stay as they are.
+/// Make an upload [invalid](Phase::Invalid) because it got more bytes than its length. This incarnation becomes
+/// invalid, whatever its version is by then; its other fields stay as they are.
 #[must_use]
 #[derive(Debug)]
 pub struct Invalidate {
@@ -23,7 +23,7 @@ impl Invalidate {
         &self.stored
     }
 
-    /// The change to its record, as that is now; `None` where another request was faster, and nothing is to be done.
+    /// The change to its current record; `None` if another request was faster and nothing remains to be done.
     pub fn change(&self, now: &Stored) -> Option<Change> {
         let is_due = now.is_same_upload(&self.stored.upload) && now.upload.phase == Phase::Receiving;
         is_due.then(|| {
@@ -33,7 +33,7 @@ impl Invalidate {
         })
     }
 
-    /// Continues when that is done.
+    /// Continues when the change has been made.
     pub fn done(self, invalidated: Result<(), Failure>) -> Step {
         let Self { exchange, refusal, .. } = self;
         match invalidated {

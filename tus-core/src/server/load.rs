@@ -1,5 +1,5 @@
-//! Fetches a record. It serves only to ask the application; an upload that is to be changed or shown is fetched again
-//! when it is held.
+//! Fetches a record. It is used only to ask the application. An upload that is to be changed or shown is fetched
+//! again when it is held.
 
 use super::{
     Authorize, Refusal, Step,
@@ -31,7 +31,7 @@ impl Load {
     /// Continues with the record; `None` if there is no such upload.
     pub fn done(self, loaded: Result<Option<Stored>, Failure>) -> Step {
         let Self { mut exchange, mut action, .. } = self;
-        // Those of an endpoint and those of each resource are apart.
+        // Uploads of an endpoint and of each resource are separate.
         let loaded = loaded.map(|stored| stored.filter(|stored| exchange.endpoint.has(&stored.upload)));
         if let Ok(Some(stored)) = &loaded {
             action = dialect::resolve(&mut exchange, &stored.upload, action);
@@ -39,7 +39,7 @@ impl Load {
         match loaded.map_err(Refusal::from).and_then(|stored| present(stored, &action, exchange.now)) {
             Ok(stored) => Authorize::existing(exchange, Box::new(stored), action),
             Err(Refusal::Storage(failure)) => exchange.refuse(failure),
-            // A client that may not ask must not learn whether the upload exists.
+            // A client that is not authorized must not learn whether the upload exists.
             Err(refusal) => Authorize::absent(exchange, action.operation(), refusal),
         }
     }

@@ -12,15 +12,15 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::{Config, Mount, config::rounded, resource::AtResource};
 use crate::{Upload, UploadId};
 
-/// How the URL of a created upload is written in `Location`.
+/// The form of an upload's URL in `Location`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Location {
-    /// An absolute path, which is correct behind any proxy that keeps the path.
+    /// An absolute path. It is correct behind every proxy that keeps the path.
     #[default]
     Path,
-    /// A full URL, built from the request's `Host`. The scheme is the forwarded one if that is trusted, that of the
-    /// request's target if it has one (HTTP/2), and `http` otherwise.
+    /// A full URL with the request's `Host`. The scheme is the forwarded one if that is trusted, otherwise that of
+    /// the request's target if it has one (HTTP/2), and `http` otherwise.
     Host,
     /// A full URL below this one: see [`Location::base`].
     Base(BaseUrl),
@@ -31,7 +31,7 @@ impl Location {
     ///
     /// # Errors
     ///
-    /// When `url` is not an `http` or `https` URL without query.
+    /// If `url` is not an `http` or `https` URL without a query.
     pub fn base(url: &str) -> Result<Self, InvalidBaseUrl> {
         let invalid = || InvalidBaseUrl(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| invalid())?;
@@ -44,7 +44,7 @@ impl Location {
     }
 }
 
-/// The URL of an upload where there is no request: below [`Location::base`] if that is set, or else an absolute path below
+/// The URL of an upload without a request: below [`Location::base`] if that is set, otherwise an absolute path below
 /// `mount`, the path of the endpoint.
 pub(crate) fn url(location: &Location, mount: &str, id: &UploadId) -> String {
     let base = match location {
@@ -66,7 +66,7 @@ pub struct BaseUrl {
 #[error("{0:?} is not a URL like https://example.org/files, without query")]
 pub struct InvalidBaseUrl(String);
 
-/// What a request's target names.
+/// What a request's target refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {
     /// The endpoint, where uploads are created.
@@ -76,25 +76,25 @@ pub(crate) enum Target {
     Nothing,
 }
 
-/// The endpoint of this request, as the server and as the client see it.
+/// The endpoint of this request, as the server and the client see it.
 pub(crate) struct Endpoint {
     /// The path on the server, without a trailing slash.
     path: String,
-    /// As the client sees it: only a path if no host is to be named, `None` if it is the same path.
+    /// The endpoint as the client sees it: only a path if `Location` has no host, `None` if it is the same path.
     public: Option<BaseUrl>,
-    /// The resource of the application, where that stands in for an endpoint; the paths are empty then.
+    /// The resource of the application that replaces the endpoint. The paths are then empty.
     at: Option<AtResource>,
 }
 
 impl Endpoint {
-    /// `mount` is where the endpoint was reached; the request has its full path.
+    /// `mount` is where the endpoint was reached. The request has its full path.
     pub(crate) fn new(config: &Config, request: &Parts, mount: &Mount<'_>) -> Self {
         let path = mount.path.trim_end_matches('/').to_owned();
         let at = mount.resource.as_ref().map(|resource| AtResource::new(resource, &request.uri));
         let forwarded = Forwarded::read(config, &request.headers);
         let forwarded_path = || format!("{}{path}", forwarded.prefix);
         let public = match &config.location {
-            // The base is that of the endpoint.
+            // The base belongs to the endpoint.
             Location::Base(_) if at.is_some() => None,
             Location::Path if forwarded.prefix.is_empty() => None,
             Location::Path => Some(BaseUrl { url: forwarded_path(), path: forwarded_path() }),
@@ -102,7 +102,7 @@ impl Endpoint {
             Location::Host => {
                 let scheme = forwarded.proto.as_deref().or(request.uri.scheme_str()).unwrap_or("http");
                 let host = forwarded.host.or_else(|| host(request));
-                // HTTP/1.0 requests may lack a host; a path is still correct then.
+                // HTTP/1.0 requests may lack a host. A path is still correct then.
                 let origin = host.map(|host| format!("{scheme}://{host}")).unwrap_or_default();
                 Some(BaseUrl { url: format!("{origin}{}", forwarded_path()), path: forwarded_path() })
             }
@@ -110,17 +110,17 @@ impl Endpoint {
         Self { path, public, at }
     }
 
-    /// The resource of the application, where that stands in for an endpoint.
+    /// The resource of the application, if it replaces the endpoint.
     pub(crate) fn resource(&self) -> Option<&AtResource> {
         self.at.as_ref()
     }
 
-    /// Whether an upload is one of this endpoint, or of this resource.
+    /// Whether an upload belongs to this endpoint or resource.
     pub(crate) fn has(&self, upload: &Upload) -> bool {
         upload.verbatim.target() == self.at.as_ref().map(|at| &*at.target)
     }
 
-    /// When an upload of this resource goes away whose handler responds now.
+    /// When an upload of this resource whose handler responds now expires.
     pub(crate) fn kept_until(&self, now: SystemTime) -> Option<SystemTime> {
         rounded(now, self.at.as_ref()?.settings.keep)
     }
@@ -145,8 +145,9 @@ impl Endpoint {
         })
     }
 
-    /// The upload that a URL names, absolute or relative to that of the request (tus 1.0.0, "Upload-Concat"; RFC 3986,
-    /// section 5). Scheme and host are ignored: behind a proxy this server does not know all of its names.
+    /// The upload that a URL refers to; the URL may be relative to that of the request (tus 1.0.0, "Upload-Concat";
+    /// RFC 3986, section 5). Scheme and host are ignored, because a server behind a proxy does not know all of its
+    /// names.
     pub(crate) fn resolve(&self, reference: &str, request: &Uri) -> Option<UploadId> {
         let (reference, request) = (escaped(reference), format!("http://host{}", escaped(request.path())));
         let reference = UriReferenceStr::new(&reference).ok()?;
@@ -161,17 +162,17 @@ impl Endpoint {
     }
 }
 
-/// Characters that no URL may contain (RFC 3986, appendix A), but that paths of requests do contain and ours then
+/// Characters that no URL may contain (RFC 3986, appendix A), but that request paths do contain and our URLs then
 /// inherit.
 const FORBIDDEN: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
 
-/// Percent-encodes what must not be in a URL. What is encoded already stays unchanged.
+/// Percent-encodes what must not occur in a URL, and keeps what is already encoded.
 fn escaped(text: &str) -> Cow<'_, str> {
     utf8_percent_encode(text, FORBIDDEN).into()
 }
 
-/// `/id` or `/id/`, with percent-encoding undone (RFC 3986, 2.4).
+/// `/id` or `/id/`, percent-decoded (RFC 3986, 2.4).
 fn upload_id(rest: &str) -> Option<UploadId> {
     let segment = rest.strip_prefix('/')?;
     let segment = segment.strip_suffix('/').unwrap_or(segment);
@@ -184,7 +185,7 @@ fn host(request: &Parts) -> Option<Authority> {
 }
 
 /// What the proxy that the client reached reports about the request (RFC 7239, and the older header names). It must
-/// overwrite what the client itself sends in these headers.
+/// overwrite these headers if the client sends them.
 #[derive(Default)]
 struct Forwarded {
     proto: Option<String>,
@@ -257,7 +258,7 @@ mod tests {
 
     use super::*;
 
-    /// Application code gets the URL that the client was given.
+    /// Application code gets the same URL as the client.
     #[test]
     fn a_url_without_a_request_is_that_of_the_location() {
         let id: UploadId = "a".parse().unwrap();
@@ -434,7 +435,7 @@ mod tests {
         }
     }
 
-    /// RFC 7239, section 4, 5.4, 6.1 and 7.1, with the host and the scheme that result.
+    /// RFC 7239, sections 4, 5.4, 6.1 and 7.1, with the resulting host and scheme.
     #[test]
     fn the_examples_of_forwarded_are_understood() {
         let by_host = Config::default().location(Location::Host).trust_forwarded(true);

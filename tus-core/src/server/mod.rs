@@ -1,7 +1,7 @@
-//! The server's side of an upload, as a machine of typed steps.
+//! The server side of an upload, as a state machine with typed steps.
 //!
-//! [`begin`] takes the head of a request and returns the first [`Step`]. Each step names what the driver has to do,
-//! owns the data for it, and has the only method that continues, so answering steps out of order does not compile:
+//! [`begin`] takes the head of a request and returns the first [`Step`]. Each step names what the driver must do,
+//! owns the data for it, and has the only method that continues. Answering steps out of order does not compile:
 //!
 //! ```text
 //! HEAD    Load → Authorize → (Hold | LoadParts → (Await)) → Respond
@@ -12,20 +12,20 @@
 //! POST    Authorize → LoadParts → Authorize each → (CountPending) → Create → Store → (Complete | Wake) → Respond
 //! ```
 //!
-//! `Complete` has steps of its own, those of a [`Completion`]. They need no request, so a server also completes what a
-//! killed one left unfinished ([`recover`]).
+//! `Complete` has steps of its own: those of a [`Completion`]. They need no request, so a server can also complete
+//! what a killed one left unfinished ([`recover`]).
 //!
 //! At a resource of the application, whose own handler responds (`resource`), `Complete` is followed or replaced by
 //! `Claim → Call → KeepResponse → Relay`.
 //!
-//! What is left of a completion when the response is ready is a job beside it ([`Done::notify`]).
+//! What remains of a completion after the response is a job beside it ([`Done::notify`]).
 //!
-//! Any step may instead lead to `Respond` with a refusal, `Create` and `Store` by `Abandon`. No path leads to `Create`, `Hold`, `Receive`,
-//! `Open` or `Terminate`, nor to what HEAD shows, except through `Authorize`. An older request is asked to
-//! leave only for one that was authorized.
+//! Any step may instead lead to `Respond` with a rejection, `Create` and `Store` by way of `Abandon`. No path leads
+//! to `Create`, `Hold`, `Receive`, `Open` or `Terminate`, nor to what HEAD shows, except through `Authorize`. Only an
+//! authorized request asks older requests to leave.
 //!
-//! The machine knows no storage, no clock and no task. The module `dialect` parses requests and writes responses; the
-//! steps between know no header and no status.
+//! The machine has no storage, no clock and no tasks. The module `dialect` parses requests and writes responses; the
+//! steps know no headers and no status codes.
 //!
 //! # A complete exchange
 //!
@@ -130,9 +130,9 @@ pub enum Step {
     LoadParts(LoadParts),
     /// Count the final uploads that wait.
     CountPending(CountPending),
-    /// Ask the application whether this may be done.
+    /// Ask the application whether the operation is allowed.
     Authorize(Authorize),
-    /// Ask older requests on this upload to leave, hold it where it is to be changed, and fetch its record again.
+    /// Ask older requests on this upload to leave, hold it if it is to be changed, and fetch its record again.
     Hold(Hold),
     /// Let the application change or reject a new upload, and choose its id.
     Create(Create),
@@ -142,7 +142,7 @@ pub enum Step {
     Inform(Inform),
     /// Inform the application that the new upload is not created.
     Abandon(Abandon),
-    /// Read the body; only now may it be polled.
+    /// Read the body. It must not be polled before this step.
     Receive(Receive),
     /// Make an upload invalid.
     Invalidate(Invalidate),
@@ -152,11 +152,11 @@ pub enum Step {
     Claim(Claim),
     /// Call the application's handler.
     Call(Call),
-    /// Keep the handler's response with the upload.
+    /// Store the handler's response with the upload.
     KeepResponse(KeepResponse),
-    /// Look after final uploads that may have all their parts now.
+    /// Look for final uploads that may have all of their parts now.
     Wake(Wake),
-    /// Wait a short while for a final upload.
+    /// Wait briefly for a final upload.
     Await(Await),
     /// Ask the application whether a client may delete an upload.
     Veto(Veto),
@@ -170,7 +170,7 @@ pub enum Step {
     Relay(Response<()>),
 }
 
-/// Where a request reached the endpoint, and what its transport carries.
+/// Where a request reached the endpoint, and what its transport supports.
 #[derive(Debug, Clone)]
 pub struct Mount<'a> {
     path: Cow<'a, str>,
@@ -179,14 +179,15 @@ pub struct Mount<'a> {
 }
 
 impl<'a> Mount<'a> {
-    /// The endpoint was reached at `path`: `/files`, or empty for the root. The rest of the path names the upload.
+    /// The endpoint was reached at `path`: `/files`, or empty for the root. The rest of the path identifies the
+    /// upload.
     pub fn at(path: impl Into<Cow<'a, str>>) -> Self {
         Self { path: path.into(), trailers: true, resource: None }
     }
 
-    /// No endpoint, but a resource of the application, whose own handler responds to complete uploads: their URLs are
-    /// that of the resource, with the parameter `resumable-upload`. Only the IETF's dialect has this, and [`resumes`]
-    /// says which requests it is about.
+    /// No endpoint, but a resource of the application whose own handler responds to complete uploads. The URL of an
+    /// upload is that of the resource with the parameter `resumable-upload`. Only the IETF's draft supports this.
+    /// [`resumes`] decides which requests belong to uploads.
     pub fn resource(resource: Resource) -> Self {
         Self { path: "".into(), trailers: true, resource: Some(resource) }
     }
@@ -205,7 +206,7 @@ impl<'a> Mount<'a> {
 
 /// Begins an exchange with the head of a request.
 ///
-/// The request's URI has the full path that the client sent. `now` is the only clock that the machine sees.
+/// The request's URI must have the full path that the client sent. `now` is the only clock that the machine sees.
 pub fn begin(config: &Arc<Config>, head: &Parts, mount: &Mount<'_>, now: SystemTime) -> Step {
     let exchange = Exchange::new(config, head, mount, now);
     match dialect::parse(&exchange, head) {
@@ -214,30 +215,32 @@ pub fn begin(config: &Arc<Config>, head: &Parts, mount: &Mount<'_>, now: SystemT
     }
 }
 
-/// The URL of an upload, as far as it is known without a request: what [`Location::base`] says, or else an absolute path.
+/// The URL of an upload, as far as it is known without a request: below [`Location::base`] if that is set, otherwise
+/// an absolute path.
 pub fn url(config: &Config, mount: &Mount<'_>, id: &UploadId) -> String {
     location::url(&config.location, &mount.path, id)
 }
 
-/// Whether a request to a resource of the application is about one of its uploads, or creates one. Any other passes to
+/// Whether a request to a resource of the application refers to one of its uploads or creates one. All others go to
 /// the application untouched:
 ///
-/// - what has no header of the IETF's dialect, or has `Tus-Resumable` beside it;
-/// - what can be nothing but complete (`Upload-Complete: ?1`) where the client could not be informed of its upload
-///   before the end: `informs` says whether an interim response can be sent; or where it is smaller than
-///   [`Resource::min_size`]; or where its head is too large to be kept.
+/// - requests without headers of the IETF's draft, or with `Tus-Resumable` as well;
+/// - requests that complete their upload (`Upload-Complete: ?1`), if the client could not learn about the upload
+///   before the end (`informs` states whether an interim response can be sent), if the content is smaller than
+///   [`Resource::min_size`], or if the head is too large to store.
 pub fn resumes(config: &Config, head: &Parts, resource: &Resource, informs: bool) -> bool {
     config.draft
         && (head.uri.query().is_some_and(resource::query_names_upload)
             || dialect::creates_at_resource(config, head, resource, informs))
 }
 
-/// Whether [`resumes`] may say yes, at a glance: by the query of a request's URL, and by whether it has certain headers.
+/// Whether [`resumes`] may return true, decided quickly by the query of a request's URL and by the presence of
+/// certain headers.
 pub fn may_resume(query: Option<&str>, has_header: impl Fn(&str) -> bool) -> bool {
     dialect::MAY_CREATE.into_iter().any(has_header) || query.is_some_and(resource::query_names_upload)
 }
 
-/// Adds what the server announces of uploads at a resource to the application's response to OPTIONS; `405 Method Not
+/// Adds the server's announcement of uploads at a resource to the application's response to OPTIONS; `405 Method Not
 /// Allowed` becomes `204 No Content`.
 pub fn announce_resource<B>(config: &Config, resource: &Resource, response: &mut Response<B>) {
     if config.draft {
@@ -250,7 +253,7 @@ pub fn fail(config: &Arc<Config>, head: &Parts, mount: &Mount<'_>, failure: Fail
     Exchange::new(config, head, mount, SystemTime::UNIX_EPOCH).refusal(failure.into())
 }
 
-/// The response to a request that the framework could not hand over, with the reason.
+/// The response to a request that the framework could not deliver, with the reason.
 pub fn unreadable(config: &Arc<Config>, reason: impl Display) -> Response<Bytes> {
     let head = http::Request::new(()).into_parts().0;
     let exchange = Exchange::new(config, &head, &Mount::at(""), SystemTime::UNIX_EPOCH);

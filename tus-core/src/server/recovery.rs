@@ -1,4 +1,4 @@
-//! Background work on an upload without a request: it has expired, or a request or server ended and left work
+//! Background work on an upload, without a request: it has expired, or a request or server ended and left work
 //! unfinished.
 
 use std::{sync::Arc, time::SystemTime};
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{Change, Failure, Kind, Part, Phase, Stored, UploadId};
 
-/// The most final uploads of one part that are looked at before the part is removed.
+/// The most final uploads of one part that are examined before the part is removed.
 const FINALS: usize = 16;
 
 /// The background work for an upload.
@@ -24,15 +24,15 @@ pub enum Recovery {
     LoadParts(LoadRelated),
     /// It has expired: remove exactly this version.
     Remove(Stored),
-    /// It is kept for as long as those that it belongs to: change its record.
+    /// It stays as long as the uploads that it belongs to: change its record.
     Keep(Keep),
     /// It is due: complete it.
     Complete(Completion),
 }
 
-/// The background work due at `now` for an upload whose record was just loaded and is held. A part, or a final upload,
-/// that would expire before `soon` is kept for as long as those that it belongs to are in progress: `soon` is to be later
-/// than the next time at which the driver looks.
+/// The background work due at `now` for an upload whose record was just loaded and is held. A part or a final upload
+/// that would expire before `soon` stays as long as the uploads that it belongs to are in progress. `soon` must be
+/// later than the driver's next sweep.
 pub fn recover(config: &Arc<Config>, stored: Stored, now: SystemTime, soon: SystemTime) -> Recovery {
     let upload = &stored.upload;
     match (&upload.kind, upload.phase) {
@@ -63,7 +63,7 @@ impl LoadFinals {
         &self.stored.upload.id
     }
 
-    /// Continues with their records, or some of them.
+    /// Continues with their records, or with some of them.
     pub fn done(self, finals: Result<Vec<Stored>, Failure>) -> Recovery {
         let Self { stored, now } = self;
         let Ok(mut finals) = finals else { return Recovery::Nothing };
@@ -116,12 +116,12 @@ impl LoadRelated {
 #[derive(Debug)]
 struct Related {
     stored: Stored,
-    /// The parts of each final upload that waits: of the upload itself, where it is one.
+    /// The parts of each final upload that waits, including this upload if it is final.
     finals: Vec<Vec<Part>>,
     now: SystemTime,
     /// When the latest of the final uploads expires.
     latest: Option<SystemTime>,
-    /// There for a final upload, which is assembled where its parts are complete.
+    /// Present for a final upload, which is assembled if its parts are complete.
     config: Option<Arc<Config>>,
 }
 
@@ -153,7 +153,7 @@ impl Related {
             None => {
                 let complete: Vec<_> = loaded.iter().flatten().filter(|found| found.upload.is_complete()).collect();
                 let is_complete = |part: &Part| complete.iter().any(|found| *part == Part::from(&found.upload));
-                // The final upload is being assembled, however long that takes, or is about to be.
+                // The final upload is being assembled, however long that takes, or will be soon.
                 if finals.iter().any(|parts| parts.iter().all(is_complete)) {
                     return Recovery::Nothing;
                 }
@@ -170,7 +170,7 @@ impl Related {
     }
 }
 
-/// Keep an upload for as long as those that it belongs to.
+/// Keep an upload as long as the uploads that it belongs to.
 #[must_use]
 #[derive(Debug)]
 pub struct Keep {

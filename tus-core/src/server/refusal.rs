@@ -1,4 +1,4 @@
-//! Every reason to refuse a request. A dialect gives each its status and text.
+//! All reasons to reject a request. Each dialect maps them to a status and a text.
 
 use super::{
     Rejection,
@@ -6,14 +6,14 @@ use super::{
 };
 use crate::{Failure, UploadId};
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug, Clone)]
 pub(crate) enum Refusal {
-    /// The request is invalid, or asks for something that is not offered.
+    /// The request is malformed, or needs an extension that is not offered.
     Fault(Fault),
-    /// The same of a request of the IETF's dialect.
+    /// The same for a request of the IETF's draft.
     Problem(Problem),
-    /// The upload was created in the other dialect, and is asked for in that one only.
+    /// The upload was created in the other dialect and is available only in that one.
     OtherDialect,
     /// There is no such upload.
     NotFound,
@@ -21,23 +21,24 @@ pub(crate) enum Refusal {
     Expired,
     /// The upload lost bytes or got too many, and cannot be resumed.
     Invalid,
-    /// The upload is not complete, or the application has not been notified of it yet; parts are never notified.
+    /// The upload is not complete, or the application has not been notified yet. The application is never notified of
+    /// parts.
     NotFinished,
     /// A download asks for bytes that do not exist.
     RangeNotSatisfiable { length: u64 },
     /// The request's offset differs from the upload's.
     OffsetMismatch { sent: u64, actual: u64 },
-    /// The request declares a different length from the one already set.
+    /// The request declares a length that differs from the declared one.
     LengthMismatch { sent: u64 },
     /// The request declares a length smaller than the bytes already stored.
     LengthTooSmall { sent: u64 },
-    /// The upload, or what the request adds to it, is larger than allowed.
+    /// The upload, or what the request adds to it, is too large.
     TooLarge { limit: u64 },
     /// The upload would get more bytes than its length.
     BeyondLength { length: u64 },
-    /// The body is larger than one request's may be.
+    /// The body exceeds the limit for one request.
     BodyTooLarge { limit: u64 },
-    /// The body is smaller than one request's must be.
+    /// The body is smaller than one request must be.
     BodyTooSmall { limit: u64 },
     /// The upload is complete, and the request would add to it.
     AlreadyComplete,
@@ -53,9 +54,9 @@ pub(crate) enum Refusal {
     ChecksumMismatch,
     /// The complete upload does not match its digest, and never will.
     ReprDigestMismatch,
-    /// No byte came for too long.
+    /// No bytes arrived for too long.
     TimedOut { offset: u64 },
-    /// The body was cut short.
+    /// The body broke off.
     BrokenOff { offset: u64 },
     /// Another request continues this upload.
     Superseded,
@@ -65,9 +66,9 @@ pub(crate) enum Refusal {
     Storage(Failure),
     /// The application rejected the request.
     Rejected(Rejection),
-    /// The application's handler has not responded to the upload, and is called again when the client asks again.
+    /// The application's handler has not responded to the upload. It is called again when the client asks again.
     Unanswered,
-    /// The application's handler has responded to the upload, and its response is not there any more.
+    /// The application's handler has responded to the upload, but its response is no longer stored.
     NotKept,
 }
 

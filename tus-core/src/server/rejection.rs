@@ -8,14 +8,14 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 pub struct Rejection(Box<Response<Bytes>>);
 
 impl Rejection {
-    /// A rejection with a status and a text that the client's user may read.
+    /// A rejection with a status and a text that the user may read.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
         let mut response = Response::new(Bytes::from(text.into()));
         *response.status_mut() = status;
         Self(Box::new(response))
     }
 
-    /// `401 Unauthorized`, which asks for credentials by the named scheme (`Bearer`, say).
+    /// `401 Unauthorized`, which requests credentials of this scheme (for example `Bearer`).
     pub fn unauthorized(scheme: &'static str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "credentials are needed\n")
             .header(http::header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme))
@@ -26,7 +26,7 @@ impl Rejection {
         Self::new(StatusCode::FORBIDDEN, text)
     }
 
-    /// `307 Temporary Redirect`: what is asked for is at `location`. So a download finds a file that the application moved
+    /// `307 Temporary Redirect` to `location`. Use it to send downloads to a file that the application has moved
     /// elsewhere.
     ///
     /// ```
@@ -37,7 +37,7 @@ impl Rejection {
     /// # Ok::<(), http::header::InvalidHeaderValue>(())
     /// ```
     pub fn redirect(location: HeaderValue) -> Self {
-        Self::new(StatusCode::TEMPORARY_REDIRECT, "it is elsewhere\n").header(http::header::LOCATION, location)
+        Self::new(StatusCode::TEMPORARY_REDIRECT, "the file has moved\n").header(http::header::LOCATION, location)
     }
 
     /// Sets a header of the response.
@@ -51,7 +51,7 @@ impl Rejection {
         self.0.status()
     }
 
-    /// The rejection gives the upload's URL nevertheless.
+    /// The rejection includes the upload's URL nevertheless.
     pub(super) fn located(self, location: HeaderValue) -> Self {
         self.header(http::header::LOCATION, location)
     }

@@ -7,17 +7,17 @@ use http::{HeaderMap, Response, StatusCode};
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct FinishReply {
-    /// The status of the response to a client of the IETF's dialect, whose final response is the application's; `None`
-    /// for `201 Created`. tus has its own statuses.
+    /// The status of the response to a client of the IETF's draft, whose final response is the application's; `None`
+    /// for `201 Created`. tus defines its own statuses.
     pub status: Option<StatusCode>,
     /// Headers to add.
     pub headers: HeaderMap,
-    /// A body; with one, `204 No Content` becomes `200 OK`.
+    /// A body. With a body, `204 No Content` becomes `200 OK`.
     pub body: Bytes,
 }
 
 impl FinishReply {
-    /// `has_status` says whether the dialect leaves the status to the application.
+    /// `has_status` states whether the dialect leaves the status to the application.
     pub(super) fn add_to(self, response: &mut Response<Bytes>, has_status: bool) {
         response.headers_mut().extend(self.headers);
         if let Some(status) = self.status.filter(|_| has_status) {

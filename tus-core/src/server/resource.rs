@@ -1,14 +1,15 @@
-//! Uploads at a resource of the application: its URL is theirs, with a query that names the upload, and its handler
-//! responds when an upload is complete. Until then it knows nothing of it.
+//! Uploads at a resource of the application. Their URL is that of the resource with a query that identifies the
+//! upload, and the resource's handler responds when an upload is complete. Until then, the handler does not know
+//! about it.
 //!
 //! ```text
 //! Claim → Call → KeepResponse → Relay
 //! ```
 //!
-//! The record keeps the request that created the upload. The handler gets that request, with all of its content, while
-//! the client waits for the response that it was promised: it completed the upload, or asks again for a response that
-//! was lost, or that was never made since the server was killed. So the handler is called at least once, and, by the
-//! claim, never twice at a time.
+//! The record stores the request that created the upload. The handler gets that request with the complete content
+//! while a client waits for the response: a client that has completed the upload, or one that asks again because the
+//! response was lost, or was never made because the server was killed. The handler is therefore called at least once,
+//! and because of the claim, never twice at the same time.
 
 use std::{
     borrow::Cow,
@@ -21,18 +22,18 @@ use http::{Response, Uri, request::Parts};
 use super::{Refusal, Step, dialect, ending::Ending, exchange::Exchange, location::Target, outcome::Outcome};
 use crate::{Change, Failure, Phase, Stored, Version};
 
-/// The parameter of the query that names an upload.
+/// The query parameter that identifies an upload.
 const PARAMETER: &str = "resumable-upload=";
 
-/// How uploads at a resource of the application are treated.
+/// Settings of uploads at a resource of the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resource {
-    /// A request whose content is smaller than this, in bytes, and that is all of it, is not made an upload: what it
-    /// costs to store is more than what it costs to send again. 1 MiB by default.
+    /// A request with the complete content does not become an upload if the content is smaller than this, in bytes:
+    /// sending it again costs less than storing it. 1 MiB by default.
     pub min_size: u64,
-    /// How long an upload is kept after its handler has responded, so that a client which lost the response gets it
-    /// again. An hour by default.
+    /// How long an upload is kept after its handler has responded, so that a client that lost the response can get it
+    /// again. One hour by default.
     pub keep: Duration,
 }
 
@@ -42,13 +43,13 @@ impl Default for Resource {
     }
 }
 
-/// The resource of a request, as its URL has it.
+/// The resource of a request, from its URL.
 #[derive(Debug)]
 pub(super) struct AtResource {
     pub(super) settings: Resource,
-    /// Path and query, without the parameter that names an upload.
+    /// Path and query, without the parameter that identifies an upload.
     pub(super) target: String,
-    /// What the request names.
+    /// What the request refers to.
     pub(super) named: Target,
 }
 
@@ -63,19 +64,19 @@ impl AtResource {
         Self { settings: settings.clone(), target, named }
     }
 
-    /// The URL of an upload, below what a proxy has put before the path.
+    /// The URL of an upload, below the path that a proxy has removed.
     pub(super) fn url(&self, prefix: &str, id: &str) -> String {
         let separator = if self.target.contains('?') { '&' } else { '?' };
         format!("{prefix}{}{separator}{PARAMETER}{id}", self.target)
     }
 }
 
-/// Whether the query of a URL may be that of an upload at a resource.
+/// Whether the query of a URL may identify an upload at a resource.
 pub(super) fn query_names_upload(query: &str) -> bool {
     query.split('&').any(|parameter| parameter.starts_with(PARAMETER))
 }
 
-/// The URL of a resource, given that of an upload there: what a handler is to see.
+/// The URL of a resource, given that of an upload there: the URL for the handler.
 ///
 /// ```
 /// use tus_core::server::resource_of;
@@ -92,7 +93,7 @@ pub fn resource_of(upload: &Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or_default()
 }
 
-/// The query without the parameter, and the first of its values.
+/// The query without the parameter, and the first value of the parameter.
 fn apart(uri: &Uri) -> (Cow<'_, str>, Option<&str>) {
     let query = uri.query().unwrap_or_default();
     let values = |parameter: &'static str| query.split('&').find_map(move |pair| pair.strip_prefix(parameter));
@@ -109,7 +110,7 @@ fn joined(path: &str, query: &str) -> String {
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
-/// What follows when all bytes of an upload at a resource are there.
+/// What follows when all bytes of an upload at a resource have been received.
 pub(super) fn complete(exchange: Box<Exchange>, stored: Box<Stored>, ending: Ending) -> Step {
     match (stored.upload.phase, ending) {
         (_, Ending::Broken(refusal)) => exchange.refuse(refusal),
@@ -127,9 +128,9 @@ fn replay(exchange: Box<Exchange>, stored: &Stored, ending: &Ending) -> Step {
     }
 }
 
-/// Reserve the upload for this process, so that no other one calls the handler, and then fetch its record again.
+/// Reserve the upload for this process, so that no other process calls the handler. Then fetch its record again.
 ///
-/// A driver renews the claim for as long as the handler runs, and gives it back where the handler fails.
+/// The driver renews the claim while the handler runs, and releases it if the handler fails.
 #[must_use]
 #[derive(Debug)]
 pub struct Claim {
@@ -144,7 +145,7 @@ impl Claim {
         &self.stored
     }
 
-    /// Continues with the record as it is after the claim; `None` where another process has it.
+    /// Continues with the record after the claim; `None` if another process holds the claim.
     pub fn done(self, claimed: Result<Option<Stored>, Failure>) -> Step {
         let Self { exchange, mut stored, ending } = self;
         match claimed {
@@ -173,26 +174,26 @@ pub struct Call {
 }
 
 impl Call {
-    /// The upload; all of its bytes are the content of the handler's request.
+    /// The upload. All of its bytes are the content of the handler's request.
     pub fn stored(&self) -> &Stored {
         &self.stored
     }
 
-    /// The head of the handler's request. The method and what describes the content are those of the request which created
-    /// the upload; the URL, the version, the extensions, and what says who sends it and by which way, those of the request
-    /// that completes it, whose other headers replace those of the same name. What is about the upload and the connection
-    /// is left out.
+    /// The head of the handler's request. The method and the headers that describe the content are those of the
+    /// request that created the upload. The URL, the version, the extensions, and the headers that identify the
+    /// sender and the route are those of the request that completes it. Its other headers replace those of the same
+    /// name. Headers about the upload and the connection are omitted.
     ///
     /// # Errors
     ///
-    /// [`Failure::Internal`] where the record does not have the request.
+    /// [`Failure::Internal`] if the record does not contain the request.
     pub fn head(&self, completing: &Parts) -> Result<Parts, Failure> {
         dialect::handlers_head(&self.stored.upload, completing).ok_or(Failure::Internal)
     }
 
-    /// Continues with the handler's response, whatever its status is, without its body where that is too large to be
-    /// kept; or where there is none, so that the handler is called again when the client asks again. The response is kept
-    /// from `now` on: when the request began may be long ago.
+    /// Continues with the handler's response, whatever its status, without its body if that is too large to store; or
+    /// without a response, so that the handler is called again when the client asks again. The response is kept from
+    /// `now` on, because the request may have begun long ago.
     pub fn done(self, response: Result<Response<Option<Bytes>>, Failure>, now: SystemTime) -> Step {
         let Self { exchange, stored, ending } = self;
         let Ok(response) = response else {
@@ -208,7 +209,7 @@ impl Call {
     }
 }
 
-/// Keep the handler's response with the upload.
+/// Store the handler's response with the upload.
 #[must_use]
 #[derive(Debug)]
 pub struct KeepResponse {
@@ -230,8 +231,8 @@ impl KeepResponse {
         &self.change
     }
 
-    /// Continues when that is done. If it fails, this client gets the response nevertheless; the handler is called again
-    /// where it does not arrive.
+    /// Continues when the response is stored. If that failed, this client gets the response nevertheless. If the
+    /// response does not reach the client, the handler is called again.
     pub fn done(self, kept: Result<Version, Failure>) -> Step {
         let Self { exchange, mut stored, change, response, ending } = self;
         if let Ok(version) = kept {

@@ -1,4 +1,4 @@
-//! Deletes an upload, because a client asked or because its creation failed.
+//! Deletes an upload because a client asked for it or because its creation failed.
 
 use super::{Refusal, Rejection, Step, exchange::Exchange, outcome::Outcome};
 use crate::{Failure, Stored, Upload};
@@ -33,8 +33,9 @@ impl Veto {
 
 /// Delete an upload: its record and its bytes.
 ///
-/// For a client's request this incarnation is deleted, whatever its version is by now. An [undo](Terminate::is_undo)
-/// deletes only the last version that this request has made: another process may have acknowledged bytes since.
+/// For a client's request, this incarnation is deleted, whatever its version is by then. An
+/// [undo](Terminate::is_undo) deletes only the last version that this request made, because another process may have
+/// acknowledged bytes since.
 #[must_use]
 #[derive(Debug)]
 pub struct Terminate {
@@ -58,7 +59,7 @@ impl Terminate {
         self.undo.is_some()
     }
 
-    /// Continues when that is done.
+    /// Continues when the upload is deleted.
     pub fn done(self, removed: Result<(), Failure>) -> Step {
         let Self { exchange, undo, .. } = self;
         match (undo, removed) {

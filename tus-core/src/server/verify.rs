@@ -2,15 +2,15 @@
 
 use crate::{Algorithm, Checksum, Hasher};
 
-/// What to verify about a body, and the digests so far. Bytes that a digest covers are not part of the upload
-/// until it has matched.
+/// What to verify about a body, and the digests so far. Bytes become part of the upload only after their digest has
+/// been verified.
 #[derive(Debug)]
 pub(super) enum Verify {
     /// Nothing: bytes can be committed as soon as they arrive.
     Nothing,
     /// The checksum that came with the request's head.
     Header(Checksum, Hasher),
-    /// A checksum that will follow the body. Its algorithm is only known then, so all offered algorithms run.
+    /// A checksum that will follow the body. Its algorithm is not known before, so all offered algorithms run.
     Trailer(Vec<Hasher>),
 }
 

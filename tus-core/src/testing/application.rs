@@ -1,4 +1,4 @@
-//! The application behind the model: what it says when it is asked.
+//! The application behind the model, and its answers.
 
 use std::{fmt, time::Duration};
 
@@ -14,11 +14,11 @@ type Rejects = dyn FnMut(Operation, Option<&UploadId>) -> bool;
 type Handler = dyn FnMut(&Parts, &[u8]) -> Result<Response<Option<Bytes>>, Failure>;
 type Shape = dyn FnMut(&mut NewUpload) -> Result<(), Rejection>;
 
-/// What the application says when it is asked; at first, yes to everything.
+/// The application's answers; initially it allows everything.
 pub struct Application {
     /// Whether it rejects an operation on an upload.
     pub rejects: Box<Rejects>,
-    /// How it does: `403` by default.
+    /// The rejection: `403` by default.
     pub rejection: Rejection,
     /// What it does with a new upload.
     pub shape: Box<Shape>,
@@ -26,9 +26,9 @@ pub struct Application {
     pub reply: Result<FinishReply, Rejection>,
     /// Whether a client may delete an upload.
     pub veto: Result<(), Rejection>,
-    /// What the handler of its resource responds, if it does.
+    /// The response of the resource's handler, if it responds.
     pub handler: Box<Handler>,
-    /// How long it takes until that handler has responded.
+    /// How long the handler takes to respond.
     pub handler_takes: Duration,
 }
 

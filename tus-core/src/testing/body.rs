@@ -5,18 +5,18 @@ use crate::server::End;
 /// What a client sends after the head of its request; nothing at first.
 #[derive(Debug)]
 pub struct Body {
-    /// Its bytes, as they arrive.
+    /// Its bytes, in the pieces in which they arrive.
     pub pieces: Vec<Vec<u8>>,
     /// How it ends.
     pub end: End,
 }
 
 impl Body {
-    /// These bytes, so many at a time.
+    /// A body of these bytes in pieces of this size.
     ///
     /// # Panics
     ///
-    /// When `size` is 0.
+    /// If `size` is 0.
     pub fn in_pieces(bytes: &[u8], size: usize) -> Self {
         Self { pieces: bytes.chunks(size).map(<[u8]>::to_vec).collect(), ..Self::default() }
     }

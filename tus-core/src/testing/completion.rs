@@ -1,4 +1,4 @@
-//! The loop over the steps of a completion, and what a server does by itself.
+//! The loop over the steps of a completion, and the server's background work.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use crate::{
     server::{Assemble, Completion, Done, Notify, Recovery, recover},
 };
 
-/// When a server would look again.
+/// When a server would look at an upload again.
 const SOON: Duration = Duration::from_secs(60);
 
 impl Model {
-    /// Does what is to be done for an upload that no request asks for. Whether there was anything.
+    /// Does the background work for an upload. Returns whether there was any.
     ///
     /// # Panics
     ///
-    /// Where something does not hold that must hold (see the [module](super)).
+    /// If an invariant is violated (see the [module](super)).
     pub fn recover(&mut self, id: &UploadId) -> bool {
         self.log = Log::default();
         let Some(stored) = self.uploads.get(id).cloned() else {
@@ -51,7 +51,7 @@ impl Model {
             }
             Recovery::Remove(stored) => {
                 let works = self.enter("Remove", &mut watch);
-                // Where that fails, it is tried again later.
+                // If this fails, it is tried again later.
                 let _ = works.and_then(|()| self.uploads.remove_exactly(&stored));
             }
             Recovery::Complete(completion) => drop(self.complete(completion, &mut watch)),
@@ -119,7 +119,7 @@ impl Model {
         }
     }
 
-    /// The job beside the response. Where it fails, the upload stays due.
+    /// The job beside the response. If it fails, the upload stays due.
     fn notify(&mut self, notify: &Notify, watch: &mut Watch) {
         if self.enter("Notify", watch).is_err() {
             return;

@@ -14,7 +14,7 @@ impl Model {
     ///
     /// # Panics
     ///
-    /// Where something does not hold that must hold (see the [module](super)).
+    /// If an invariant is violated (see the [module](super)).
     pub fn exchange(&mut self, head: &Parts, body: Body) -> Response<Bytes> {
         self.log = Log::default();
         let mut watch = Watch::new(&self.uploads);
@@ -96,7 +96,10 @@ impl Model {
                     match self.receive(receive, std::mem::take(&mut body), &mut appending) {
                         Ended::Commit(commit) => {
                             let works = self.enter("Commit", watch);
-                            assert!(commit.stored().is_same_upload(appending.upload()), "another upload is committed");
+                            assert!(
+                                commit.stored().is_same_upload(appending.upload()),
+                                "a different upload was committed"
+                            );
                             let committed = works.and_then(|()| appending.commit(commit.change(), &mut self.uploads));
                             commit.done(committed)
                         }
@@ -138,7 +141,7 @@ impl Model {
                 Step::Terminate(terminate) => {
                     let upload = &terminate.stored().upload;
                     watch.terminates(upload, terminate.is_undo());
-                    // Somebody else may have been faster.
+                    // Another request may have been faster.
                     let removed = match works {
                         Ok(()) => self.uploads.remove(upload),
                         Err(Failure::NotFound) => self.uploads.remove(upload).and(works),
@@ -190,7 +193,7 @@ impl Model {
         }
     }
 
-    /// Begins a step: whether it works.
+    /// Begins a step. Returns whether it succeeds.
     pub(super) fn enter(&mut self, name: &'static str, watch: &mut Watch) -> Result<(), Failure> {
         let number = self.log.steps.len();
         assert!(number < 1000, "it does not end");

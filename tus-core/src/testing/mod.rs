@@ -1,23 +1,23 @@
 //! A model of a server, for tests (feature `testing`).
 //!
-//! [`Model`] drives the machine of [`server`](crate::server) over uploads in memory, as a real driver drives it over a
-//! storage. At each step it checks what must hold whatever a client sends and whatever fails meanwhile:
+//! [`Model`] drives the machine of [`server`](crate::server) over uploads in memory, as a real driver drives it over
+//! a storage. At each step it checks invariants that must hold whatever a client sends and whatever fails:
 //!
 //! - Nothing is created, held, received, delivered or deleted that was not authorized in the same exchange; what is
 //!   held is the incarnation that was authorized.
 //! - An upload is an append-only register: a commit adds bytes that came in this exchange, in their order, and every
 //!   change of a record is made to the version that it was decided on.
-//! - The offset is never beyond the length or the limit, and as many bytes are there.
+//! - The offset never exceeds the length or the limit, and that many bytes exist.
 //! - An exchange changes no upload but its own.
-//! - An offset in a response is the one that is stored; a refusal has a text.
+//! - An offset in a response is the stored offset; a rejection has a text.
 //!
-//! It panics where one of these does not hold. This crate's own tests and fuzzers run on it.
+//! It panics if one of these is violated. This crate's own tests and fuzzers use it.
 //!
 //! # For whoever writes a driver
 //!
-//! The model is the shortest driver that keeps the rules, to be read beside the steps. In tests it says what a driver
-//! should have answered: both get the same requests, and the model learns when the storage fails or when somebody
-//! else is faster.
+//! The model is the shortest correct driver; read it together with the steps. In tests it predicts what a driver
+//! should answer: both get the same requests, and the test injects the storage failures and concurrent changes that
+//! the driver saw.
 //!
 //! ```
 //! use http::Request;
@@ -50,8 +50,8 @@
 //! assert_eq!(model.uploads.bytes(id).unwrap(), b"hello world");
 //! ```
 //!
-//! A step goes by its name in [`Step`](crate::server::Step) or [`Completion`](crate::server::Completion);
-//! [`Model::meanwhile`] changes the uploads behind the machine's back just before one.
+//! A step is identified by its name in [`Step`](crate::server::Step) or [`Completion`](crate::server::Completion).
+//! [`Model::meanwhile`] changes the uploads behind the machine's back just before a step.
 
 mod application;
 mod body;

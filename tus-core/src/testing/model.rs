@@ -1,4 +1,4 @@
-//! What is in the model, and what a test arranges there.
+//! The state of the model, and what a test sets up there.
 
 use std::{
     sync::Arc,
@@ -21,29 +21,29 @@ pub struct Model {
     pub config: Arc<Config>,
     /// The path at which requests reach the endpoint; `/files` at first.
     pub mount: String,
-    /// The endpoint is a resource of the application, wherever requests reach it.
+    /// Treats the endpoint as a resource of the application.
     pub resource: Option<Resource>,
     /// Whether the trailers of requests reach the server.
     pub trailers: bool,
-    /// The time; only a test moves it.
+    /// The time. Only tests change it.
     pub now: SystemTime,
-    /// The uploads that there are.
+    /// The existing uploads.
     pub uploads: Uploads,
-    /// What the application says.
+    /// The application's answers.
     pub application: Application,
-    /// Whether what a checkpoint may commit is committed.
+    /// Whether checkpoints are committed.
     pub commits_checkpoints: bool,
     /// Whether interim responses can be sent.
     pub informs: bool,
     /// What happened in the last exchange.
     pub log: Log,
-    /// The uploads whose completion the application was asked about, ever.
+    /// The uploads whose completion the application was asked about, in all exchanges.
     pub finishing: Vec<UploadId>,
-    /// The new uploads that the application allowed and that were not created, ever.
+    /// The new uploads that the application allowed and that were not created, in all exchanges.
     pub abandoned: Vec<crate::Incarnation>,
-    /// The uploads of which the application was notified, ever.
+    /// The uploads of which the application was notified, in all exchanges.
     pub notified: Vec<UploadId>,
-    /// The requests that the application's handler got, ever.
+    /// The requests that the application's handler received, in all exchanges.
     pub called: Vec<(Parts, Bytes)>,
     pub(super) trouble: Trouble,
     names: u128,
@@ -53,19 +53,19 @@ pub struct Model {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Log {
-    /// The names of the steps in their order, those of a completion after `Complete`.
+    /// The names of the steps in order, those of a completion after `Complete`.
     pub steps: Vec<&'static str>,
-    /// What the application was asked.
+    /// The questions to the application.
     pub asked: Vec<(Operation, Option<UploadId>)>,
     /// How uploads were held.
     pub held: Vec<Access>,
-    /// Several records that were fetched at once.
+    /// Groups of records that were fetched together.
     pub loaded: Vec<Vec<UploadId>>,
-    /// The offset up to which a checkpoint might commit after each piece of the body.
+    /// The offset that a checkpoint could commit after each piece of the body.
     pub checkpoints: Vec<u64>,
     /// The interim responses that were sent.
     pub informed: Vec<Response<()>>,
-    /// The final uploads that may have all their parts now.
+    /// The final uploads that may have all of their parts now.
     pub woken: Vec<UploadId>,
 }
 
@@ -92,18 +92,18 @@ impl Model {
         }
     }
 
-    /// The next step of that name fails. A question to the application is rejected then; at `Finish`,
-    /// [`Failure::Busy`] means that another process is at it.
+    /// The next step with this name fails. A question to the application is then rejected; at `Finish`,
+    /// [`Failure::Busy`] means that another process is completing the upload.
     pub fn fail(&mut self, step: &'static str, failure: Failure) {
         self.trouble.fail(step, failure);
     }
 
-    /// The step of that number in the next exchange fails, if it gets so far. The first one is number 0.
+    /// The step with this number in the next exchange fails, if the exchange gets that far. Steps are counted from 0.
     pub fn fail_at(&mut self, number: usize, failure: Failure) {
         self.trouble.fail_at(number, failure);
     }
 
-    /// Somebody else changes the uploads just before the next step of that name.
+    /// Changes the uploads just before the next step with this name, as a concurrent request would.
     pub fn meanwhile(&mut self, step: &'static str, act: impl FnOnce(&mut Uploads) + 'static) {
         self.trouble.meanwhile(step, Box::new(act));
     }
@@ -113,7 +113,7 @@ impl Model {
         self.log.steps.join(" ")
     }
 
-    /// A name that no upload here has had.
+    /// An id that no upload of the model has had.
     pub fn fresh_name(&mut self) -> (UploadId, Incarnation) {
         self.names += 1;
         (UploadId::from_random(self.names), Incarnation::from_random(u128::MAX - self.names))

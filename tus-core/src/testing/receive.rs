@@ -1,4 +1,4 @@
-//! The body of a request, on its way to the storage.
+//! The body of a request on its way to the storage.
 
 use super::{Body, Model, Uploads};
 use crate::{
@@ -23,7 +23,7 @@ impl Model {
             assert_eq!(checkpoint.phase, last.phase, "a checkpoint never completes an upload");
             last = checkpoint;
             self.log.checkpoints.push(last.offset);
-            // Where the last commit stands there is nothing to do.
+            // After the last commit nothing remains to be done.
             if self.commits_checkpoints
                 && last.offset > appending.upload().offset
                 && let Err(failure) = appending.commit(&last, &mut self.uploads)
@@ -37,14 +37,14 @@ impl Model {
         }
         let mut end = body.end;
         if let End::Interrupted(Interruption::Failed { stored, .. }) = &mut end {
-            // What was committed was stored before.
+            // Committed bytes were stored before.
             *stored = (*stored).max(appending.upload().offset - began);
         }
         receive.end(end, self.now)
     }
 }
 
-/// An upload that bytes are added to: what is committed of it, and what has come since.
+/// An upload that bytes are added to: its committed state, and the bytes since.
 pub(super) struct Appending {
     committed: Stored,
     bytes: Vec<u8>,
@@ -55,7 +55,7 @@ impl Appending {
         Self { committed: stored.clone(), bytes: Vec::new() }
     }
 
-    /// The upload as it was committed last.
+    /// The upload as last committed.
     pub(super) fn upload(&self) -> &Upload {
         &self.committed.upload
     }

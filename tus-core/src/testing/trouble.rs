@@ -1,4 +1,4 @@
-//! What goes wrong, and what others do meanwhile.
+//! Failures and concurrent changes.
 
 use std::{collections::HashMap, fmt};
 
@@ -9,9 +9,9 @@ type Act = dyn FnOnce(&mut Uploads);
 
 #[derive(Default)]
 pub(super) struct Trouble {
-    /// The steps that will fail when they are taken next, by name.
+    /// The steps that fail when they are taken next, by name.
     named: HashMap<&'static str, Failure>,
-    /// The step of the next exchange that will fail, by number.
+    /// The step of the next exchange that fails, by number.
     numbered: Option<(usize, Failure)>,
     meanwhile: HashMap<&'static str, Box<Act>>,
 }
@@ -29,18 +29,18 @@ impl Trouble {
         self.meanwhile.insert(step, act);
     }
 
-    /// Whether something else changed the uploads just now.
+    /// Whether something else just changed the uploads.
     pub(super) fn strikes(&mut self, step: &str, uploads: &mut Uploads) -> bool {
         self.meanwhile.remove(step).map(|act| act(uploads)).is_some()
     }
 
-    /// Whether the step works.
+    /// Whether the step succeeds.
     pub(super) fn of(&mut self, step: &str, number: usize) -> Result<(), Failure> {
         let numbered = self.numbered.take_if(|(at, _)| *at == number).map(|(_, failure)| failure);
         self.named.remove(step).or(numbered).map_or(Ok(()), Err)
     }
 
-    /// A number means a step of one exchange.
+    /// A number refers to one exchange only.
     pub(super) fn end(&mut self) {
         self.numbered = None;
     }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::{Change, Failure, Kind, Phase, Stored, Upload, UploadId, Version};
 
-/// The uploads that there are, with their bytes. A change is made to the version that it was decided on, or not at all.
+/// The existing uploads with their bytes. A change applies to the version that it was based on, or not at all.
 #[derive(Debug, Clone, Default)]
 pub struct Uploads {
     all: BTreeMap<UploadId, (Stored, Vec<u8>)>,
     versions: u64,
 }
 
-/// What was created and deleted again is not seen.
+/// Uploads that were created and deleted again are ignored.
 impl PartialEq for Uploads {
     fn eq(&self, other: &Self) -> bool {
         self.all == other.all
@@ -20,7 +20,7 @@ impl PartialEq for Uploads {
 
 impl Eq for Uploads {}
 
-/// What a driver does.
+/// The driver's operations.
 impl Uploads {
     /// The record of an upload.
     pub fn get(&self, id: &UploadId) -> Option<&Stored> {
@@ -46,7 +46,7 @@ impl Uploads {
         Ok(version)
     }
 
-    /// Changes the record that was seen, and adds bytes.
+    /// Changes the record in this version, and adds bytes.
     pub(crate) fn change(&mut self, seen: &Stored, change: &Change, more: &[u8]) -> Result<Version, Failure> {
         let version = self.fresh();
         let (stored, bytes) = self.current(seen)?;
@@ -56,7 +56,7 @@ impl Uploads {
         Ok(version)
     }
 
-    /// Deletes an upload: this incarnation, in whatever state it is.
+    /// Deletes an upload: this incarnation, in any version.
     pub(super) fn remove(&mut self, upload: &Upload) -> Result<(), Failure> {
         match self.get(&upload.id) {
             Some(now) if now.is_same_upload(upload) => {
@@ -67,7 +67,7 @@ impl Uploads {
         }
     }
 
-    /// Deletes an upload in the state in which it was seen.
+    /// Deletes an upload in this version.
     pub(super) fn remove_exactly(&mut self, seen: &Stored) -> Result<(), Failure> {
         self.current(seen)?;
         self.remove(&seen.upload)
@@ -82,7 +82,7 @@ impl Uploads {
         self.all.iter().filter(|(_, (stored, _))| waits(&stored.upload)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// How many final uploads are not assembled yet.
+    /// The number of final uploads that are not assembled yet.
     pub(super) fn pending_finals(&self) -> usize {
         let pending = |upload: &Upload| matches!(upload.kind, Kind::Final(_)) && upload.phase == Phase::Assembling;
         self.all.values().filter(|(stored, _)| pending(&stored.upload)).count()
@@ -99,15 +99,15 @@ impl Uploads {
     }
 }
 
-/// What others do, and tests look at.
+/// Concurrent changes, and inspection by tests.
 impl Uploads {
-    /// Puts an upload in place, whatever is there. Its version is a new one.
+    /// Puts an upload in place, replacing an existing one, with a new version.
     pub fn place(&mut self, upload: Upload, bytes: impl Into<Vec<u8>>) {
         let version = self.fresh();
         self.all.insert(upload.id.clone(), (Stored::new(upload, version), bytes.into()));
     }
 
-    /// Changes an upload as somebody else would. Its version is a new one. Does nothing where there is none.
+    /// Changes an upload as a concurrent request would, with a new version. Does nothing if it does not exist.
     pub fn edit(&mut self, id: &UploadId, change: impl FnOnce(&mut Upload, &mut Vec<u8>)) {
         let version = self.fresh();
         if let Some((stored, bytes)) = self.all.get_mut(id) {
@@ -116,34 +116,34 @@ impl Uploads {
         }
     }
 
-    /// Whether somebody in another process is adding bytes that the record does not claim yet.
+    /// Sets whether a request in another process is adding bytes that the record does not include yet.
     pub fn hold_elsewhere(&mut self, id: &UploadId, held: bool) {
         if let Some((stored, _)) = self.all.get_mut(id) {
             stored.held_elsewhere = held;
         }
     }
 
-    /// Deletes an upload. Whether there was one.
+    /// Deletes an upload. Returns whether it existed.
     pub fn forget(&mut self, id: &UploadId) -> bool {
         self.all.remove(id).is_some()
     }
 
-    /// Whether there is an upload of that id.
+    /// Whether an upload with this id exists.
     pub fn contains(&self, id: &UploadId) -> bool {
         self.all.contains_key(id)
     }
 
-    /// The ids in their order.
+    /// The ids in order.
     pub fn ids(&self) -> impl Iterator<Item = &UploadId> {
         self.all.keys()
     }
 
-    /// How many there are.
+    /// The number of uploads.
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no uploads.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What must hold in an exchange, whatever a client sends and whatever fails meanwhile.
+//! Invariants of an exchange, whatever a client sends and whatever fails.
 
 use std::collections::BTreeSet;
 
@@ -11,19 +11,19 @@ use crate::{
     server::{Access, Hold, Operation},
 };
 
-/// What happened in an exchange, as far as it says what may happen next.
+/// What happened in an exchange, as far as it determines what may happen next.
 pub(super) struct Watch {
     before: Uploads,
-    /// What the application said yes to.
+    /// What the application allowed.
     allowed: Vec<(Operation, Option<Name>)>,
-    /// What was created in this exchange, or is recovered.
+    /// The upload that was created in this exchange or is being recovered.
     own: Vec<Name>,
-    /// What the application let go.
+    /// What the application gave up.
     given_up: Vec<Name>,
-    /// What may be another upload in the end than it was.
+    /// Ids that may refer to another upload at the end.
     changed: BTreeSet<UploadId>,
     rejected: bool,
-    /// Where the client was informed that its upload is.
+    /// The upload's URL in the interim response.
     informed: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl Watch {
         }
     }
 
-    /// Somebody else has changed the uploads.
+    /// Another request has changed the uploads.
     pub(super) fn begins_again(&mut self, uploads: &Uploads) {
         self.before = uploads.clone();
     }
@@ -87,7 +87,7 @@ impl Watch {
         assert!(self.allows(Operation::Create, None), "an upload is created without a question");
     }
 
-    /// What the application allowed is not there.
+    /// The upload that the application allowed was not created.
     pub(super) fn abandons(&self, upload: &Upload, uploads: &Uploads) {
         self.creates();
         let there = uploads.get(&upload.id).is_some_and(|stored| stored.upload.incarnation == upload.incarnation);
@@ -105,7 +105,7 @@ impl Watch {
         assert_eq!(upload.offset, 0, "{upload:?} has bytes already");
     }
 
-    /// This upload was created in this exchange, or is recovered.
+    /// This upload was created in this exchange or is being recovered.
     pub(super) fn owns(&mut self, upload: &Upload) {
         self.own.push(name(upload));
         self.changed.insert(upload.id.clone());
@@ -118,7 +118,7 @@ impl Watch {
         self.changes(stored, uploads);
     }
 
-    /// What the client learns before the end: where its new upload is.
+    /// What the client learns before the end: the URL of its new upload.
     pub(super) fn informs(&mut self, response: &Response<()>) {
         assert_eq!(response.status().as_u16(), 104, "{response:?}");
         let location = response.headers().get("location").and_then(|location| location.to_str().ok());
@@ -128,7 +128,7 @@ impl Watch {
         self.informed = Some(location.to_owned());
     }
 
-    /// The record is about to be changed: one that is still the stored one is exactly that.
+    /// The record is about to be changed. If its version is current, it must equal the stored record.
     pub(super) fn changes(&mut self, stored: &Stored, uploads: &Uploads) {
         let upload = &stored.upload;
         let may = self.allows(Operation::Append, Some(upload)) || self.own.contains(&name(upload));
@@ -139,7 +139,7 @@ impl Watch {
         self.changed.insert(upload.id.clone());
     }
 
-    /// A part expires once a final upload has its bytes.
+    /// A part expires after a final upload has its bytes.
     pub(super) fn releases(&mut self, part: &Stored) {
         let upload = &part.upload;
         assert!(upload.is_complete() && upload.kind == Kind::Partial, "{upload:?} is released");
@@ -173,7 +173,7 @@ impl Watch {
         self.changed.insert(upload.id.clone());
     }
 
-    /// The application may still refuse a complete upload.
+    /// The application may still reject a complete upload.
     pub(super) fn opens(&self, stored: &Stored) {
         let upload = &stored.upload;
         assert!(self.allows(Operation::Download, Some(upload)), "{upload:?} is opened without a question");
@@ -215,7 +215,7 @@ impl Watch {
 
     pub(super) fn response(&self, head: &Parts, response: &Response<Bytes>, uploads: &Uploads) {
         let status = response.status();
-        // An offset in a refusal is the one that is stored, too.
+        // An offset in a rejection must also be the stored offset.
         let target = head.uri.path().rsplit('/').next().and_then(|id| uploads.get(&id.parse().ok()?));
         if let (Some(reported), Some(target)) = (response.headers().get("upload-offset"), target) {
             let stored = target.upload.offset.to_string();
@@ -229,7 +229,7 @@ impl Watch {
             let location = location.to_str().ok().filter(|text| text.parse::<http::Uri>().is_ok());
             location.expect("a location is a URL").to_owned()
         });
-        // The application's own response may name another one.
+        // The application's own response may contain another one.
         let says = |name, value| response.headers().get(name).is_some_and(|said| said == value);
         let is_final = says("upload-complete", "?1") || says("upload-incomplete", "?0");
         if let (Some(informed), Some(location), false) = (&self.informed, &location, is_final) {

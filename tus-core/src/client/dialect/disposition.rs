@@ -5,8 +5,8 @@ use percent_encoding::percent_encode;
 
 use crate::header::ENCODED;
 
-/// "For this purpose, the inline disposition type is RECOMMENDED" (draft 12, "Upload Creation"). `None` for bytes that
-/// are no text.
+/// "For this purpose, the inline disposition type is RECOMMENDED" (draft 12, "Upload Creation"). `None` for bytes
+/// that are not text.
 pub(super) fn inline(name: &[u8]) -> Option<HeaderValue> {
     let text = std::str::from_utf8(name).ok().filter(|text| !text.is_empty())?;
     let quoted: String = text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '_' }).collect();

@@ -1,4 +1,4 @@
-//! The IETF's "Resumable Uploads for HTTP" as of draft 12.
+//! The IETF's "Resumable Uploads for HTTP", draft 12.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use url::Url;
@@ -60,8 +60,8 @@ fn with(call: Call, content: &Content) -> Call {
     }
 }
 
-/// Metadata as HTTP has it: the media type (`filetype`), the file name, the content coding. What has no field of its own
-/// there goes into the one of tus, which servers may ignore.
+/// Metadata in HTTP's own fields: the media type (`filetype`), the file name, the content coding. Other metadata goes
+/// into the field of tus, which servers may ignore.
 fn describe(mut call: Call, metadata: &Metadata) -> Call {
     let mut others = Metadata::default();
     for (key, value) in metadata.iter() {

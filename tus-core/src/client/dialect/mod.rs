@@ -1,4 +1,4 @@
-//! The protocols that a client speaks: how a request is written in each, and what a response says in each.
+//! The protocols that the client supports: how each writes requests and reads responses.
 
 mod disposition;
 pub(super) mod draft;
@@ -10,18 +10,18 @@ use url::Url;
 use super::{Error, NewUpload, step::Call};
 use crate::{Algorithm, Checksum};
 
-/// A protocol of resumable uploads.
+/// A protocol for resumable uploads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Protocol {
     /// tus 1.0.0.
     #[default]
     Tus,
-    /// The IETF's "Resumable Uploads for HTTP" as of draft 12, interop version 9. It is a draft: a server may speak
-    /// another version of it, and the RFC may differ.
+    /// The IETF's "Resumable Uploads for HTTP", draft 12 (interop version 9). Because it is a draft, servers may use
+    /// another version, and the RFC may differ.
     ///
-    /// An upload is created without content, so that its URL is known before the first byte is sent; no interim response
-    /// (104) is needed for that.
+    /// An upload is created without content. Its URL is then known before the first byte is sent, without an interim
+    /// response (104).
     Draft,
 }
 
@@ -29,7 +29,7 @@ pub enum Protocol {
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) checksum: Option<Checksum>,
-    /// Whether they are the last ones of the upload.
+    /// Whether they are the last bytes of the upload.
     pub(super) completes: bool,
 }
 
@@ -47,7 +47,7 @@ impl Protocol {
         [Self::Tus, Self::Draft].into_iter().find(|protocol| protocol.name() == name)
     }
 
-    /// The head of the request that creates an upload; `content` is what it begins with.
+    /// The head of the request that creates an upload; `content` describes its first bytes.
     pub(super) fn creation(self, upload: &NewUpload, endpoint: &Url, content: Option<&Content>) -> Call {
         match self {
             Self::Tus => tus::creation(upload, endpoint, content),
@@ -55,8 +55,8 @@ impl Protocol {
         }
     }
 
-    /// The head of the request that adds bytes at an offset. `length` is that of the upload, if the server does not know
-    /// it yet.
+    /// The head of the request that adds bytes at an offset. `length` is the upload's length, if the server does not
+    /// know it yet.
     pub(super) fn append(self, url: &Url, offset: u64, length: Option<u64>, content: &Content) -> Call {
         match self {
             Self::Tus => tus::append(url, offset, length, content),
@@ -64,7 +64,7 @@ impl Protocol {
         }
     }
 
-    /// Whether checksums by an algorithm can be sent; `None` if that depends on the server.
+    /// Whether checksums by an algorithm can be sent; `None` if the server decides.
     pub(super) fn verifies(self, algorithm: Algorithm) -> Option<bool> {
         match self {
             Self::Tus => None,
@@ -72,7 +72,7 @@ impl Protocol {
         }
     }
 
-    /// What the response says of completeness, in a protocol where it says so.
+    /// The completeness that the response states, in a protocol where responses state it.
     pub(super) fn completeness(self, headers: &HeaderMap) -> Option<bool> {
         match self {
             Self::Tus => None,
@@ -80,7 +80,7 @@ impl Protocol {
         }
     }
 
-    /// A header that is a number of bytes. An error says what is wrong with it.
+    /// A header that is a number of bytes. The error describes what is wrong with it.
     pub(super) fn number(self, headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>, String> {
         match self {
             Self::Tus => tus::number(headers, name),
@@ -88,7 +88,7 @@ impl Protocol {
         }
     }
 
-    /// Whether a response comes from a server of this protocol, rather than from something on the way.
+    /// Whether a response comes from a server of this protocol, and not from something in between.
     pub(super) fn is_spoken_in(self, headers: &HeaderMap) -> bool {
         match self {
             Self::Tus => tus::is_spoken_in(headers),
@@ -96,7 +96,7 @@ impl Protocol {
         }
     }
 
-    /// An error, if the server speaks another version.
+    /// Returns an error if the server uses another version.
     pub(super) fn check_version<B>(self, response: &Response<B>) -> Result<(), Error> {
         match self {
             Self::Tus => tus::check_version(response),
@@ -105,7 +105,7 @@ impl Protocol {
     }
 }
 
-/// What a request says of its protocol. A question for capabilities may be about both protocols (`None`).
+/// Adds the protocol's identification to a request. A request for capabilities may concern both protocols (`None`).
 pub(super) fn identify(protocol: Option<Protocol>, method: &Method, headers: &mut HeaderMap) {
     match (protocol, method) {
         // "The Client SHOULD NOT include the Tus-Resumable header in the request" (tus 1.0.0, "OPTIONS").

@@ -1,4 +1,4 @@
-//! OPTIONS is advice, not a gate.
+//! OPTIONS is a hint, not a condition.
 
 use super::{
     super::{Capabilities, Error, NewUpload, Options, Verification, create, discover},

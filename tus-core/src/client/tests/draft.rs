@@ -39,7 +39,7 @@ fn new(length: impl Into<Option<u64>>, options: Options) -> Step<Uploading> {
     create(endpoint(), NewUpload::new(length.into()), options, None).unwrap()
 }
 
-/// A response of a server of the draft.
+/// A response of a server with the draft.
 fn said(status: u16, headers: &[(&str, &str)]) -> Result<Response<bytes::Bytes>, Error> {
     let response = headers
         .iter()
@@ -162,7 +162,7 @@ fn metadata_is_in_the_fields_of_http() {
     ] {
         assert_eq!(script.header(0, name), Some(value));
     }
-    // What no field can have is not lost.
+    // Metadata without a field of its own is not lost.
     let pairs = [("filename", &b"\xff"[..]), ("filetype", b"a\nb")];
     let upload = NewUpload::new(Some(100)).metadata(Metadata::from_pairs(pairs).unwrap());
     let mut script = Script::new([created(), done()]);
@@ -190,7 +190,7 @@ fn the_response_of_the_resource_is_the_result() {
         let options = plain().renews_credentials(true);
         let error = Script::new([created(), final_word()]).run(new(100, options)).unwrap_err();
         assert_eq!((error.status().unwrap().as_u16(), error.is_final(), error.is_gone()), (status, true, false));
-        // Nobody's function changes that.
+        // The caller's function cannot change that.
         let stubborn = plain().retry(Retry::default().judge(|_, _| Some(true)));
         let error = Script::new([final_word()]).run(new(100, stubborn)).unwrap_err();
         assert!(error.is_final(), "{error}");
@@ -207,7 +207,7 @@ fn an_early_response_ends_the_upload() {
         let uploaded = script.run(new(100, plain().chunk_size(Some(40)))).unwrap();
         assert_eq!((uploaded.complete, uploaded.offset), (true, Some(40 * (early - 1))));
     }
-    // At once.
+    // Immediately.
     let uploaded = Script::new([done()]).run(new(100, plain())).unwrap();
     assert_eq!((uploaded.url, uploaded.offset), (endpoint(), Some(0)));
 }
@@ -216,11 +216,11 @@ fn an_early_response_ends_the_upload() {
 #[test]
 fn values_of_another_form_are_ignored() {
     for other in ["", "-1", "1.0", "?1", "\"100\"", "100, 100", "many", "1000000000000000"] {
-        // Not there where it has to be there.
+        // Missing where it must exist.
         let mut script = Script::new([said(204, &[("upload-offset", other), ("upload-complete", "?0")])]);
         let error = script.run(resume(url(), NewUpload::new(Some(100)), plain(), None).unwrap()).unwrap_err();
         assert!(matches!(error, Error::Misbehaved { by_server: true, .. }), "{other}: {error}");
-        // And where it need not.
+        // And where it need not exist.
         let mut script = Script::new([created(), said(204, &[("upload-offset", other)]), done()]);
         script.run(new(100, plain().chunk_size(Some(50)))).unwrap();
         let length = said(204, &[("upload-offset", "100"), ("upload-length", other)]);
@@ -255,17 +255,17 @@ fn a_lost_response_is_fetched_again() {
     let uploaded = script.run(new(100, plain())).unwrap();
     assert_eq!(script.lines()[2..], ["HEAD /files/a", "PATCH /files/a"]);
     assert_eq!((script.header(3, "upload-complete"), uploaded.response.unwrap().status.as_u16()), (Some("?1"), 202));
-    // A server that does not repeat it has the upload all the same.
+    // If the server does not repeat it, the upload exists nevertheless.
     for status in [400, 403, 404, 405, 409, 410] {
         let refused = said(status, &[("upload-complete", "?0")]);
         let uploaded = Script::new([created(), broken(), complete(), refused]).run(new(100, plain())).unwrap();
         assert_eq!((uploaded.complete, uploaded.response), (true, None), "{status}");
     }
-    // One that is busy is asked again.
+    // A busy server is asked again.
     let busy = said(503, &[("upload-complete", "?0")]);
     let uploaded = Script::new([created(), broken(), complete(), busy, complete(), done()]).run(new(100, plain()));
     assert_eq!(uploaded.unwrap().response.unwrap().status.as_u16(), 200);
-    // A stream that ends before is another one.
+    // A stream that ends earlier is a different one.
     let mut script = Script::new([said(204, &[("upload-offset", "101"), ("upload-complete", "?1")]), done()]);
     let step = resume(url(), NewUpload::new(None), plain(), None).unwrap();
     assert_eq!(script.run(step).unwrap().length, Some(101));
@@ -274,7 +274,7 @@ fn a_lost_response_is_fetched_again() {
     assert!(Script::new([complete(), done()]).run(step).unwrap().complete);
 }
 
-/// What is complete with another length than that of the source is not the upload of this source.
+/// An upload that is complete with a length other than the source's is not the upload of this source.
 #[test]
 fn an_upload_that_is_complete_elsewhere_than_at_the_length_is_another_one() {
     let complete = || said(204, &[("upload-offset", "50"), ("upload-complete", "?1")]);
@@ -285,11 +285,11 @@ fn an_upload_that_is_complete_elsewhere_than_at_the_length_is_another_one() {
     let mut script = Script::new([created(), broken(), complete()]);
     let error = script.run(new(100, plain())).unwrap_err();
     assert!(matches!(error, Error::Source { problem: SourceProblem::Other { .. }, .. }), "{error}");
-    // Of a stream, no other length is known than what the server says.
+    // The length of a stream is known only from the server.
     let contradictory = said(204, &[("upload-offset", "50"), ("upload-complete", "?1"), ("upload-length", "100")]);
     let error = resumed(None, contradictory).unwrap_err();
     assert!(matches!(error, Error::Misbehaved { .. }), "{error}");
-    // One that an earlier process left is replaced.
+    // An upload that an earlier process left is replaced.
     let mut script = Script::new([complete(), created(), done()]);
     let step = resume_or_create(url(), endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
     assert_eq!(script.run(step).unwrap().offset, Some(100));
@@ -308,7 +308,7 @@ fn a_conflict_that_names_the_offset_goes_on_from_there() {
     script.run(resume(url(), NewUpload::new(Some(100)), plain(), None).unwrap()).unwrap();
     assert_eq!(script.lines(), ["HEAD /files/a", "PATCH /files/a 0..100", "PATCH /files/a 60..100"]);
     assert_eq!(script.waits, [0.0]);
-    // One that is impossible, or none.
+    // An impossible length, or none.
     for refused in [conflict("101"), said(409, &[("upload-complete", "?0")]), conflict("x")] {
         let mut script = Script::new([at("0"), refused, at("60"), done()]);
         script.run(resume(url(), NewUpload::new(Some(100)), plain(), None).unwrap()).unwrap();
@@ -346,7 +346,7 @@ fn no_request_is_larger_than_the_limit() {
     let mut script = Script::new([created_with("max-append-size=60"), appended(), done()]);
     script.run(new(100, plain())).unwrap();
     assert_eq!(script.lines()[1..], ["PATCH /files/a 0..60", "PATCH /files/a 60..100"]);
-    // The limit of a later response counts, too, and so do those that are known beforehand.
+    // The limit of a later response counts, too, as do limits that are known beforehand.
     let smaller = said(204, &[("upload-complete", "?0"), ("upload-limit", "max-append-size=30")]);
     let mut script = Script::new([created_with("max-append-size=60"), smaller, appended(), done()]);
     script.run(new(100, plain())).unwrap();
@@ -369,11 +369,11 @@ fn no_request_is_smaller_than_the_limit_unless_it_is_the_last() {
     let mut script = Script::new([created_with("min-append-size=40"), appended(), appended(), done()]);
     script.run(new(None, small())).unwrap();
     assert_eq!(script.header(3, "upload-complete"), Some("?1"));
-    // Where it is to stop, it stops before a request that is too small.
+    // If it should stop, it stops before a request that is too small.
     let mut script = Script::new([created_with("min-append-size=40"), appended()]);
     let stopped = script.run(new(100, small().stop_at(Some(70)))).unwrap();
     assert_eq!((stopped.offset, stopped.complete), (Some(40), false));
-    // What a server demands does not fill the memory: a stream is read in pieces of 64 MiB at most.
+    // A server's minimum does not fill the memory: a stream is read in pieces of at most 64 MiB.
     let mut script = Script::new([created_with("min-append-size=999999999999999"), said(400, &[])]);
     script.source = 1 << 40;
     script.run(new(None, plain())).unwrap_err();
@@ -387,10 +387,10 @@ fn an_upload_whose_time_is_over_is_begun_again() {
     let mut script = Script::new([created_with("max-age=5"), said(503, &[("retry-after", "5")]), created(), done()]);
     script.run(new(100, plain())).unwrap();
     assert_eq!(script.lines()[2..], ["POST /files", "PATCH /files/a 0..100"]);
-    // One that ends before is asked for.
+    // A missing one is requested.
     let mut script = Script::new([created_with("max-age=5"), said(503, &[("retry-after", "4")]), at("0"), done()]);
     script.run(new(100, plain())).unwrap();
-    // Without an endpoint that is an error.
+    // Without an endpoint this is an error.
     let found = said(204, &[("upload-offset", "0"), ("upload-complete", "?0"), ("upload-limit", "max-age=5")]);
     let mut script = Script::new([found, said(503, &[("retry-after", "5")])]);
     let error = script.run(resume(url(), NewUpload::new(Some(100)), plain(), None).unwrap()).unwrap_err();
@@ -416,12 +416,12 @@ fn an_upload_that_is_too_large_is_deleted() {
     let mut script = Script::new([created_with("max-size=99"), appended(), done()]);
     script.source = 99;
     script.run(new(None, plain().chunk_size(Some(50)))).unwrap();
-    // What is known beforehand is not begun, and a refusal says so, too.
+    // An upload that is known to be too large is not started, and a rejection shows it, too.
     let known = limits("max-size=99");
     assert!(too_large(create(endpoint(), NewUpload::new(Some(100)), plain(), Some(&known)).map(drop).unwrap_err()));
     let refused = said(413, &[("upload-limit", "max-size=99"), ("upload-complete", "?0")]);
     assert!(too_large(Script::new([refused]).run(new(100, plain())).unwrap_err()));
-    // What fits exactly goes on.
+    // An upload that fits exactly continues.
     Script::new([created_with("max-size=100"), done()]).run(new(100, plain())).unwrap();
 }
 
@@ -444,7 +444,7 @@ fn a_request_that_is_too_large_is_made_smaller() {
     // mismatch that cannot be recovered from."
     let least = format!("min-append-size={}", 1536 << 10);
     assert_eq!(sizes(&least, vec![refused()]), (false, vec![2048]));
-    // The limit may come with the refusal.
+    // The limit may be in the rejection.
     let limited = said(413, &[("upload-complete", "?0"), ("upload-limit", "max-append-size=1048576")]);
     assert_eq!(sizes("min-size=0", vec![limited, appended(), done()]), (true, vec![2048, 1024, 1024]));
 }
@@ -464,16 +464,16 @@ fn an_upload_that_is_too_small_is_sent_in_one_request() {
         assert_eq!((script.header(0, "upload-complete"), script.header(0, "upload-length")), (Some("?1"), Some("100")));
         assert_eq!((uploaded.offset, uploaded.complete), (Some(100), true));
     }
-    // A failure repeats all of it, since it cannot be resumed.
+    // A failure repeats all of it, because it cannot be resumed.
     let mut script = Script::new([broken(), done()]);
     script.run(small()).unwrap();
     assert_eq!(script.lines(), ["POST /files 0..100", "POST /files 0..100"]);
-    // A refusal may say so.
+    // A rejection may contain it.
     let refused = said(400, &[("upload-limit", "min-size=101"), ("upload-complete", "?0")]);
     let mut script = Script::new([refused, done()]);
     script.run(new(100, plain())).unwrap();
     assert_eq!(script.lines(), ["POST /files", "POST /files 0..100"]);
-    // A server that offers more than it said is taken at its word.
+    // If a server offers more than it announced, the client uses it.
     let mut script = Script::new([created(), at("100"), done()]);
     script.run(small()).unwrap();
     // One that is large enough is created without content.
@@ -547,7 +547,7 @@ fn capabilities_show_the_protocol() {
     }
     assert!(NewUpload::new(Some(5)).needs_capabilities(&plain().protocol(None)));
     assert!(!NewUpload::new(None).needs_capabilities(&Options::default().protocol(Protocol::Draft)));
-    // A choice is a choice.
+    // An explicit choice is used.
     let step = create(endpoint(), NewUpload::new(Some(100)), plain(), Some(&both)).unwrap();
     assert_eq!(step.task().unwrap().protocol(), Protocol::Draft);
 }
@@ -616,14 +616,14 @@ fn redirects_keep_the_method() {
     script.run(new(100, plain().chunk_size(Some(60)))).unwrap();
     let expected = ["POST /files", "POST /b", "PATCH /files/a 0..60", "PATCH /c 0..60", "PATCH /c 60..100"];
     assert_eq!(script.lines(), expected);
-    // The caller's headers stay at home.
+    // The caller's headers are not sent elsewhere.
     let away = said(201, &[("location", "http://cdn.example.org/a"), ("upload-complete", "?0")]);
     let mut script = Script::new([away, done()]);
     script.run(new(100, plain())).unwrap();
     assert_eq!(script.home, [true, false]);
 }
 
-/// What a stored URL leads to may be anything by now.
+/// A stored URL may lead to anything by now.
 #[test]
 fn a_stored_url_that_is_of_no_use_is_replaced() {
     for status in [400, 403, 404, 410] {
@@ -634,24 +634,24 @@ fn a_stored_url_that_is_of_no_use_is_replaced() {
     }
 }
 
-/// A response that says nothing of the draft is not one of its server.
+/// A response without signs of the draft does not come from its server.
 #[test]
 fn what_something_on_the_way_answers_is_tried_again() {
     let mut script = Script::new([said(200, &[]), created(), said(200, &[]), at("0"), done()]);
     script.run(new(100, plain())).unwrap();
     let mut script = Script::new([said(200, &[]), created(), done()]);
     script.run(new(100, plain())).unwrap();
-    // But a server that does not say that all is complete would not do so the next time either.
+    // But a server that does not report completeness would not do so the next time either.
     let error = Script::new([created(), appended()]).run(new(100, plain())).unwrap_err();
     assert!(matches!(error, Error::Misbehaved { by_server: true, .. }), "{error}");
-    // One of tus is none.
+    // A response of tus is not one of the draft.
     assert!(matches!(
         Script::new([answer(204, &[])]).run(inspect(url(), plain())),
         Err(Error::GivenUp { .. }) | Err(Error::Invalid(_))
     ));
 }
 
-/// A stream that promises a length keeps it.
+/// A stream must have its declared length.
 #[test]
 fn a_stream_keeps_its_promise() {
     let step = || create(endpoint(), NewUpload::stream(100), plain().chunk_size(Some(60)), None).unwrap();
@@ -708,7 +708,8 @@ fn any_response() -> impl Strategy<Value = Option<(u16, Vec<(&'static str, &'sta
     option::weighted(0.9, (status, vec(header, 0..4)))
 }
 
-/// Every loop of the machine ends, whatever a server answers, and says that an upload is complete only if the server did.
+/// Every loop of the machine ends, whatever a server answers, and reports an upload as complete only if the server
+/// did.
 #[test]
 fn whatever_a_server_says_the_client_ends() {
     let options = (option::of(1u64..120), option::of(0u64..120), any::<bool>());
@@ -744,7 +745,7 @@ fn whatever_a_server_says_the_client_ends() {
                         let answer = answers.next().flatten().map_or_else(broken, |(status, headers)| {
                             said_complete |= headers.iter().filter(|(name, _)| *name == "upload-complete").count() == 1
                                 && headers.contains(&("upload-complete", "?1"));
-                            // An upload that was too small to be resumed may be accepted without a word.
+                            // An upload below the minimum may be accepted without any report.
                             said_complete |= headers.contains(&("upload-limit", "min-size=101"));
                             said(status, &headers)
                         });

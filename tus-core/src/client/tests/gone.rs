@@ -1,4 +1,4 @@
-//! What is gone is gone: the client begins again where it can.
+//! Uploads that are gone: the client starts again if possible.
 
 use super::{
     super::{Error, NewUpload, Options, Retry, Verification, create, resume, resume_or_create},
@@ -29,12 +29,12 @@ fn a_stored_url_that_is_of_no_use_is_replaced() {
         assert_eq!(script.lines(), ["HEAD /files/old", "POST /files", "PATCH /files/new 0..100"]);
         assert!(script.waits.is_empty());
     }
-    // With credentials that can be renewed, 401 is final only when new ones are refused, too.
+    // With renewable credentials, 401 is final only when new ones are rejected, too.
     let mut script = Script::new([answer(401, &[]), answer(401, &[]), answer(201, CREATED), answer(204, COMPLETE)]);
     let options = plain().renews_credentials(true);
     let step = resume_or_create(kept(), endpoint(), NewUpload::new(Some(100)), options, None).unwrap();
     script.run(step).unwrap();
-    // 500 may pass.
+    // 500 may be temporary.
     let mut script = Script::new([answer(500, &[]), answer(200, COMPLETE)]);
     let step = resume_or_create(kept(), endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
     assert_eq!(script.run(step).unwrap().url.path(), "/files/old");
@@ -70,7 +70,7 @@ fn what_cannot_be_read_again_does_not_begin_again() {
     let stream = || create(endpoint(), NewUpload::new(None), plain().chunk_size(Some(50)), None).unwrap();
     let mut script = Script::new([answer(201, CREATED), answer(204, &[("upload-offset", "50")]), answer(404, &[])]);
     assert!(script.run(stream()).unwrap_err().is_gone());
-    // Nothing of it was acknowledged, so everything is still in memory.
+    // Nothing was acknowledged, so everything is still in memory.
     let mut script = Script::new([answer(201, CREATED), answer(404, &[]), answer(201, CREATED), broken()]);
     let _ = script.run(stream());
     assert_eq!(script.lines()[3], "PATCH /files/new 0..50");
@@ -99,7 +99,7 @@ fn a_concatenation_is_awaited_not_assumed() {
     let answers = std::iter::once(answer(201, CREATED)).chain((0..21).map(|_| waiting()));
     let error = Script::new(answers).run(create(endpoint(), parts(), plain(), None).unwrap()).unwrap_err();
     assert!(matches!(error, Error::Pending), "{error}");
-    // A server that says nothing about it has created it all the same.
+    // A server that reports nothing about it has created it nevertheless.
     let mut script = Script::new([answer(201, CREATED), answer(404, &[])]);
     assert_eq!(script.run(create(endpoint(), parts(), plain(), None).unwrap()).unwrap().offset, None);
 }
@@ -111,7 +111,7 @@ fn a_concatenation_without_an_answer_is_not_made_twice() {
     let error = script.run(create(endpoint(), parts(), plain(), None).unwrap()).unwrap_err();
     assert!(matches!(error, Error::Unlocated), "{error}");
     assert_eq!(script.lines(), ["POST /files", "HEAD /files/old"]);
-    // The parts are there, so it was not made.
+    // The parts exist, so it was not made.
     let done = answer(200, &[("upload-length", "100"), ("upload-offset", "100")]);
     let mut script = Script::new([silent(), answer(200, COMPLETE), answer(201, CREATED), done]);
     script.run(create(endpoint(), parts(), plain(), None).unwrap()).unwrap();

@@ -43,7 +43,7 @@ fn bytes_that_are_lost_again_and_again_are_no_progress() {
 
 #[test]
 fn replicas_that_disagree_are_not_asked_for_ever() {
-    // One has 60 bytes and one has 40, and each request reaches the other one.
+    // One replica has 60 bytes and one has 40, and each request reaches the other one.
     let answers = ["40", "60", "40", "60", "40"].into_iter().flat_map(|offset| [head(offset), answer(409, &[])]);
     let mut script = Script::new(answers);
     let error = script.run(resume(endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap()).unwrap_err();
@@ -198,5 +198,5 @@ fn causes_are_typed_and_printed_once() {
     assert_eq!(error.to_string(), "the source film cannot be read");
     assert_eq!(error.with_causes(), "the source film cannot be read: no such file");
     let given_up = Error::GivenUp { retries: 2, last: Box::new(Error::connection("reset")) };
-    assert_eq!(given_up.with_causes(), "given up after 2 retries without progress: the connection failed: reset");
+    assert_eq!(given_up.with_causes(), "gave up after 2 retries without progress: the connection failed: reset");
 }

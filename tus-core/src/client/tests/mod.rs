@@ -1,4 +1,4 @@
-//! The client's machine: sentence by sentence, and connected to the server's over a wire that fails.
+//! The client's machine, sentence by sentence, and connected to the server's machine over a wire that fails.
 
 mod connected;
 mod discovery;

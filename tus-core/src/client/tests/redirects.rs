@@ -1,4 +1,4 @@
-//! Where requests go, and what goes with them: redirects, `Location`, and credentials.
+//! Where requests go, and with which headers: redirects, `Location`, and credentials.
 
 use url::Url;
 
@@ -50,7 +50,7 @@ fn a_temporary_redirect_counts_once_for_every_method() {
         [
             "POST http://tus.example.org/files",
             "POST http://other.example.org/there",
-            // What is relative is so to the URL that answered.
+            // Relative URLs are relative to the URL that answered.
             "PATCH http://other.example.org/files/a",
             "PATCH http://other.example.org/there",
             "PATCH http://other.example.org/files/a",
@@ -141,7 +141,7 @@ fn a_location_may_be_relative_and_is_never_guessed() {
     for location in ["", " ", "file:///etc/passwd", "http://", "\\\\a}b", "/files", "#top", "?"] {
         let error = Script::new([to(201, location)]).run(upload(plain())).unwrap_err();
         let wrong = matches!(&error, Error::Misbehaved { header, .. } if *header == "location");
-        // A query makes it another URL.
+        // A query makes it a different URL.
         assert!(wrong || location == "?", "{location:?}: {error}");
     }
     let error = Script::new([answer(201, &[])]).run(upload(plain())).unwrap_err();
@@ -188,7 +188,7 @@ fn a_password_in_a_url_goes_to_its_origin_alone_and_is_never_shown() {
     assert!(!format!("{error:?} {error}").contains("secret"), "{error:?}");
     assert!(asked(&script).iter().all(|line| !line.contains("secret")));
 
-    // A redirect back brings them back.
+    // After a redirect back they are sent again.
     let mut script =
         Script::new([to(307, "//cdn.example.org/"), to(307, "//tus.example.org/b"), answer(200, COMPLETE)]);
     script.run(inspect(secret, plain())).unwrap();

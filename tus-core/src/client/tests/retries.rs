@@ -194,7 +194,7 @@ fn a_source_longer_than_the_upload_is_an_error() {
 
 #[test]
 fn a_source_shorter_than_the_upload_is_an_error() {
-    // Its length is not known, so it is read before bytes are promised.
+    // Its length is unknown, so it is read before bytes are promised.
     let created_for_200 = answer(200, &[("upload-offset", "0"), ("upload-length", "200")]);
     let step = resume(endpoint(), NewUpload::new(None), plain().chunk_size(None), None).unwrap();
     let error = Script::new([created_for_200]).run(step).unwrap_err();

@@ -16,7 +16,7 @@ pub(super) struct Script {
     pub(super) home: Vec<bool>,
     /// The waits, in seconds.
     pub(super) waits: Vec<f64>,
-    /// Bytes that the source has.
+    /// The length of the source in bytes.
     pub(super) source: u64,
 }
 
@@ -39,7 +39,7 @@ impl Script {
         Self { answers, asked: Vec::new(), home: Vec::new(), waits: Vec::new(), source: 100 }
     }
 
-    /// Drives a task until it is finished, or until there is no answer left, which is an error, too.
+    /// Drives a task until it is finished, or until no answers are left, which is an error, too.
     pub(super) fn run<T: Task>(&mut self, mut step: Step<T>) -> Result<T::Output, Error> {
         let mut now = Duration::from_secs(1000);
         loop {

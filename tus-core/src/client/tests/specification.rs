@@ -191,7 +191,7 @@ fn the_creation_carries_bytes_if_the_server_offers_that() {
     let _ = script.run(step(&offering(&["creation"])).unwrap());
     assert_eq!(script.lines()[..2], ["POST /files", "PATCH /files/a 0..60"]);
 
-    // A server that does not report the offset is asked for it.
+    // If a server does not report the offset, the client requests it.
     let head = answer(200, &[("upload-offset", "0"), ("upload-length", "100")]);
     let mut script = Script::new([answer(201, CREATED), head]);
     let _ = script.run(step(&with).unwrap());

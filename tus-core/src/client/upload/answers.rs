@@ -53,7 +53,7 @@ impl Uploading {
             self.acknowledged = offset?;
             self.phase = Phase::Append { url };
         } else if sends {
-            // It may have stored the bytes without reporting so.
+            // The server may have stored the bytes without reporting it.
             self.phase = Phase::Inspect { url };
         } else {
             self.phase = Phase::Append { url };
@@ -70,14 +70,14 @@ impl Uploading {
             return Err(Error::source_is(SourceProblem::Other { length, declared }));
         }
         let offset = answer.offset(0, declared.or(self.upload.length))?;
-        // What is complete has no bytes beyond its offset.
+        // A complete upload has no bytes beyond its offset.
         if answer.completeness() == Some(true) {
             match (self.upload.length, declared) {
                 (Some(length), _) if length != offset => {
                     return Err(Error::source_is(SourceProblem::Other { length, declared: offset }));
                 }
                 (None, Some(declared)) if declared != offset => {
-                    let what = format!("{offset}, although {declared} are said to be complete");
+                    let what = format!("{offset}, although {declared} bytes are declared as complete");
                     return Err(answer.misbehaved(&UPLOAD_OFFSET, &what));
                 }
                 _ => {}
@@ -120,7 +120,7 @@ impl Uploading {
             answer => answer?,
         };
         // "If the request content was fully processed, the server acknowledges the appended data by sending a 2xx
-        // (Successful) response": the draft does without an offset there.
+        // (Successful) response": in the draft, without an offset.
         let said = self.protocol == Protocol::Tus || answer.number(&UPLOAD_OFFSET)?.is_some();
         let offset = if said { answer.offset(range.start, Some(range.end))? } else { range.end };
         if offset == self.acknowledged && !range.is_empty() {
@@ -137,8 +137,8 @@ impl Uploading {
         Ok(self.turn(range.is_empty(), answer))
     }
 
-    /// The response is that of the resource to the complete upload (draft 12, "Completeness"): "Note that this does not
-    /// necessarily indicate success." It may come before all bytes have been sent.
+    /// The response is the resource's response to the complete upload (draft 12, "Completeness"): "Note that this
+    /// does not necessarily indicate success." It may arrive before all bytes have been sent.
     fn ended(&mut self, url: Url, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
         let status = answer.status();
         if status.is_client_error() || status.is_server_error() {
@@ -155,13 +155,13 @@ impl Uploading {
         }
     }
 
-    /// Whether the upload is complete all the same, although the server refuses to repeat its response to that.
+    /// Whether the upload is complete although the server refuses to repeat its response.
     fn is_found(&self, error: &Error) -> bool {
         let passes = error.is_passing(true) && !error.is_conflict();
         self.completion == Completion::Found && !passes && error.status() != Some(StatusCode::UNAUTHORIZED)
     }
 
-    /// The creation of a final upload got no answer, but this part has one.
+    /// The creation of a final upload was not answered, but this part exists.
     pub(super) fn checked(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
         match answer.success() {
             Err(error) if error.is_gone() => Err(Error::Unlocated),
@@ -184,7 +184,7 @@ impl Uploading {
             }
             Ok(info) => (info.offset, info.length),
             Err(error) if error.is_passing(true) || answer.status() == StatusCode::UNAUTHORIZED => return Err(error),
-            // It was created, and the server does not say more.
+            // It was created, and the server reports nothing more.
             Err(_) => (None, None),
         };
         Ok(Turn::Done(Uploaded {

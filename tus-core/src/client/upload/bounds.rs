@@ -4,7 +4,7 @@ use super::{Completion, Phase, Uploading};
 use crate::client::{Error, Limits, Protocol};
 
 impl Uploading {
-    /// Whether it stops here, although bytes are missing. No request is made that is too small for the server.
+    /// Whether it stops here although bytes are missing. No request is made that is too small for the server.
     pub(super) fn stops(&self) -> bool {
         let fewest = self.size.fewest().max(1);
         let reached = self.stop_at.is_some_and(|stop| stop.saturating_sub(self.acknowledged) < fewest);
@@ -28,7 +28,7 @@ impl Uploading {
         self.upload.length.unwrap_or_else(read)
     }
 
-    /// The limits hold from now on (draft 12, "Limits").
+    /// Applies these limits (draft 12, "Limits").
     pub(super) fn obey(&mut self, limits: &Limits) {
         self.size.bound(limits.min_append_size, limits.max_append_size);
         self.max_size = limits.max_size;
@@ -45,7 +45,7 @@ impl Uploading {
         is_below
     }
 
-    /// It cannot go on: it is deleted.
+    /// It cannot continue: it is deleted.
     pub(super) fn cancel(&mut self, why: Error) {
         if let Phase::Append { url } = &self.phase {
             self.phase = Phase::Cancel { url: url.clone() };

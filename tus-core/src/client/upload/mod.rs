@@ -27,24 +27,24 @@ pub struct Uploading {
     upload: NewUpload,
     size: Size,
     data_in_creation: bool,
-    /// It is too small for the server to be resumed, and sent in the request that creates it.
+    /// It is too small to be resumable, so it is sent in the request that creates it.
     in_one: bool,
-    /// The most bytes that the server accepts, as far as the protocol says so.
+    /// The maximum that the server accepts, as far as it is known.
     max_size: Option<u64>,
     stop_at: Option<u64>,
-    /// Where a new upload is created if this one is gone; `None` if that is not wanted.
+    /// Where a new upload is created if this one is gone; `None` for nowhere.
     endpoint: Option<Url>,
     /// Whether the source can be read from the start again at any time.
     rereadable: bool,
-    /// How often it was begun again.
+    /// The number of restarts.
     restarts: u8,
-    /// The URL comes from an earlier process, and has not been asked about yet.
+    /// The URL comes from an earlier process and has not been verified yet.
     kept: bool,
-    /// Bytes that the server has, by its last response.
+    /// The server's offset, by its last response.
     acknowledged: u64,
-    /// The most that the server has ever had.
+    /// The highest offset that the server has ever reported.
     highest: u64,
-    /// The end of the bytes that were sent, if all that the server can have was sent by this task.
+    /// The end of the sent bytes, if this task sent everything that the server can have.
     sent: Option<u64>,
     /// The server does not know the length yet.
     deferred: bool,
@@ -52,28 +52,28 @@ pub struct Uploading {
     ends_there: bool,
     /// What was read of the next bytes to send.
     next: Option<Next>,
-    /// The size of the last request in bytes, if it had no effect in the time it was given.
+    /// The size of the last request in bytes, if it had no effect within its time limit.
     slow: Option<u64>,
-    /// When the last response came.
+    /// When the last response arrived.
     answered: Duration,
-    /// The last response, if nothing is missing but a look at the source.
+    /// The last response, if only the end of the source remains to be checked.
     last: Option<LastResponse>,
     completion: Completion,
-    /// When the server removes it unless it is complete.
+    /// When the server removes the upload unless it is complete.
     expires: Option<Duration>,
     /// Why it is deleted.
     failure: Option<Error>,
 }
 
-/// What the server says of completeness, in a protocol where it says so.
+/// The completeness that the server reports, in a protocol that has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Completion {
     /// Not complete.
     Open,
-    /// It was complete when it was asked for: the response to the request that completed it was lost, and may be had
-    /// again.
+    /// It was complete when the client asked: the response to the request that completed it was lost, and may be
+    /// available again.
     Found,
-    /// That response has come.
+    /// That response has arrived.
     Answered,
 }
 
@@ -88,7 +88,7 @@ enum Phase {
     Append {
         url: Url,
     },
-    /// The creation of a final upload has got no answer: see whether its parts are still there.
+    /// The creation of a final upload was not answered: check whether its parts still exist.
     Check {
         endpoint: Url,
     },
@@ -96,7 +96,7 @@ enum Phase {
     Join {
         url: Url,
     },
-    /// It cannot go on: delete it.
+    /// It cannot continue: delete it.
     Cancel {
         url: Url,
     },
@@ -109,7 +109,7 @@ struct Next {
     checksum: Option<Checksum>,
 }
 
-/// How often an upload that is gone is begun again.
+/// How often an upload that is gone is started again.
 const MOST_RESTARTS: u8 = 3;
 
 impl Uploading {
@@ -183,7 +183,7 @@ impl Uploading {
         Ok(Step::begin(task, options))
     }
 
-    /// Its URL, as soon as it is known: another process can resume with it.
+    /// Its URL, as soon as it is known. Another process can resume with it.
     pub fn url(&self) -> Option<&Url> {
         match &self.phase {
             Phase::Create { .. } | Phase::Check { .. } => None,
@@ -191,23 +191,22 @@ impl Uploading {
         }
     }
 
-    /// In which protocol it is sent.
+    /// The protocol in use.
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
 
-    /// How often it was begun again, because it was gone. Its URL is another one then, and it has no bytes.
+    /// The number of restarts because the upload was gone. Its URL then changes, and it has no bytes.
     pub fn restarts(&self) -> u8 {
         self.restarts
     }
 
-    /// Bytes from the start of the upload that the server has acknowledged; they are not sent again, unless the server
-    /// loses them.
+    /// The offset that the server has acknowledged. These bytes are not sent again unless the server loses them.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
 
-    /// Bytes of the complete upload; `None` while unknown.
+    /// Length of the complete upload in bytes; `None` if it is not known yet.
     pub fn length(&self) -> Option<u64> {
         self.upload.length
     }
@@ -240,7 +239,7 @@ impl Uploading {
         }
     }
 
-    /// The next bytes, as a request describes them.
+    /// The description of the next bytes in a request.
     fn content(&self) -> Content {
         let checksum = self.next.as_ref().and_then(|next| next.checksum.clone());
         Content { checksum, completes: self.completes() }
@@ -268,10 +267,10 @@ impl Uploading {
         self.next.as_ref().map_or(self.ahead().end, |next| next.range.end)
     }
 
-    /// Records that the next bytes were sent, as far as the server can have got them.
+    /// Records that the next bytes were sent, as far as the server can have received them.
     fn note_sent(&mut self) {
         if self.sends() {
-            // The response may change how many the next ones are.
+            // The response may change the number of bytes in further requests.
             let range = self.ahead();
             self.next.get_or_insert(Next { range, checksum: None });
             let end = self.sent_until();
@@ -282,7 +281,7 @@ impl Uploading {
     /// The next request, or the end.
     fn turn(&mut self, progress: bool, answer: Answer<'_>) -> Turn<Uploaded> {
         self.next = None;
-        // Bytes that the server has lost and gets again are no progress.
+        // Bytes that the server lost and receives again are not progress.
         let progress = progress || self.acknowledged > self.highest;
         self.highest = self.highest.max(self.acknowledged);
         self.last = self.looks_beyond().then(|| LastResponse::of(answer));
@@ -300,18 +299,18 @@ impl Uploading {
         }
     }
 
-    /// Where the server says that the upload is, if it refuses an append for that (draft 12, "Retry": "409 (Conflict)
-    /// [...] can be resumed with the correct offset").
+    /// The offset in the server's rejection of an append (draft 12, "Retry": "409 (Conflict) [...] can be resumed
+    /// with the correct offset").
     fn corrected(&self, error: &Error) -> Option<u64> {
         let Error::Refused(refused) = error else { return None };
         let is_draft = self.protocol == Protocol::Draft && refused.status == StatusCode::CONFLICT;
         let offset = self.protocol.number(&refused.headers, &UPLOAD_OFFSET).ok()?.filter(|_| is_draft)?;
-        // Further than the last request reached, the upload is somebody else's, too: it is asked for.
+        // Beyond the end of the last request, another client must have added bytes. The offset is then requested.
         (offset <= self.sent_until()).then_some(offset)
     }
 
-    /// Whether the server has all that was promised, and it must be seen that the source has no more. In the draft, that
-    /// is seen before an upload that has all its bytes is completed.
+    /// Whether the server has all promised bytes and the source must be checked for more. In the draft, this happens
+    /// before an upload that has all of its bytes is completed.
     fn looks_beyond(&self) -> bool {
         let has_all = match self.protocol {
             Protocol::Tus => self.is_complete(),
@@ -320,7 +319,7 @@ impl Uploading {
         matches!(self.phase, Phase::Append { .. }) && has_all && !self.ends_there
     }
 
-    /// Whether the server has all bytes that it expects, or says that it has.
+    /// Whether the server has all expected bytes, or reports the upload as complete.
     fn is_complete(&self) -> bool {
         match self.protocol {
             Protocol::Tus => self.upload.length == Some(self.acknowledged) && !self.deferred,
@@ -381,7 +380,7 @@ impl Work for Uploading {
                 self.cancel(error);
                 Ok(None)
             }
-            // There is nothing yet to delete.
+            // There is nothing to delete yet.
             _ => Err(error),
         }
     }
@@ -436,14 +435,14 @@ impl Work for Uploading {
 
     fn begin_again(&mut self, error: &Error) -> bool {
         let found = matches!(self.phase, Phase::Inspect { .. } | Phase::Append { .. });
-        // What an earlier process left may be anything by now.
+        // An upload that an earlier process left may be in any state by now.
         let stale = self.kept
             && match error {
                 Error::Source { problem: SourceProblem::Other { .. }, .. } => true,
                 _ if error.is_final() => false,
                 _ => error.status().is_some_and(|status| [400, 401, 403, 404, 410].contains(&status.as_u16())),
             };
-        // A stream can be read from its start as long as nothing of it was acknowledged.
+        // A stream can be read from its start until some of it has been acknowledged.
         let readable = self.rereadable || self.highest == 0;
         let wanted = found && readable && (stale || error.is_gone()) && self.restarts < MOST_RESTARTS;
         let Some(endpoint) = self.endpoint.clone().filter(|_| wanted) else {

@@ -1,14 +1,14 @@
 //! The dialects: each parses a request into what it [asks](super::ask) for, and writes its [outcome](super::outcome) as
 //! a response. Among the steps, statuses and header names live only here.
 //!
-//! Both are spoken at one endpoint. This file decides which one a request speaks:
+//! One endpoint supports both. This file decides the dialect of a request:
 //!
-//! 1. `Tus-Resumable` means tus. Apple's URLSession adds the headers of the draft to every upload, those of a client of
-//!    tus included; beside `Tus-Resumable` they mean nothing.
-//! 2. A completeness, an interop version, or an append of `application/partial-upload` means the draft.
+//! 1. `Tus-Resumable` selects tus. Apple's URLSession adds the draft's headers to every upload, including those of a
+//!    tus client; together with `Tus-Resumable` they mean nothing.
+//! 2. A completeness, an interop version, or an append of `application/partial-upload` selects the draft.
 //! 3. OPTIONS is answered for both.
-//! 4. A request for an upload by HEAD, GET or DELETE that says nothing speaks the dialect in which the upload was created.
-//! 5. Anything else is tus.
+//! 4. HEAD, GET and DELETE of an upload without any of these use the dialect in which the upload was created.
+//! 5. All other requests are tus.
 
 mod draft;
 pub(super) mod file;
@@ -42,7 +42,7 @@ use crate::{
 pub(super) enum Speech {
     Tus,
     Draft(Spoken),
-    /// That of the upload that it is about.
+    /// The dialect of the upload that the request is for.
     Unsaid,
 }
 
@@ -92,8 +92,8 @@ pub(super) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask, Refusal> {
     }
 }
 
-/// A request that says nothing of its dialect speaks that of the upload. In the draft, HEAD is a request for the offset,
-/// and so is GET where there is nothing to download.
+/// A request that does not state its dialect uses that of the upload. In the draft, HEAD asks for the offset, and so
+/// does GET if there is nothing to download.
 pub(super) fn resolve(exchange: &mut Exchange, upload: &Upload, action: Action) -> Action {
     let (Speech::Unsaid, Dialect::Draft(version)) = (exchange.speech, upload.dialect) else {
         return action;
@@ -110,8 +110,8 @@ pub(super) fn resolve(exchange: &mut Exchange, upload: &Upload, action: Action) 
     }
 }
 
-/// Whether an upload may be asked for in these words. A download is not part of any dialect; at a resource of the
-/// application there is none, whatever the endpoint offers.
+/// Whether a request may refer to an upload in this dialect. Downloads belong to no dialect. A resource of the
+/// application has none, whatever the endpoint offers.
 pub(super) fn admit(exchange: &Exchange, upload: &Upload, action: &Action) -> Result<(), Refusal> {
     match (exchange.speech, upload.dialect) {
         (Speech::Tus, Dialect::Tus) => Ok(()),
@@ -145,7 +145,7 @@ pub(super) fn render(exchange: &Exchange, outcome: Outcome<'_>) -> Response<Byte
     response
 }
 
-/// The interim response that announces a new upload, for a client that can hear it.
+/// The interim response that announces a new upload, for a client that can receive it.
 pub(super) fn interim_creation(exchange: &Exchange, upload: &Upload) -> Option<Response<()>> {
     match exchange.speech {
         Speech::Draft(spoken) => draft::interim_creation(exchange, spoken, upload),
@@ -161,7 +161,7 @@ pub(super) fn interim_offset(exchange: &Exchange, offset: u64) -> Option<Respons
     }
 }
 
-/// The checksum that trails a body, which `announced` it or not. The draft has none.
+/// The checksum in a trailer, whether the body `announced` it or not. The draft has none.
 pub(super) fn trailing_checksum(
     exchange: &Exchange,
     announced: bool,
@@ -173,19 +173,19 @@ pub(super) fn trailing_checksum(
     }
 }
 
-/// The text of a refusal that users see most, in both dialects: what they may do, and how much that is.
+/// The rejection that users see most often, in both dialects. It states the limit.
 fn too_large(limit: u64) -> String {
     format!("the upload may have at most {}; choose a smaller file", amount(limit))
 }
 
-/// A number of bytes, also in the unit in which people read it.
+/// A number of bytes, also in the unit that people read.
 fn amount(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let power = bytes.checked_ilog2().unwrap_or(0) / 10;
     match power.checked_sub(1).and_then(|unit| UNITS.get(unit as usize)) {
         Some(unit) => {
             let (units, rest) = (bytes >> (10 * power), bytes & ((1 << (10 * power)) - 1));
-            // Rounded down: what fits the text fits the limit.
+            // Rounded down, so that an upload of the stated size fits.
             let tenth = (u128::from(rest) * 10) >> (10 * power);
             let fraction = if tenth == 0 { String::new() } else { format!(".{tenth}") };
             format!("{bytes} bytes ({units}{fraction} {unit})")

@@ -9,14 +9,13 @@ use crate::{
 
 /// Make the bytes of the body and the change to the record durable: both or neither.
 ///
-/// The storage compares its record with the one from which the body started (or the last checkpoint), and changes
+/// The storage compares its record with the one from which the body (or the last checkpoint) started, and changes
 /// nothing if they differ ([`Failure::Conflict`]).
 #[must_use]
 #[derive(Debug)]
 pub struct Commit(Received);
 
-/// A body that has been received. Only [`Receive`](super::Receive) creates one, so nothing is committed that was not
-/// received.
+/// A body that has been received. Only [`Receive`](super::Receive) creates one, so only received bytes are committed.
 #[derive(Debug)]
 pub(super) struct Received {
     exchange: Box<Exchange>,
@@ -42,7 +41,7 @@ impl Received {
 #[derive(Debug)]
 pub(super) struct After {
     pub(super) ending: Ending,
-    /// The digest of the complete upload, which is still to be verified.
+    /// The digest of the complete upload, which has yet to be verified.
     pub(super) repr_digest: Option<Checksum>,
 }
 
@@ -73,7 +72,7 @@ impl Commit {
         &self.0.change
     }
 
-    /// Continues when that is done.
+    /// Continues when the bytes are committed.
     pub fn done(self, committed: Result<Version, Failure>) -> Step {
         let Received { mut exchange, mut stored, change, after, now } = self.0;
         match committed {
@@ -83,7 +82,7 @@ impl Commit {
                 exchange.at = Some(change.offset).filter(|_| change.phase != Phase::Invalid);
                 after.follow(exchange, stored, now)
             }
-            // Another request has changed the upload meanwhile, so its client knows it.
+            // Another request has changed the upload, so its client knows about it.
             Err(Failure::Conflict) => exchange.refuse(Failure::Conflict),
             // No client knows the upload that was created for these bytes.
             Err(failure) if matches!(after.ending, Ending::Created { .. }) && !exchange.informed => {

@@ -1,4 +1,4 @@
-//! The body of a request: how much of it may be stored, and what is kept when it ends.
+//! The body of a request: how much of it may be stored, and how much is kept when it ends.
 
 mod commit;
 
@@ -20,8 +20,8 @@ use crate::{Change, Dialect, Failure, Phase, Stored, Upload};
 
 /// Read the body and pass it to the storage; it must not be polled earlier.
 ///
-/// Bytes count once they are committed. Those of a body with a checksum count all together or not at
-/// all, so that no checkpoint within it covers any.
+/// Bytes count when they are committed. Bytes covered by a checksum count all together or not at all, so checkpoints
+/// within such a body cover none of them.
 #[must_use]
 #[derive(Debug)]
 pub struct Receive {
@@ -31,7 +31,7 @@ pub struct Receive {
     length: Option<u64>,
     body: Body,
     received: u64,
-    /// How many of them a checkpoint may commit.
+    /// The number of bytes that a checkpoint may commit.
     counted: u64,
     /// When the upload expires as of the last checkpoint.
     expires: Option<SystemTime>,
@@ -41,7 +41,7 @@ pub struct Receive {
 /// How a body ended.
 #[derive(Debug)]
 pub enum End {
-    /// At its end, with the trailers that followed it.
+    /// At its end, with the trailers that followed.
     Complete(Option<HeaderMap>),
     /// Before its end.
     Interrupted(Interruption),
@@ -53,9 +53,9 @@ pub enum End {
 pub enum Interruption {
     /// The connection broke.
     Disconnected,
-    /// No byte came for too long.
+    /// No bytes arrived for too long.
     TimedOut,
-    /// A newer request takes the upload over.
+    /// A newer request takes over the upload.
     Superseded,
     /// The server is about to stop.
     ShuttingDown,
@@ -63,7 +63,7 @@ pub enum Interruption {
     Failed {
         /// How it failed.
         failure: Failure,
-        /// Bytes of this body that it accepted.
+        /// The bytes of this body that it accepted.
         stored: u64,
     },
 }
@@ -72,9 +72,9 @@ pub enum Interruption {
 #[must_use]
 #[derive(Debug)]
 pub enum Ended {
-    /// Make its bytes durable. Nothing but the end of a body leads here.
+    /// Make the bytes durable. Only the end of a body leads here.
     Commit(Commit),
-    /// Nothing came that could be made durable.
+    /// There are no bytes to make durable.
     Step(Box<Step>),
 }
 
@@ -91,7 +91,7 @@ impl Receive {
         Step::Receive(Self { exchange, stored, length, body, received: 0, counted: 0, expires, ending })
     }
 
-    /// The upload that the body is added to, at its offset.
+    /// The upload to which the body is added, at its offset.
     pub fn stored(&self) -> &Stored {
         &self.stored
     }
@@ -101,8 +101,8 @@ impl Receive {
         !matches!(self.body.verify, Verify::Nothing)
     }
 
-    /// Accepts any number of further bytes of the body. They may go to the storage at the same time, since they belong
-    /// to the upload only once they are committed.
+    /// Adds any number of further bytes of the body. They may be passed to the storage at the same time, because they
+    /// belong to the upload only after they are committed.
     ///
     /// # Errors
     ///
@@ -124,11 +124,11 @@ impl Receive {
         Ok(self)
     }
 
-    /// What a checkpoint may commit now: all bytes so far; where they don't count yet, what the last checkpoint might
-    /// commit, and before the first one the record as it is, which may expire later. It never completes the upload, and
-    /// its offset is never less than before.
+    /// What a checkpoint may commit now: all bytes so far. If these do not count yet, what the last checkpoint could
+    /// commit, or the record as it is before the first one, with a later expiry. A checkpoint never completes the
+    /// upload, and its offset never decreases.
     pub fn checkpoint(&mut self, now: SystemTime) -> Change {
-        // The last commit is the body's end: a client that sends too much must not have completed the upload.
+        // The last commit is at the end of the body: a client that sends too much must not complete the upload.
         if !self.is_verified() && self.advanced(self.received, now, false).phase == Phase::Receiving {
             self.counted = self.received;
         }
@@ -138,8 +138,8 @@ impl Receive {
         }
     }
 
-    /// The record as it is. An upload to which bytes come that do not count yet does not expire meanwhile: once half of
-    /// its time has passed, it gets all of it again.
+    /// The unchanged record, except for its expiry: an upload that receives bytes that do not count yet does not expire.
+    /// When half of its time has passed, it gets the full time again.
     fn renewed(&mut self, now: SystemTime) -> Change {
         let upload = &self.stored.upload;
         let again = self.exchange.config.expiry(upload, upload.phase, now);
@@ -164,8 +164,8 @@ impl Receive {
         upload
     }
 
-    /// An interim response that reports the upload as durable up to this offset, to be sent if the
-    /// framework can. `None` for clients that do not understand it.
+    /// An interim response that reports the upload as durable up to this offset. Send it if the framework can. `None`
+    /// for clients that do not support it.
     pub fn interim(&self, committed: u64) -> Option<Response<()>> {
         dialect::interim_offset(&self.exchange, committed)
     }
@@ -197,11 +197,11 @@ impl Receive {
         };
         let kept = if self.is_verified() { 0 } else { stored };
         let is_busy = matches!(why, Interruption::Failed { failure: Failure::Busy, .. });
-        // A client that learns where its new upload is, and how far it got, can go on: that beats an error.
-        // So does the truth where the last byte came before the interruption.
+        // A client that learns the URL and offset of its new upload can resume, which is better than an error. The
+        // same holds if the last byte arrived before the interruption.
         let offset = self.stored.upload.offset + kept;
         let is_at_length = self.body.completes == Completes::AtLength && self.length == Some(offset);
-        // Content whose length was announced is fully processed when that many bytes are there.
+        // Content of declared length is complete when that many bytes have arrived.
         let is_draft = self.stored.upload.dialect != Dialect::Tus;
         let is_all = is_at_length || is_draft && !self.is_verified() && self.body.length == Some(kept);
         if matches!(self.ending, Ending::Appended) && !is_all {
@@ -209,7 +209,7 @@ impl Receive {
         }
         let is_conflict = matches!(why, Interruption::Failed { failure: Failure::Conflict, .. });
         if is_conflict && kept == 0 && matches!(self.ending, Ending::Created { .. }) {
-            // Another request has changed the upload meanwhile, and its client knows the offset.
+            // Another request has changed the upload, and its client knows the offset.
             return Ended::Step(Box::new(self.exchange.refuse(Failure::Conflict)));
         }
         // A request that did not get the upload has nothing to commit, and does not know the offset.
@@ -222,13 +222,13 @@ impl Receive {
         self.commit(kept, now, is_all)
     }
 
-    /// `at_end` says whether all of the body is there.
+    /// `at_end` states whether the complete body has arrived.
     fn commit(mut self, kept: u64, now: SystemTime, at_end: bool) -> Ended {
         let upload = &self.stored.upload;
         let completes = at_end && self.body.completes == Completes::AtEnd && upload.phase == Phase::Receiving;
         let sent = upload.offset + kept;
         if completes && self.length.is_some_and(|length| length != sent) {
-            // "their indicated lengths MUST match": the content is not all of it. What came is right so far.
+            // "their indicated lengths MUST match": more content was declared. What arrived is correct so far.
             let refusal = Refusal::LengthMismatch { sent };
             match self.ending {
                 Ending::Created { .. } => return Ended::Step(Box::new(self.forget(refusal))),
@@ -241,7 +241,7 @@ impl Receive {
         let repr_digest =
             is_complete.then(|| self.body.repr_digest.take().or_else(|| dialect::repr_digest(upload))).flatten();
         if repr_digest.is_some() {
-            // It is complete when the digest was compared.
+            // The upload is complete after the digest has been verified.
             change.phase = Phase::Receiving;
         }
         let ending = After { ending: self.ending, repr_digest };
@@ -269,7 +269,7 @@ impl Receive {
         }
     }
 
-    /// Discards the bytes since the last commit, and an upload that was created for them.
+    /// Discards the bytes since the last commit, and the upload if it was created for them.
     fn forget(self, refusal: Refusal) -> Step {
         match self.ending {
             Ending::Created { .. } => Terminate::undo(self.exchange, self.stored, refusal),
@@ -277,7 +277,8 @@ impl Receive {
         }
     }
 
-    /// The record with this many bytes of the body. `completes` says whether they are its end, and the upload's.
+    /// The record with this many bytes of the body. `completes` states whether they are the end of the body and of
+    /// the upload.
     fn advanced(&self, received: u64, now: SystemTime, completes: bool) -> Change {
         let (upload, config) = (&self.stored.upload, &self.exchange.config);
         let mut change = Change::of(upload);
@@ -291,7 +292,7 @@ impl Receive {
         if upload.phase == Phase::Receiving && (completes || is_at_length) {
             change.phase = config.complete_phase(upload);
         }
-        // An upload that takes no more bytes is not kept alive by empty requests.
+        // Empty requests do not extend the life of an upload that accepts no more bytes.
         if upload.phase == Phase::Receiving {
             change.expires = config.expiry(upload, change.phase, now);
         }

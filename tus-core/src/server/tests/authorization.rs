@@ -20,7 +20,7 @@ const GUARDED: [&str; 13] = [
     "Terminate",
 ];
 
-/// The uploads that the requests are about.
+/// The uploads that the requests refer to.
 struct Ids {
     unfinished: UploadId,
     finished: UploadId,

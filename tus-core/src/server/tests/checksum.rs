@@ -22,7 +22,7 @@ fn checksums_are_announced() {
 
 /// tus 1.0.0, "Checksum", "Example": "Upload-Checksum: sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0="
 ///
-/// The example leaves the media type out, which "PATCH" asks for.
+/// The example omits the media type, which "PATCH" requires.
 #[test]
 fn the_example_of_checksum() {
     let mut world = World::new();
@@ -156,7 +156,7 @@ fn a_checksum_may_follow_the_body() {
 /// tus 1.0.0, "Checksum": "Once the entire request has been received, the Server MUST verify the uploaded chunk
 /// against the provided checksum using the specified algorithm."
 ///
-/// A checksum that was announced but is missing verifies nothing.
+/// An announced checksum that is missing verifies nothing.
 #[test]
 fn a_trailer_that_does_not_come_is_400() {
     let mut world = World::new();
@@ -219,7 +219,7 @@ fn the_application_chooses_the_algorithms_besides_sha1() {
     world.patch(&id).offset(0).body(b"hello").header("upload-checksum", checksum).send().is(204);
 }
 
-/// The algorithm of a trailer is only known when the trailer arrives; each offered algorithm costs time.
+/// The algorithm of a trailer is known only when the trailer arrives, and each offered algorithm costs time.
 #[test]
 fn a_trailer_is_verified_by_the_offered_algorithms_only() {
     let digests = |config: Config| {

@@ -1,5 +1,5 @@
-//! What follows when all bytes are there: how the application is notified and what it answers, what is recorded, and
-//! what is repeated after a failure.
+//! What follows when all bytes have been received: how the application is notified and what it answers, what is
+//! recorded, and what is repeated after a failure.
 
 use std::time::Duration;
 

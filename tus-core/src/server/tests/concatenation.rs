@@ -22,7 +22,7 @@ fn concatenation_is_announced() {
 /// second file now contains ` world` with a leading space." "The length of the final resource is now 11 bytes
 /// consisting of the string `hello world`."
 ///
-/// The example leaves out the media type of PATCH, and the offset that HEAD must give after the concatenation.
+/// The example omits the media type of PATCH, and the offset that HEAD must return after the concatenation.
 #[test]
 fn the_example_of_concatenation() {
     let mut world = World::with(Config::default().location(Location::base("https://tus.example.org/files").unwrap()));
@@ -286,7 +286,7 @@ fn the_length_of_a_final_upload_is_reported_once_its_parts_have_one() {
     world.head(&id).send().is(200).lacks("upload-length");
 }
 
-/// What waits costs work in every sweep.
+/// Each waiting upload costs work in every sweep.
 #[test]
 fn so_many_final_uploads_may_wait() {
     let mut world = World::with(Config::default().max_pending_finals(2));
@@ -296,12 +296,12 @@ fn so_many_final_uploads_may_wait() {
     world.post().concat(&[&part]).send().is(503).has("retry-after", 1);
     assert!(!world.passed("Create"), "the application is not asked to reserve anything");
     assert_eq!(world.uploads, before);
-    // One that need not wait is none of them.
+    // An upload that need not wait does not count.
     let complete = world.partial(b"hello", 5);
     world.concatenate(&[&complete]);
     world.fail("CountPending", Failure::Internal);
     world.post().concat(&[&part]).send().is(500);
-    // Other uploads are none of this.
+    // Other uploads do not count.
     world.upload(b"hello", 5);
     world.delete(&waiting[0]).send().is(204);
     world.concatenate(&[&part]);

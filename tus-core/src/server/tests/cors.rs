@@ -1,4 +1,4 @@
-//! Pages from allowed origins see every response, refusals included; pages from other origins see none (R36).
+//! Pages of allowed origins see every response, including rejections; pages of other origins see none (R36).
 
 use std::sync::Arc;
 

@@ -69,7 +69,7 @@ fn an_upload_that_is_too_large_is_413() {
     world.post().length(1000).send().is(201);
 }
 
-/// An application that counts what it allows must learn what is not created after all.
+/// An application that counts what it allows must learn what was not created after all.
 #[test]
 fn the_application_learns_that_an_upload_it_allowed_is_not_created() {
     let mut world = World::with(Config::default().max_size(10));
@@ -85,7 +85,7 @@ fn the_application_learns_that_an_upload_it_allowed_is_not_created() {
     assert_eq!(world.abandoned.len(), 3);
     let known = world.record(&"known".parse().unwrap()).incarnation;
     assert!(!world.abandoned.contains(&known), "the upload that is there is another one");
-    // What the application rejects itself, it knows.
+    // It knows what it rejected itself.
     world.application.shape = Box::new(|_| Err(Rejection::forbidden("no")));
     world.post().length(5).send().is(403);
     assert_eq!(world.abandoned.len(), 3);

@@ -26,7 +26,7 @@ fn download_is_off_by_default() {
     let mut world = World::new();
     let id = world.upload(b"hello", 5);
     get(&mut world, &id).send().says(405, "GET").has("allow", "OPTIONS, HEAD, PATCH, DELETE");
-    // Which dialect the request speaks is known by its upload.
+    // The upload determines the dialect of the request.
     assert_eq!(world.path(), "Load Authorize Respond");
 }
 
@@ -148,7 +148,11 @@ fn a_file_that_was_moved_away_is_gone_for_every_request() {
     let id = finished(&mut world, "filename eA==");
     for (name, value) in [("x", ""), ("range", "bytes=6-"), ("range", "bytes=99-"), ("if-none-match", "*")] {
         world.fail("Open", Failure::Gone);
-        get(&mut world, &id).header(name, value).send().says(410, "moved away").has("cache-control", "no-store");
+        get(&mut world, &id)
+            .header(name, value)
+            .send()
+            .says(410, "the file was moved")
+            .has("cache-control", "no-store");
     }
     let url = world.url(&id);
     world.fail("Open", Failure::Gone);
@@ -195,7 +199,7 @@ fn head_without_tus_resumable_is_answered_as_get_would_be() {
     head(&mut world, &url).is(404);
     world.application.rejects = Box::new(|operation, _| operation == Operation::Download);
     head(&mut world, &url).is(403);
-    // Where nothing is downloaded, it is a request of tus.
+    // If there is nothing to download, it is a request of tus.
     let mut world = World::new();
     let id = world.upload(b"hello", 5);
     let url = world.url(&id);

@@ -45,7 +45,7 @@ fn patch_responses_have_upload_expires() {
 /// tus 1.0.0, "Upload-Expires": "This header MUST be included in every `PATCH` response if the upload is going
 /// to expire."
 ///
-/// Every response, also a refusal, if the upload exists and the client may know it.
+/// Every response, including rejections, if the upload exists and the client may know it.
 #[test]
 fn a_refused_patch_has_upload_expires() {
     let mut world = expiring();
@@ -158,7 +158,7 @@ fn an_expired_part_cannot_be_concatenated() {
 /// tus 1.0.0, "Upload-Expires": "The value of the `Upload-Expires` header MUST be in [RFC
 /// 9110](https://www.rfc-editor.org/rfc/rfc9110.html#name-date-time-formats) datetime format."
 ///
-/// Such a time has no fraction of a second: it is rounded up, and the upload exists until then.
+/// An HTTP date has no fraction of a second: it is rounded up, and the upload exists until then.
 #[test]
 fn upload_expires_is_an_http_date_rounded_up() {
     let mut world = World::with(Config::default().expire_after(Duration::from_millis(1500)));
@@ -175,7 +175,7 @@ fn expiring() -> World {
     World::with(Config::default().expire_after(HOUR))
 }
 
-/// Progress of a part keeps its siblings, and the final upload that waits for them.
+/// Progress of a part keeps its siblings and the final upload that waits for them.
 #[test]
 fn parts_in_progress_keep_their_siblings_and_their_final_upload() {
     let mut world = expiring();
@@ -183,7 +183,7 @@ fn parts_in_progress_keep_their_siblings_and_their_final_upload() {
     let waiting = world.concatenate(&[&done, &slow]);
     let alone = world.partial(b"hello", 5);
     for minutes in 1..=5 {
-        // A little before anything expires, a server looks.
+        // A server sweeps shortly before anything expires.
         world.wait(HOUR - Duration::from_secs(30));
         world.patch(&slow).offset(minutes - 1).body(b"!").send().is(204);
         for id in [&done, &waiting] {
@@ -195,7 +195,7 @@ fn parts_in_progress_keep_their_siblings_and_their_final_upload() {
         }
     }
     assert!(world.recover(&alone) && world.passed("Remove"), "nothing waits for it");
-    // When nothing comes any more, all of them go.
+    // When nothing arrives any more, all of them expire.
     world.wait(HOUR);
     for id in [&done, &slow, &waiting] {
         assert!(world.recover(id) && world.passed("Remove"), "{}", world.path());
@@ -203,7 +203,7 @@ fn parts_in_progress_keep_their_siblings_and_their_final_upload() {
     assert!(world.uploads.is_empty());
 }
 
-/// A server that was down for long assembles what is complete.
+/// A server that was down for long assembles complete final uploads.
 #[test]
 fn a_final_upload_whose_parts_are_complete_is_assembled_and_not_removed() {
     let mut world = expiring();
@@ -214,7 +214,7 @@ fn a_final_upload_whose_parts_are_complete_is_assembled_and_not_removed() {
     assert!(!world.recover(&part), "it may be being assembled: {}", world.path());
     assert!(world.recover(&waiting));
     assert_eq!((world.bytes(&waiting), world.record(&waiting).is_complete()), (&b"hello"[..], true));
-    // One without its part can never be complete.
+    // A final upload without its part can never be complete.
     let part = world.partial(b"hel", 5);
     let waiting = world.concatenate(&[&part]);
     world.uploads.forget(&part);
@@ -222,7 +222,7 @@ fn a_final_upload_whose_parts_are_complete_is_assembled_and_not_removed() {
     assert!(world.recover(&waiting) && world.passed("Remove"));
 }
 
-/// A part is kept only by what is in progress: not where the store cannot be asked, and not for a later upload.
+/// Only uploads in progress keep a part: not if the storage cannot be asked, and not a later upload.
 #[test]
 fn nothing_is_removed_while_the_store_cannot_say_what_it_belongs_to() {
     let mut world = expiring();
@@ -236,7 +236,7 @@ fn nothing_is_removed_while_the_store_cannot_say_what_it_belongs_to() {
     assert!(world.recover(&part) && world.passed("Remove"));
 }
 
-/// Bytes that a checksum covers do not count before the end, and keep their upload all the same.
+/// Bytes with a checksum do not count before the end, but keep their upload from expiring.
 #[test]
 fn an_upload_does_not_expire_while_a_body_comes() {
     use crate::server::{End, Mount, Step, begin};

@@ -113,7 +113,7 @@ fn used(world: &mut World, extension: TusExtension) -> Answer {
     }
 }
 
-/// The status of that request where the extension is on, and where it alone is off.
+/// The status of that request if the extension is on, and if it alone is off.
 fn statuses(extension: TusExtension) -> (u16, u16) {
     match extension {
         TusExtension::Creation => (201, 405),

@@ -176,7 +176,7 @@ fn another_transfer_coding_than_chunked_is_501_and_stores_nothing() {
     assert_eq!(world.bytes(&id), b"hello!");
 }
 
-/// Bytes that would be dropped are refused.
+/// Bytes that would be discarded are rejected.
 #[test]
 fn a_creation_with_a_body_of_another_type_is_415() {
     let mut world = World::new();
@@ -271,7 +271,7 @@ fn a_checksum_is_a_header_or_an_announced_trailer_and_not_both() {
     // In the head, and a trailer that was not announced, whether they agree or not.
     patch(&mut world, |r| r.sha1_of(b" world").trailing_sha1_of(b" world").without("trailer")).says(400, "announced");
     patch(&mut world, |r| r.sha1_of(b" world").trailing_sha1_of(b"other").without("trailer")).says(400, "announced");
-    // A trailer alone that was not announced.
+    // Only a trailer that was not announced.
     patch(&mut world, |r| r.trailing_sha1_of(b" world").without("trailer")).says(400, "announced");
     patch(&mut world, |r| r.trailing_sha1_of(b" world").header("trailer", "x-upload-checksum")).says(400, "announced");
     // Two trailers.

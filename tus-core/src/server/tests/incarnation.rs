@@ -1,4 +1,4 @@
-//! An id may be used again, but nothing that was authorized for one upload is done to a later one with its id. Also:
+//! An id may be reused, but nothing that was authorized for one upload affects a later one with its id. Also:
 //! requests for an upload that another process holds.
 
 use super::{
@@ -53,7 +53,7 @@ fn an_id_reused_while_an_upload_is_held_gets_none_of_its_bytes() {
     is_untouched(&world, &id);
 }
 
-/// Bytes that another process has not committed don't exist yet. Whether it is taken over, the storage decides.
+/// Bytes that another process has not committed don't exist yet. The storage decides whether it is taken over.
 #[test]
 fn an_upload_that_is_held_elsewhere_shows_what_is_committed_and_goes_to_the_storage() {
     let mut world = World::new();
@@ -74,7 +74,7 @@ fn an_upload_that_is_held_elsewhere_shows_what_is_committed_and_goes_to_the_stor
     world.delete(&id).send().is(204);
 }
 
-/// It would wait for the upload again, only to say when it expires.
+/// It would wait for the upload again only to report its expiry.
 #[test]
 fn who_did_not_get_the_upload_commits_nothing() {
     let mut world = World::with(Config::default().expire_after(std::time::Duration::from_secs(60)));
@@ -99,7 +99,7 @@ fn an_invalid_upload_is_gone_and_can_be_deleted() {
     world.post().concat(&[&part]).send().says(410, "never be completed");
     assert!(!world.recover(&id));
     assert_eq!(world.uploads, before);
-    // A client that may not ask cannot distinguish it.
+    // An unauthorized client cannot distinguish it.
     world.application.rejects = Box::new(|_, _| true);
     world.head(&id).send().is(403);
     // It may become invalid while the request waits for an older one.

@@ -3,7 +3,7 @@
 use super::world::World;
 use crate::{Config, Metadata};
 
-/// Clients send an empty value where there is none, and RFC 9110, 5.3, lets several lines be one list.
+/// Clients send an empty value if there is none, and RFC 9110, 5.3, allows several lines for one list.
 #[test]
 fn empty_metadata_is_none_and_lines_are_one_list() {
     let mut world = World::new();

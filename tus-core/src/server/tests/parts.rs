@@ -1,11 +1,11 @@
-//! What becomes of final uploads whose parts are not what they were, and of uploads that can never be complete.
+//! Final uploads whose parts have changed, and uploads that can never be complete.
 
 use std::time::Duration;
 
 use super::world::World;
 use crate::{Config, Failure, Kind, Phase, UploadId};
 
-/// A final upload that waits for a part, whose id is another upload's by now.
+/// A final upload that waits for a part whose id belongs to another upload by now.
 fn with_a_part_replaced(later: impl FnOnce(&mut World) -> UploadId) -> (World, UploadId) {
     let mut world = World::new();
     world.choose_id("part");
@@ -23,7 +23,7 @@ fn with_a_part_replaced(later: impl FnOnce(&mut World) -> UploadId) -> (World, U
 fn a_final_upload_never_gets_the_bytes_of_a_later_upload_with_the_id_of_its_part() {
     for later in [|world: &mut World| world.upload(b"SECRET", 6), |world: &mut World| world.partial(b"SECRET", 6)] {
         let (mut world, waiting) = with_a_part_replaced(later);
-        // Nor is anything of it shown.
+        // Nor does a response show any of it.
         world.head(&waiting).send().is(200).lacks("upload-length").lacks("upload-offset");
         world.application.rejects = Box::new(|_, _| true);
         assert!(world.recover(&waiting));
@@ -32,7 +32,7 @@ fn a_final_upload_never_gets_the_bytes_of_a_later_upload_with_the_id_of_its_part
     }
 }
 
-/// A part that is gone never comes back, and one that outgrew the limit does not shrink: nothing is left to be done.
+/// A missing part never comes back, and parts that exceed the limit do not shrink: nothing remains to be done.
 #[test]
 fn a_final_upload_that_can_never_be_complete_is_invalid_and_can_be_deleted() {
     let mut world = World::with(Config::default().max_size(6));
@@ -85,7 +85,7 @@ fn a_failed_creation_leaves_alone_what_another_request_has_added() {
     });
     world.post().length(10).stream(b"hello").send().is(423);
     assert_eq!(world.bytes(&id), b"abc");
-    // Nobody knows one whose bytes could not be stored.
+    // Nobody knows an upload whose bytes could not be stored.
     world.choose_id("unknown");
     world.fail("Commit", Failure::Full);
     world.post().length(10).stream(b"hello").send().is(507);
@@ -117,14 +117,14 @@ fn a_server_with_nobody_to_notify_leaves_that_to_others_and_serves_nothing() {
     world.patch(&id).offset(5).send().is(204);
     assert_eq!((world.record(&id).phase, world.notified.len()), (Phase::Complete, 0));
     let url = world.url(&id);
-    // The application, which is asked by the other one, may still refuse it.
+    // The application, which the other process asks, may still reject it.
     world.request(http::Method::GET, &url).send().is(404);
     world.config = with_hooks;
     assert!(world.recover(&id));
     assert_eq!((world.record(&id).phase, &world.notified[..]), (Phase::Notified, &[id][..]));
 }
 
-/// What is known of the parts is enough.
+/// The known parts suffice.
 #[test]
 fn a_final_upload_that_outgrows_its_limit_does_not_wait_for_the_last_part() {
     let mut world = World::with(Config::default().max_size(6));
@@ -142,7 +142,7 @@ fn a_final_upload_that_outgrows_its_limit_does_not_wait_for_the_last_part() {
     assert_eq!(world.record(&waiting).phase, Phase::Invalid);
 }
 
-/// A response says no offset that is not the upload's.
+/// A response contains no offset that is not the upload's.
 #[test]
 fn a_creation_that_lost_its_upload_to_another_request_does_not_say_its_offset() {
     for (failure, status) in [(Failure::Conflict, 423), (Failure::Busy, 201)] {
@@ -159,7 +159,7 @@ fn a_creation_that_lost_its_upload_to_another_request_does_not_say_its_offset() 
     }
 }
 
-/// The application decides about what was authorized: it cannot name other parts.
+/// The application decides about what was authorized: it cannot change the parts.
 #[test]
 fn the_application_does_not_change_what_the_client_asked_for() {
     let mut world = World::new();
@@ -176,7 +176,7 @@ fn the_application_does_not_change_what_the_client_asked_for() {
     assert_eq!((world.record(&id).kind.clone(), world.record(&id).length), (Kind::Single, Some(5)));
 }
 
-/// A client that missed the response names the parts again; then they go.
+/// A client that missed the response names the parts again. After that they expire.
 #[test]
 fn the_parts_of_an_assembled_upload_expire_an_hour_later() {
     let hour = Duration::from_secs(3600);

@@ -1,4 +1,4 @@
-//! Every refusal has its status and a text that names what was wrong (R53).
+//! Every rejection has its status and a text that states what was wrong (R53).
 
 use std::time::Duration;
 
@@ -83,12 +83,12 @@ fn an_interruption_has_a_status_and_reports_the_offset() {
 #[test]
 fn a_failure_of_the_storage_has_a_status_at_every_step() {
     for (failure, status, word) in [
-        (Failure::Conflict, 423, "changed meanwhile"),
-        (Failure::Exists, 409, "of that id already"),
+        (Failure::Conflict, 423, "another request changed the upload"),
+        (Failure::Exists, 409, "already exists"),
         (Failure::NotFound, 404, "no such upload"),
         (Failure::Busy, 423, "in use"),
         (Failure::Full, 507, "no room"),
-        (Failure::Internal, 500, "could not do this"),
+        (Failure::Internal, 500, "the server failed"),
     ] {
         let check = |answer: Answer| {
             let answer = answer.says(status, word);
@@ -130,7 +130,7 @@ fn a_user_learns_the_limit_and_what_to_do() {
     world.fail("Commit", Failure::Full);
     world.patch(&id).offset(5).body(b" world").send().says(507, "try again later");
     world.wait(Duration::from_secs(61));
-    world.head(&id).send().says(410, "begin a new one");
+    world.head(&id).send().says(410, "start a new one");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn the_driver_can_refuse_unread_requests() {
     let fail = |failure| Answer(super::super::fail(&config, &head, &Mount::at("/files"), failure));
     let answer = fail(Failure::Busy).says(423, "in use").has("retry-after", 1);
     answer.has("tus-resumable", "1.0.0").has("access-control-allow-origin", "*");
-    fail(Failure::Internal).says(500, "could not do this").lacks("retry-after");
+    fail(Failure::Internal).says(500, "the server failed").lacks("retry-after");
     let answer = Answer(super::super::unreadable(&config, "its URL is no URL"));
     answer.says(400, "its URL is no URL").has("tus-resumable", "1.0.0");
 }

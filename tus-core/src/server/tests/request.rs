@@ -98,7 +98,7 @@ impl<'w> Request<'w> {
         self
     }
 
-    /// The head alone, for whoever drives the steps.
+    /// The head alone, for tests that drive the steps.
     pub(crate) fn into_head(self) -> Parts {
         self.head
     }
@@ -135,7 +135,7 @@ impl Answer {
         std::str::from_utf8(self.0.body()).unwrap()
     }
 
-    /// The upload that `Location` names.
+    /// The upload in `Location`.
     #[track_caller]
     pub(crate) fn id(&self) -> UploadId {
         assert_eq!(self.status(), 201, "{self:?}");
@@ -160,7 +160,7 @@ impl Answer {
         self
     }
 
-    /// Asserts the status of a refusal and a word of its text.
+    /// Asserts the status of a rejection and a part of its text.
     #[track_caller]
     pub(crate) fn says(self, status: u16, word: &str) -> Self {
         let answer = self.is(status);

@@ -68,7 +68,7 @@ fn head_is_not_cached() {
 /// tus 1.0.0, "HEAD": "The Server MUST prevent the client and/or proxies from caching the response by adding
 /// the `Cache-Control: no-store` header to the response."
 ///
-/// A cache may keep a 404 or a 410 without being asked to (RFC 9110, 15.1).
+/// Caches may store a 404 or a 410 by default (RFC 9110, 15.1).
 #[test]
 fn head_of_a_missing_upload_is_not_cached_either() {
     for (status, answer) in unfound() {
@@ -76,7 +76,7 @@ fn head_of_a_missing_upload_is_not_cached_either() {
     }
 }
 
-/// HEAD of an upload that does not exist, has expired, or is not for this client.
+/// HEAD of an upload that does not exist, has expired, or does not belong to this client.
 fn unfound() -> Vec<(u16, Answer)> {
     let mut world = World::with(Config::default().expire_after(Duration::from_secs(60)));
     let id = world.upload(b"hel", 5);

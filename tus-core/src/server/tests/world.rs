@@ -27,7 +27,7 @@ impl DerefMut for World {
 }
 
 impl World {
-    /// A server with every extension but expiration.
+    /// A server with every extension except expiration.
     pub(crate) fn new() -> Self {
         Self::with(Config::default())
     }

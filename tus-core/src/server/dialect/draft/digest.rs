@@ -1,17 +1,17 @@
-//! `Repr-Digest` of the complete upload (RFC 9530), as its creation had it.
+//! `Repr-Digest` of the complete upload (RFC 9530), as declared at creation.
 
 use http::{HeaderMap, HeaderValue};
 
 use crate::{Checksum, Upload, Verbatim, digest, header::REPR_DIGEST};
 
-/// Keeps the digest of the complete upload with its record.
+/// Stores the digest of the complete upload in its record.
 pub(super) fn keep(verbatim: &mut Verbatim, repr_digest: &Checksum) {
     if let Some(written) = digest::write(repr_digest) {
         verbatim.set(&REPR_DIGEST, &written);
     }
 }
 
-/// The digest of the complete upload that its creation had.
+/// The digest of the complete upload that was declared at creation.
 pub(in crate::server) fn kept(upload: &Upload) -> Option<Checksum> {
     let written: HeaderValue = upload.verbatim.get(&REPR_DIGEST)?;
     digest::read(&HeaderMap::from_iter([(REPR_DIGEST.clone(), written)]), &REPR_DIGEST)

@@ -1,27 +1,27 @@
-//! The versions of the draft. While it is a draft, clients say by an interop version which of its texts they follow
-//! (draft 12, "Draft Version Identification").
+//! The versions of the draft. While it is a draft, clients identify the version that they follow by an interop
+//! version (draft 12, "Draft Version Identification").
 
-/// What differs between the versions: a row for each, by what changed since the one before.
+/// The differences between versions: one row for each, with what changed since the previous one.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::server) struct Rules {
     /// The interop version.
     pub(in crate::server) version: u8,
-    /// Completeness is said in reverse, by `Upload-Incomplete`.
+    /// Completeness is expressed in reverse, by `Upload-Incomplete`.
     pub(super) says_incomplete: bool,
     /// An append has the media type `application/partial-upload`.
     pub(super) has_media_type: bool,
-    /// An append that does not say whether it completes the upload does.
+    /// An append that does not declare whether it completes the upload completes it.
     pub(super) completes_silently: bool,
-    /// A request for the offset or a deletion that has an offset or a completeness is refused.
+    /// Requests for the offset and deletions are rejected if they contain an offset or a completeness.
     pub(super) refuses_state: bool,
-    /// An append that does not complete its upload is `201 Created`, not `204 No Content`.
+    /// An append that does not complete its upload is answered with `201 Created`, not `204 No Content`.
     pub(super) creates_by_append: bool,
-    /// An upload at the length that was declared is complete although the client says that it is not: tus-js-client says
-    /// that of empty files, and of the last piece of a file that it sends in pieces.
+    /// An upload that reaches its declared length is complete even if the client declares otherwise: tus-js-client
+    /// does so for empty files and for the last piece of a file that it sends in pieces.
     pub(super) completes_at_length: bool,
-    /// The limit that says how long the upload will be there.
+    /// The limit that announces how long the upload will exist.
     pub(super) lifetime: &'static str,
-    /// Interim responses report how far an upload is.
+    /// Interim responses report the offset.
     pub(super) reports_progress: bool,
     /// Bytes beyond the length make the upload invalid.
     pub(super) invalidates: bool,
@@ -59,17 +59,17 @@ const DRAFT_09: Rules = Rules { version: 8, ..DRAFT_06 };
 const DRAFT_12: Rules = Rules { version: 9, knows_completed: false, ..DRAFT_09 };
 const DRAFT_13: Rules = Rules { version: 10, ..DRAFT_12 };
 
-/// The versions that are spoken here, the newest last.
+/// The supported versions, the newest last.
 static VERSIONS: [Rules; 8] = [DRAFT_01, DRAFT_02, DRAFT_03, DRAFT_04, DRAFT_06, DRAFT_09, DRAFT_12, NEWEST];
 const NEWEST: Rules = DRAFT_13;
 
 impl Rules {
-    /// The rules of a version, if it is spoken here.
+    /// The rules of a version, if it is supported.
     pub(super) fn of(version: u64) -> Option<&'static Self> {
         VERSIONS.iter().find(|rules| u64::from(rules.version) == version)
     }
 
-    /// Those of the newest version: for clients that name none, as those of the RFC will, or one that is not known.
+    /// The rules of the newest version, for clients that name none (as clients of the RFC will) or an unknown one.
     pub(super) fn newest() -> &'static Self {
         &NEWEST
     }

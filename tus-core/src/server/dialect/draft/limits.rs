@@ -20,7 +20,8 @@ pub(super) fn of_new(config: &Config, rules: &Rules) -> HeaderValue {
     list(config, rules, config.max_size, config.expire_after.map(|after| after.as_secs()))
 }
 
-/// The limits of new uploads at a resource of the application. A smaller one is no upload: it cannot be resumed.
+/// The limits of new uploads at a resource of the application. Smaller content does not become an upload and cannot
+/// be resumed.
 pub(super) fn of_resource(config: &Config, rules: &Rules, min_size: u64) -> HeaderValue {
     let limits = of_new(config, rules);
     match limits.to_str() {
@@ -36,7 +37,7 @@ pub(super) fn of(upload: &Upload, config: &Config, rules: &Rules, now: SystemTim
     list(config, rules, upload.max_size, left)
 }
 
-/// The limits that a refusal announces, where the upload may have this many bytes.
+/// The limits that a rejection announces, if the upload may have this many bytes.
 pub(super) fn refusing(exchange: &Exchange, rules: &Rules, max_size: Option<u64>) -> HeaderValue {
     let config = &*exchange.config;
     match exchange.expires {

@@ -1,5 +1,5 @@
-//! What a creation says of the representation, by the metadata keys that clients of tus use: an application sees one
-//! set of keys, whatever the dialect.
+//! What a creation says about the representation, under the metadata keys that clients of tus use: applications see
+//! the same keys, whatever the dialect.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::percent_decode_str;
@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// The media type, the file name, and the fields themselves: `filetype`, `filename`, `content-type`,
-/// `content-disposition`, `content-encoding`. `Upload-Metadata`, which tus-js-client sends in this dialect, too, counts
-/// before them.
+/// `content-disposition`, `content-encoding`. `Upload-Metadata`, which tus-js-client sends in this dialect too, takes
+/// precedence.
 pub(super) fn read(config: &Config, headers: &HeaderMap) -> Result<Metadata, Problem> {
     let fields = [header::CONTENT_TYPE, header::CONTENT_DISPOSITION, header::CONTENT_ENCODING];
     let sent: Vec<_> = fields.into_iter().filter_map(|name| Some((headers.get(&name)?.clone(), name))).collect();
@@ -36,7 +36,7 @@ pub(super) fn read(config: &Config, headers: &HeaderMap) -> Result<Metadata, Pro
     Ok(metadata)
 }
 
-/// The pairs that a field makes.
+/// The metadata pairs from a field.
 fn named(name: &HeaderName, value: &HeaderValue) -> Vec<(String, Vec<u8>)> {
     let mut pairs = Vec::new();
     match *name {
@@ -50,8 +50,8 @@ fn named(name: &HeaderName, value: &HeaderValue) -> Vec<(String, Vec<u8>)> {
     pairs
 }
 
-/// The file name of a `Content-Disposition`: `filename*` before `filename` (RFC 6266, section 4.3). It is the client's
-/// word, and no path.
+/// The file name in a `Content-Disposition`: `filename*` before `filename` (RFC 6266, section 4.3). The client
+/// chooses it; it is not a path.
 fn file_name(value: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value).ok()?;
     let parameters: Vec<_> = parameters(text);
@@ -60,7 +60,7 @@ fn file_name(value: &[u8]) -> Option<String> {
     extended.or_else(|| find("filename").cloned()).filter(|name| !name.is_empty())
 }
 
-/// The parameters after the type, quoted strings undone (RFC 9110, sections 5.6.4 and 5.6.6).
+/// The parameters after the type, with quoted strings unquoted (RFC 9110, sections 5.6.4 and 5.6.6).
 fn parameters(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let Some((_, mut rest)) = text.split_once(';') else {
@@ -82,7 +82,7 @@ fn parameters(text: &str) -> Vec<(String, String)> {
     found
 }
 
-/// The text up to the closing quote, and what comes after it.
+/// The text up to the closing quote, and the rest.
 fn unquoted(text: &str) -> (String, &str) {
     let (mut value, mut characters) = (String::new(), text.char_indices());
     while let Some((at, character)) = characters.next() {
@@ -95,7 +95,7 @@ fn unquoted(text: &str) -> (String, &str) {
     (value, "")
 }
 
-/// A value with its character set (RFC 8187, section 3.2.1), which is UTF-8.
+/// A value with its character set (RFC 8187, section 3.2.1), which must be UTF-8.
 fn extended(value: &str) -> Option<String> {
     let mut pieces = value.splitn(3, '\'');
     let (charset, _, text) = (pieces.next()?, pieces.next()?, pieces.next()?);
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn a_file_name_is_read_in_each_of_its_forms() {
         for (sent, name) in [
-            // The draft's example.
+            // The example in the draft.
             ("inline; filename=\"file name.jpg\"; filename*=UTF-8''file%20name.jpg", Some("file name.jpg")),
             // RFC 6266, section 5.
             ("Attachment; filename=example.html", Some("example.html")),

@@ -1,5 +1,5 @@
-//! The dialect of the IETF's "Resumable Uploads for HTTP", which is a draft: draft 12, and the versions before and after
-//! it that clients speak (see `interop`).
+//! The dialect of the IETF's draft "Resumable Uploads for HTTP": draft 12, and the earlier and later versions that
+//! clients use (see `interop`).
 
 mod digest;
 mod interim;
@@ -30,21 +30,21 @@ use crate::{
     server::Config,
 };
 
-/// Whether proxies add a header of this name to the requests that they pass on (RFC 7239; RFC 9110, section 7.6.3).
+/// Whether proxies add a header of this name to the requests that they forward (RFC 7239; RFC 9110, section 7.6.3).
 fn is_of_proxy(name: &str) -> bool {
     name == "forwarded" || name == "via" || name.starts_with("x-forwarded-") || name == "x-real-ip"
 }
 
-/// Which version of the draft a request speaks.
+/// The version of the draft that a request uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) struct Spoken {
     rules: &'static Rules,
-    /// Whether the client may be sent interim responses: it named a version that is known here.
+    /// Whether the client may get interim responses: it named a known version.
     is_named: bool,
 }
 
 impl Spoken {
-    /// The version that a request speaks, if it speaks the draft.
+    /// The version that a request uses, if it uses the draft.
     pub(super) fn of(head: &Parts) -> Option<Self> {
         match field::integer(&head.headers, &UPLOAD_DRAFT_INTEROP_VERSION) {
             Some(version) => Some(match Rules::of(version) {
@@ -59,14 +59,14 @@ impl Spoken {
         }
     }
 
-    /// Nothing interim is sent to a proxy, unless the application says that it passes that on.
+    /// No interim response is sent to a proxy, unless the application says that the proxy forwards it.
     pub(super) fn unless_proxied(mut self, config: &Config, head: &Parts) -> Self {
         let is_proxied = || head.headers.keys().any(|name| is_of_proxy(name.as_str()));
         self.is_named &= config.interim_through_proxies || !is_proxied();
         self
     }
 
-    /// The version that the client of an upload spoke when it created it.
+    /// The version that the client of an upload used at creation.
     pub(super) fn stored(version: u8) -> Self {
         let rules = Rules::of(version.into()).unwrap_or(Rules::newest());
         Self { rules, is_named: false }
@@ -76,7 +76,7 @@ impl Spoken {
         Self { rules: Rules::newest(), is_named: false }
     }
 
-    /// What a new upload's record says.
+    /// The dialect in a new upload's record.
     pub(super) fn dialect(self) -> Dialect {
         Dialect::Draft(self.rules.version)
     }

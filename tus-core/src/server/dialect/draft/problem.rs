@@ -1,4 +1,4 @@
-//! Refusals, as problem details (RFC 9457): the draft's own types where there is one, else the status and a text.
+//! Rejections as problem details (RFC 9457): the draft's own types where they exist, otherwise the status and a text.
 
 use std::fmt::Write;
 
@@ -12,43 +12,43 @@ use crate::{
     server::{Refusal, Rejection, dialect::too_large, exchange::Exchange},
 };
 
-/// What is wrong with a request of the draft. Its text is sent to the client.
+/// Why a request of the draft is rejected. The text is sent to the client.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Problem {
     /// The method is not allowed for this URL.
     #[error("{method} is not allowed for this URL; allowed: {allow}")]
     NotAllowed { method: Method, allow: String },
-    /// The request does not say whether it completes its upload.
+    /// The request does not declare whether it completes its upload.
     #[error("the header {} must be ?1 or ?0", if *.0 { "upload-incomplete" } else { "upload-complete" })]
     NotSaid(bool),
-    /// An append does not say where it begins.
+    /// An append does not declare its offset.
     #[error("the header upload-offset must be the number of bytes already stored, in at most 15 digits")]
     NoOffset,
-    /// A request for the offset, or a deletion, has a state of its own.
-    #[error("this request must have neither an offset nor a completeness")]
+    /// A request for the offset, or a deletion, contains state.
+    #[error("this request must have neither upload-offset nor upload-complete")]
     HasState,
-    /// The content of an append is not announced as such.
+    /// The content of an append does not have the right media type.
     #[error("the content must have content-type: application/partial-upload")]
     MediaType,
-    /// The body is coded in a way that is not undone here.
-    #[error("the only transfer coding that is understood is chunked")]
+    /// The body has an unsupported transfer coding.
+    #[error("the only supported transfer coding is chunked")]
     TransferCoding,
-    /// The length of the content cannot be read.
+    /// The length of the content is invalid.
     #[error("the header content-length must be a number of bytes in decimal digits")]
     ContentLength,
-    /// The length that is declared is not that of the content which is said to be all of it; both in bytes.
-    #[error("upload-length is {declared}, but the content, which is said to be all of it, has {content} bytes")]
+    /// The declared length differs from the length of content that claims to be complete; both in bytes.
+    #[error("upload-length is {declared}, but the content, which is declared as complete, has {content} bytes")]
     Lengths { declared: u64, content: u64 },
     /// A header that must not be repeated is repeated.
     #[error("the header {0} is repeated")]
     Repeated(HeaderName),
-    /// The metadata cannot be read.
+    /// The metadata is invalid.
     #[error("upload-metadata: {0}")]
     Metadata(#[from] InvalidMetadata),
-    /// The head of a creation is too large to be kept; both in bytes.
-    #[error("the head of the request has {actual} bytes, but at most {limit} can be kept with an upload")]
+    /// The head of a creation is too large to store; both in bytes.
+    #[error("the head of the request has {actual} bytes, but at most {limit} can be stored with an upload")]
     HeadTooLarge { actual: usize, limit: usize },
-    /// The metadata is larger than configured; both in bytes.
+    /// The metadata exceeds the configured size; both in bytes.
     #[error("the fields that describe the upload have {actual} bytes, but at most {limit} are allowed")]
     MetadataTooLarge { actual: usize, limit: usize },
 }
@@ -105,7 +105,7 @@ pub(super) fn refused(exchange: &Exchange, rules: &Rules, refusal: Refusal, resp
         }
     }
     let headers = response.headers_mut();
-    // A cache may keep a 404 or a 410 by itself (RFC 9111, 4.2.2), but the next request must see the current state.
+    // Caches may store a 404 or a 410 by default (RFC 9111, 4.2.2), but the next request must see the current state.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(offset) = offset {
         headers.insert(UPLOAD_OFFSET.clone(), offset.into());
@@ -129,7 +129,7 @@ pub(super) fn rejected(rejection: Rejection, is_final: bool, response: &mut Resp
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
-/// The draft's clients try again after 409, 413, 429 and 5xx, and after nothing else (draft 12, "Retry").
+/// The draft's clients retry after 409, 413, 429 and 5xx, and after nothing else (draft 12, "Retry").
 fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::Problem(problem) => match problem {
@@ -228,11 +228,11 @@ fn text(refusal: &Refusal) -> String {
         Refusal::Problem(problem) => problem.to_string(),
         Refusal::Fault(fault) => fault.to_string(),
         Refusal::Storage(failure) => failure.to_string(),
-        Refusal::OtherDialect => "the upload was created in the protocol tus 1.0.0; ask for it in that".into(),
+        Refusal::OtherDialect => "the upload was created with the protocol tus 1.0.0; use that protocol for it".into(),
         Refusal::NotFound => "there is no such upload".into(),
-        Refusal::Expired => "the upload has expired; begin a new one".into(),
-        Refusal::Invalid => "the upload can never be completed; begin a new one".into(),
-        Refusal::NotFinished => "the upload is not finished, and can be downloaded when it is; try again later".into(),
+        Refusal::Expired => "the upload has expired; start a new one".into(),
+        Refusal::Invalid => "the upload can never be completed; start a new one".into(),
+        Refusal::NotFinished => "the upload is not finished yet; try again later".into(),
         Refusal::RangeNotSatisfiable { length } => {
             format!("the range is not within the {length} bytes of the upload")
         }
@@ -240,10 +240,10 @@ fn text(refusal: &Refusal) -> String {
             format!("upload-offset is {sent}, but the upload's offset is {actual}")
         }
         Refusal::LengthMismatch { sent } => {
-            format!("by this request the upload would have {sent} bytes, which is not the length that was set before")
+            format!("with this request the upload would have {sent} bytes, which differs from the declared length")
         }
         Refusal::LengthTooSmall { sent } => {
-            format!("the upload would have {sent} bytes, but more than that are already stored")
+            format!("the upload would have {sent} bytes, but more are already stored")
         }
         Refusal::BeyondLength { length } => format!("the upload would exceed its length of {length} bytes"),
         Refusal::TooLarge { limit } => too_large(*limit),
@@ -255,7 +255,7 @@ fn text(refusal: &Refusal) -> String {
         }
         Refusal::AlreadyComplete => "the upload is complete; nothing can be added".into(),
         Refusal::ChecksumMismatch => "the content does not match content-digest and was discarded".into(),
-        Refusal::ReprDigestMismatch => "the upload does not match repr-digest; begin a new one".into(),
+        Refusal::ReprDigestMismatch => "the upload does not match repr-digest; start a new one".into(),
         Refusal::TimedOut { offset } => {
             format!("no data was received for too long; the upload's offset is {offset}")
         }
@@ -263,12 +263,12 @@ fn text(refusal: &Refusal) -> String {
         Refusal::Superseded => "another request continues this upload".into(),
         Refusal::ShuttingDown => "the server is shutting down; resume in a moment".into(),
         Refusal::Rejected(_) => "the application rejected the request".into(),
-        Refusal::Unanswered => "the application did not respond to the upload; ask again".into(),
-        Refusal::NotKept => "the upload is complete; the response to it was too large to be kept".into(),
-        // Only tus has these.
+        Refusal::Unanswered => "the application did not respond to the upload; try again".into(),
+        Refusal::NotKept => "the upload is complete, but the response to it was too large to store".into(),
+        // These exist only in tus.
         Refusal::FinalTakesNoBytes => "a final upload consists of its parts and accepts no bytes".into(),
         Refusal::PartNotFound(id) | Refusal::NotPart(id) | Refusal::PartIncomplete(id) => {
-            format!("{id} is no complete partial upload")
+            format!("{id} is not a complete partial upload")
         }
     }
 }

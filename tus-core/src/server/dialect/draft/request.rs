@@ -67,7 +67,7 @@ pub(in crate::server::dialect) fn may_terminate(config: &Config) -> Result<(), P
     }
 }
 
-/// The method is not for an upload, or for the endpoint.
+/// The method is not allowed for an upload, or for the endpoint.
 fn not_allowed(config: &Config, method: &Method, is_endpoint: bool) -> Problem {
     let creation = is_endpoint && config.offers(TusExtension::Creation);
     let methods = [
@@ -83,7 +83,7 @@ fn not_allowed(config: &Config, method: &Method, is_endpoint: bool) -> Problem {
     Problem::NotAllowed { method: method.clone(), allow: allowed.join(", ") }
 }
 
-/// Whether the content is a part of a representation, parameters of the media type aside.
+/// Whether the content is a part of a representation, ignoring parameters of the media type.
 pub(in crate::server::dialect) fn is_partial_upload(headers: &HeaderMap) -> bool {
     let value = single(headers, &header::CONTENT_TYPE).ok().flatten().and_then(|value| value.to_str().ok());
     let media_type = value.and_then(|value| value.split(';').next()).unwrap_or_default();
@@ -109,7 +109,7 @@ fn creation(config: &Config, rules: &Rules, headers: &HeaderMap) -> Result<Creat
         digest::keep(&mut upload.verbatim, &repr_digest);
     }
     let body = body(config, rules, headers, content, completes);
-    // "The request content can be empty." What is complete nevertheless is completed by its body.
+    // "The request content can be empty." An upload that is complete anyway is completed by its body.
     let is_complete = completes || rules.completes_at_length && length == Some(0);
     let body = (is_complete || content != Some(0)).then_some(body);
     Ok(Creation { upload, named: Vec::new(), body })
@@ -144,7 +144,7 @@ fn body(config: &Config, rules: &Rules, headers: &HeaderMap, length: Option<u64>
     }
 }
 
-/// Whether the client says that the content completes its upload; `None` where it says nothing.
+/// Whether the client declares that the content completes its upload; `None` if it declares nothing.
 pub(super) fn completes(rules: &Rules, headers: &HeaderMap) -> Option<bool> {
     match rules.says_incomplete {
         true => field::boolean(headers, &UPLOAD_INCOMPLETE).map(|incomplete| !incomplete),
@@ -173,7 +173,7 @@ fn check_content(config: &Config, content: Option<u64>, completes: bool, creates
     }
 }
 
-/// The length of the content: digits, and nothing else (RFC 9110, section 8.6).
+/// The length of the content: digits only (RFC 9110, section 8.6).
 pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let value = single(headers, &header::CONTENT_LENGTH).map_err(|repeated| Problem::Repeated(repeated.0))?;
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();

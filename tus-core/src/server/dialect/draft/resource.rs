@@ -1,4 +1,5 @@
-//! Which requests to a resource of the application are uploads, and what of a request and its response is kept.
+//! Which requests to a resource of the application are uploads, and which parts of a request and its response are
+//! stored.
 
 use bytes::Bytes;
 use http::{
@@ -21,16 +22,16 @@ use crate::{
     server::{Config, Resource, exchange::Exchange, resource_of},
 };
 
-/// The most bytes of a request's target and headers that are kept.
+/// The most bytes of a request's target and headers that are stored.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// The most bytes of a response that are kept, headers and content together.
+/// The most bytes of a response that are stored, headers and content together.
 const MAX_RESPONSE: usize = 64 * 1024;
 
-/// One of these is in every request that creates an upload.
+/// Every request that creates an upload has one of these headers.
 pub(in crate::server) const MAY_CREATE: [&str; 2] = ["upload-complete", "upload-incomplete"];
 
-/// What is about the connection, and not about what is sent (RFC 9110, section 7.6.1).
+/// Headers about the connection, not the content (RFC 9110, section 7.6.1).
 fn is_of_connection(name: &HeaderName) -> bool {
     const NAMES: [HeaderName; 8] = [
         header::CONNECTION,
@@ -45,8 +46,8 @@ fn is_of_connection(name: &HeaderName) -> bool {
     NAMES.contains(name)
 }
 
-/// What says who sends a request, to which host, from where, and by which way. It is not stored: that of the request
-/// which completes the upload counts, and where that has none, there is none.
+/// Headers that identify the sender, the host, the origin or the route of a request. They are not stored: the handler
+/// gets those of the request that completes the upload, or none.
 fn is_of_sender(name: &HeaderName) -> bool {
     const NAMES: [HeaderName; 9] = [
         header::AUTHORIZATION,
@@ -62,12 +63,13 @@ fn is_of_sender(name: &HeaderName) -> bool {
     NAMES.contains(name) || ["x-forwarded-", "sec-fetch-"].into_iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
-/// What describes content. In a request that completes an upload, that is a piece of the representation at the most.
+/// Headers that describe content. In a request that completes an upload, the content is at most a piece of the
+/// representation.
 fn is_of_content(name: &HeaderName) -> bool {
     *name == REPR_DIGEST || name.as_str().starts_with("content-") || ["digest", "mime-version"].contains(&name.as_str())
 }
 
-/// What only the protocols of uploads mean, and not the handler.
+/// Headers that matter only to the upload protocols, not to the handler.
 fn is_of_protocol(name: &HeaderName) -> bool {
     let of_tus = [
         &TUS_RESUMABLE,
@@ -80,7 +82,7 @@ fn is_of_protocol(name: &HeaderName) -> bool {
     is_of_upload(name) || of_tus.into_iter().any(|known| known == name)
 }
 
-/// What is about the upload, and not about the representation.
+/// Headers about the upload, not about the representation.
 fn is_of_upload(name: &HeaderName) -> bool {
     let names = [
         &UPLOAD_COMPLETE,
@@ -94,7 +96,7 @@ fn is_of_upload(name: &HeaderName) -> bool {
     names.into_iter().any(|known| known == name)
 }
 
-/// Whether requests of this method may bring content for a resource.
+/// Whether requests of this method may carry content for a resource.
 pub(super) fn is_for_content(method: &Method) -> bool {
     let others = [Method::GET, Method::HEAD, Method::DELETE, Method::OPTIONS, Method::TRACE, Method::CONNECT];
     !others.contains(method)
@@ -106,7 +108,7 @@ pub(in crate::server) fn creates(config: &Config, head: &Parts, resource: &Resou
     if !MAY_CREATE.into_iter().any(|name| headers.contains_key(name)) {
         return false;
     }
-    // An append to no upload is the application's affair.
+    // The application handles an append that does not belong to an upload.
     let is_append = head.method == Method::PATCH && is_partial_upload(headers);
     if headers.contains_key(&TUS_RESUMABLE) || !is_for_content(&head.method) || is_append {
         return false;
@@ -124,7 +126,7 @@ pub(in crate::server) fn creates(config: &Config, head: &Parts, resource: &Resou
     }
 }
 
-/// The bytes that a request's target and headers take.
+/// The size of a request's target and headers in bytes.
 fn size(head: &Parts) -> usize {
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     target + bytes_of(&head.headers)
@@ -134,7 +136,7 @@ fn bytes_of(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
-/// Keeps the request that creates an upload with its record.
+/// Stores the request that creates an upload in its record.
 pub(super) fn keep_request(upload: &mut NewUpload, exchange: &Exchange, head: &Parts) -> Result<(), Problem> {
     let actual = size(head);
     if actual > MAX_HEAD {
@@ -147,9 +149,9 @@ pub(super) fn keep_request(upload: &mut NewUpload, exchange: &Exchange, head: &P
     Ok(())
 }
 
-/// The headers that are not about the connection, also by its own word: "Intermediaries MUST parse a received
-/// Connection header field before a message is forwarded and [...] remove any header or trailer field(s) from the message
-/// with the same name as the connection-option" (RFC 9110, section 7.6.1).
+/// The headers that do not concern the connection, including those that `Connection` names: "Intermediaries MUST
+/// parse a received Connection header field before a message is forwarded and [...] remove any header or trailer
+/// field(s) from the message with the same name as the connection-option" (RFC 9110, section 7.6.1).
 fn of_representation(headers: &HeaderMap) -> HeaderMap {
     let named = headers.get_all(header::CONNECTION).iter().filter_map(|list| list.to_str().ok());
     let named: Vec<_> = named.flat_map(|list| list.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect();
@@ -164,13 +166,14 @@ fn without(mut headers: HeaderMap, goes: impl Fn(&HeaderName) -> bool) -> Header
     headers
 }
 
-/// The head of the request that the application's handler gets: what was authorized is the request that completes the
-/// upload, so the handler sees the same, but for what describes the content.
+/// The head of the request for the application's handler. The request that completes the upload is the one that was
+/// authorized, so the handler sees its headers, except those that describe the content.
 pub(in crate::server) fn handlers_head(upload: &Upload, completing: &Parts) -> Option<Parts> {
     let (method, headers) = upload.verbatim.request()?;
-    // An older version stored some of these.
+    // Older versions stored some of these.
     let mut headers = without(headers, is_of_sender);
-    // What `Connection` names is taken as well: otherwise it would let a client keep what the creation said.
+    // Headers that `Connection` names are replaced as well. Otherwise a client could use it to keep the creation's
+    // value.
     let now = without(completing.headers.clone(), |name| {
         is_of_connection(name) || is_of_content(name) || is_of_protocol(name)
     });
@@ -187,8 +190,8 @@ pub(in crate::server) fn handlers_head(upload: &Upload, completing: &Parts) -> O
     Some(head)
 }
 
-/// The response of the application's handler as it can be kept; `None` where it is too large. Cookies are for the client
-/// that was there, and not for whoever asks again.
+/// The response of the application's handler in the form in which it is stored; `None` if it is too large. Cookies
+/// belong to the client that received the response, not to one that asks again.
 pub(in crate::server) fn keepable(head: &response::Parts, body: Bytes) -> Option<Response<Bytes>> {
     const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
     let headers = without(of_representation(&head.headers), |name| [header::SET_COOKIE, SET_COOKIE2].contains(name));
@@ -200,7 +203,7 @@ pub(in crate::server) fn keepable(head: &response::Parts, body: Bytes) -> Option
     Some(response)
 }
 
-/// What a response to OPTIONS says of uploads at a resource.
+/// What a response to OPTIONS announces about uploads at a resource.
 pub(in crate::server) fn announce<B>(config: &Config, resource: &Resource, response: &mut Response<B>) {
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         *response.status_mut() = StatusCode::NO_CONTENT;

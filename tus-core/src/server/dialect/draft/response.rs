@@ -23,9 +23,10 @@ pub(in crate::server::dialect) fn render(exchange: &Exchange, spoken: Spoken, ou
             // "SHOULD include the Cache-Control header field with the value no-store"
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
-        // The response to the request that completed the upload is that of the endpoint to a complete upload, whichever
-        // request that was: "the response that matches what the resource, that was targeted by the initial upload
-        // creation, would have generated if it had processed the entire representation in the initial request".
+        // The response to the request that completed the upload is the endpoint's response to a complete upload,
+        // whichever request that was: "the response that matches what the resource, that was targeted by the initial
+        // upload creation, would have generated if it had processed the entire representation in the initial
+        // request".
         Outcome::Created(upload, _) | Outcome::Appended(upload) if upload.is_complete() => {
             *response.status_mut() = StatusCode::CREATED;
             response.headers_mut().insert(header::LOCATION, exchange.endpoint.url(&upload.id));
@@ -50,7 +51,7 @@ pub(in crate::server::dialect) fn render(exchange: &Exchange, spoken: Spoken, ou
         }
         Outcome::NotModified(upload) => file::not_modified(upload, &mut response),
         Outcome::Declined(upload, rejection) => {
-            // The application's word is the final response; that it failed is not, and may be tried again.
+            // The application's answer is the final response. A failure is not final, and the client may try again.
             let is_final = !rejection.status().is_server_error();
             problem::rejected(rejection, is_final, &mut response);
             state(exchange, rules, upload, is_final, response.headers_mut());
@@ -58,7 +59,7 @@ pub(in crate::server::dialect) fn render(exchange: &Exchange, spoken: Spoken, ou
         Outcome::Answered(upload, answer, is_creation) => {
             response = answer;
             state(exchange, rules, upload, true, response.headers_mut());
-            // tus-js-client wants it in every answer to a creation, in the versions that it speaks.
+            // tus-js-client requires it in every response to a creation, in the versions that it supports.
             if is_creation && rules.completes_at_length && !response.headers().contains_key(header::LOCATION) {
                 response.headers_mut().insert(header::LOCATION, exchange.endpoint.url(&upload.id));
             }
@@ -68,17 +69,17 @@ pub(in crate::server::dialect) fn render(exchange: &Exchange, spoken: Spoken, ou
     response
 }
 
-/// What a response to OPTIONS says of the draft, beside what it says of tus: "the server MUST include the Upload-Limit
-/// header field". `Accept-Patch` is of drafts 10 and 11.
+/// What a response to OPTIONS announces about the draft, in addition to tus: "the server MUST include the
+/// Upload-Limit header field". `Accept-Patch` belongs to drafts 10 and 11.
 pub(in crate::server::dialect) fn announce(exchange: &Exchange, spoken: Spoken, response: &mut Response<Bytes>) {
     let headers = response.headers_mut();
     headers.insert(UPLOAD_LIMIT.clone(), limits::of_new(&exchange.config, spoken.rules));
     headers.insert(ACCEPT_PATCH.clone(), HeaderValue::from_static(PARTIAL_UPLOAD));
 }
 
-/// An upload as a request for its offset sees it: "MUST include the Upload-Complete header field indicating whether a final
-/// response was produced from processing the uploaded representation". Whatever the application does after that response
-/// is not part of it.
+/// An upload in a response to a request for its offset: "MUST include the Upload-Complete header field indicating
+/// whether a final response was produced from processing the uploaded representation". What the application does
+/// after that response is not part of the processing.
 fn found(exchange: &Exchange, rules: &Rules, upload: &Upload, length: Option<u64>, headers: &mut HeaderMap) {
     state(exchange, rules, upload, exchange.config.has_responded(upload), headers);
     if let Some(length) = length {
@@ -92,7 +93,7 @@ fn state(exchange: &Exchange, rules: &Rules, upload: &Upload, is_complete: bool,
     completeness(rules, is_complete, headers);
 }
 
-/// `Upload-Complete`, or its reverse in the version that has that.
+/// `Upload-Complete`, or its reverse in the version that uses it.
 pub(super) fn completeness(rules: &Rules, is_complete: bool, headers: &mut HeaderMap) {
     let (name, value) = match rules.says_incomplete {
         true => (&UPLOAD_INCOMPLETE, !is_complete),

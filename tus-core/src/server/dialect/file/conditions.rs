@@ -30,7 +30,7 @@ impl Conditions {
         Self { headers: all.collect(), is_head }
     }
 
-    /// Whether only the head of the response is wanted.
+    /// Whether the client only wants the head of the response.
     pub(in crate::server) fn is_head(&self) -> bool {
         self.is_head
     }
@@ -41,7 +41,7 @@ impl Conditions {
             return false;
         }
         let current = entity_tag(upload);
-        // Other tags may contain commas but no quotes, so no piece of them looks like ours.
+        // Other tags may contain commas but no quotes, so no fragment of them looks like our tag.
         let tags = |field: &HeaderValue| {
             let mut tags = field.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             tags.any(|tag| tag.strip_prefix(b"W/").unwrap_or(tag) == current.as_bytes())
@@ -59,8 +59,8 @@ impl Conditions {
         }
     }
 
-    /// Whether `If-Range`, if present, names this file: by a strong tag, as ours is. A date never matches, since
-    /// responses have none.
+    /// Whether `If-Range`, if present, names this file by a strong tag. A date never matches, because responses have
+    /// none.
     fn is_of(&self, upload: &Upload) -> bool {
         self.headers.get_all(header::IF_RANGE).iter().all(|known| known == entity_tag(upload))
     }

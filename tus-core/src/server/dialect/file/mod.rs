@@ -1,7 +1,7 @@
 //! Downloads of finished uploads: plain HTTP (RFC 9110), not part of tus.
 //!
-//! An upload is an untrusted file whose name and type the client chose. It must not become a page of this origin:
-//! browsers save it as an attachment, unless the application trusts its type.
+//! An upload is an untrusted file whose name and type the client chose. It must not be displayed as a page of this
+//! origin: browsers save it as an attachment, unless the application trusts its type.
 
 mod conditions;
 mod range;
@@ -25,19 +25,18 @@ pub struct Download {
     inline: Vec<String>,
 }
 
-/// The metadata keys in which clients give the name and the media type of a file: tus-js-client and tuspy send the
-/// first, Uppy the second, too.
+/// The metadata keys for the name of a file: tus-js-client and tuspy send the first, Uppy also sends the second.
 const NAME: [&str; 2] = ["filename", "name"];
 const TYPE: [&str; 2] = ["filetype", "type"];
 
 impl Download {
-    /// Every upload is an attachment without a type.
+    /// Every upload is an attachment without a media type.
     pub fn attachment() -> Self {
         Self { inline: Vec::new() }
     }
 
-    /// Browsers show uploads whose metadata gives this media type (`image/png`; parameters are ignored) instead of
-    /// saving them. No script runs in them, but choose types that need none.
+    /// Browsers display uploads whose metadata has this media type (`image/png`; parameters are ignored) instead of
+    /// saving them. Scripts do not run in them, but choose types that need none.
     pub fn inline(mut self, media_type: impl Into<String>) -> Self {
         self.inline.push(media_type.into());
         self
@@ -53,7 +52,7 @@ impl Download {
             (header::CONTENT_DISPOSITION, value(disposition)),
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
             (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("script-src 'none'; form-action 'none'")),
-            // The application authorized this client; it must be asked about the next one, too.
+            // The application authorized this client, and must be asked about the next one as well.
             (header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache")),
             (header::ACCEPT_RANGES, HeaderValue::from_static("bytes")),
             (header::ETAG, entity_tag(upload)),
@@ -68,7 +67,7 @@ impl Download {
     }
 }
 
-/// Writes the head of a response with bytes of an upload, all or a part.
+/// Writes the head of a response with all bytes of an upload, or a part of them.
 pub(super) fn download(config: &Config, upload: &Upload, part: Option<Range<u64>>, response: &mut Response<Bytes>) {
     let headers = response.headers_mut();
     headers.extend(config.download.as_ref().map(|download| download.headers(upload)).unwrap_or_default());
@@ -81,7 +80,7 @@ pub(super) fn download(config: &Config, upload: &Upload, part: Option<Range<u64>
     }
 }
 
-/// Writes the response to a client that has the bytes.
+/// Writes the response to a client that already has the bytes.
 pub(super) fn not_modified(upload: &Upload, response: &mut Response<Bytes>) {
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     response.headers_mut().insert(header::ETAG, entity_tag(upload));

@@ -8,19 +8,19 @@ use http_range_header::{RangeUnsatisfiableError, parse_range_header_with_max_ran
 /// The requested bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// All of them: there is no range, or one that is not understood ("An origin server MUST ignore a Range header
-    /// field that contains a range unit it does not understand"), or several at once.
+    /// All of them: there is no range, an unknown one ("An origin server MUST ignore a Range header field that
+    /// contains a range unit it does not understand"), or several.
     All,
     /// These, which exist.
     Part(Range<u64>),
-    /// Some that do not exist.
+    /// None of the requested bytes exist.
     Nothing,
 }
 
 /// Parses `Range` for a file of this length.
 pub(crate) fn wanted(range: Option<&HeaderValue>, length: u64) -> Wanted {
     let text = match range.map(HeaderValue::to_str) {
-        // `Content-Range` cannot express a part of nothing.
+        // `Content-Range` cannot express a part of an empty file.
         Some(Ok(text)) if length > 0 => text,
         _ => return Wanted::All,
     };

@@ -1,4 +1,4 @@
-//! `Upload-Concat`: whether an upload is a part, or made of parts.
+//! `Upload-Concat`: whether an upload is partial or final.
 
 use http::{HeaderValue, request::Parts};
 
@@ -9,14 +9,14 @@ use crate::{
     server::{Config, location::Endpoint},
 };
 
-/// Bytes of `Upload-Concat` for each part that a final upload may have: it bounds what a request can store.
+/// Allowed bytes of `Upload-Concat` for each part of a final upload. This limits what a request can store.
 const BYTES_PER_PART: usize = 256;
 
-/// What `Upload-Concat` of a creation request asks for (tus 1.0.0, "Upload-Concat").
+/// The meaning of `Upload-Concat` in a creation request (tus 1.0.0, "Upload-Concat").
 pub(super) enum Concat<'a> {
     Single,
     Partial,
-    /// Of these parts; with the value, which must be repeated as it was sent.
+    /// A final upload of these parts, and the value, which must be repeated as it was sent.
     Final(Vec<UploadId>, &'a HeaderValue),
 }
 

@@ -4,14 +4,14 @@ use crate::server::Config;
 
 /// An extension of tus 1.0.0 that can be turned off.
 ///
-/// `expiration` is not among them: it is on exactly when [`Config::expire_after`] was called.
+/// `expiration` is not among them: it is on if [`Config::expire_after`] was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum TusExtension {
     /// Uploads are created by POST.
     Creation,
-    /// The POST may carry bytes; needs [`TusExtension::Creation`].
+    /// The POST may contain bytes; needs [`TusExtension::Creation`].
     CreationWithUpload,
     /// The length may be declared later; needs [`TusExtension::Creation`].
     CreationDeferLength,
@@ -21,14 +21,14 @@ pub enum TusExtension {
     ChecksumTrailer,
     /// Uploads are deleted by DELETE.
     Termination,
-    /// Uploads are made of partial uploads; needs [`TusExtension::Creation`].
+    /// Final uploads consist of partial uploads; needs [`TusExtension::Creation`].
     Concatenation,
-    /// They may be concatenated before all parts are there; needs [`TusExtension::Concatenation`].
+    /// Final uploads may be created before all parts are complete; needs [`TusExtension::Concatenation`].
     ConcatenationUnfinished,
 }
 
 impl TusExtension {
-    /// All of them, in the order in which they are announced.
+    /// All extensions, in the order in which they are announced.
     pub const ALL: [Self; 8] = [
         Self::Creation,
         Self::CreationWithUpload,
@@ -54,7 +54,7 @@ impl TusExtension {
         }
     }
 
-    /// Whether requests can carry what the extension needs to this server.
+    /// Whether requests to this server can carry what the extension needs.
     pub(in crate::server) fn is_carried(self, trailers: bool) -> bool {
         self != Self::ChecksumTrailer || trailers
     }

@@ -1,19 +1,19 @@
-//! What can be wrong with a request of this dialect, before anything else is checked.
+//! Why a request of this dialect is malformed, before anything else is checked.
 
 use http::{HeaderName, HeaderValue, Method};
 
 use crate::{InvalidMetadata, header::Repeated};
 
-/// What is wrong with a request. Its text is sent to the client.
+/// Why a request is malformed. The text is sent to the client.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Fault {
-    /// The body has another transfer coding than `chunked`.
+    /// The body has a transfer coding other than `chunked`.
     #[error("the body must be sent without a transfer coding, or with transfer-encoding: chunked alone")]
     TransferCoding,
     /// The method is not allowed for this URL.
     #[error("{method} is not allowed for this URL; allowed: {allow}")]
     MethodNotAllowed { method: Method, allow: String },
-    /// The client speaks another version of the protocol, or does not state one.
+    /// The client uses another version of the protocol, or does not state one.
     #[error("the request needs the header tus-resumable: 1.0.0")]
     UnsupportedVersion,
     /// A header that the request needs is missing.
@@ -22,19 +22,19 @@ pub(crate) enum Fault {
     /// A header that must not be repeated is repeated.
     #[error("the header {0} is repeated")]
     RepeatedHeader(HeaderName),
-    /// A header has an invalid value: the value (shortened), and what is expected.
+    /// A header has an invalid value: the value (shortened) and what is expected.
     #[error("the header {name} is {value:?}, but it must be {expected}")]
     InvalidHeader { name: HeaderName, value: String, expected: &'static str },
-    /// Two headers that exclude each other, or one that is not allowed here.
+    /// Two headers exclude each other, or one is not allowed here.
     #[error("{0}")]
     Contradiction(&'static str),
-    /// The metadata cannot be read.
+    /// The metadata is invalid.
     #[error("upload-metadata: {0}")]
     Metadata(#[from] InvalidMetadata),
-    /// The metadata is larger than configured; both in bytes.
+    /// The metadata exceeds the configured size; both in bytes.
     #[error("upload-metadata has {actual} bytes, but at most {limit} are allowed")]
     MetadataTooLarge { actual: usize, limit: usize },
-    /// A final upload is made of more parts than configured.
+    /// A final upload has more parts than configured.
     #[error("a final upload may have at most {0} partial uploads")]
     TooManyParts(usize),
     /// The list of parts is longer than the server stores; in bytes.
@@ -44,12 +44,12 @@ pub(crate) enum Fault {
     #[error("this server does not offer the extension {0}")]
     NotOffered(&'static str),
     /// The dialect is turned off.
-    #[error("this server does not speak tus 1.0.0")]
+    #[error("this server does not support tus 1.0.0")]
     TusOff,
-    /// The body is not announced as bytes to append.
+    /// The body does not have the media type of bytes to append.
     #[error("the body must have content-type: application/offset+octet-stream")]
     UnsupportedMediaType,
-    /// The framework could not pass the request on.
+    /// The framework could not forward the request.
     #[error("the request cannot be read: {0}")]
     Unreadable(String),
 }

@@ -1,4 +1,4 @@
-//! Parsers of header values. They refuse rather than guess: a number is digits and nothing else.
+//! Parsers of header values. They reject instead of guessing: a number consists of digits only.
 
 use std::borrow::Cow;
 
@@ -23,8 +23,8 @@ pub(super) fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u6
     }
 }
 
-/// The value of a header that is a list: the lines of a repeated one are one list, in order (RFC 9110, 5.3). `None`
-/// where it is missing or empty.
+/// The value of a list header: the lines of a repeated header form one list, in order (RFC 9110, 5.3). `None` if it
+/// is missing or empty.
 pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, HeaderValue>> {
     let mut lines = headers.get_all(name).iter().filter(|line| !line.as_bytes().trim_ascii().is_empty());
     let first = lines.next()?;
@@ -32,11 +32,11 @@ pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<
         return Some(Cow::Borrowed(first));
     };
     let all = [first, second].into_iter().chain(lines).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b',');
-    // What consists of values and commas is a value.
+    // Values and commas form a valid value.
     HeaderValue::from_bytes(&all).ok().map(Cow::Owned)
 }
 
-/// Whether the body is announced as bytes to append, parameters of the media type aside (RFC 9110, 8.3.1).
+/// Whether the body has the media type of bytes to append, ignoring parameters (RFC 9110, 8.3.1).
 pub(super) fn is_offset_octet_stream(headers: &HeaderMap) -> Result<bool, Fault> {
     let value = single(headers, &http::header::CONTENT_TYPE)?.and_then(|v| v.to_str().ok());
     let media_type = value.and_then(|v| v.split(';').next()).unwrap_or_default();

@@ -49,8 +49,8 @@ pub(in crate::server) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask,
     if target != Target::Nothing && !allowed(config, &target).any(|allowed| allowed == method) {
         return Err(not_allowed(config, &target, method).into());
     }
-    // "The Tus-Resumable header MUST be included in every request" of tus; a download is not one. A method that is not
-    // allowed here has been refused before.
+    // "The Tus-Resumable header MUST be included in every request" of tus. A download is not one. Methods that are
+    // not allowed here have been rejected already.
     let version = version.map_err(Fault::from)?;
     // "The HEAD method is identical to GET except that the server MUST NOT send content in the response." (RFC 9110, 9.3.2)
     let downloads = method == Method::GET || method == Method::HEAD && version.is_none() && config.download.is_some();
@@ -72,7 +72,7 @@ pub(in crate::server) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask,
     }
 }
 
-/// What is wrong with a request for an upload of this dialect that says nothing of tus: only a download need not.
+/// Why a request for an upload of this dialect without tus headers is malformed: only a download does not need them.
 pub(in crate::server::dialect) fn unsaid(config: &Config, id: &UploadId, action: &Action) -> Result<(), Fault> {
     match action {
         _ if !config.tus => Err(Fault::TusOff),
@@ -93,8 +93,7 @@ fn method(head: &Parts) -> Result<Method, Fault> {
     Method::from_bytes(&name).map_err(|_| Fault::invalid(&X_HTTP_METHOD_OVERRIDE, meant, "the name of a method"))
 }
 
-/// Whether the bytes of the body are not those of the upload: the frameworks undo `chunked` and nothing else
-/// (RFC 9112, 6.1).
+/// Whether the bytes of the body are encoded: the frameworks decode `chunked` and nothing else (RFC 9112, 6.1).
 pub(in crate::server::dialect) fn is_coded(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -151,13 +150,13 @@ fn creation(exchange: &Exchange, head: &Parts) -> Result<Creation, Refusal> {
     Ok(Creation { upload, named, body })
 }
 
-/// Whether there is white space around a pair: since base64 is read strictly, the pairs lose nothing else of the text.
+/// Whether there is white space around a pair. Because base64 is parsed strictly, the pairs preserve everything else
+/// in the text.
 fn is_spaced(metadata: &HeaderValue) -> bool {
     metadata.as_bytes().split(|byte| *byte == b',').any(|pair| pair != pair.trim_ascii())
 }
 
-/// The text that was sent is repeated only while it still means the same: the application may have changed the
-/// metadata.
+/// The sent text is repeated only while it has the same meaning: the application may have changed the metadata.
 pub(in crate::server) fn creation_as_stored(new: &mut NewUpload) {
     let sent = new.verbatim.get(&UPLOAD_METADATA);
     if sent.is_some_and(|sent| Metadata::parse(&sent).as_ref() != Ok(&new.metadata)) {
@@ -180,7 +179,7 @@ fn declared_length(exchange: &Exchange, headers: &HeaderMap, kind: &Kind) -> Res
     match (kind, length, deferred) {
         (Kind::Final(_), None, None) => Ok(None),
         (Kind::Final(_), ..) => {
-            Err(Fault::Contradiction("the length of a final upload is that of its parts; leave upload-length out"))
+            Err(Fault::Contradiction("the length of a final upload is the sum of its parts; omit upload-length"))
         }
         (_, Some(_), Some(_)) => Err(Fault::Contradiction("upload-length and upload-defer-length exclude each other")),
         (_, None, None) => Err(Fault::MissingHeader(&UPLOAD_LENGTH, "the number of bytes of the complete upload")),
@@ -188,11 +187,11 @@ fn declared_length(exchange: &Exchange, headers: &HeaderMap, kind: &Kind) -> Res
     }
 }
 
-/// The body of a creation request, where bytes of the upload are in it.
+/// The body of a creation request, if it contains bytes of the upload.
 fn creation_body(exchange: &Exchange, head: &Parts) -> Result<Option<Body>, Fault> {
     let headers = &head.headers;
     let length = number(headers, &header::CONTENT_LENGTH)?;
-    // A checksum of no bytes is verified, too.
+    // A checksum of an empty body is verified, too.
     let is_checked = headers.contains_key(&UPLOAD_CHECKSUM);
     if length == Some(0) && !is_checked {
         return Ok(None);
@@ -201,7 +200,8 @@ fn creation_body(exchange: &Exchange, head: &Parts) -> Result<Option<Body>, Faul
         offered(exchange, TusExtension::CreationWithUpload)?;
         return body(exchange, headers).map(Some);
     }
-    // A request of HTTP/1.1 has no body without one of these (RFC 9112, 6.3); one of HTTP/2 may have one, with a type.
+    // An HTTP/1.1 request has no body without one of these (RFC 9112, 6.3). An HTTP/2 request may have one, with a
+    // type.
     let framed = length.is_some() || headers.contains_key(header::TRANSFER_ENCODING);
     let typed = head.version > Version::HTTP_11 && headers.contains_key(header::CONTENT_TYPE);
     if framed || typed { Err(Fault::UnsupportedMediaType) } else { Ok(None) }
@@ -237,7 +237,7 @@ fn body(exchange: &Exchange, headers: &HeaderMap) -> Result<Body, Fault> {
     Ok(Body::new(length, verify))
 }
 
-/// Reads an `Upload-Checksum`, from the head or the trailers.
+/// Parses an `Upload-Checksum` from the head or the trailers.
 fn checksum(exchange: &Exchange, sent: &HeaderValue) -> Result<Checksum, Fault> {
     Checksum::parse(sent, &exchange.config.checksums).map_err(|error| {
         let expected = match error {
@@ -248,7 +248,7 @@ fn checksum(exchange: &Exchange, sent: &HeaderValue) -> Result<Checksum, Fault> 
     })
 }
 
-/// The `Upload-Checksum` that trails a body, which `announced` it or not.
+/// The `Upload-Checksum` in a trailer, whether the body `announced` it or not.
 pub(in crate::server) fn trailing_checksum(
     exchange: &Exchange,
     announced: bool,

@@ -49,7 +49,7 @@ pub(in crate::server) fn render(exchange: &Exchange, outcome: Outcome<'_>) -> Re
             expires(upload.expires, &mut response);
             refused(Refusal::Rejected(rejection), &mut response);
         }
-        // Only the draft has it.
+        // Exists only in the draft.
         Outcome::Answered(_, answer, _) => response = answer,
         Outcome::Refused(refusal, at) => {
             expires(at, &mut response);
@@ -87,7 +87,7 @@ fn found(upload: &Upload, endpoint: &Endpoint, length: Option<u64>, response: &m
     }
     match length {
         Some(length) => headers.insert(UPLOAD_LENGTH.clone(), length.into()),
-        // The length of a final upload is not deferred; it is that of its parts.
+        // The length of a final upload is not deferred: it is the sum of its parts.
         None if pending => None,
         None => headers.insert(UPLOAD_DEFER_LENGTH.clone(), HeaderValue::from_static("1")),
     };
@@ -119,7 +119,7 @@ fn refused(refusal: Refusal, response: &mut Response<Bytes>) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    // A cache may keep a 404 or a 410 by itself (RFC 9111, 4.2.2), but the next HEAD must see the current state.
+    // Caches may store a 404 or a 410 by default (RFC 9111, 4.2.2), but the next HEAD must see the current state.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // The text may repeat what the client sent.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -182,7 +182,7 @@ fn status(refusal: &Refusal) -> StatusCode {
             StatusCode::PAYLOAD_TOO_LARGE
         }
         Refusal::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
-        // What may pass by itself: clients retry no other 4xx than 409 and 423, so a 408 would end the upload.
+        // Temporary failures: clients retry no 4xx other than 409 and 423, so a 408 would end the upload.
         Refusal::Superseded => StatusCode::LOCKED,
         Refusal::ChecksumMismatch => checksum_mismatch(),
         Refusal::TimedOut { .. } | Refusal::BrokenOff { .. } | Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
@@ -190,7 +190,7 @@ fn status(refusal: &Refusal) -> StatusCode {
             Failure::Exists => StatusCode::CONFLICT,
             Failure::NotFound => StatusCode::NOT_FOUND,
             Failure::Gone => StatusCode::GONE,
-            // Another request has the upload, or changed it meanwhile.
+            // Another request holds the upload, or changed it first.
             Failure::Busy | Failure::Conflict => StatusCode::LOCKED,
             Failure::Full => StatusCode::INSUFFICIENT_STORAGE,
             Failure::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
@@ -223,7 +223,7 @@ fn text(refusal: &Refusal) -> String {
         Refusal::Fault(fault) => return fault.to_string(),
         Refusal::Storage(failure) => return failure.to_string(),
         Refusal::LengthMismatch { sent } => {
-            return format!("the header upload-length is {sent}, but it must be the length that was already set");
+            return format!("the header upload-length is {sent}, but it must be the length that was declared before");
         }
         Refusal::LengthTooSmall { sent } => {
             return format!(
@@ -240,12 +240,12 @@ fn text(refusal: &Refusal) -> String {
         Refusal::BeyondLength { length } => return format!("the upload would exceed its length of {length} bytes"),
         Refusal::Problem(problem) => return problem.to_string(),
         Refusal::OtherDialect => {
-            "the upload was created by the IETF's \"Resumable Uploads for HTTP\"; ask for it without tus-resumable"
+            "the upload was created with the IETF's \"Resumable Uploads for HTTP\"; use that protocol, without tus-resumable"
         }
-        // Only the other dialect has these.
+        // These exist only in the other dialect.
         Refusal::BodyTooLarge { .. } | Refusal::BodyTooSmall { .. } => "the body is larger or smaller than allowed",
         Refusal::Unanswered => "the application did not respond to the upload",
-        Refusal::NotKept => "the response to the upload is not kept",
+        Refusal::NotKept => "the response to the upload is not stored",
         Refusal::AlreadyComplete => "the upload is complete; nothing can be added",
         Refusal::ReprDigestMismatch => "the upload does not match its digest",
         Refusal::PartNotFound(id) => return format!("there is no partial upload {id}"),
@@ -256,9 +256,9 @@ fn text(refusal: &Refusal) -> String {
         }
         Refusal::BrokenOff { offset } => return format!("the body was interrupted; the upload's offset is {offset}"),
         Refusal::NotFound => "there is no such upload",
-        Refusal::Expired => "the upload has expired; begin a new one",
-        Refusal::Invalid => "the upload can never be completed; begin a new one",
-        Refusal::NotFinished => "the upload is not finished, and can be downloaded when it is; try again later",
+        Refusal::Expired => "the upload has expired; start a new one",
+        Refusal::Invalid => "the upload can never be completed; start a new one",
+        Refusal::NotFinished => "the upload is not finished yet; try again later",
         Refusal::FinalTakesNoBytes => "a final upload consists of its parts and accepts no bytes",
         Refusal::ChecksumMismatch => "the body does not match upload-checksum and was discarded",
         Refusal::Superseded => "another request continues this upload",

@@ -199,7 +199,7 @@ fn content_beyond_the_length_makes_the_upload_invalid() {
             let mut world = World::new();
             world.commits_checkpoints = commits_checkpoints;
             let id = begun_of(&mut world, version, b"hello", 9);
-            // A length that is announced is refused before anything is exceeded.
+            // A declared length is rejected before anything is exceeded.
             patch(&mut world, version, &id, 5, false, b" world").send().is(400).has("upload-offset", 5);
             let streamed = patch(&mut world, version, &id, 5, false, b" world").without("content-length").send();
             assert_eq!(streamed.is(400).complete(version, false).problem_type(), "inconsistent-upload-length");
@@ -251,7 +251,7 @@ fn a_request_that_was_overtaken_adds_nothing() {
     let refused = patch(&mut world, DRAFT_12, &id, 5, true, b" world").send().is(409).lacks("upload-offset");
     refused.complete(DRAFT_12, false);
     assert_eq!(world.bytes(&id), b"hello!");
-    // Somebody else has completed it, and nothing else has changed.
+    // Another request has completed it, and nothing else has changed.
     let id = begun(&mut world, DRAFT_12, b"hello");
     let key = id.clone();
     world.meanwhile("Commit", move |uploads| uploads.edit(&key, |upload, _| upload.phase = Phase::Notified));
@@ -259,7 +259,7 @@ fn a_request_that_was_overtaken_adds_nothing() {
     patch(&mut world, DRAFT_12, &id, 5, true, b"").send().is(201).complete(DRAFT_12, true);
 }
 
-/// Where another process asks the application about the upload at this moment, the client comes again for the answer.
+/// If another process is currently asking the application about the upload, the client returns for the answer.
 #[test]
 fn a_final_response_that_is_made_elsewhere_is_asked_for_again() {
     let mut world = World::new();

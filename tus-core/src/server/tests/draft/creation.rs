@@ -160,8 +160,8 @@ fn an_interrupted_creation_keeps_what_came_and_is_not_complete() {
     }
 }
 
-/// Content whose length was announced is fully processed when that many bytes are there, whatever becomes of the
-/// connection then.
+/// Content of declared length is complete when that many bytes have arrived, whatever happens to the connection
+/// afterwards.
 #[test]
 fn content_that_breaks_off_after_its_last_byte_is_complete() {
     let mut world = World::new();
@@ -175,7 +175,7 @@ fn content_that_breaks_off_after_its_last_byte_is_complete() {
     appended.is(204).complete(DRAFT_12, false);
 }
 
-/// A client that knows of its upload already finds it again, whatever fails in the end.
+/// A client that knows about its upload finds it again, whatever fails at the end.
 #[test]
 fn an_upload_that_its_client_knows_is_not_undone() {
     for informs in [true, false] {

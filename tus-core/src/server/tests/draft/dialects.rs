@@ -1,9 +1,9 @@
-//! Both dialects at one endpoint: which one a request speaks.
+//! Both dialects at one endpoint: the dialect of a request.
 
 use super::*;
 use crate::{Config, Cors, Dialect, Download};
 
-/// What URLSession adds to every upload task, those of a tus client included.
+/// The headers that URLSession adds to every upload task, including those of a tus client.
 const URL_SESSION: [(&str, &str); 2] = [("upload-draft-interop-version", "6"), ("upload-complete", "?1")];
 
 fn with_all<'w>(request: Request<'w>, version: &str) -> Request<'w> {
@@ -27,7 +27,7 @@ fn a_tus_request_with_the_drafts_headers_is_a_tus_request() {
         let conflict =
             with_all(world.patch(&id).offset(3).body(b"lo"), version).send().is(409).has("tus-resumable", "1.0.0");
         conflict.lacks("upload-complete").has("content-type", "text/plain; charset=utf-8");
-        // Not complete, whatever the other header says.
+        // Not complete, whatever the other header declares.
         let patched = with_all(world.patch(&id).offset(5).body(b" "), version).send().is(204).has("upload-offset", 6);
         patched.lacks("upload-complete");
         assert!(world.notified.is_empty());
@@ -57,7 +57,7 @@ fn a_completeness_a_version_or_the_media_type_means_the_draft() {
     let path = world.url(&id);
     let typed = world.request(Method::PATCH, &path).without("tus-resumable").header("content-type", PARTIAL);
     typed.send().is(400).problem();
-    // Without any of these it is tus, as ever.
+    // Without any of these it is tus, as before.
     bare(&mut world, Method::POST, "/files").says(412, "tus-resumable");
     bare(&mut world, Method::PATCH, &path).says(412, "tus-resumable");
     bare(&mut world, Method::HEAD, "/files").is(405);
@@ -116,7 +116,7 @@ fn an_upload_is_asked_for_in_its_own_dialect_only() {
         }
     }
     assert_eq!(world.uploads, before);
-    // Nor is it a part of a final upload.
+    // Nor can it be a part of a final upload.
     world.post().concat(&[&draft]).send().is(400);
 }
 
@@ -134,15 +134,15 @@ fn a_dialect_can_be_turned_off() {
     let mut world = World::with(Config::default().without_tus());
     let options = world.options().send().is(204).lacks("tus-version").lacks("tus-resumable").lacks("tus-extension");
     options.has("upload-limit", "min-size=0");
-    world.post().length(5).send().says(400, "does not speak tus");
-    with_urlsession(world.post().length(5)).send().says(400, "does not speak tus");
+    world.post().length(5).send().says(400, "does not support tus");
+    with_urlsession(world.post().length(5)).send().says(400, "does not support tus");
     let id = completed(&mut world, 6, b"hello");
-    world.head(&id).send().says(400, "does not speak tus");
+    world.head(&id).send().says(400, "does not support tus");
     let path = world.url(&id);
     world.request(Method::HEAD, &path).without("tus-resumable").send().is(204).complete(6, true);
     world.request(Method::POST, "/files").without("tus-resumable").send().is(400).problem();
 
-    // What was created before stays, for its own dialect.
+    // Earlier uploads stay, for their own dialect.
     let mut world = World::new();
     let (tus, draft) = (world.upload(b"hel", 5), begun(&mut world, 6, b"hel"));
     world.config = Config::default().without_draft().into();
@@ -156,7 +156,7 @@ fn a_dialect_can_be_turned_off() {
     patch(&mut world, 6, &draft, 3, true, b"lo").send().is(201);
 }
 
-/// A page of an allowed origin may send and see what the draft has, too.
+/// A page of an allowed origin may also send and see the headers of the draft.
 #[test]
 fn pages_of_other_origins_may_speak_the_draft() {
     let mut world = World::with(Config::default().cors(Cors::Any));

@@ -98,7 +98,7 @@ fn the_digest_of_an_upload_in_one_request_is_verified_too() {
     assert_eq!(world.notified.len(), 2);
 }
 
-/// Interrupted content is kept although its upload has a digest, and what cannot be verified now is verified later.
+/// Interrupted content is kept although its upload has a digest; it is verified later.
 #[test]
 fn verification_may_be_repeated() {
     for (step, failure) in [("Verify", Failure::Internal), ("Verify", Failure::Busy), ("Record", Failure::Internal)] {
@@ -117,7 +117,7 @@ fn verification_may_be_repeated() {
     }
 }
 
-/// Up to version 6 an upload is complete at its length, too: not before its digest was compared.
+/// Up to version 6, an upload is also complete at its length, but not before its digest has been verified.
 #[test]
 fn an_upload_that_is_complete_at_its_length_is_verified() {
     for (of, is_right) in [(&b"hello world"[..], true), (b"hello World", false)] {

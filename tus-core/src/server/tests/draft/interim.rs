@@ -79,7 +79,7 @@ fn progress_is_told_when_it_is_durable() {
     }
 }
 
-/// Without content there is nothing to resume: the final response comes at once.
+/// Without content there is nothing to resume: the final response is sent immediately.
 #[test]
 fn an_upload_without_content_is_not_announced() {
     let mut world = World::new();
@@ -100,7 +100,7 @@ fn tus_has_no_interim_responses() {
     assert!(world.log.informed.is_empty() && !world.passed("Inform"));
 }
 
-/// Some proxies take an interim response for the final one: nothing interim is sent through one, unless that is wanted.
+/// Some proxies mistake an interim response for the final one, so none is sent through a proxy unless enabled.
 #[test]
 fn a_proxy_gets_no_interim_response_unless_it_is_known_to_pass_it_on() {
     for (name, value) in [

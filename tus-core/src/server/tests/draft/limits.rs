@@ -62,7 +62,7 @@ fn the_limits_of_an_upload_stay_and_its_end_is_never_sooner() {
     let id = post(&mut world, DRAFT_12, false, b"hello").send().has("upload-limit", limits(50, 60)).id();
     world.wait(Duration::from_secs(10));
     head(&mut world, DRAFT_12, &id).send().has("upload-limit", limits(50, 50));
-    // What the application allowed this upload counts, whatever is configured later.
+    // The limit that the application allowed for this upload applies, whatever is configured later.
     world.config = Config::default().max_size(10).max_append_size(20).min_append_size(4).into();
     head(&mut world, DRAFT_12, &id).send().has("upload-limit", limits(50, 50));
     world.config = limited().into();

@@ -25,7 +25,7 @@ use crate::UploadId;
 
 /// The interop version of draft 12.
 const DRAFT_12: u8 = 9;
-/// All that are spoken.
+/// All supported versions.
 const VERSIONS: [u8; 8] = [3, 4, 5, 6, 7, 8, 9, 10];
 
 const PARTIAL: &str = "application/partial-upload";
@@ -36,7 +36,7 @@ fn request<'w>(world: &'w mut World, version: u8, method: Method, path: &str) ->
     world.request(method, path).without("tus-resumable").header("upload-draft-interop-version", version)
 }
 
-/// Says whether the request completes its upload.
+/// Declares whether the request completes its upload.
 fn complete(request: Request<'_>, version: u8, complete: bool) -> Request<'_> {
     let (name, value) = said(version, complete);
     request.header(name, value)
@@ -98,14 +98,14 @@ fn completed(world: &mut World, version: u8, content: &[u8]) -> UploadId {
 }
 
 impl Answer {
-    /// What the response says of completeness.
+    /// The completeness in the response.
     #[track_caller]
     fn complete(self, version: u8, complete: bool) -> Self {
         let (name, value) = said(version, complete);
         self.has(name, value)
     }
 
-    /// A refusal as problem details, and what is in them.
+    /// A rejection as problem details, and their content.
     #[track_caller]
     fn problem(&self) -> serde_json::Value {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
@@ -115,7 +115,7 @@ impl Answer {
         problem
     }
 
-    /// The type of the problem, after what all of the draft begin with.
+    /// The type of the problem, without the common prefix of the draft's types.
     #[track_caller]
     fn problem_type(&self) -> String {
         let problem = self.problem();

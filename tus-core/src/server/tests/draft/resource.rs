@@ -13,7 +13,7 @@ use crate::{
 
 const MIB: u64 = 1024 * 1024;
 
-/// A server at whose resources a handler says how many bytes it got.
+/// A server with a handler at its resources that reports how many bytes it received.
 fn world() -> World {
     with(Config::default())
 }
@@ -59,7 +59,7 @@ fn head_of(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {
     head.body(()).unwrap().into_parts().0
 }
 
-/// What is taken, and what passes to the handler untouched.
+/// Which requests are handled, and which are forwarded to the handler untouched.
 #[test]
 fn only_uploads_that_can_be_resumed_are_taken() {
     let (config, resource) = (Config::default(), Resource::default());
@@ -77,12 +77,12 @@ fn only_uploads_that_can_be_resumed_are_taken() {
     for (headers, informs, taken) in [
         (&[] as &[_], true, false),
         (&[v6], true, false),
-        // What begins is taken, as it can be resumed.
+        // A request that starts an upload is handled, because it can be resumed.
         (&[begin], false, true),
         (&[begin, small], false, true),
         (&[("upload-incomplete", "?1"), ("upload-draft-interop-version", "3")], false, true),
         (&[("upload-incomplete", "?1")], false, false),
-        // What is all of it is taken where its client can be informed, and where it is worth it.
+        // A request with all of the content is handled if its client can be informed and it is large enough.
         (&[whole, v6, large], true, true),
         (&[whole, v6], true, true),
         (&[whole, v6, small], true, false),
@@ -92,7 +92,7 @@ fn only_uploads_that_can_be_resumed_are_taken() {
         (&[whole, large, ("upload-draft-interop-version", "99")], true, false),
         (&[whole, v6, large, ("via", "1.1 proxy")], true, false),
         (&[("upload-incomplete", "?0"), ("upload-draft-interop-version", "3"), large], true, true),
-        // Values that mean nothing.
+        // Meaningless values.
         (&[("upload-complete", "1"), large], true, false),
         // A client of tus on an iPhone.
         (&[whole, v6, large, ("tus-resumable", "1.0.0")], true, false),
@@ -101,13 +101,13 @@ fn only_uploads_that_can_be_resumed_are_taken() {
             assert_eq!(takes(method, "/photos", headers, informs), taken && may, "{method} {headers:?}");
         }
     }
-    // An append to no upload is the application's affair.
+    // An append that does not belong to an upload is left to the application.
     assert!(!takes("PATCH", "/photos", &[begin, ("content-type", PARTIAL)], true));
     for method in ["HEAD", "PATCH", "DELETE", "GET", "POST", "OPTIONS"] {
         assert!(takes(method, "/photos?a&resumable-upload=f00", &[], false), "{method}");
         assert!(!takes(method, "/photos?a&resumable=f00", &[], false), "{method}");
     }
-    // What has a head that is too large passes, if it can.
+    // A request with too large a head is forwarded, if possible.
     let long = "x".repeat(16 * 1024);
     assert!(!takes("POST", "/photos", &[whole, v6, large, ("x-long", &long)], true));
     assert!(takes("POST", "/photos", &[begin, v6, large, ("x-long", &long)], true));
@@ -166,8 +166,8 @@ fn the_handler_gets_the_request_as_it_was_meant_and_its_response_is_final() {
     }
 }
 
-/// What was authorized is the request that completes the upload. The creation, which may be days old and somebody else's,
-/// says only what the content is, and what the completing request does not say.
+/// The request that completes the upload is the one that was authorized. The creation, which may be days old and
+/// somebody else's, determines only the content and what the completing request does not contain.
 #[test]
 fn the_handler_sees_the_request_that_was_authorized() {
     let mut world = world();
@@ -202,7 +202,7 @@ fn the_handler_sees_the_request_that_was_authorized() {
         .header("x-forwarded-for", "192.0.2.2")
         .header("x-tenant", "new")
         .also("x-tenant", "newer")
-        // What is named here is what the server saw, all the same.
+        // The server sees the values that are listed here nevertheless.
         .header("connection", "x-role, host")
         .header("x-role", "new")
         .header("te", "trailers")
@@ -241,7 +241,7 @@ fn one_request_may_be_all_of_it() {
     assert_eq!(done.text(), "5 bytes");
     let informed = world.log.informed[0].headers()["location"].to_str().unwrap().to_owned();
     assert!(informed.starts_with("/photos?resumable-upload="), "{informed}");
-    // tus-js-client wants the location in every answer to a creation.
+    // tus-js-client requires the location in every response to a creation.
     done.has("location", informed);
 }
 
@@ -284,7 +284,7 @@ fn a_lost_response_is_replayed() {
     }
 }
 
-/// Cookies are for the client that was there when the handler responded.
+/// Cookies belong to the client that was connected when the handler responded.
 #[test]
 fn cookies_are_not_replayed() {
     let mut world = world();
@@ -306,7 +306,7 @@ fn cookies_are_not_replayed() {
     assert_eq!(world.called.len(), 1);
 }
 
-/// 64 KiB are kept.
+/// 64 KiB are stored.
 #[test]
 fn a_response_that_is_too_large_to_be_kept_is_not_replayed() {
     let long = "x".repeat(65_000);
@@ -331,7 +331,7 @@ fn a_response_that_is_too_large_to_be_kept_is_not_replayed() {
         let again = append(&mut world, 9, &url, 5, true, b"").send();
         match kept {
             true => assert_eq!(again.is(200).0.into_body(), content.unwrap()),
-            false => drop(again.says(409, "too large to be kept")),
+            false => drop(again.says(409, "too large to store")),
         }
         assert_eq!(world.called.len(), 1);
     }
@@ -381,8 +381,8 @@ fn a_handler_that_does_not_respond_is_called_again() {
     }
 }
 
-/// Whatever fails, and wherever the server is killed: the client asks for the offset and goes on, and the handler gets
-/// exactly the bytes, at least once.
+/// Whatever fails, and wherever the server is killed: the client requests the offset and continues, and the handler
+/// gets exactly the bytes, at least once.
 #[test]
 fn a_failure_at_any_step_is_survived() {
     for failure in [Failure::Internal, Failure::Busy, Failure::Conflict, Failure::NotFound] {
@@ -406,7 +406,7 @@ fn a_failure_at_any_step_is_survived() {
                     (Some(url), Some(state)) if state.status() == 204 => {
                         (url, state.header("upload-offset").unwrap().parse().unwrap())
                     }
-                    // It was never created: the client begins again.
+                    // It was never created: the client starts again.
                     _ if first.status() >= 300 => (create(&mut world, 6, b"hello "), 6),
                     _ => panic!("{first:?}"),
                 };
@@ -441,7 +441,7 @@ fn one_process_at_a_time_calls_the_handler() {
     assert_eq!((done.text(), world.called.len()), ("another's", 0));
 }
 
-/// An upload is asked for at its own resource only: what the application allows at one says nothing about another.
+/// An upload is available only at its own resource: an authorization at one resource says nothing about another.
 #[test]
 fn each_resource_has_its_own_uploads() {
     let mut world = with(Config::default().download(Download::attachment()));
@@ -454,7 +454,7 @@ fn each_resource_has_its_own_uploads() {
         }
         append(&mut world, 6, &other, 5, true, b"").send().is(404);
     }
-    // Nor are they the endpoint's, and the endpoint's are not theirs.
+    // Nor do they belong to the endpoint, or the endpoint's uploads to a resource.
     let resource = world.resource.take();
     for (method, path) in [(Method::HEAD, format!("/files/{id}")), (Method::GET, format!("/files/{id}"))] {
         world.request(method.clone(), &path).send().is(404);
@@ -485,7 +485,7 @@ fn each_request_of_an_upload_is_asked_about() {
     assert!(world.uploads.get(&id(&url)).is_none());
 }
 
-/// A download of the endpoint's is none of the resource's: GET is a request for the offset.
+/// The endpoint's downloads do not apply to resources: GET requests the offset.
 #[test]
 fn a_request_that_says_nothing_speaks_the_draft() {
     let mut world = world();
@@ -500,7 +500,7 @@ fn a_request_that_says_nothing_speaks_the_draft() {
     world.request(Method::DELETE, &url).without("tus-resumable").send().is(204);
 }
 
-/// The content is for the handler, whatever protocol a request speaks.
+/// The content is for the handler, whatever the protocol of a request.
 #[test]
 fn nothing_is_downloaded_from_a_resource() {
     let mut world = with(Config::default().download(Download::attachment()));
@@ -524,7 +524,7 @@ fn nothing_is_downloaded_from_a_resource() {
     }
 }
 
-/// The client sees the resource where the proxy or its own request does; the base is that of the endpoint.
+/// The client sees the resource at the URL of the proxy or of its own request. The base belongs to the endpoint.
 #[test]
 fn the_url_of_an_upload_is_that_of_the_resource_as_the_client_sees_it() {
     for (config, before) in [
@@ -543,7 +543,7 @@ fn the_url_of_an_upload_is_that_of_the_resource_as_the_client_sees_it() {
     }
 }
 
-/// Nobody calls the handler without a client; what no client asks for goes away.
+/// The handler is never called without a client. Uploads that no client asks for expire.
 #[test]
 fn what_no_client_asks_for_expires() {
     let mut world = with(Config::default().expire_after(Duration::from_secs(100)));
@@ -628,7 +628,8 @@ fn options_announces_the_limits() {
     assert_eq!(announced(Config::default().without_draft(), 0, 405), (405, None));
 }
 
-/// Content of unknown length that breaks off after its last byte was said to be all of it: only its end says so.
+/// Content of unknown length that breaks off after its last byte may have been declared complete, but only its end
+/// shows that.
 #[test]
 fn content_that_breaks_off_is_not_given_to_the_handler() {
     let mut world = world();

@@ -50,15 +50,15 @@ fn an_upload_is_complete_while_the_application_is_notified() {
     for shapes in [false, true] {
         let mut world = World::with(Config::default().shapes_responses(shapes));
         let id = completed(&mut world, DRAFT_12, b"hello");
-        // As it is while the application is being notified, or has still to be, since its server was killed.
+        // The state while the application is being notified, or has yet to be because its server was killed.
         world.uploads.edit(&id, |upload, _| upload.phase = crate::Phase::Complete);
         head(&mut world, DRAFT_12, &id).send().is(204).has("upload-offset", 5).complete(DRAFT_12, !shapes);
-        // Another process is at it.
+        // Another process is notifying.
         world.fail("Finish", crate::Failure::Busy);
         let again = patch(&mut world, DRAFT_12, &id, 5, true, b"").send();
         again.is(if shapes { 503 } else { 201 }).complete(DRAFT_12, !shapes);
     }
-    // Not while a storage seals it.
+    // Not while a storage is sealing it.
     let mut world = World::with(Config::default().shapes_responses(false));
     let id = completed(&mut world, DRAFT_12, b"hello");
     world.uploads.edit(&id, |upload, _| upload.phase = crate::Phase::Assembling);
@@ -78,7 +78,7 @@ fn redirects_of_the_application_keep_the_method() {
         world.application.shape =
             Box::new(move |_| Err(Rejection::new(http::StatusCode::from_u16(status).unwrap(), "")));
         post(&mut world, DRAFT_12, true, b"hello").send().is(instead).complete(DRAFT_12, false);
-        // The target's own response is the target's.
+        // The final response belongs to the target.
         world.application.reply = Err(Rejection::new(http::StatusCode::from_u16(status).unwrap(), ""));
         patch(&mut world, DRAFT_12, &key, 5, true, b"").send().is(status).complete(DRAFT_12, true);
     }
@@ -135,7 +135,7 @@ fn a_finished_upload_is_downloaded_like_any_other() {
     );
     let head = world.request(Method::HEAD, &path).without("tus-resumable").send().is(204).complete(10, true);
     head.has("upload-offset", 5).has("cache-control", "no-store");
-    // Who speaks the draft asks for the offset.
+    // A client of the draft requests the offset.
     request(&mut world, DRAFT_12, Method::GET, &path).send().is(204).has("upload-offset", 5);
     let path = world.url(&unfinished);
     world.request(Method::GET, &path).without("tus-resumable").send().is(204).has("upload-offset", 3);

@@ -30,7 +30,7 @@ fn the_application_decides_about_every_request() {
     assert_eq!(world.uploads, before);
 }
 
-/// Whether an upload exists, and in which dialect, is only for those who may ask.
+/// Only authorized clients learn whether an upload exists, and in which dialect.
 #[test]
 fn who_may_not_ask_learns_nothing_of_an_upload() {
     let mut world = World::new();

@@ -58,7 +58,7 @@ fn a_completeness_of_another_form_is_ignored() {
         let refused = post(&mut world, DRAFT_12, true, b"hello").header("upload-complete", other).send();
         assert!(refused.is(400).problem()["detail"].as_str().unwrap().contains("upload-complete"), "{other}");
         patch(&mut world, DRAFT_12, &id, 5, true, b"!").header("upload-complete", other).send().is(400);
-        // Without it, and without a version, a request does not speak the draft.
+        // Without it, and without a version, a request does not use the draft.
         let plain = post(&mut world, DRAFT_12, true, b"hello").without("upload-draft-interop-version");
         plain.header("upload-complete", other).send().is(412);
     }
@@ -128,7 +128,7 @@ fn two_lengths_of_one_request_must_match() {
     let refused = patch(&mut world, DRAFT_12, &id, 5, true, b"!").length(7).send().is(400);
     assert_eq!(refused.problem_type(), "inconsistent-upload-length");
     assert_eq!(world.bytes(&id), b"hello");
-    // Where the content is streamed, that is known at its end; nothing is left of a creation.
+    // If the content is streamed, this is known at its end; nothing is left of a creation.
     let refused = post(&mut world, DRAFT_12, true, b"hello").without("content-length").length(6).send().is(400);
     assert_eq!(refused.problem_type(), "inconsistent-upload-length");
     assert_eq!(world.uploads.len(), 1);
@@ -159,7 +159,7 @@ fn a_known_length_stays() {
     patch(&mut world, DRAFT_12, &id, 5, false, b" ").length(11).send().is(204);
     patch(&mut world, DRAFT_12, &id, 6, true, b"world").send().is(201);
     assert_eq!(world.bytes(&id), b"hello world");
-    // Less than what is there cannot be all of it.
+    // Fewer bytes than exist cannot be complete.
     let id = begun(&mut world, DRAFT_12, b"hello");
     patch(&mut world, DRAFT_12, &id, 5, false, b"").length(4).send().is(400);
 }

@@ -1,4 +1,4 @@
-//! What differs between the interop versions.
+//! Differences between the interop versions.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn version_3_says_incompleteness() {
     let id = begun(&mut world, 3, b"hel");
     head(&mut world, 3, &id).send().is(204).has("upload-incomplete", "?1").lacks("upload-complete");
     patch(&mut world, 3, &id, 3, true, b"lo").send().has("upload-incomplete", "?0").lacks("upload-complete");
-    // The other name says nothing here.
+    // The other name has no meaning here.
     post(&mut world, 3, true, b"hello").without("upload-incomplete").header("upload-complete", "?1").send().is(400);
     let request = post(&mut world, 4, true, b"hello").without("upload-complete").header("upload-incomplete", "?0");
     request.send().is(400);
@@ -54,7 +54,7 @@ fn head_and_delete_with_a_state_are_refused_until_version_6() {
         let status = if version <= 6 { 400 } else { 204 };
         head(&mut world, version, &id).offset(3).send().is(status);
         complete(head(&mut world, version, &id), version, true).send().is(status);
-        // A value of another form is no field.
+        // A value of the wrong type counts as absent.
         head(&mut world, version, &id).header("upload-offset", "x").send().is(204);
         assert!(world.uploads.contains(&id));
         delete(&mut world, version, &id).offset(3).send().is(status);
@@ -73,7 +73,7 @@ fn an_incomplete_append_is_201_until_version_6() {
     }
 }
 
-/// tus-js-client creates an empty file with a length of 0, says that it is not complete, and leaves it at that.
+/// tus-js-client creates an empty file with a length of 0, declares it as incomplete, and stops.
 #[test]
 fn an_empty_file_of_length_0_is_complete_until_version_6() {
     for version in VERSIONS {
@@ -87,7 +87,7 @@ fn an_empty_file_of_length_0_is_complete_until_version_6() {
     }
 }
 
-/// tus-js-client in Node says of the last piece of a file that it is not the last one, and leaves it at that, too.
+/// tus-js-client in Node declares the last piece of a file as not the last one, and stops, too.
 #[test]
 fn an_upload_at_its_declared_length_is_complete_until_version_6() {
     for version in VERSIONS {
@@ -98,7 +98,7 @@ fn an_upload_at_its_declared_length_is_complete_until_version_6() {
             let last = patch(&mut world, version, &id, 5, false, b" world").send().complete(version, version <= 6);
             last.has("upload-offset", 11);
             assert_eq!(world.notified.len(), usize::from(version <= 6));
-            // Who completes it by a request of its own gets the same response.
+            // A client that completes it with a separate request gets the same response.
             patch(&mut world, version, &id, 11, true, b"").send().is(201).complete(version, true);
             assert_eq!(world.notified, [id]);
             let complete = post(&mut world, version, false, b"hello").length(5).send().is(201);
@@ -122,7 +122,7 @@ fn the_lifetime_is_expires_until_version_6_and_max_age_since() {
     }
 }
 
-/// A version that is not known here, or none, is that of the RFC to come: the newest rules.
+/// An unknown version, or none, gets the newest rules, as the future RFC will.
 #[test]
 fn an_unknown_version_gets_the_newest_rules() {
     let mut world = World::new();
@@ -138,8 +138,8 @@ fn an_unknown_version_gets_the_newest_rules() {
     assert_eq!(world.bytes(&id), b"hello");
 }
 
-/// What an iPhone does (URLSession of iOS 18.1 and later): one ordinary request, an interim response, a cut, the offset,
-/// the rest.
+/// What an iPhone does (URLSession of iOS 18.1 and later): one ordinary request, an interim response, a cut, the
+/// offset, the rest.
 #[test]
 fn an_iphone_resumes() {
     let mut world = World::new();
