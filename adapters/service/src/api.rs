@@ -1,4 +1,4 @@
-//! The same uploads, from the application's own code.
+//! Access to uploads from the application's own code.
 
 use std::ops::Range;
 
@@ -14,23 +14,22 @@ use crate::{
 };
 
 impl Tus {
-    /// An upload's record, as it was last committed; `None` where there is none.
+    /// The upload's record as last committed; `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// When the storage fails.
+    /// If the storage fails.
     pub async fn find(&self, id: &UploadId) -> Result<Option<Upload>, StorageError> {
         Ok(self.engine.storage.load(id).await?.map(|stored| stored.upload))
     }
 
-    /// The uploads that pass a filter, in the order of their ids, beginning after `after`.
+    /// The uploads that match a filter, ordered by id, starting after `after`.
     pub fn list(&self, filter: UploadFilter, after: Option<&UploadId>) -> UploadStream<'_> {
         self.engine.storage.list(filter, after).map(|found| found.map(|stored| stored.upload)).boxed()
     }
 
-    /// The URL of an upload, for a page or a mail of the application's: below
-    /// [`Location::base`](tus_core::Location::base) where that is set, and otherwise an absolute path below `mount`, since
-    /// the host is known only from a request.
+    /// The URL of an upload, for example for a page or a mail: below [`Location::base`](tus_core::Location::base) if
+    /// that is set, otherwise an absolute path below `mount`, because the host is known only from requests.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -51,26 +50,26 @@ impl Tus {
         server::url(&self.engine.config, mount, id)
     }
 
-    /// Committed bytes of an upload: all of `range` (from its start) that there are.
+    /// The committed bytes of an upload that lie within `range`, counted from its start.
     ///
     /// # Errors
     ///
-    /// [`Failure::NotFound`] where there is no such upload, [`Failure::Gone`] where its bytes were moved away, or when the
-    /// storage fails. The stream ends with an error where bytes cannot be read.
+    /// [`Failure::NotFound`] if there is no such upload, [`Failure::Gone`] if its bytes were moved away, or the
+    /// storage's failure. The stream ends with an error if bytes cannot be read.
     pub async fn read(&self, id: &UploadId, range: Range<u64>) -> Result<ByteStream, StorageError> {
         let stored = self.engine.storage.load(id).await?.ok_or(Failure::NotFound)?;
         self.engine.storage.read(&stored, range).await
     }
 
-    /// Deletes an upload, finished or not. A request that is adding to it is stopped first, and
+    /// Deletes an upload, finished or not. A request that is adding to it is stopped first.
     /// [`Hooks::terminated`](crate::Hooks::terminated) is called.
     ///
-    /// Not from within a hook of the same upload: its request would have to stop first.
+    /// Do not call this from a hook of the same upload, because the hook's request would have to stop first.
     ///
     /// # Errors
     ///
-    /// [`Failure::NotFound`] where there is none, [`Failure::Busy`] where its request does not stop, or when
-    /// the storage fails.
+    /// [`Failure::NotFound`] if there is no such upload, [`Failure::Busy`] if its request does not stop, or the
+    /// storage's failure.
     pub async fn terminate(&self, id: &UploadId) -> Result<(), StorageError> {
         let storage = &self.engine.storage;
         let _lease = self.engine.leases.hold(id, PATIENCE).await.map_err(|_| Failure::Busy)?;

@@ -23,20 +23,20 @@ use crate::{
 /// The shortest time between two checkpoints or sweeps.
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// Uploads that are assembled at once.
+/// The number of uploads that are assembled at once.
 const ASSEMBLING: usize = 4;
 
 impl Tus {
-    /// An endpoint whose uploads are kept in `storage`.
+    /// An endpoint with `storage`.
     ///
-    /// Requests on one upload take turns within an endpoint (a clone of [`Tus`] is the same endpoint). A second endpoint
-    /// over the same uploads, with other hooks say, needs a storage of its own on that store, as another process would:
-    /// open it again.
+    /// Requests on one upload take turns within an endpoint (a clone of [`Tus`] is the same endpoint). A second
+    /// endpoint for the same uploads, for example with other hooks, must open the store again, as another process
+    /// would.
     pub fn builder(storage: impl Storage) -> Builder {
         Self::builder_shared(Arc::new(storage))
     }
 
-    /// An endpoint whose uploads are kept in a storage that was chosen at run time.
+    /// An endpoint with a storage that was chosen at run time.
     pub fn builder_shared(storage: Arc<dyn Storage>) -> Builder {
         Builder {
             config: Config::default(),
@@ -67,8 +67,8 @@ pub struct Builder {
     background: bool,
 }
 
-/// Each hook as a closure: what it takes and returns is that of the method of [`Hooks`] of its name. A closure is
-/// called before the method.
+/// Each hook as a closure with the parameters and result of the method of [`Hooks`] of the same name. A closure takes
+/// precedence over the method.
 macro_rules! closures {
     ($($(#[$doc:meta])* $hook:ident($cx:ident) -> $output:ty;)+) => {
         impl Builder {
@@ -118,7 +118,7 @@ closures! {
 }
 
 impl Builder {
-    /// The limits, the extensions, and how responses are addressed.
+    /// The protocol's settings: limits, extensions, and the form of URLs.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
@@ -130,7 +130,7 @@ impl Builder {
         self
     }
 
-    /// Calls a closure as [`Hooks::finished`]; its error may be of any type.
+    /// Calls a closure as [`Hooks::finished`]. Its error may have any type.
     ///
     /// ```
     /// use tus_service::{Memory, Tus};
@@ -150,73 +150,74 @@ impl Builder {
         self
     }
 
-    /// How long a hook may take, [`Hooks::finished`] aside; 30 s by default.
+    /// The time limit for each hook except [`Hooks::finished`]; 30 s by default.
     pub fn hook_timeout(mut self, timeout: Duration) -> Self {
         self.hooks.timeout = timeout;
         self
     }
 
-    /// How long a call of [`Hooks::finished`] may take; as long as it likes by default. 64 calls run at once: those that
-    /// never end keep the others from their turns.
+    /// The time limit for a call of [`Hooks::finished`]; none by default. 64 calls run at once, so calls that never
+    /// end block the others.
     pub fn finished_timeout(mut self, timeout: Duration) -> Self {
         self.hooks.finished_timeout = timeout;
         self
     }
 
-    /// How long a body may be silent; 30 s by default. What came until then is kept.
+    /// How long a body may be silent; 30 s by default. What has arrived until then is kept.
     pub fn body_timeout(mut self, silence: Duration) -> Self {
         self.body_timeout = silence;
         self
     }
 
-    /// How many bytes a second a body has to bring, over a minute; 100 by default, 0 for any. A slower one ends as a
-    /// silent one does: what came is kept.
+    /// The minimum rate of a body in bytes per second, measured over a minute; 100 by default, 0 for none. A slower
+    /// body ends as a silent one does: what has arrived is kept.
     pub fn body_rate(mut self, bytes_per_second: u64) -> Self {
         self.body_rate = bytes_per_second;
         self
     }
 
-    /// How long the client of a download may take nothing; 60 s by default. Then the download is cut short, and the
-    /// upload's file is closed. What sockets buffer counts as taken: one that is full is not written to before a part of
-    /// it has arrived.
+    /// How long the client of a download may read nothing; 60 s by default. The download is then aborted, and the
+    /// upload's file is closed. Bytes in socket buffers count as read: a full socket accepts more only after some of
+    /// them have arrived.
     pub fn download_timeout(mut self, silence: Duration) -> Self {
         self.download_timeout = silence;
         self
     }
 
-    /// The most downloads at once; 2048 by default. Each takes up to 32 KiB of memory and what the framework makes of them (160 KiB in all), so this bounds what all of them
-    /// take. More are answered with 503 and `Retry-After`. One that was given up counts as long as its connection
-    /// keeps memory.
+    /// The maximum number of concurrent downloads; 2048 by default. Each uses up to 32 KiB of memory and the
+    /// framework's buffers (160 KiB in all), so this limits their total memory. Further ones are answered with 503
+    /// and `Retry-After`. An aborted download counts as long as its connection holds memory.
     pub fn max_downloads(mut self, downloads: usize) -> Self {
         self.max_downloads = downloads;
         self
     }
 
-    /// How long bytes may wait for their commit while a body is coming; 500 ms by default. A process that
-    /// is killed loses at most what came since. A storage may take longer.
+    /// How long bytes may wait for their commit while a body arrives; 500 ms by default. A process that is killed
+    /// loses at most the bytes since the last commit. A storage may take longer.
     pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
         self.checkpoint_interval = interval.max(SHORTEST);
         self
     }
 
-    /// How often expired uploads are cleared away, and hooks that failed are called again; 60 s by default.
+    /// How often expired uploads are removed and failed hooks are called again; 60 s by default.
     pub fn sweep_interval(mut self, interval: Duration) -> Self {
         self.sweep_interval = interval.max(SHORTEST);
         self
     }
 
-    /// Whether this process does background work: removes expired uploads, assembles final ones, and calls hooks that are
-    /// due. It does by default. Turn it off in a program that only looks at the uploads of a server, or that has not the
-    /// server's hooks: an upload that is completed without hooks counts as finished, and nobody is notified of it.
+    /// Whether this process does background work: removes expired uploads, assembles final ones, and calls hooks that
+    /// are due. On by default. Turn it off in a program that only inspects the uploads of a server, or that does not
+    /// have the server's hooks: an upload that is completed without hooks counts as finished, and nobody is notified
+    /// of it.
     ///
-    /// A process without hooks leaves uploads alone that were complete before: another one is to be notified of them. An
-    /// application that gave up its hooks finishes them with `hooks(())`, which approves everything.
+    /// A process without hooks ignores uploads that were complete before, because another process must be notified of
+    /// them. An application that no longer has hooks finishes them with `hooks(())`, which approves everything.
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
         self
     }
 
-    /// The endpoint. What a killed process left undone is completed at once, in the background.
+    /// Builds the endpoint. Work that a killed process left undone starts immediately, in the background.
     ///
     /// # Panics
     ///

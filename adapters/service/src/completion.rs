@@ -39,7 +39,7 @@ pub(crate) async fn run(engine: &Engine, completion: Completion, request: Option
         Completion::Finish(finish) => finish.upload().clone(),
         _ => return Ran { done: steps(engine, completion, request).await, is_claimed_elsewhere: false },
     };
-    // If this process cannot find out, it looks at the upload again later.
+    // If the claim fails, this process looks at the upload again later.
     let claimed = engine.storage.claim(&upload, CLAIM).await.unwrap_or_else(|error| {
         failure(&upload.id, &error);
         false
@@ -48,15 +48,15 @@ pub(crate) async fn run(engine: &Engine, completion: Completion, request: Option
         return Ran { done: steps(engine, elsewhere(completion), request).await, is_claimed_elsewhere: true };
     }
     let done = keeping_the_claim(engine, &upload, steps(engine, completion, request)).await;
-    // A job that is left keeps the claim. No process looks for an upload without remaining work, so its claim may
-    // simply expire.
+    // A remaining job keeps the claim. No process looks for an upload without remaining work, so its claim may simply
+    // expire.
     if done.upload().is_due() && done.notify().is_none() {
         release(engine, &upload).await;
     }
     Ran { done, is_claimed_elsewhere: false }
 }
 
-/// Reads all bytes of an upload back, and digests them.
+/// Reads all bytes of an upload back and computes their digest.
 async fn verify(engine: &Engine, mut verify: Verify) -> Completion {
     let _turn = engine.assembling.acquire().await;
     let (stored, length) = (verify.stored(), verify.stored().upload.offset);
@@ -74,7 +74,7 @@ async fn verify(engine: &Engine, mut verify: Verify) -> Completion {
     }
 }
 
-/// On a blocking thread, since it takes as long as reading.
+/// On a blocking thread, because it takes as long as reading.
 async fn digested(mut verify: Verify, piece: Bytes) -> Verify {
     let digested = spawn_blocking(move || {
         verify.data(&piece);
@@ -105,7 +105,7 @@ async fn renew(engine: &Engine, upload: &Upload) -> Infallible {
         match engine.storage.claim(upload, CLAIM).await {
             Ok(true) => {}
             Ok(false) => {
-                tracing::warn!(upload = %upload.id, "the upload that is being completed here is another process's by now, or gone")
+                tracing::warn!(upload = %upload.id, "another process has claimed the upload that is being completed here, or the upload is gone")
             }
             Err(error) => {
                 failure(&upload.id, &error);
@@ -114,7 +114,7 @@ async fn renew(engine: &Engine, upload: &Upload) -> Infallible {
     }
 }
 
-/// Renews the claim for as long as the work runs.
+/// Renews the claim while the work runs.
 pub(crate) async fn keeping_the_claim<T>(engine: &Engine, upload: &Upload, work: impl Future<Output = T>) -> T {
     tokio::select! {
         biased;
@@ -123,14 +123,14 @@ pub(crate) async fn keeping_the_claim<T>(engine: &Engine, upload: &Upload, work:
     }
 }
 
-/// Gives a claim back.
+/// Releases a claim.
 pub(crate) async fn release(engine: &Engine, upload: &Upload) {
     if let Err(error) = engine.storage.claim(upload, Duration::ZERO).await {
         failure(&upload.id, &error);
     }
 }
 
-/// Lets the parts of an assembled upload expire, beside whoever waits for it.
+/// Lets the parts of an assembled upload expire, beside the response.
 fn release_parts(engine: &Engine, parts: Vec<(Stored, Change)>) {
     if parts.is_empty() {
         return;
@@ -138,7 +138,7 @@ fn release_parts(engine: &Engine, parts: Vec<(Stored, Change)>) {
     let storage = engine.storage.clone();
     engine.exchanges.spawn(async move {
         for (part, change) in parts {
-            // A part that is changed or removed meanwhile is somebody's.
+            // A part that was changed or removed in the meantime is in use.
             if let Err(error) = storage.update(&part, &change).await {
                 failure(&part.upload.id, &error);
             }
@@ -164,7 +164,7 @@ async fn steps(engine: &Engine, mut completion: Completion, request: Option<&Arc
             Completion::Verify(verify) => self::verify(engine, verify).await,
             Completion::Finish(finish) => {
                 let answer = match engine.jobs.is_running(finish.upload().incarnation) {
-                    // It has agreed: the client repeats its last request.
+                    // The application has approved the upload already: the client repeats its last request.
                     true => Ok(FinishReply::default()),
                     false => engine.hooks.before_finish(finish.upload(), request).await,
                 };

@@ -1,4 +1,4 @@
-//! The endpoint: what an application builds once, and a framework's crate calls for each request.
+//! The endpoint: an application builds it once, and the framework's crate calls it for each request.
 
 use std::{
     fmt,
@@ -41,29 +41,28 @@ pub struct Tus {
 impl Tus {
     /// Handles one request.
     ///
-    /// The request's URI has the full path that the client sent, and `mount` says at which of its paths the endpoint
-    /// was reached. What comes after it names the upload.
+    /// The request's URI must have the full path that the client sent, and `mount` states where in this path the
+    /// endpoint was reached. The rest of the path identifies the upload.
     ///
-    /// The future may be dropped at any time: what came of the body is kept. It is `Send` if `B` is.
-    /// Requests on one upload are in order: a newer one lets an older one commit what it has, and goes on
-    /// from there.
+    /// The future may be dropped at any time; received bytes are kept. It is `Send` if `B` is. Requests on one upload
+    /// are ordered: an older one commits what it has, and a newer one continues from there.
     pub fn handle<B>(&self, request: Request<B>, mount: &Mount<'_>) -> impl Future<Output = Response<ResponseBody>>
     where
         B: Body,
     {
-        // Taken apart here, so that the future is small: there may be thousands.
+        // Taken apart here to keep the future small: there may be thousands.
         let (head, body) = request.into_parts();
         let response = self.respond(Arc::new(head), body, mount.clone().into_owned(), None);
         response.map(|response| response.map(|body| body.unwrap_or_else(|| Bytes::new().into())))
     }
 
-    /// The response to a request that a framework cannot hand over, since it cannot be expressed in the types of the
+    /// The response to a request that a framework cannot deliver, because it cannot be expressed in the types of the
     /// crate `http`.
     pub fn unreadable(&self, reason: impl Display) -> Response<ResponseBody> {
         server::unreadable(&self.engine.config, reason).map(ResponseBody::from)
     }
 
-    /// The response; its body is that of the handler's response where there is none here.
+    /// The response. Its body is that of the handler's response if it has none here.
     pub(crate) async fn respond<B: Body>(
         &self,
         head: Arc<Parts>,
@@ -81,7 +80,7 @@ impl Tus {
                 (Some(pump), receiver)
             }
         };
-        // Dropped with this future: an exchange that outlives its request informs nobody.
+        // Dropped with this future: an exchange that outlives its request sends no interim responses.
         let session = Session::of(&head);
         let interim = session.as_ref().map(Session::sender);
         let exchange = exchange(self.engine.clone(), head.clone(), mount.clone(), receiver, interim, caller).boxed();
@@ -89,7 +88,7 @@ impl Tus {
         let mut exchange = Persistent::new(self.engine.exchanges.track_future(exchange));
         let (finished, at_end) = {
             let mut pumping = pin!(OptionFuture::from(pump.map(|pump| pump.run(body.as_mut()))).fuse());
-            // What came is handed on before the exchange looks for it: one turn takes it all the way.
+            // Received bytes are forwarded before the exchange looks for them, so they get through in one turn.
             let finished = poll_fn(|context| {
                 at_end |= pumping.as_mut().poll(context) == Poll::Ready(Some(true));
                 exchange.poll_unpin(context)
@@ -97,7 +96,7 @@ impl Tus {
             (finished.await, at_end)
         };
         let response = finished.unwrap_or_else(|| {
-            // What panicked may be the application's own rule for origins.
+            // The application's own function for origins may have panicked.
             let respond = |config: &Arc<Config>| server::fail(config, &head, &mount, Failure::Internal);
             let responded = catch_unwind(AssertUnwindSafe(|| respond(&self.engine.config)));
             responded.unwrap_or_else(|_| respond(&Arc::default())).map(|body| Some(body.into()))
@@ -106,12 +105,12 @@ impl Tus {
         if at_end { response } else { drain(&head, body, response).await }
     }
 
-    /// Ends every exchange: bodies that are still coming are cut short, and what came of them is committed.
-    /// Their clients are asked to go on in a moment. Calls of [`Hooks::finished`](crate::Hooks::finished) that run may
-    /// end. Waits for all that, `grace` at the most; a call that still runs then is dropped where it awaits, and comes
-    /// again after the next start.
+    /// Ends every exchange: bodies that are still arriving are cut short, and what has arrived is committed. Their
+    /// clients are asked to continue in a moment. Running calls of [`Hooks::finished`](crate::Hooks::finished) may
+    /// end. Waits for all of this for at most `grace`. A call that still runs then is dropped at its next await, and
+    /// is repeated after the next start.
     ///
-    /// Call it when the server is to stop. Bodies that begin to come afterwards are cut short at once.
+    /// Call it when the server is about to stop. Bodies that begin to arrive afterwards are cut short immediately.
     pub async fn shutdown(&self, grace: Duration) {
         let Engine { stopping, exchanges, .. } = &*self.engine;
         stopping.cancel();
@@ -119,7 +118,7 @@ impl Tus {
         if timeout(grace, exchanges.wait()).await.is_err() {
             tracing::warn!(
                 exchanges = exchanges.len(),
-                "not all uploads were committed, or not all hooks ended, in time"
+                "the grace period ended before all uploads were committed and all hooks returned"
             );
         }
         self.engine.abandoning.cancel();
@@ -162,7 +161,7 @@ mod tests {
         Request::builder().method(method).uri(path).header("tus-resumable", "1.0.0")
     }
 
-    /// A body whose bytes wait for memory is not one whose client is silent.
+    /// A body whose bytes wait for memory does not count as silent.
     #[tokio::test(start_paused = true)]
     async fn a_body_that_waits_for_memory_does_not_time_out() {
         let tus = Tus::builder(Memory::new()).build();
@@ -185,7 +184,7 @@ mod tests {
         );
     }
 
-    /// A byte now and then is not a body. 2 kB/s are.
+    /// A byte now and then is too slow; 2 kB/s are not.
     #[tokio::test(start_paused = true)]
     async fn a_body_that_trickles_times_out_and_a_slow_one_does_not() {
         let tus = Tus::builder(Memory::new()).build();

@@ -20,10 +20,10 @@ use crate::{
 /// How long a request waits for an older one on the same upload.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long one that only reads waits for one in another process.
+/// How long a request that only reads waits for one in another process.
 pub(crate) const READER_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often removing or changing an upload is tried where its record changes meanwhile.
+/// How often removing or changing an upload is tried if its record changes concurrently.
 const ATTEMPTS: usize = 4;
 
 pub(crate) struct Engine {
@@ -32,37 +32,37 @@ pub(crate) struct Engine {
     pub(crate) hooks: Runner,
     pub(crate) leases: Leases,
     pub(crate) body_timeout: Duration,
-    /// The fewest bytes a second that a body has to bring.
+    /// The minimum rate of a body in bytes per second.
     pub(crate) body_rate: u64,
     pub(crate) checkpoint_interval: Duration,
-    /// Uploads that expire within this time are looked at in a sweep: until the one after the next.
+    /// A sweep examines uploads that expire within this time: until the sweep after the next one.
     pub(crate) looks_ahead: Duration,
-    /// How long the client of a download may take nothing.
+    /// How long the client of a download may read nothing.
     pub(crate) download_timeout: Duration,
-    /// Turns for downloads.
+    /// Permits for downloads.
     pub(crate) downloads: Arc<Semaphore>,
-    /// Bounds the memory that bodies take.
+    /// Limits the memory of bodies.
     pub(crate) budget: Budget,
-    /// Whether this process does what no request asks for.
+    /// Whether this process does work that no request asks for.
     pub(crate) background: bool,
-    /// Turns for assembling uploads, which moves many bytes.
+    /// Permits for assembling uploads, which moves many bytes.
     pub(crate) assembling: Semaphore,
-    /// Final uploads that are being looked after because a part became complete.
+    /// Final uploads that are being processed because a part became complete.
     pub(crate) waking: Waking,
     /// The jobs that notify the application.
     pub(crate) jobs: Arc<Jobs>,
-    /// Fires when bodies are to be cut short, and no job is to begin.
+    /// Fires when bodies must be cut short and no job may start.
     pub(crate) stopping: CancellationToken,
-    /// Fires when the time is over that jobs had to end.
+    /// Fires when jobs have used up the grace period.
     pub(crate) abandoning: CancellationToken,
     /// Fires when this is dropped.
     pub(crate) gone: CancellationToken,
-    /// The exchanges that are under way.
+    /// The running exchanges.
     pub(crate) exchanges: TaskTracker,
 }
 
 impl Engine {
-    /// Deletes exactly this version of an upload, which is leased, and calls the hook.
+    /// Deletes exactly this version of a leased upload, and calls the hook.
     pub(crate) async fn remove(&self, stored: &Stored, cause: Cause) -> Result<(), StorageError> {
         self.storage.remove(stored).await?;
         observe::removed(&stored.upload, cause);
@@ -70,7 +70,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Deletes this incarnation of an upload, which is leased, whatever its version is by now.
+    /// Deletes this incarnation of a leased upload, whatever its version is now, and calls the hook.
     pub(crate) async fn remove_incarnation(&self, stored: &Stored, cause: Cause) -> Result<(), StorageError> {
         let mut latest = stored.clone();
         for _ in 0..ATTEMPTS {
@@ -84,8 +84,7 @@ impl Engine {
         Err(Failure::Conflict.into())
     }
 
-    /// Changes the record of an upload, which is leased, as it is by now; a checkpoint of a writer that is gone may still
-    /// come in between.
+    /// Changes the current record of a leased upload. A checkpoint of a writer that is gone may still intervene.
     pub(crate) async fn change_latest(
         &self,
         stored: &Stored,
@@ -115,14 +114,14 @@ impl Drop for Engine {
     }
 }
 
-/// What the client learns of an error; the log has the rest.
+/// The failure that the client learns about. The details are logged.
 pub(crate) fn failure(id: &UploadId, error: &StorageError) -> Failure {
     match error.failure() {
         Failure::Internal | Failure::Full => {
             observe::storage_failed(error.failure());
             tracing::error!(upload = %id, %error, "the storage failed");
         }
-        _ => tracing::debug!(upload = %id, %error, "the storage refused"),
+        _ => tracing::debug!(upload = %id, %error, "the storage rejected an operation"),
     }
     error.failure()
 }

@@ -1,9 +1,10 @@
-//! Interim responses on connections of HTTP/1.1. hyper has no way for a server to send one, so they are written below
-//! it, by a wrapper around the connection.
+//! Interim responses on HTTP/1.1 connections. hyper has no API for servers to send one, so they are written below it,
+//! by a wrapper around the connection.
 //!
-//! hyper flushes a connection only when nothing of its own is left to be written, so that this is the boundary between
-//! two responses: what is queued is written there and nowhere else. What is queued for a request never outlives the
-//! request: its [`Session`] is closed before the final response, and what was not begun until then is withdrawn.
+//! hyper flushes a connection only when nothing of its own remains to be written. This is the boundary between two
+//! responses: queued interim responses are written there and nowhere else. What is queued for a request never
+//! outlives the request: its [`Session`] is closed before the final response, and what has not been started by then
+//! is withdrawn.
 
 use std::{
     fmt, io,
@@ -28,11 +29,11 @@ use tokio::{
 /// How long a request waits until its client has been informed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A connection whose requests may be answered by interim responses, too (`104 Upload Resumption Supported`), so that
-/// clients of the IETF's draft, iPhones among them, learn where their upload is before a request breaks.
+/// A connection whose requests may also be answered by interim responses (`104 Upload Resumption Supported`), so that
+/// clients of the IETF's draft, including iPhones, learn the URL of their upload before a request breaks off.
 ///
-/// Wrap each connection before hyper gets it, and [attach](Interim::attach) its [`Interim`] to each of its requests. In
-/// axum, `axum_tus::Informing` does both.
+/// Wrap each connection before passing it to hyper, and [attach](Interim::attach) its [`Interim`] to each of its
+/// requests. In axum, `axum_tus::Informing` does both.
 ///
 /// ```
 /// use http::Request;
@@ -46,17 +47,18 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// # }
 /// ```
 ///
-/// Only requests of HTTP/1.1 get interim responses. Proxies may not stand them: see [`Config::interim_through_proxies`](tus_core::Config::interim_through_proxies).
+/// Only HTTP/1.1 requests get interim responses. Some proxies cannot handle them: see
+/// [`Config::interim_through_proxies`](tus_core::Config::interim_through_proxies).
 #[derive(Debug)]
 pub struct InterimIo<T> {
     inner: T,
     connection: Arc<Connection>,
-    /// What is left of an interim response that was begun.
+    /// The rest of an interim response that was started.
     writing: Bytes,
     written: Option<oneshot::Sender<()>>,
 }
 
-/// Sends interim responses on a connection. A clone is for the same connection.
+/// Sends interim responses on a connection. Clones share the connection.
 #[derive(Clone)]
 pub struct Interim(Arc<Connection>);
 
@@ -94,7 +96,7 @@ impl fmt::Debug for Interim {
 }
 
 impl Interim {
-    /// Puts it into the extensions of a request that came on its connection, if that is one of HTTP/1.1.
+    /// Adds itself to the extensions of a request on its connection, if that is an HTTP/1.1 request.
     pub fn attach<B>(&self, request: &mut Request<B>) {
         if request.version() == Version::HTTP_11 {
             request.extensions_mut().insert(self.clone());
@@ -108,19 +110,19 @@ impl<T> InterimIo<T> {
         Self { inner, connection: Arc::default(), writing: Bytes::new(), written: None }
     }
 
-    /// What sends interim responses on it.
+    /// The sender of interim responses on this connection.
     pub fn interim(&self) -> Interim {
         Interim(self.connection.clone())
     }
 
-    /// The connection itself.
+    /// The wrapped connection.
     pub fn get_ref(&self) -> &T {
         &self.inner
     }
 }
 
 impl<T: AsyncWrite + Unpin> InterimIo<T> {
-    /// Writes the rest of an interim response that was begun: nothing else may come in between.
+    /// Writes the rest of an interim response that was started. Nothing else may come in between.
     fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.writing.has_remaining() {
             match ready!(Pin::new(&mut self.inner).poll_write(context, &self.writing))? {
@@ -134,7 +136,7 @@ impl<T: AsyncWrite + Unpin> InterimIo<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes what is queued. Leaves a waker for what comes later.
+    /// Takes what is queued. Leaves a waker for later responses.
     fn take_queued(&mut self, context: &Context<'_>) -> bool {
         let mut state = self.connection.state();
         match &mut state.waker {
@@ -190,7 +192,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for InterimIo<T> {
     }
 }
 
-/// The interim responses of one request. When it is dropped, no more is sent.
+/// The interim responses of one request. When it is dropped, no more are sent.
 #[derive(Debug)]
 pub(crate) struct Session {
     connection: Arc<Connection>,
@@ -208,7 +210,7 @@ impl Session {
         Some(Self { connection: connection.clone(), number })
     }
 
-    /// What sends its interim responses.
+    /// The sender of its interim responses.
     pub(crate) fn sender(&self) -> InterimSender {
         InterimSender { connection: self.connection.clone(), number: self.number }
     }
@@ -223,7 +225,7 @@ impl Drop for Session {
     }
 }
 
-/// Sends the interim responses of one request, until its session is over.
+/// Sends the interim responses of one request, until its session ends.
 #[derive(Debug, Clone)]
 pub(crate) struct InterimSender {
     connection: Arc<Connection>,
@@ -231,7 +233,7 @@ pub(crate) struct InterimSender {
 }
 
 impl InterimSender {
-    /// Sends an interim response, and waits until it is written. Returns whether the client may get it.
+    /// Sends an interim response and waits until it is written. Returns whether the client may receive it.
     pub(crate) async fn send(&self, response: &Response<()>) -> bool {
         let (written, is_written) = oneshot::channel();
         if !self.queue(response, Some(written)) {
@@ -239,12 +241,12 @@ impl InterimSender {
         }
         match timeout(PATIENCE, is_written).await {
             Ok(result) => result.is_ok(),
-            // What was begun will be finished.
+            // A response that was started will be finished.
             Err(_) => !self.withdraw(),
         }
     }
 
-    /// Sends an interim response when the connection has room, in place of one that is still waiting.
+    /// Sends an interim response when the connection has room, replacing one that is still queued.
     pub(crate) fn offer(&self, response: &Response<()>) {
         self.queue(response, None);
     }
@@ -264,14 +266,14 @@ impl InterimSender {
         true
     }
 
-    /// Takes back what is queued. Returns whether it was not begun yet.
+    /// Withdraws what is queued. Returns whether it had not been started.
     fn withdraw(&self) -> bool {
         let mut state = self.connection.state();
         state.open == Some(self.number) && state.queued.take().is_some()
     }
 }
 
-/// An interim response as HTTP/1.1 has it (RFC 9112, sections 4 and 5).
+/// An interim response in HTTP/1.1 syntax (RFC 9112, sections 4 and 5).
 fn encoded(response: &Response<()>) -> Bytes {
     let mut bytes = BytesMut::new();
     let reason = response.status().canonical_reason().unwrap_or_default();
@@ -353,7 +355,7 @@ mod tests {
         drop(old);
         io.flush().await.unwrap();
         assert!(!sender.send(&response(2)).await);
-        // Nor within the next one, nor when the older one ends only then.
+        // Nor during the next one, nor if the older one ends only then.
         let late = session(&interim, Version::HTTP_11).unwrap();
         let newer = session(&interim, Version::HTTP_11).unwrap();
         assert!(!sender.send(&response(3)).await);
@@ -365,7 +367,7 @@ mod tests {
         assert_eq!(read(&mut client, expected.len()).await, expected);
     }
 
-    /// A client that does not read: what was begun is finished before anything else, and nobody waits for ever.
+    /// A client that does not read: a started response is finished before anything else, and nobody waits forever.
     #[tokio::test(start_paused = true)]
     async fn what_was_begun_is_finished_first() {
         let (mut io, mut client, interim) = connection(10);

@@ -1,4 +1,4 @@
-//! Of which uploads the application is being notified, and how often that has failed.
+//! The uploads of which the application is being notified, and how often that has failed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,22 +9,22 @@ use std::{
 use tokio::{sync::Semaphore, time::Instant};
 use tus_core::Incarnation;
 
-/// Calls of the hook that run at once. The others wait for a turn.
+/// The number of hook calls that run at once. The others wait for a permit.
 const AT_ONCE: usize = 64;
 
-/// Jobs that run or wait. The uploads of the others stay due, and a sweep finds them.
+/// The number of jobs that run or wait. The other uploads stay due, and a sweep finds them.
 const MOST: usize = 1024;
 
-/// Uploads whose failed tries are remembered. Beyond that, the count of some begins anew.
+/// The number of uploads whose failed attempts are remembered. Beyond that, some counts start again.
 const REMEMBERED: usize = 16 * 1024;
 
-/// The longest wait between two tries.
+/// The longest wait between two attempts.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
 pub(crate) struct Jobs {
     state: Mutex<State>,
-    /// Turns for calls of the hook.
+    /// Permits for calls of the hook.
     pub(crate) turns: Semaphore,
 }
 
@@ -37,7 +37,7 @@ struct State {
 #[derive(Debug, Clone, Copy)]
 struct Failed {
     tries: u32,
-    /// When it may be tried again.
+    /// When the next attempt is allowed.
     next: Instant,
 }
 
@@ -55,7 +55,8 @@ impl Default for Jobs {
 }
 
 impl Jobs {
-    /// Whether a job could begin: none runs for the upload, its last failure is long enough ago, and there is room.
+    /// Whether a job could start: none is running for the upload, its last failure is long enough ago, and there is
+    /// room.
     pub(crate) fn may_begin(&self, incarnation: Incarnation) -> bool {
         self.state().may_begin(incarnation)
     }
@@ -86,12 +87,12 @@ impl State {
 }
 
 impl Job {
-    /// The number of this try, from 1.
+    /// The number of this attempt, from 1.
     pub(crate) fn attempt(&self) -> u32 {
         self.jobs.state().failed.get(&self.incarnation).map_or(0, |failed| failed.tries).saturating_add(1)
     }
 
-    /// The try failed: how long to wait until the next one. The waits grow from a second to an hour.
+    /// The attempt failed. Returns the wait until the next one. Waits grow from one second to one hour.
     pub(crate) fn failed(&self) -> Duration {
         let mut state = self.jobs.state();
         let tries = state.failed.get(&self.incarnation).map_or(0, |failed| failed.tries).saturating_add(1);
@@ -104,7 +105,7 @@ impl Job {
         wait
     }
 
-    /// There is nothing left to be tried.
+    /// Nothing remains to be tried.
     pub(crate) fn ended(&self) {
         self.jobs.state().failed.remove(&self.incarnation);
     }

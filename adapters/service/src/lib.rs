@@ -1,13 +1,14 @@
 //! Serves resumable uploads in any framework.
 //!
-//! [`Tus::handle`] takes a request and returns the response; a framework's crate (`axum-tus`, say) does
-//! nothing but call it. Between the two, the machine of `tus-core` decides, and this crate does what it
-//! asks for: it reads the body, calls the [`Storage`], lets newer requests [take over](Tus::handle), calls the
-//! application's [`Hooks`], and removes what expired.
+//! [`Tus::handle`] takes a request and returns the response; a framework's crate (for example `axum-tus`) only calls
+//! it. In between, the machine of `tus-core` decides, and this crate does what it asks for: it reads the body, calls
+//! the [`Storage`], lets newer requests [take over](Tus::handle), calls the application's [`Hooks`], and removes
+//! expired uploads.
 //!
-//! Frameworks drop the future of a request when its client leaves. So the request's future pumps the body into a
-//! channel, and the exchange, which owns the machine and the storage, takes it from there. It runs within the request's
-//! future as long as there is one, and goes on in a task of its own when that is dropped: it commits what came.
+//! Frameworks drop the future of a request when its client disconnects. Therefore the request's future moves the body
+//! into a channel, and the exchange, which owns the machine and the storage, takes it from there. The exchange runs
+//! within the request's future and continues in a task of its own if that future is dropped: it commits what has
+//! arrived.
 
 mod api;
 mod background;
@@ -37,7 +38,7 @@ pub use crate::{resumable::ResumableService, tower::TusService};
 pub use builder::Builder;
 pub use endpoint::Tus;
 pub use hooks::{Cause, HookError, Hooks, context};
-/// What requests and responses are made of.
+/// The types of requests and responses.
 pub use http;
 pub use interim::{Interim, InterimIo};
 pub use memory::Memory;
@@ -55,5 +56,5 @@ pub use tus_core::{
     server::{Access, FinishReply, Mount, Operation},
 };
 
-/// Makes the traits [`Storage`] and [`Writer`] implementable: put it on the `impl`.
+/// Makes the traits [`Storage`] and [`Writer`] implementable: add it to the `impl`.
 pub use async_trait::async_trait;

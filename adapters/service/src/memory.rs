@@ -1,4 +1,4 @@
-//! Uploads in memory: for tests, and as the plainest storage there is.
+//! Uploads in memory: for tests, and as the simplest storage.
 
 mod index;
 mod moving;
@@ -28,10 +28,10 @@ use self::{
 };
 use crate::{ByteStream, Storage, StorageError, StoredStream, UploadFilter, Writer};
 
-/// A storage in memory. Its uploads go with the process. A clone is the same storage.
+/// A storage in memory. Its uploads end with the process. Clones share their uploads.
 ///
-/// [`Memory::another_process`] is what a storage in another process would be: it shows, without a second process, how
-/// a service takes an upload over.
+/// [`Memory::another_process`] behaves like a storage in another process. It shows how a service takes over an
+/// upload, without a second process.
 #[derive(Clone, Default)]
 pub struct Memory {
     store: Arc<Store>,
@@ -41,7 +41,7 @@ pub struct Memory {
 #[derive(Default)]
 struct Store {
     state: Mutex<State>,
-    /// Somebody left an upload, or asks for one.
+    /// Somebody left an upload, or asked for one.
     moves: watch::Sender<()>,
 }
 
@@ -51,7 +51,7 @@ struct State {
     index: Index,
     holders: Holders,
     claims: HashMap<UploadId, Claim>,
-    /// The last number that was given: each is given once, to a version, a process, a writer or a request.
+    /// The last number in use. Each number is used once, for a version, a process, a writer or a request.
     numbers: u64,
 }
 
@@ -60,13 +60,13 @@ struct Entry {
     version: Version,
     /// Exactly the committed bytes. A reader keeps a clone, and with it the bytes as they were.
     bytes: Arc<Vec<Bytes>>,
-    /// Whether they were moved to a file: there are none here any more.
+    /// Whether they were moved to a file, so that there are none here.
     is_moved: bool,
 }
 
 struct Claim {
     process: u64,
-    /// `None` for so long that the clock cannot tell.
+    /// `None` if the time is beyond what the clock can represent.
     until: Option<Instant>,
 }
 
@@ -76,8 +76,8 @@ impl Memory {
         Self::default()
     }
 
-    /// A storage on the same store that behaves as if it were another process: it makes claims of its own, and has to
-    /// ask for an upload that this one is adding bytes to ([`Storage::settle`]).
+    /// A storage on the same store that behaves like another process: it makes claims of its own, and must ask for an
+    /// upload that this one is adding bytes to ([`Storage::settle`]).
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -97,7 +97,7 @@ impl Memory {
         Self { store: self.store.clone(), process: self.state().number() }
     }
 
-    /// A stream that finds its next record when it is polled, after the place of the last one.
+    /// A stream that looks up its next record when it is polled, after the place of the last one.
     fn one_by_one<'a, P: Place + 'a>(
         &'a self,
         after: Option<P>,
@@ -134,20 +134,20 @@ impl State {
         self.entries.get(id).map(|entry| self.stored(entry, process))
     }
 
-    /// The upload that was seen, in whatever state.
+    /// The upload that was seen, in any version.
     fn same(&self, seen: &Stored) -> Result<&Entry, StorageError> {
         let entry = self.entries.get(&seen.upload.id).filter(|entry| seen.is_same_upload(&entry.upload));
         entry.ok_or_else(|| Failure::NotFound.into())
     }
 
-    /// The upload that was seen, in the state that was seen.
+    /// The upload that was seen, in the version that was seen.
     fn unchanged(&self, seen: &Stored) -> Result<&Entry, StorageError> {
         let entry = self.entries.get(&seen.upload.id).ok_or(Failure::NotFound)?;
         let unchanged = seen.is_same_upload(&entry.upload) && seen.version == entry.version;
         if unchanged { Ok(entry) } else { Err(Failure::Conflict.into()) }
     }
 
-    /// Makes a change to the upload that was seen. `add` makes its bytes what the change says they are.
+    /// Makes a change to the upload that was seen. `add` changes its bytes accordingly.
     fn change(
         &mut self,
         process: u64,
@@ -170,7 +170,7 @@ impl State {
         Ok(version)
     }
 
-    /// Claims an upload, if nobody else has.
+    /// Claims an upload, if no other process holds a claim.
     fn claim(&mut self, process: u64, id: &UploadId, duration: Duration) -> bool {
         let now = Instant::now();
         let theirs = self.claims.get(id).is_some_and(|claim| claim.process != process && !claim.has_run_out(now));
@@ -185,16 +185,16 @@ impl State {
     }
 }
 
-/// How long the claim holds that comes with the change which completes an upload.
+/// The duration of the claim that comes with the change that completes an upload.
 const WITH_A_CHANGE: Duration = Duration::from_secs(15);
 
 fn is_complete_and_due(upload: &Upload) -> bool {
     upload.phase == Phase::Complete && upload.is_due()
 }
 
-/// An error of whoever made the change: it claims other bytes than there are.
+/// The caller's error: the change claims a different number of bytes than there are.
 fn claims_other_bytes(change: &Change, there: u64) -> StorageError {
-    StorageError::new(Failure::Internal, format!("a change claims {} bytes, and there are {there}", change.offset))
+    StorageError::new(Failure::Internal, format!("a change claims {} bytes, but there are {there}", change.offset))
 }
 
 #[async_trait]

@@ -1,7 +1,7 @@
-//! Where a router found the endpoint.
+//! The path at which a router found the endpoint.
 
-/// The path at which a router found the endpoint: the full path of a request without the `rest` that the
-/// router left of it. The router may have undone percent-encoding in `rest`.
+/// The path at which a router found the endpoint: the full path of a request without the `rest` that the router left
+/// of it. The router may have percent-decoded `rest`.
 ///
 /// ```
 /// assert_eq!(tus_service::mount_path("/api/files/%61", "/a"), "/api/files");

@@ -46,7 +46,7 @@ macro_rules! time {
     }};
 }
 
-/// Gives each metric its unit and description. The exporter must be installed before.
+/// Registers the unit and description of each metric. The exporter must be installed before.
 pub(crate) fn describe() {
     #[cfg(feature = "metrics")]
     for metric in METRICS {
@@ -54,7 +54,7 @@ pub(crate) fn describe() {
     }
 }
 
-/// One of what a gauge counts, for as long as it is there.
+/// One unit of a gauge, as long as it exists.
 #[derive(Debug)]
 pub(crate) struct InFlight(&'static str);
 
@@ -80,12 +80,12 @@ pub(crate) fn download() -> InFlight {
     InFlight::new("tus_downloads_in_flight")
 }
 
-/// More bytes of bodies are in memory, or fewer.
+/// Changes the number of bytes of bodies in memory.
 pub(crate) fn bytes_in_flight(more: f64) {
     gauge!("tus_bytes_in_flight", more);
 }
 
-/// A storage failed in a way that no request explains.
+/// A storage failed in a way that no request caused.
 pub(crate) fn storage_failed(failure: Failure) {
     let kind = match failure {
         Failure::Full => "full",
@@ -139,10 +139,10 @@ fn finished(upload: &Upload, length: u64) {
 }
 
 pub(crate) fn refused_by_hook(upload: &Upload, rejection: &Rejection) {
-    tracing::warn!(upload = %upload.id, status = %rejection.status(), "the hook before_finish refused the upload");
+    tracing::warn!(upload = %upload.id, status = %rejection.status(), "the hook before_finish rejected the upload");
 }
 
-/// A hook returned an error that has no client, panicked, or took too long.
+/// A hook without a client returned an error, or a hook panicked or timed out.
 pub(crate) fn hook_failed(hook: &'static str) {
     count!("tus_hooks_failed_total", 1, "hook" => hook);
 }
@@ -162,7 +162,7 @@ pub(crate) fn sent(bytes: u64) {
     count!("tus_sent_bytes_total", bytes);
 }
 
-/// A client may invent methods, and each label is kept forever.
+/// Clients may invent methods, and each label is kept forever.
 fn label(method: &Method) -> &'static str {
     let known = ["OPTIONS", "POST", "HEAD", "PATCH", "DELETE", "GET"];
     known.into_iter().find(|name| method == name).unwrap_or("other")
@@ -253,7 +253,7 @@ mod tests {
         );
     }
 
-    /// While a body comes, and while one waits to be read.
+    /// While a body arrives, and while a download waits to be read.
     #[test]
     fn gauges_show_what_is_in_flight() {
         let work = async {

@@ -1,4 +1,5 @@
-//! The endpoint as a [`tower_service::Service`] (feature `tower`): for plain hyper and every framework that takes one.
+//! The endpoint as a [`tower_service::Service`] (feature `tower`), for plain hyper and every framework that accepts
+//! one.
 
 use std::{
     convert::Infallible,
@@ -13,7 +14,7 @@ use tus_core::server::Mount;
 
 use crate::{ResponseBody, Tus};
 
-/// An endpoint as a service, at a path of its own: see [`Tus::service`].
+/// An endpoint as a service at a path: see [`Tus::service`].
 #[derive(Debug, Clone)]
 pub struct TusService {
     tus: Tus,
@@ -23,8 +24,8 @@ pub struct TusService {
 impl Tus {
     /// The endpoint as a service for requests with their full path, which begins with that of `mount`.
     ///
-    /// A router that takes away the path at which it nests a service hides from it what `Location` has to say: use its
-    /// crate (`axum-tus`), or [`Tus::handle`].
+    /// A router that removes the path at which it nests a service hides what `Location` must contain. Use that
+    /// framework's crate (`axum-tus`) or [`Tus::handle`] instead.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -1,4 +1,4 @@
-//! Which final uploads are being looked after because their parts may be complete.
+//! The final uploads that are being processed because their parts may be complete.
 
 use std::{
     collections::HashMap,
@@ -8,20 +8,20 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tus_core::UploadId;
 
-/// The final uploads that are being looked after.
+/// The final uploads that are being processed.
 #[derive(Debug, Default)]
 pub(crate) struct Waking(Mutex<HashMap<UploadId, Task>>);
 
 #[derive(Debug, Default)]
 struct Task {
-    /// Whether another part became complete meanwhile.
+    /// Whether another part has become complete since.
     again: bool,
-    /// Fires when the task is over.
+    /// Fires when the task ends.
     ended: CancellationToken,
 }
 
 impl Waking {
-    /// Whether a task for this upload has to begin; one that runs goes round again.
+    /// Whether a task for this upload must be started. A running task does another round instead.
     pub(crate) fn begin(&self, id: &UploadId) -> bool {
         let mut waking = self.table();
         match waking.get_mut(id) {
@@ -50,7 +50,7 @@ impl Waking {
         }
     }
 
-    /// Fires when no task for this upload runs any more.
+    /// Fires when no task for this upload is running.
     pub(crate) fn ended(&self, id: &UploadId) -> CancellationToken {
         let over = || {
             let over = CancellationToken::new();
@@ -76,7 +76,7 @@ mod tests {
         assert!(waking.begin(&id));
         let ended = waking.ended(&id);
         assert!(!waking.begin(&id) && !waking.begin(&id));
-        assert!(!waking.end(&id), "a part became complete meanwhile");
+        assert!(!waking.end(&id), "another part became complete");
         assert!(!ended.is_cancelled());
         assert!(waking.end(&id) && ended.is_cancelled());
         assert!(waking.begin(&id));

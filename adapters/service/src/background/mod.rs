@@ -25,10 +25,10 @@ pub(crate) use self::{
 };
 use crate::{StorageError, completion, engine::Engine, observe};
 
-/// Number of uploads processed at once, so that one slow hook does not delay the others.
+/// The number of uploads processed at once, so that one slow hook does not delay the others.
 const AT_ONCE: usize = 16;
 
-/// Runs until the endpoint is gone.
+/// Runs until the endpoint is dropped.
 pub(crate) async fn run(engine: Weak<Engine>, gone: CancellationToken, interval: Duration) {
     loop {
         let mut pause = interval;
@@ -59,13 +59,13 @@ async fn tidy(engine: &Engine) {
 /// Processes every upload that has background work due.
 async fn sweep(engine: &Arc<Engine>) -> LookedAfter {
     let now = SystemTime::now();
-    // Parts and final uploads are looked at before they expire: others may keep them.
+    // Parts and final uploads are examined before they expire, because other uploads may keep them.
     let pending = engine.storage.pending(now.checked_add(engine.looks_ahead).unwrap_or(now));
     let is_concerned = |stored: &Stored| {
         let upload = &stored.upload;
         upload.kind != Kind::Single || upload.is_expired(now) || upload.is_due()
     };
-    // A list that panics ends, and what was found is looked after all the same.
+    // A list that panics ends; what it found before is processed nevertheless.
     let found = AssertUnwindSafe(pending).catch_unwind().filter_map(listed);
     let found = found.filter(|stored| future::ready(is_concerned(stored)));
     let looked_after = found.map(|stored| look_after(engine, stored.upload.id)).buffer_unordered(AT_ONCE);

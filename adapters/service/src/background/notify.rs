@@ -1,5 +1,5 @@
-//! Notifies the application of complete uploads, beside requests: one process at a time for an upload, several uploads
-//! at once, again and again until it succeeds.
+//! Notifies the application of complete uploads, beside requests: one process at a time per upload, several uploads
+//! at once, repeatedly until it succeeds.
 
 use std::{
     sync::{Arc, Weak},
@@ -16,10 +16,10 @@ use crate::{
     observe,
 };
 
-/// A job waits so long for its next try; where that comes later, a sweep begins another job.
+/// The longest wait of a job for its next attempt. If the attempt is later, a sweep starts another job.
 const WAITS: Duration = Duration::from_secs(30);
 
-/// Begins the job, unless it runs already or there is no room: then the upload stays due.
+/// Starts the job, unless it runs already or there is no room; the upload then stays due.
 pub(crate) fn notify(engine: &Arc<Engine>, notify: Notify) {
     if let Some(job) = engine.jobs.begin(notify.stored().upload.incarnation) {
         engine.exchanges.spawn(run(Arc::downgrade(engine), job, notify));
@@ -29,7 +29,7 @@ pub(crate) fn notify(engine: &Arc<Engine>, notify: Notify) {
 async fn run(engine: Weak<Engine>, job: Job, notify: Notify) {
     let upload = &notify.stored().upload;
     loop {
-        // The endpoint may be gone while this waits.
+        // The endpoint may be dropped during this wait.
         let Some(engine) = engine.upgrade() else { return };
         let tried = tokio::select! {
             biased;
@@ -57,9 +57,9 @@ async fn run(engine: Weak<Engine>, job: Job, notify: Notify) {
 }
 
 enum Tried {
-    /// There is nothing left to do: the application was notified, or the upload is gone.
+    /// Nothing remains to be done: the application was notified, or the upload is gone.
     Ended,
-    /// Another process does it, or this one stops.
+    /// Another process does it, or this one is stopping.
     Elsewhere,
     Failed,
 }
@@ -101,7 +101,7 @@ async fn attempt(engine: &Engine, job: &Job, notify: &Notify) -> Tried {
     }
 }
 
-/// Whether the upload is another one by now: if something is left to be done for it, a sweep finds it.
+/// Whether the upload has changed. If work remains for it, a sweep finds it.
 fn is_over(failure: Failure) -> bool {
     matches!(failure, Failure::NotFound | Failure::Conflict)
 }

@@ -1,4 +1,4 @@
-//! What is due for one upload.
+//! The background work for one upload.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::SystemTime};
 
@@ -15,7 +15,7 @@ use crate::{
     leases::Lease,
 };
 
-/// How looking after uploads ended.
+/// The result of processing uploads.
 #[derive(Debug, Default)]
 pub(super) struct LookedAfter {
     /// Whether another process has claimed any of them.
@@ -28,7 +28,7 @@ pub(super) async fn look_after(engine: &Arc<Engine>, id: &UploadId, _lease: Leas
 }
 
 async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> LookedAfter {
-    // What was found without the lease may be outdated.
+    // A record that was found without the lease may be outdated.
     let stored = match engine.storage.load(id).await {
         Ok(Some(stored)) if !stored.held_elsewhere => stored,
         Ok(_) => return LookedAfter::default(),
@@ -37,7 +37,7 @@ async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> LookedAfter {
             return LookedAfter::default();
         }
     };
-    // It runs already, or failed a short while ago.
+    // It is already running, or failed a short while ago.
     if stored.upload.phase == Phase::Complete && !engine.jobs.may_begin(stored.upload.incarnation) {
         return LookedAfter::default();
     }
@@ -49,7 +49,7 @@ async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> LookedAfter {
             }
         }
         Recovery::Remove(stored) => {
-            // Another process may be at work on it without adding bytes: an assembly, a hook, a handler.
+            // Another process may be working on it without adding bytes: an assembly, a hook, a handler.
             let is_free = match stored.upload.phase {
                 Phase::Receiving => Ok(true),
                 _ => engine.storage.claim(&stored.upload, completion::CLAIM).await,
@@ -74,7 +74,7 @@ async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> LookedAfter {
     LookedAfter::default()
 }
 
-/// What is to be done, once what the upload belongs to is known.
+/// What to do, once the related uploads are known.
 async fn decided(engine: &Engine, stored: Stored) -> Recovery {
     let now = SystemTime::now();
     let soon = now.checked_add(engine.looks_ahead).unwrap_or(now);
@@ -101,7 +101,7 @@ async fn finals(engine: &Engine, part: &UploadId) -> Result<Vec<Stored>, Storage
     Ok(engine.storage.load_all(&ids).await?.into_iter().flatten().collect())
 }
 
-/// A panic, of a storage say, fails only the work in which it occurs: the background work goes on.
+/// A panic, for example of a storage, fails only the work in which it occurs. Other background work continues.
 pub(super) async fn unless_it_panics<T: Default>(work: impl Future<Output = T>) -> T {
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!("background work panicked");

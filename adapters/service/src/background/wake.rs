@@ -1,4 +1,4 @@
-//! Completes final uploads that may have all their parts now: one task at a time for each.
+//! Completes final uploads that may have all of their parts now: one task at a time for each.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,13 +9,14 @@ use tus_core::{UploadId, server::Waiting};
 use super::recovery;
 use crate::engine::{Engine, failure};
 
-/// Final uploads of one part that are looked after because of it: a client has one. The next sweep finds the others.
+/// The number of final uploads that are processed because of one part: clients usually have one. The next sweep finds
+/// the others.
 const WOKEN: usize = 2;
 
 /// How long a request waits for a final upload to be assembled.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Looks after final uploads, beside the exchange.
+/// Processes final uploads, beside the exchange.
 pub(crate) fn wake(engine: &Arc<Engine>, waiting: Waiting<'_>) {
     if !engine.background {
         return;
@@ -36,7 +37,7 @@ pub(crate) fn wake(engine: &Arc<Engine>, waiting: Waiting<'_>) {
     }
 }
 
-/// Waits a short while until a final upload was looked after.
+/// Waits briefly until a final upload has been processed.
 pub(crate) async fn assembled(engine: &Arc<Engine>, id: &UploadId) {
     if engine.background {
         begin(engine, id);

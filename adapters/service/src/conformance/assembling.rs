@@ -1,4 +1,4 @@
-//! Truths about uploads that are put together.
+//! Conformance tests for assembling.
 
 use bytes::Bytes;
 use tus_core::{Failure, Kind, Phase, Stored};
@@ -6,7 +6,7 @@ use tus_core::{Failure, Kind, Phase, Stored};
 use super::{Fixture, uploads::*};
 use crate::Storage;
 
-/// A final upload gets the bytes of its parts, in order; one may be there several times. The parts stay as they are.
+/// A final upload gets the bytes of its parts, in order; a part may occur several times. The parts do not change.
 pub async fn parts_are_assembled_in_order(fixture: Fixture) {
     let parts = three_parts(fixture.one()).await;
     let named: Vec<_> = [0, 1, 2, 0].map(|at: usize| parts[at].clone()).into();
@@ -20,7 +20,7 @@ pub async fn parts_are_assembled_in_order(fixture: Fixture) {
     }
 }
 
-/// An upload of empty parts, or of none, is empty. Its change may be to [`Phase::Notified`] at once.
+/// An upload of empty parts, or of no parts, is empty. The change may lead to [`Phase::Notified`] directly.
 pub async fn empty_parts_make_an_empty_upload(fixture: Fixture) {
     let part = created(fixture.one(), partial("part", 0)).await;
     for (name, parts) in [("empty", &[part][..]), ("of-none", &[])] {
@@ -33,7 +33,7 @@ pub async fn empty_parts_make_an_empty_upload(fixture: Fixture) {
     }
 }
 
-/// Once it is assembled, an upload needs its parts no more.
+/// An assembled upload does not depend on its parts.
 pub async fn an_assembled_upload_does_not_need_its_parts(fixture: Fixture) {
     let parts = three_parts(fixture.one()).await;
     let complete = created(fixture.one(), final_of("complete", &["p1", "p2", "p3"])).await;
@@ -47,7 +47,7 @@ pub async fn an_assembled_upload_does_not_need_its_parts(fixture: Fixture) {
     fixture.other().remove(&complete).await.unwrap();
 }
 
-/// Where a part is gone, or another upload by now, or the final upload has changed, nothing changes.
+/// If a part is missing or replaced, or the final upload has changed, nothing changes.
 pub async fn a_failed_assembly_changes_nothing(fixture: Fixture) {
     let parts = three_parts(fixture.one()).await;
     let stale = created(fixture.one(), final_of("complete", &["p1", "p2", "p3"])).await;
@@ -67,13 +67,13 @@ pub async fn a_failed_assembly_changes_nothing(fixture: Fixture) {
     assert_eq!(failure(fixture.other().assemble(&complete, &parts, &change).await), Failure::NotFound);
     fixture.assert_has(&complete, b"").await;
     fixture.assert_has(&again, b" WORLD").await;
-    // The failures were no harm: with the right parts it succeeds.
+    // The failures did no harm: with the right parts, it succeeds.
     let parts = [parts[0].clone(), parts[1].clone(), again];
     let version = fixture.other().assemble(&complete, &parts, &change).await.unwrap();
     fixture.assert_has(&complete.changed(&change, version), b"hello WORLD").await;
 }
 
-/// An upload is assembled once: again, with the old record or the new one, it is a conflict.
+/// An upload is assembled once. Another attempt, with the old record or the new one, is a conflict.
 pub async fn an_upload_is_assembled_once(fixture: Fixture) {
     let parts = three_parts(fixture.one()).await;
     let assembling = created(fixture.one(), final_of("complete", &["p1", "p2", "p3"])).await;
@@ -88,7 +88,7 @@ pub async fn an_upload_is_assembled_once(fixture: Fixture) {
     fixture.assert_has(&complete, b"hello world").await;
 }
 
-/// An upload that is assembling and no final one is completed from the bytes that it has.
+/// An upload that is assembling but not final is completed from its own bytes.
 pub async fn an_upload_without_parts_is_assembled_from_its_own_bytes(fixture: Fixture) {
     for (name, kind) in [("single", Kind::Single), ("partial", Kind::Partial)] {
         let stored = created(fixture.one(), upload(name, kind, Some(11))).await;
@@ -109,7 +109,7 @@ pub async fn an_upload_without_parts_is_assembled_from_its_own_bytes(fixture: Fi
     }
 }
 
-/// [`Storage::waiting_for`] gives the final uploads that are not assembled yet and name the part, each once.
+/// [`Storage::waiting_for`] returns the final uploads that name the part and are not assembled yet, each once.
 pub async fn finals_wait_for_their_parts(fixture: Fixture) {
     let part = created(fixture.one(), partial("part", 0)).await;
     let waiting = async |storage: &dyn Storage, part| {
@@ -128,7 +128,7 @@ pub async fn finals_wait_for_their_parts(fixture: Fixture) {
         assert_eq!(waiting(storage, "par").await, [""; 0]);
         assert_eq!(storage.waiting_for(&id("part"), 1).await.unwrap().len(), 1);
     }
-    // A change of something else does not end the waiting.
+    // Changing another field does not end the waiting.
     let one = updated(fixture.other(), &one, &expiring(&one, 4_000_000_000)).await;
     let change = assembled(&two, 0);
     fixture.one().assemble(&two, &[part.clone(), part], &change).await.unwrap();
@@ -140,7 +140,7 @@ pub async fn finals_wait_for_their_parts(fixture: Fixture) {
     assert_eq!(waiting(fixture.one(), "part").await, [""; 0]);
 }
 
-/// [`Storage::pending_finals`] counts the final uploads that are not assembled yet, and no further than it is to.
+/// [`Storage::pending_finals`] counts the final uploads that are not assembled yet, up to the given limit.
 pub async fn pending_finals_are_counted(fixture: Fixture) {
     let part = created(fixture.one(), partial("part", 0)).await;
     created(fixture.one(), partial("unfinished", 5)).await;

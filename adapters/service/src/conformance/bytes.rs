@@ -1,4 +1,4 @@
-//! Truths about adding bytes.
+//! Conformance tests for adding bytes.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{Fixture, uploads::*};
 use crate::Storage;
 use crate::{Checkpoint, Chunks, Hint, Writer};
 
-/// Bytes past the committed offset do not exist; they do after a commit, and so does its change.
+/// Bytes past the committed offset do not exist. After a commit they exist, and the record has changed.
 pub async fn bytes_exist_after_a_commit(fixture: Fixture) {
     let stored = created(fixture.one(), single("commit")).await;
     let mut writer = fixture.one().open(&stored).await.unwrap();
@@ -30,7 +30,7 @@ pub async fn bytes_exist_after_a_commit(fixture: Fixture) {
     let stored = stored.changed(&change, version);
     assert_unheld(&fixture, &stored, b"hello ").await;
     assert!(writer.committed().is_none_or(|offset| offset == 6), "what is committed may be reported");
-    // The same writer goes on.
+    // The same writer continues.
     writer.write(Bytes::from_static(b"world").into()).await.unwrap();
     assert_eq!(writer.stored(), 11);
     let mut change = adding(&stored, 5);
@@ -40,7 +40,7 @@ pub async fn bytes_exist_after_a_commit(fixture: Fixture) {
     fixture.assert_has(&stored.changed(&change, version), b"hello world").await;
 }
 
-/// While a writer is open, the record and the bytes are those that were committed last.
+/// While a writer is open, record and bytes are those of the last commit.
 async fn assert_unheld(fixture: &Fixture, expected: &Stored, bytes: &[u8]) {
     for storage in [fixture.one(), fixture.other()] {
         let mut loaded = storage.load(&expected.upload.id).await.unwrap().unwrap();
@@ -77,7 +77,7 @@ pub async fn a_commit_may_forget_all_since_the_last_one(fixture: Fixture) {
     }
 }
 
-/// Dropping a writer without a commit forgets what was written since the last one.
+/// Dropping a writer without a commit discards the bytes since the last commit.
 pub async fn a_dropped_writer_leaves_nothing(fixture: Fixture) {
     let stored = created(fixture.one(), single("dropped")).await;
     let stored = appended(fixture.one(), &stored, "kept ").await;
@@ -90,7 +90,7 @@ pub async fn a_dropped_writer_leaves_nothing(fixture: Fixture) {
     fixture.assert_has(&stored, b"kept new").await;
 }
 
-/// [`Writer::write`] takes all chunks, in order.
+/// [`Writer::write`] accepts all chunks, in order.
 pub async fn many_small_chunks_keep_their_order(fixture: Fixture) {
     let stored = created(fixture.one(), upload("chunks", Kind::Single, None)).await;
     let chunks: Vec<_> = (0..5000u16).map(|n| Bytes::copy_from_slice(&n.to_le_bytes())).collect();
@@ -104,7 +104,7 @@ pub async fn many_small_chunks_keep_their_order(fixture: Fixture) {
     fixture.assert_has(&stored.changed(&change, version), &expected).await;
 }
 
-/// [`Writer::checkpoint`] may commit less or later; what a record claims is there at any time.
+/// [`Writer::checkpoint`] may commit less, or later. The bytes that a record claims always exist.
 pub async fn a_checkpoint_claims_no_more_than_there_is(fixture: Fixture) {
     let stored = created(fixture.one(), single("checkpoint")).await;
     let mut writer = fixture.one().open(&stored).await.unwrap();
@@ -114,7 +114,7 @@ pub async fn a_checkpoint_claims_no_more_than_there_is(fixture: Fixture) {
         assert_eq!(writer.stored(), end);
         for storage in [fixture.one(), fixture.other()] {
             let seen = storage.load(&stored.upload.id).await.unwrap().unwrap();
-            // The storage may be committing meanwhile.
+            // The storage may be committing at the same time.
             let Some(there) = content(storage, &seen).await else { continue };
             assert!((seen.upload.offset..=end).contains(&(there.len() as u64)), "{} of {end}", there.len());
             assert!(b"abcdabcd".starts_with(&there));
@@ -128,7 +128,7 @@ pub async fn a_checkpoint_claims_no_more_than_there_is(fixture: Fixture) {
     fixture.assert_has(&committed, b"abcdabcd").await;
 }
 
-/// A hint that allows nothing beyond the last commit changes no record, and loses no byte.
+/// A hint that allows nothing beyond the last commit changes no record and loses no byte.
 pub async fn a_hint_that_allows_nothing_changes_nothing(fixture: Fixture) {
     for (name, hint) in [("streaming", Hint::Streaming), ("stalled", Hint::Stalled)] {
         let mut now = created(fixture.one(), single(name)).await;
@@ -151,8 +151,8 @@ pub async fn a_hint_that_allows_nothing_changes_nothing(fixture: Fixture) {
     }
 }
 
-/// A writer lets go of its [`Chunks`] with a commit, and when no more bytes come: also of those that may not be committed
-/// yet, and loses none.
+/// A writer releases its [`Chunks`] with a commit, and when no more bytes arrive, including those that may not be
+/// committed yet. It loses none of them.
 pub async fn a_writer_lets_go_of_its_chunks(fixture: Fixture) {
     let budget = Arc::new(Semaphore::new(5));
     for (name, allowed) in [("committed", None), ("stalled", Some(5)), ("verified", Some(0))] {
@@ -174,7 +174,7 @@ pub async fn a_writer_lets_go_of_its_chunks(fixture: Fixture) {
     }
 }
 
-/// No more bytes come: in the end nothing is left to do.
+/// No more bytes arrive: at some point nothing remains to be done.
 async fn assert_taken(writer: &mut dyn Writer, change: &Change) {
     for _ in 0..TRIES {
         if writer.checkpoint(change, Hint::Stalled).await.unwrap() == Checkpoint::Taken {
@@ -185,14 +185,14 @@ async fn assert_taken(writer: &mut dyn Writer, change: &Change) {
     panic!("a stalled writer has something left to do after 10 seconds");
 }
 
-/// [`Checkpoint::Taken`]: what may be committed is, or will be without another word.
+/// [`Checkpoint::Taken`]: what may be committed is committed, or will be without another call.
 pub async fn a_taken_checkpoint_needs_no_other_word(fixture: Fixture) {
     for (name, hint) in [("streaming", Hint::Streaming), ("stalled", Hint::Stalled)] {
         let stored = created(fixture.one(), single(name)).await;
         let mut writer = fixture.one().open(&stored).await.unwrap();
         writer.write(Bytes::from_static(b"hello").into()).await.unwrap();
         if writer.checkpoint(&adding(&stored, 5), hint).await.unwrap() == Checkpoint::Declined {
-            // Then a commit has them all the same.
+            // A commit then includes all of them.
             writer.commit(&adding(&stored, 5)).await.unwrap();
         }
         drop(writer);
@@ -201,7 +201,7 @@ pub async fn a_taken_checkpoint_needs_no_other_word(fixture: Fixture) {
     }
 }
 
-/// The commit of the last bytes can complete an upload, and say that nobody is to be notified.
+/// The commit of the last bytes can complete an upload, and declare that nobody is to be notified.
 pub async fn a_commit_completes_an_upload(fixture: Fixture) {
     for (name, phase) in [("complete", Phase::Complete), ("unnoticed", Phase::Notified)] {
         let stored = created(fixture.one(), single(name)).await;
@@ -216,7 +216,7 @@ pub async fn a_commit_completes_an_upload(fixture: Fixture) {
     }
 }
 
-/// Many writers at once do not mix their uploads.
+/// Concurrent writers do not mix their uploads.
 pub async fn many_writers_do_not_mix(fixture: Fixture) {
     let mut writers: Vec<(Stored, Box<dyn Writer>)> = Vec::new();
     for (n, storage) in (0..16).zip(fixture.in_turn()) {
@@ -240,7 +240,7 @@ pub async fn many_writers_do_not_mix(fixture: Fixture) {
     }
 }
 
-/// [`Storage::tidy`] takes nothing that belongs to an upload, nor what a writer is about to commit.
+/// [`Storage::tidy`] removes nothing that belongs to an upload, nor what a writer is about to commit.
 pub async fn tidying_takes_nothing_that_belongs_to_an_upload(fixture: Fixture) {
     let new = created(fixture.one(), single("new")).await;
     let half = created(fixture.one(), single("half")).await;

@@ -1,4 +1,4 @@
-//! Truths about compare-and-set: a change is made to the version that was seen, or not at all.
+//! Conformance tests for compare-and-set: a change applies to the version that was seen, or not at all.
 
 use bytes::Bytes;
 use futures_util::future;
@@ -8,7 +8,7 @@ use super::{Fixture, uploads::*};
 #[cfg(doc)]
 use crate::Storage;
 
-/// [`Storage::update`] makes the change, and nothing else changes.
+/// [`Storage::update`] makes the change and changes nothing else.
 pub async fn an_update_changes_what_it_says(fixture: Fixture) {
     let mut upload = upload("updated", Kind::Single, None);
     upload.owner = Some("anna".into());
@@ -27,7 +27,7 @@ pub async fn an_update_changes_what_it_says(fixture: Fixture) {
     }
 }
 
-/// A change of [`Upload::verbatim`](tus_core::Upload::verbatim) is made where it is asked for, and only there.
+/// [`Upload::verbatim`](tus_core::Upload::verbatim) changes only if the change includes it.
 pub async fn an_update_changes_what_is_repeated(fixture: Fixture) {
     let mut upload = upload("repeated", Kind::Single, None);
     upload.verbatim = Verbatim::from_bytes("upload-metadata:a\n");
@@ -43,7 +43,7 @@ pub async fn an_update_changes_what_is_repeated(fixture: Fixture) {
     }
 }
 
-/// An update of a version that is not the last one is a conflict, and changes nothing.
+/// An update of an outdated version is a conflict and changes nothing.
 pub async fn an_update_of_another_version_is_refused(fixture: Fixture) {
     let (stale, now) = changed_meanwhile(&fixture, "stale-update").await;
     for storage in [fixture.one(), fixture.other()] {
@@ -54,7 +54,7 @@ pub async fn an_update_of_another_version_is_refused(fixture: Fixture) {
     fixture.assert_has(&now, b"hello").await;
 }
 
-/// A removal of a version that is not the last one is a conflict, and removes nothing.
+/// A removal of an outdated version is a conflict and removes nothing.
 pub async fn a_removal_of_another_version_is_refused(fixture: Fixture) {
     let (stale, now) = changed_meanwhile(&fixture, "stale-removal").await;
     for storage in [fixture.one(), fixture.other()] {
@@ -64,8 +64,7 @@ pub async fn a_removal_of_another_version_is_refused(fixture: Fixture) {
     fixture.other().remove(&now).await.unwrap();
 }
 
-/// Bytes are not added to a version that is not the last one, whether its writer was opened before or after the
-/// change.
+/// Bytes are not added to an outdated version, whether its writer was opened before or after the change.
 pub async fn a_commit_to_another_version_is_refused(fixture: Fixture) {
     let (stale, now) = changed_meanwhile(&fixture, "stale-open").await;
     for storage in [fixture.one(), fixture.other()] {
@@ -87,14 +86,14 @@ pub async fn a_commit_to_another_version_is_refused(fixture: Fixture) {
     fixture.assert_has(&complete, b"hello world").await;
 }
 
-/// A state of an upload, and the one that followed with the bytes "hello".
+/// A version of an upload, and the next one with the bytes "hello".
 async fn changed_meanwhile(fixture: &Fixture, name: &str) -> (Stored, Stored) {
     let stale = created(fixture.one(), single(name)).await;
     let now = appended(fixture.one(), &stale, "hello").await;
     (stale, now)
 }
 
-/// Of two writers of one upload, the first commit wins, unless the second writer is not opened at all.
+/// Of two writers of one upload, the first commit wins, unless the second writer cannot be opened at all.
 pub async fn the_first_commit_wins(fixture: Fixture) {
     let stored = created(fixture.one(), single("race")).await;
     let mut first = fixture.one().open(&stored).await.unwrap();
@@ -117,7 +116,7 @@ pub async fn the_first_commit_wins(fixture: Fixture) {
     fixture.assert_has(&stored, b"1133").await;
 }
 
-/// Of many changes to one version, one is made.
+/// Of concurrent changes to one version, one succeeds.
 pub async fn of_many_updates_one_succeeds(fixture: Fixture) {
     let stored = created(fixture.one(), single("updates")).await;
     let mut now = appended(fixture.one(), &stored, "hello").await;
@@ -137,7 +136,7 @@ pub async fn of_many_updates_one_succeeds(fixture: Fixture) {
     }
 }
 
-/// Who declares a length sees whether another one was declared meanwhile.
+/// A request that declares a length notices if another one was declared first.
 pub async fn a_length_is_declared_once(fixture: Fixture) {
     let stored = created(fixture.one(), upload("declared", Kind::Single, None)).await;
     let declared = |length| {
@@ -156,7 +155,7 @@ pub async fn a_length_is_declared_once(fixture: Fixture) {
     fixture.assert_is(&stored.clone().changed(&declared(3), version)).await;
 }
 
-/// What is gone is not found by any change, nor by a writer that was open.
+/// Changes and open writers fail after the upload is gone.
 pub async fn what_is_gone_is_not_changed(fixture: Fixture) {
     let stored = created(fixture.one(), single("gone")).await;
     let stored = appended(fixture.one(), &stored, "secret").await;
@@ -174,7 +173,7 @@ pub async fn what_is_gone_is_not_changed(fixture: Fixture) {
         let assembly = storage.assemble(&complete, std::slice::from_ref(&part), &assembled(&complete, 0)).await;
         assert_eq!(failure(assembly), Failure::NotFound);
         let appended = try_append(storage, &stored, Bytes::from_static(b"late")).await;
-        // That it is gone may look like a change to who only compares.
+        // For a storage that only compares versions, a missing upload may look like a changed one.
         assert!(matches!(failure(appended), Failure::NotFound | Failure::Conflict));
     }
     fixture.assert_gone(&stored.upload.id).await;

@@ -1,4 +1,4 @@
-//! Truths about claims: background work on an upload is done by one process at a time.
+//! Conformance tests for claims: one process at a time does the background work on an upload.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub async fn a_claim_is_ours_until_it_runs_out(fixture: Fixture) {
     fixture.assert_is(&stored).await;
 }
 
-/// While one process has claimed an upload, no other can; it can claim others.
+/// While one process has claimed an upload, no other process can claim it. It can claim others.
 pub async fn a_claim_keeps_another_process_out(fixture: Fixture) {
     let upload = created(fixture.one(), single("claimed")).await.upload;
     let other = created(fixture.one(), single("other")).await.upload;
@@ -33,8 +33,8 @@ pub async fn a_claim_keeps_another_process_out(fixture: Fixture) {
     assert!(!claim(fixture.one(), &other, LONG).await);
 }
 
-/// [`Storage::claim`]: whoever completes an upload has claimed it, so that no other process calls the hooks for a client
-/// that waits here. A part, and an upload of which nobody is to be notified, is no work.
+/// [`Storage::claim`]: the process that completes an upload has claimed it, so that no other process calls the hooks for a client
+/// that waits here. Parts, and uploads of which nobody is to be notified, are not work.
 pub async fn the_change_that_completes_an_upload_claims_it(fixture: Fixture) {
     let stored = created(fixture.one(), single("appended")).await;
     let appended = appended(fixture.one(), &stored, "hello world").await;
@@ -57,7 +57,7 @@ pub async fn the_change_that_completes_an_upload_claims_it(fixture: Fixture) {
     assert!(claim(fixture.two(), &left.upload, LONG).await, "it is given back without having been asked for");
 }
 
-/// A duration of zero gives a claim back.
+/// A duration of zero releases a claim.
 pub async fn a_claim_that_is_given_back_is_free(fixture: Fixture) {
     let upload = created(fixture.one(), single("claimed")).await.upload;
     for (one, two) in [(fixture.one(), fixture.two()), (fixture.two(), fixture.one())] {
@@ -70,7 +70,7 @@ pub async fn a_claim_that_is_given_back_is_free(fixture: Fixture) {
     }
 }
 
-/// A claim runs out, so that the work of a killed process goes on; a claim that was renewed runs out later.
+/// A claim expires, so that the work of a killed process continues; renewing it extends it.
 pub async fn a_claim_runs_out(fixture: Fixture) {
     let upload = created(fixture.one(), single("claimed")).await.upload;
     assert!(claim(fixture.one(), &upload, SHORT).await);
@@ -86,7 +86,7 @@ pub async fn a_claim_runs_out(fixture: Fixture) {
     assert!(!claim(fixture.one(), &upload, LONG).await, "it was renewed");
 }
 
-/// A process can give back nothing but its own claim.
+/// A process can release only its own claim.
 pub async fn nobody_gives_back_the_claim_of_another_process(fixture: Fixture) {
     let upload = created(fixture.one(), single("claimed")).await.upload;
     assert!(claim(fixture.one(), &upload, LONG).await);
@@ -95,7 +95,7 @@ pub async fn nobody_gives_back_the_claim_of_another_process(fixture: Fixture) {
     assert!(claim(fixture.one(), &upload, LONG).await);
 }
 
-/// Of many who claim an upload at once, those of one process have it.
+/// Of concurrent claims of an upload, those of one process succeed.
 pub async fn of_many_claims_one_process_has_its_own(fixture: Fixture) {
     let upload = created(fixture.one(), single("claimed")).await.upload;
     let claims =
@@ -105,7 +105,8 @@ pub async fn of_many_claims_one_process_has_its_own(fixture: Fixture) {
     assert!(matches!((of(0), of(1)), (4, 0) | (0, 4)), "{claims:?}");
 }
 
-/// A claim ends with its upload: it reserves nothing of a later upload with the same id, and is nobody's from then on.
+/// A claim ends with its upload: it does not apply to a later upload with the same id, and belongs to nobody from
+/// then on.
 pub async fn a_claim_ends_with_its_upload(fixture: Fixture) {
     let old = created(fixture.one(), single("claimed")).await;
     assert!(claim(fixture.one(), &old.upload, LONG).await);

@@ -1,11 +1,11 @@
-//! Truths about ids that are used again: what was done to an upload is done to that incarnation or not at all.
+//! Conformance tests for reused ids: operations apply to one incarnation, or not at all.
 
 use bytes::Bytes;
 use tus_core::{Failure, Phase, Stored};
 
 use super::{Fixture, uploads::*};
 
-/// A change that was decided on another incarnation is a conflict, and nothing of the new one changes.
+/// A change that was based on another incarnation is a conflict, and the new incarnation does not change.
 pub async fn an_id_that_is_used_again_is_another_upload(fixture: Fixture) {
     let (old, new) = used_again(&fixture, "again").await;
     for storage in [fixture.one(), fixture.other()] {
@@ -49,7 +49,7 @@ pub async fn a_writer_of_an_old_incarnation_adds_nothing_to_the_new_one(fixture:
     fixture.assert_has(&new, b"newer").await;
 }
 
-/// [`Storage::read`](crate::Storage::read): the bytes of another incarnation are not found.
+/// [`Storage::read`](crate::Storage::read) does not find the bytes of another incarnation.
 pub async fn an_old_incarnation_is_not_read(fixture: Fixture) {
     let (old, new) = used_again(&fixture, "again").await;
     for storage in [fixture.one(), fixture.other()] {
@@ -64,7 +64,7 @@ pub async fn an_old_incarnation_is_not_read(fixture: Fixture) {
     assert!(content(fixture.other(), &empty).await.is_none_or(|bytes| bytes.is_empty()));
 }
 
-/// An upload that is gone, and one that is there, with the same id and as many bytes and changes.
+/// An upload that is gone and one that exists, with the same id, length and number of changes.
 async fn used_again(fixture: &Fixture, name: &str) -> (Stored, Stored) {
     let old = created(fixture.one(), single(name)).await;
     let old = appended(fixture.one(), &old, "old").await;
@@ -74,7 +74,7 @@ async fn used_again(fixture: &Fixture, name: &str) -> (Stored, Stored) {
     (old, appended(fixture.other(), &new, "neu").await)
 }
 
-/// What was seen of the old upload, also where its version should look like the new one's.
+/// Records of the old upload, including versions that look like the new one's.
 fn look_alikes(old: &Stored, new: &Stored) -> [Stored; 2] {
     let mut look_alike = old.clone();
     look_alike.version = new.version.clone();

@@ -1,4 +1,4 @@
-//! Truths about lists.
+//! Conformance tests for lists.
 
 use futures_util::StreamExt;
 use tus_core::{Kind, Phase, Upload};
@@ -6,7 +6,7 @@ use tus_core::{Kind, Phase, Upload};
 use super::{Fixture, uploads::*};
 use crate::UploadFilter;
 
-/// [`Storage::list`](crate::Storage::list) gives the uploads that pass the filter, as they are, and no others.
+/// [`Storage::list`](crate::Storage::list) returns the uploads that match the filter, as stored, and no others.
 pub async fn uploads_are_listed_by_owner_and_phase(fixture: Fixture) {
     let mut all_of_them = Vec::new();
     for (owner, letter) in [(Some("anna"), "a"), (Some("ann"), "b"), (None, "c"), (Some(""), "d")] {
@@ -36,7 +36,7 @@ pub async fn uploads_are_listed_by_owner_and_phase(fixture: Fixture) {
     }
 }
 
-/// Lists are in the order of the ids, by their bytes.
+/// Lists are ordered by id, bytewise.
 pub async fn a_list_is_in_the_order_of_ids(fixture: Fixture) {
     let sorted = ["-", "0", "A", "AA", "Aa", "Z", "_", "a", "a-", "a0", "aA", "a_", "aa", "z"];
     all_created(fixture.one(), sorted.into_iter().rev().map(single)).await;
@@ -45,7 +45,7 @@ pub async fn a_list_is_in_the_order_of_ids(fixture: Fixture) {
     }
 }
 
-/// A list begins after an id, whether there is an upload of that id or not.
+/// A list starts after an id, whether there is an upload with that id or not.
 pub async fn a_list_goes_on_after_an_id(fixture: Fixture) {
     let owned = ["b", "d", "e"].map(|name| {
         let mut upload = single(name);
@@ -68,7 +68,7 @@ pub async fn a_list_goes_on_after_an_id(fixture: Fixture) {
     }
 }
 
-/// A list has every upload once, however many there are, and may be dropped early.
+/// A list contains every upload once, however many there are, and may be dropped early.
 pub async fn a_long_list_is_complete(fixture: Fixture) {
     let upload = |n: usize| -> Upload {
         let mut upload = single(&format!("long-{n:03}"));
@@ -87,7 +87,7 @@ pub async fn a_long_list_is_complete(fixture: Fixture) {
     assert_eq!(all(fixture.other().list(UploadFilter::default().owner("anna"), None)).await, expected);
 }
 
-/// A list that is read meanwhile has all those uploads that neither come nor go.
+/// A list that is read during changes contains all uploads that exist throughout.
 pub async fn a_list_goes_on_while_uploads_come_and_go(fixture: Fixture) {
     let uploads = all_created(fixture.one(), (0..MANY).map(|n| single(&format!("list-{n:03}")))).await;
     let mut listed = Vec::new();
@@ -95,7 +95,7 @@ pub async fn a_list_goes_on_while_uploads_come_and_go(fixture: Fixture) {
     for stored in &uploads {
         let next = stream.next().await.expect("the list is too short").unwrap();
         assert_eq!(next.upload.id, stored.upload.id);
-        // What was listed goes; what comes in its place was passed already.
+        // Removes the listed upload. The new one has an id that the list has already passed.
         fixture.other().remove(&next).await.unwrap();
         let mut again = single(&format!("again-{}", next.upload.id));
         again.owner = Some("anna".into());

@@ -1,8 +1,8 @@
-//! The truths that every storage must pass, each as a function: [`storage_tests!`](crate::storage_tests) makes a test
-//! of each.
+//! The tests that every storage must pass, each as a function. [`storage_tests!`](crate::storage_tests) generates a
+//! test for each.
 //!
-//! Each is a sentence of [`Storage`] or [`Writer`](crate::Writer), and panics where a storage does not keep it. What
-//! outlives a restart, a crash or a full disk only the storage's own tests can show.
+//! Each checks a sentence of [`Storage`] or [`Writer`](crate::Writer), and panics if a storage violates it. Survival
+//! of a restart, a crash or a full disk must be shown by the storage's own tests.
 //!
 //! ```
 //! use tus_service::{Memory, conformance::Fixture};
@@ -39,14 +39,15 @@ pub use self::{
 };
 use crate::Storage;
 
-/// Makes a test of each truth.
+/// Generates a test for each guarantee.
 ///
-/// `storage_tests!(open)` takes a function `async fn open() -> Fixture` that opens an empty store: each test opens its
-/// own. The tests have the names of the truths and are run by `#[tokio::test]`, so the crate needs `tokio` with its
-/// macros. Attributes before the function are put on each test: `storage_tests!(#[ignore = "needs a server"] open)`.
+/// `storage_tests!(open)` takes a function `async fn open() -> Fixture` that opens an empty store; each test opens
+/// its own. The tests have the names of the functions in [`conformance`](crate::conformance) and use
+/// `#[tokio::test]`, so the crate needs `tokio` with its macros. Attributes before the function apply to each test:
+/// `storage_tests!(#[ignore = "needs a server"] open)`.
 ///
-/// `storage_tests!(one_process: open)` is for a storage that no two processes can share. It leaves out those truths
-/// that only two can show.
+/// `storage_tests!(one_process: open)` is for a storage that two processes cannot share. It omits the tests that need
+/// two processes.
 #[macro_export]
 macro_rules! storage_tests {
     ($(#[$attribute:meta])* $open:path) => {
@@ -157,17 +158,17 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// A storage that no two processes can share.
+    /// A storage that two processes cannot share.
     pub fn one_process(storage: impl Storage) -> Self {
         Self { one: Box::new(storage), two: None, _kept: None }
     }
 
-    /// Two storages on one store that know of each other only what two processes would.
+    /// Two storages on one store that know about each other only what two processes would.
     pub fn two_processes(one: impl Storage, two: impl Storage) -> Self {
         Self { one: Box::new(one), two: Some(Box::new(two)), _kept: None }
     }
 
-    /// Keeps something, say a temporary directory, until the truth was shown.
+    /// Keeps a value, for example a temporary directory, until the test ends.
     pub fn keeping(mut self, kept: impl Any + Send) -> Self {
         self._kept = Some(Box::new(kept));
         self
@@ -186,7 +187,7 @@ impl Fixture {
         self.two.as_deref().expect("only two processes can show this")
     }
 
-    /// Both, or the only one again and again.
+    /// Both storages alternately, or the only one.
     fn in_turn(&self) -> impl Iterator<Item = &dyn Storage> {
         [self.one(), self.other()].into_iter().cycle()
     }

@@ -1,4 +1,4 @@
-//! Truths about what is to be done without a request.
+//! Conformance tests for work without a request.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use tus_core::{Dialect, Kind, Phase, Upload};
 
 use super::{Fixture, uploads::*};
 
-/// [`Storage::pending`](crate::Storage::pending) gives the uploads that have expired by then.
+/// [`Storage::pending`](crate::Storage::pending) returns the uploads that have expired at the given time.
 pub async fn what_has_expired_is_pending(fixture: Fixture) {
     for (name, expires) in [("late", Some(300)), ("never", None), ("early", Some(100)), ("middle", Some(200))] {
         let mut upload = single(name);
@@ -24,7 +24,7 @@ pub async fn what_has_expired_is_pending(fixture: Fixture) {
             assert_eq!(distinct(storage.pending(at(now))).await, expected, "at {now}");
         }
     }
-    // They come as they are, and expire as they were changed last.
+    // They are returned as stored, with the expiry of the last change.
     let early = fixture.one().load(&id("early")).await.unwrap().unwrap();
     assert_eq!(all(fixture.other().pending(at(100))).await, std::slice::from_ref(&early));
     let early = updated(fixture.other(), &early, &expiring(&early, 250)).await;
@@ -38,7 +38,7 @@ pub async fn what_has_expired_is_pending(fixture: Fixture) {
     assert_eq!(distinct(fixture.one().pending(at(250))).await, names(["middle"]));
 }
 
-/// [`Storage::pending`](crate::Storage::pending) gives the uploads that are due, and no others.
+/// [`Storage::pending`](crate::Storage::pending) returns the uploads that are due, and no others.
 pub async fn what_is_due_is_pending(fixture: Fixture) {
     let mut expected = BTreeSet::new();
     let kinds = [("single", Kind::Single), ("partial", Kind::Partial), ("final", Kind::Final(vec![part("part", 0)]))];
@@ -58,7 +58,7 @@ pub async fn what_is_due_is_pending(fixture: Fixture) {
         assert_eq!(distinct(storage.pending(at(0))).await, expected);
         assert_eq!(distinct(storage.pending(at(u32::MAX.into()))).await, expected);
     }
-    // What becomes due by a commit is found, and what is done is not.
+    // Uploads that become due by a commit are found; those that are done are not.
     let stored = created(fixture.one(), single("committed")).await;
     let stored = appended(fixture.one(), &stored, "hello world").await;
     expected.insert("committed".into());
@@ -68,12 +68,12 @@ pub async fn what_is_due_is_pending(fixture: Fixture) {
     assert_eq!(distinct(fixture.one().pending(at(0))).await, expected);
 }
 
-/// All that is pending is found once, however much there is, also what is both due and expired.
+/// Each pending upload is found once, however many there are, even if it is both due and expired.
 pub async fn all_that_is_pending_is_found(fixture: Fixture) {
     let pending = |n: usize| {
         let mut upload = upload(&format!("pending-{n}"), Kind::Single, Some(0));
         let expires = match n % 3 {
-            // Due and expired, some of them at the same time.
+            // Due and expired, some at the same time.
             0 => 100 + n as u64 % 7,
             // Expired.
             1 => {
@@ -98,7 +98,7 @@ pub async fn all_that_is_pending_is_found(fixture: Fixture) {
     }
 }
 
-/// What is pending can be done as it comes: what is changed or removed hides nothing else.
+/// Pending work can be done while the list is read: a changed or removed upload hides no other.
 pub async fn what_is_pending_can_be_done_as_it_comes(fixture: Fixture) {
     let pending = |n: usize| {
         let mut upload = upload(&format!("pending-{n}"), Kind::Single, Some(0));

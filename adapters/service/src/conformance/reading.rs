@@ -1,4 +1,4 @@
-//! Truths about reading.
+//! Conformance tests for reading.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
@@ -7,7 +7,7 @@ use tus_core::{Kind, Phase, Stored};
 use super::{Fixture, uploads::*};
 use crate::Storage;
 
-/// [`Storage::read`] gives all bytes of the range that there are.
+/// [`Storage::read`] returns all existing bytes of the range.
 pub async fn a_range_ends_where_the_bytes_end(fixture: Fixture) {
     let stored = created(fixture.one(), single("range")).await;
     let stored = appended(fixture.one(), &stored, "hello ").await;
@@ -41,7 +41,7 @@ pub async fn bytes_are_read_in_small_pieces(fixture: Fixture) {
     assert!(pieces.concat() == bytes[100_000..900_000]);
 }
 
-/// A stream that is dropped before its end does no harm: the upload can be read, changed and removed.
+/// Dropping a stream early does no harm: the upload can be read, changed and removed.
 pub async fn a_stream_that_is_dropped_early_does_no_harm(fixture: Fixture) {
     let (stored, bytes) = large(fixture.one(), "early", 3).await;
     for storage in [fixture.one(), fixture.other()] {
@@ -56,8 +56,7 @@ pub async fn a_stream_that_is_dropped_early_does_no_harm(fixture: Fixture) {
     fixture.one().remove(&stored).await.unwrap();
 }
 
-/// A stream never has the bytes of two uploads: after a removal it goes on with those of its own, or ends in an
-/// error.
+/// A stream never contains bytes of two uploads: after a removal it continues with its own, or ends with an error.
 pub async fn a_stream_has_the_bytes_of_one_upload(fixture: Fixture) {
     let (old, old_bytes) = large(fixture.one(), "again", 3).await;
     let mut unread = fixture.one().read(&old, 0..u64::MAX).await.unwrap();
@@ -83,7 +82,7 @@ pub async fn a_stream_has_the_bytes_of_one_upload(fixture: Fixture) {
     fixture.assert_has(&new, &new_bytes).await;
 }
 
-/// A complete upload of a megabyte, no two pieces of which are the same.
+/// A complete upload of one megabyte, no two pieces of which are equal.
 async fn large(storage: &dyn Storage, name: &str, seed: u32) -> (Stored, Vec<u8>) {
     let words = 0..262_147u32;
     let bytes: Vec<u8> = words.flat_map(|n| n.wrapping_mul(2 * seed + 1).wrapping_add(seed).to_le_bytes()).collect();

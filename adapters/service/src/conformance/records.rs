@@ -1,4 +1,4 @@
-//! Truths about records: how they come, and how they go.
+//! Conformance tests for records: creation, loading and removal.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use tus_core::{Change, Dialect, Failure, Kind, MAX_LENGTH, Metadata, Phase, Uplo
 
 use super::{Fixture, uploads::*};
 
-/// A record comes back as it was created: every field, byte by byte.
+/// A record is loaded as it was created: every field, byte by byte.
 pub async fn records_come_back_as_they_were(fixture: Fixture) {
     let mut full = upload("full", Kind::Final(vec![part("b", u128::MAX), part("a", 1), part("b", 0)]), None);
     full.dialect = Dialect::Draft(9);
@@ -33,7 +33,7 @@ pub async fn records_come_back_as_they_were(fixture: Fixture) {
     }
 }
 
-/// Times come back at least to the millisecond, and are not changed by a change of something else.
+/// Times are stored at least to the millisecond, and other changes do not affect them.
 pub async fn times_come_back_to_the_millisecond(fixture: Fixture) {
     let mut upload = single("times");
     upload.created = SystemTime::UNIX_EPOCH + Duration::from_nanos(1_700_000_000_123_456_789);
@@ -54,7 +54,7 @@ pub async fn times_come_back_to_the_millisecond(fixture: Fixture) {
     assert_eq!(near(&loaded.upload), created);
 }
 
-/// [`Storage::create`](crate::Storage::create): where there is an upload of that id, it is left as it was.
+/// [`Storage::create`](crate::Storage::create) leaves an existing upload with that id unchanged.
 pub async fn an_id_is_taken_once(fixture: Fixture) {
     let taken = created(fixture.one(), single("taken")).await;
     let taken = appended(fixture.one(), &taken, "hello").await;
@@ -64,7 +64,7 @@ pub async fn an_id_is_taken_once(fixture: Fixture) {
     fixture.assert_has(&taken, b"hello").await;
 }
 
-/// Of many who create an upload of one id at once, one succeeds.
+/// Of concurrent creations with one id, one succeeds.
 pub async fn of_many_who_create_an_id_one_succeeds(fixture: Fixture) {
     let uploads: Vec<_> = (0..8).map(|length| upload("race", Kind::Single, Some(length + 1))).collect();
     let creations = fixture.in_turn().zip(&uploads).map(|(storage, upload)| storage.create(upload));
@@ -79,7 +79,7 @@ pub async fn of_many_who_create_an_id_one_succeeds(fixture: Fixture) {
     fixture.assert_is(&winners[0]).await;
 }
 
-/// [`Storage::load_all`](crate::Storage::load_all) gives what [`Storage::load`](crate::Storage::load) would, in the
+/// [`Storage::load_all`](crate::Storage::load_all) returns what [`Storage::load`](crate::Storage::load) would, in the
 /// order of the ids.
 pub async fn loads_come_in_the_order_of_the_ids(fixture: Fixture) {
     let c = created(fixture.one(), single("c")).await;
@@ -99,7 +99,7 @@ pub async fn loads_come_in_the_order_of_the_ids(fixture: Fixture) {
     assert_eq!(fixture.other().load_all(&ids).await.unwrap(), expected);
 }
 
-/// [`Storage::remove`](crate::Storage::remove): the upload is not found from now on, by nobody.
+/// [`Storage::remove`](crate::Storage::remove): afterwards nobody finds the upload.
 pub async fn a_removed_upload_is_gone(fixture: Fixture) {
     let mut upload = single("removed");
     upload.expires = Some(at(10));

@@ -1,4 +1,4 @@
-//! Truths about two processes that want one upload: the newer request wins, and no byte is lost.
+//! Conformance tests for two processes that want one upload: the newer request wins, and no byte is lost.
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ use tus_core::{Failure, Kind, Stored, server::Access};
 use super::{Fixture, uploads::*};
 use crate::{Checkpoint, Hint, Storage, Writer};
 
-/// Longer than any storage should need.
+/// Longer than any storage should take.
 const PATIENCE: Duration = Duration::from_secs(20);
 const IMPATIENCE: Duration = Duration::from_millis(300);
 
-/// [`Stored::held_elsewhere`] says that somebody in another process is adding bytes that the record does not claim
-/// yet, at the latest once there was a hint. It is no secret in the process itself.
+/// [`Stored::held_elsewhere`] reports that another process is adding bytes that the record does not include yet, at
+/// the latest after a hint. In the process itself, no [`Stored`] reports it.
 pub async fn bytes_that_come_in_another_process_are_reported(fixture: Fixture) {
     let stored = created(fixture.one(), single("held")).await;
     let stored = appended(fixture.one(), &stored, "hel").await;
@@ -32,7 +32,8 @@ pub async fn bytes_that_come_in_another_process_are_reported(fixture: Fixture) {
     fixture.assert_has(&stored, &b"hell"[..stored.upload.offset as usize]).await;
 }
 
-/// [`Storage::settle`] asks whoever adds bytes to commit and to leave; then the upload is free, with all its bytes.
+/// [`Storage::settle`] asks the process that adds bytes to commit and leave. The upload is then free, with all of its
+/// bytes.
 pub async fn an_upload_is_taken_over_and_no_byte_is_lost(fixture: Fixture) {
     let stored = created(fixture.one(), single("wanted")).await;
     let stored = appended(fixture.one(), &stored, "hello").await;
@@ -47,7 +48,7 @@ pub async fn an_upload_is_taken_over_and_no_byte_is_lost(fixture: Fixture) {
     fixture.assert_has(&complete, b"hello world").await;
 }
 
-/// The process that had to leave can take the upload back, and so on.
+/// The process that had to leave can take the upload back, repeatedly.
 pub async fn an_upload_goes_to_and_fro(fixture: Fixture) {
     let mut now = created(fixture.one(), upload("wanted", Kind::Single, Some(12))).await;
     for (one, two) in [(fixture.one(), fixture.two()), (fixture.two(), fixture.one())].repeat(2) {
@@ -62,20 +63,20 @@ pub async fn an_upload_goes_to_and_fro(fixture: Fixture) {
     fixture.assert_has(&now, b"abcabcabcabc").await;
 }
 
-/// Of two requests that wait for an upload the newer one gets it. The older one fails at once: it neither adds to nor
-/// deletes what the newer one goes on with.
+/// Of two requests that wait for an upload, the newer one gets it. The older one fails immediately: it neither adds
+/// to nor deletes what the newer one continues with.
 pub async fn of_two_requests_the_newer_one_wins(fixture: Fixture) {
     let stored = created(fixture.one(), single("wanted")).await;
     let (writer, now) = written(fixture.one(), &stored, "hello").await;
     let held = held(fixture.two(), &now).await;
     let older = fixture.two().settle(&held, Access::Write, PATIENCE);
-    // It has asked once the writer is asked to leave.
+    // Its request is registered when the writer is asked to leave.
     let older = match future::select(older, writer.asked_to_leave()).await {
         future::Either::Left(_) => panic!("nobody has left yet"),
         future::Either::Right(((), older)) => older,
     };
     let newer = fixture.two().settle(&held, Access::Write, PATIENCE);
-    // The older one ends although nobody has left; only then the writer does.
+    // The older one ends although nobody has left. The writer leaves only after that.
     let leaving = async {
         assert_eq!(failure(older.await), Failure::Busy, "somebody else asked later");
         assert_eq!(failure(fixture.two().open(&held).await), Failure::Busy);
@@ -87,8 +88,8 @@ pub async fn of_two_requests_the_newer_one_wins(fixture: Fixture) {
     fixture.assert_has(&complete, b"hello world").await;
 }
 
-/// A request that only reads makes the process that adds bytes leave, too, and takes the upload from no request that
-/// waits to write.
+/// A request that only reads also makes the process that adds bytes leave, and does not take the upload from a
+/// request that waits to write.
 pub async fn a_reader_waits_and_takes_nothing(fixture: Fixture) {
     let stored = created(fixture.one(), single("read")).await;
     let (writer, now) = written(fixture.one(), &stored, "hel").await;
@@ -96,7 +97,7 @@ pub async fn a_reader_waits_and_takes_nothing(fixture: Fixture) {
     let reader = fixture.two().settle(&seen, Access::Read, PATIENCE);
     let (committed, read) = future::join(leaves(writer, &stored, 3), reader).await;
     assert_eq!(read.unwrap().as_ref(), Some(&committed));
-    // Now one waits to write, too, and was there first.
+    // Now one waits to write, too, and came first.
     let (writer, now) = written(fixture.one(), &committed, "lo").await;
     let seen = held(fixture.two(), &now).await;
     let waiting = fixture.two().settle(&seen, Access::Write, PATIENCE);
@@ -112,7 +113,7 @@ pub async fn a_reader_waits_and_takes_nothing(fixture: Fixture) {
     fixture.assert_has(&complete, b"hello world!").await;
 }
 
-/// [`Storage::settle`] waits no longer than it is patient, and says that the upload is still held.
+/// [`Storage::settle`] waits no longer than its patience, and reports that the upload is still held.
 pub async fn who_does_not_leave_is_reported(fixture: Fixture) {
     let stored = created(fixture.one(), single("kept")).await;
     let (mut writer, now) = written(fixture.one(), &stored, "hello").await;
@@ -123,7 +124,7 @@ pub async fn who_does_not_leave_is_reported(fixture: Fixture) {
         .expect("it is not that patient");
     assert_eq!(settled.unwrap().as_ref(), Some(&held));
     assert!(began.elapsed() >= IMPATIENCE, "it was not patient");
-    // Nothing was done to it.
+    // It was not changed.
     let change = adding(&stored, 5);
     let version = writer.commit(&change).await.unwrap();
     drop(writer);
@@ -132,7 +133,8 @@ pub async fn who_does_not_leave_is_reported(fixture: Fixture) {
     fixture.assert_has(&stored, b"hello").await;
 }
 
-/// [`Writer::asked_to_leave`] does not end for a writer that was not asked: not by a load, nor for another upload.
+/// [`Writer::asked_to_leave`] does not complete for a writer that was not asked: not because of a load, nor because
+/// of another upload.
 pub async fn nobody_is_asked_to_leave_whom_nobody_asked(fixture: Fixture) {
     let wanted = created(fixture.one(), single("wanted")).await;
     let other = created(fixture.one(), single("other")).await;
@@ -162,7 +164,7 @@ pub async fn a_removed_upload_is_held_by_nobody(fixture: Fixture) {
     fixture.assert_gone(&stored.upload.id).await;
 }
 
-/// [`Storage::settle`] gives the record at once where nobody in another process adds bytes.
+/// [`Storage::settle`] returns the record immediately if no other process adds bytes.
 pub async fn who_asks_himself_gets_the_record(fixture: Fixture) {
     let stored = created(fixture.one(), single("own")).await;
     let stored = appended(fixture.one(), &stored, "hello").await;
@@ -176,8 +178,8 @@ pub async fn who_asks_himself_gets_the_record(fixture: Fixture) {
     assert_eq!(fixture.other().settle(&stored, Access::Write, PATIENCE).await.unwrap(), None);
 }
 
-/// A writer that has bytes of which the record does not know, and the record. The storage was given a hint when the
-/// first of them had come, and may have committed that one; not the others.
+/// A writer with bytes that the record does not include, and the record. The storage got a hint after the first of
+/// them and may have committed that one, but not the others.
 async fn written(storage: &dyn Storage, stored: &Stored, bytes: &'static str) -> (Box<dyn Writer>, Stored) {
     let (first, others) = bytes.as_bytes().split_at(1);
     let mut writer = storage.open(stored).await.unwrap();
@@ -193,7 +195,7 @@ async fn written(storage: &dyn Storage, stored: &Stored, bytes: &'static str) ->
     (writer, now)
 }
 
-/// The record as another process sees it, which is that one, and held.
+/// The record as another process sees it: the same one, and held.
 async fn held(storage: &dyn Storage, stored: &Stored) -> Stored {
     let mut held = stored.clone();
     held.held_elsewhere = true;
@@ -201,7 +203,7 @@ async fn held(storage: &dyn Storage, stored: &Stored) -> Stored {
     held
 }
 
-/// Waits until the writer is asked to leave, commits what came, and leaves.
+/// Waits until the writer is asked to leave, commits what has arrived, and leaves.
 async fn leaves(mut writer: Box<dyn Writer>, stored: &Stored, bytes: u64) -> Stored {
     timeout(PATIENCE, writer.asked_to_leave()).await.expect("nobody has asked");
     let change = adding(stored, bytes);

@@ -1,4 +1,4 @@
-//! The truths hold for [`Memory`], and a storage that breaks one does not pass.
+//! [`Memory`] passes the tests, and a storage that violates one fails.
 
 mod faults;
 mod wrong;
@@ -23,7 +23,7 @@ mod memory_alone {
     crate::storage_tests!(one_process: open);
 }
 
-/// No storage need be able to read what is not complete.
+/// A storage need not be able to read incomplete uploads.
 mod reads_only_what_is_complete {
     async fn open() -> super::Fixture {
         super::faults::reads_only_what_is_complete()
@@ -32,7 +32,7 @@ mod reads_only_what_is_complete {
     crate::storage_tests!(open);
 }
 
-/// No truth is shown by a storage that refuses everything.
+/// A storage that rejects everything passes no test.
 mod always_busy {
     use super::wrong::AlwaysBusy;
 
@@ -46,7 +46,7 @@ mod always_busy {
     );
 }
 
-/// Nor by one that agrees to everything and does nothing.
+/// Nor does one that accepts everything and does nothing.
 mod does_nothing {
     use super::wrong::DoesNothing;
 

@@ -1,4 +1,4 @@
-//! Uploads for all truths, and what is done with them again and again.
+//! Uploads for all conformance tests, and common operations on them.
 
 use std::{
     collections::BTreeSet,
@@ -38,13 +38,13 @@ pub(super) fn final_of(name: &str, parts: &[&str]) -> Upload {
     upload(name, Kind::Final(parts.iter().map(|name| part(name, 0)).collect()), None)
 }
 
-/// A part by its id and the bits of its incarnation. A storage gets the records of the parts when it assembles them,
-/// and keeps this for the machine.
+/// A part, from its id and the bits of its incarnation. A storage gets the records of the parts when it assembles
+/// them, and stores this for the machine.
 pub(super) fn part(name: &str, bits: u128) -> Part {
     Part::new(id(name), Incarnation::from_random(bits))
 }
 
-/// An upload of a new incarnation.
+/// An upload with a new incarnation.
 pub(super) fn upload(name: &str, kind: Kind, length: Option<u64>) -> Upload {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let bits = u128::from(LAST.fetch_add(1, Relaxed)) << 64 | 0x7d5;
@@ -57,7 +57,7 @@ pub(super) fn upload(name: &str, kind: Kind, length: Option<u64>) -> Upload {
     upload
 }
 
-/// The change that adds so many bytes; it completes an upload that has all of them then.
+/// The change that adds this many bytes. It completes an upload that then has all of them.
 pub(super) fn adding(stored: &Stored, bytes: u64) -> Change {
     let mut change = Change::of(&stored.upload);
     change.offset += bytes;
@@ -79,7 +79,7 @@ pub(super) fn expiring(stored: &Stored, seconds: u64) -> Change {
     change
 }
 
-/// The change of an upload that is put together of so many bytes.
+/// The change that assembles an upload of this many bytes.
 pub(super) fn assembled(stored: &Stored, bytes: u64) -> Change {
     let mut change = to_phase(stored, Phase::Complete);
     (change.offset, change.length) = (bytes, Some(bytes));
@@ -96,7 +96,7 @@ pub(super) async fn created(storage: &dyn Storage, upload: Upload) -> Stored {
     Stored::new(upload, version)
 }
 
-/// Creates them at once: a storage may have one round trip for all.
+/// Creates them concurrently, because a storage may need one round trip for all.
 pub(super) async fn all_created(storage: &dyn Storage, uploads: impl IntoIterator<Item = Upload>) -> Vec<Stored> {
     future::join_all(uploads.into_iter().map(|upload| created(storage, upload))).await
 }
@@ -110,7 +110,7 @@ pub(super) async fn appended(storage: &dyn Storage, stored: &Stored, bytes: impl
     try_append(storage, stored, bytes.into()).await.unwrap()
 }
 
-/// A storage may notice at once or at the commit that an upload is not what it was.
+/// A storage may notice immediately or at the commit that an upload has changed.
 pub(super) async fn try_append(storage: &dyn Storage, stored: &Stored, bytes: Bytes) -> Result<Stored, StorageError> {
     let change = adding(stored, bytes.len() as u64);
     let mut writer = storage.open(stored).await?;
@@ -119,11 +119,11 @@ pub(super) async fn try_append(storage: &dyn Storage, stored: &Stored, bytes: By
     Ok(stored.clone().changed(&change, version))
 }
 
-/// How often, and after what time, is looked for what comes soon: ten seconds in all.
+/// How often, and at what interval, a test polls: ten seconds in all.
 pub(super) const TRIES: usize = 2000;
 pub(super) const TRY: Duration = Duration::from_millis(5);
 
-/// The record once it has that offset, and nobody elsewhere holds it.
+/// The record, once it has that offset and no other process holds it.
 pub(super) async fn with_offset(storage: &dyn Storage, stored: &Stored, offset: u64) -> Stored {
     for _ in 0..TRIES {
         let now = storage.load(&stored.upload.id).await.unwrap().unwrap();
@@ -138,8 +138,8 @@ pub(super) async fn with_offset(storage: &dyn Storage, stored: &Stored, offset: 
 /// More than most storages read at once.
 pub(super) const MANY: usize = 300;
 
-/// All bytes that there are, in pieces that are not too large. `None` where the upload is not complete and the storage
-/// cannot read it.
+/// All existing bytes, in pieces of limited size. `None` if the upload is not complete and the storage cannot read
+/// it.
 pub(super) async fn content(storage: &dyn Storage, stored: &Stored) -> Option<Vec<u8>> {
     match try_content(storage, stored).await {
         Err(error) if error.failure() == Failure::Conflict && !stored.upload.is_complete() => None,
@@ -157,12 +157,12 @@ pub(super) async fn all(stream: StoredStream<'_>) -> Vec<Stored> {
     stream.try_collect().await.unwrap()
 }
 
-/// The ids, in the order of the stream.
+/// The ids in the order of the stream.
 pub(super) async fn ids(stream: StoredStream<'_>) -> Vec<String> {
     all(stream).await.into_iter().map(|stored| stored.upload.id.to_string()).collect()
 }
 
-/// The ids of a stream without an order, each of which is there once.
+/// The ids of an unordered stream, each of which must occur once.
 pub(super) async fn distinct(stream: StoredStream<'_>) -> BTreeSet<String> {
     let ids = ids(stream).await;
     let distinct: BTreeSet<_> = ids.iter().cloned().collect();
@@ -175,7 +175,7 @@ pub(super) fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
 }
 
 impl Fixture {
-    /// Both processes find the record in this state, and one whose writers are closed.
+    /// Both processes find this record, and no open writer changes that.
     pub(super) async fn assert_is(&self, expected: &Stored) {
         for storage in [self.one(), self.other()] {
             assert_eq!(storage.load(&expected.upload.id).await.unwrap().as_ref(), Some(expected));
@@ -192,7 +192,8 @@ impl Fixture {
         }
     }
 
-    /// Both processes find that nobody elsewhere holds the upload: soon after its writer was dropped without a commit.
+    /// Both processes find that no other process holds the upload, soon after its writer was dropped without a
+    /// commit.
     pub(super) async fn assert_released(&self, id: &UploadId) {
         for storage in [self.one(), self.other()] {
             let is_held = async || storage.load(id).await.unwrap().is_some_and(|stored| stored.held_elsewhere);

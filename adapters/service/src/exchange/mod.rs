@@ -31,7 +31,7 @@ use crate::{
     resumable::{Caller, Resumed, StoredBody},
 };
 
-/// A record that was loaded so short a time ago need not be loaded again where no request of this process came between.
+/// A record that was loaded this recently need not be loaded again if no request of this process intervened.
 const FRESH: Duration = Duration::from_millis(20);
 
 /// One exchange.
@@ -40,7 +40,7 @@ pub(crate) struct Exchange<'a> {
     head: &'a Arc<Parts>,
     body: BodyReceiver,
     interim: Option<InterimSender>,
-    /// What calls the handler of the resource, where the request is to one.
+    /// Calls the handler of the resource, if the request is to one.
     caller: Option<Caller>,
     place: Place<'a>,
     /// The last version of the upload that this request has made.
@@ -68,7 +68,7 @@ impl<'a> Exchange<'a> {
         Self { engine, head, body, interim, caller, place: Place::Nowhere, made: None }
     }
 
-    /// To the response; its body is that of the handler's response where there is none here.
+    /// Runs to the response. Its body is that of the handler's response if it has none here.
     pub(crate) async fn run(&mut self, mut step: Step) -> Response<Option<ResponseBody>> {
         let engine = self.engine;
         loop {
@@ -187,7 +187,7 @@ impl<'a> Exchange<'a> {
         let engine = self.engine;
         let (loaded, id) = (hold.stored(), &hold.stored().upload.id);
         let (generation, is_fresh) = match &self.place {
-            // In a longer time another process may have begun to add bytes.
+            // After a longer time, another process may have started to add bytes.
             Place::Loaded(generation, at) => (Some(*generation), at.elapsed() < FRESH),
             Place::Nowhere | Place::Leased(_) => (None, false),
         };
@@ -195,7 +195,7 @@ impl<'a> Exchange<'a> {
         let (is_current, patience) = match access {
             Access::Read => {
                 let is_current = match generation {
-                    // A request that adds bytes in this process is waited for, however long the record took to come.
+                    // Waits for a request that adds bytes in this process, however long loading the record took.
                     Some(generation) => engine.leases.settle(id, generation, PATIENCE).await && is_fresh,
                     None => false,
                 };
@@ -305,7 +305,7 @@ impl<'a> Exchange<'a> {
         call.done(response, SystemTime::now())
     }
 
-    /// The response of the handler, and its content where that is small.
+    /// The response of the handler, and its content if it is small.
     async fn respond(&mut self, call: &Call) -> Result<Response<Option<Bytes>>, Failure> {
         let (stored, caller) = (call.stored(), self.caller.take().ok_or(Failure::Internal)?);
         let head = call.head(self.head)?;

@@ -31,11 +31,11 @@ use crate::{
     storage::{Checkpoint, Chunks, Hint, StorageError, Writer},
 };
 
-/// How long a body that is cut short may still deliver bytes: in total, and between two pieces.
+/// How long a body that is cut short may still deliver bytes, in total and between two pieces.
 const CUT_TOTAL: Duration = Duration::from_millis(50);
 const CUT_STALLED: Duration = Duration::from_millis(10);
 
-/// Batches of at least this many bytes are digested on a blocking thread, since that costs less than blocking the
+/// Batches of at least this many bytes are digested on a blocking thread, because this costs less than blocking the
 /// runtime.
 const DIGEST_APART: usize = 64 * 1024;
 
@@ -56,7 +56,7 @@ pub(super) struct Appending<'a> {
     _counted: InFlight,
 }
 
-/// Bytes that no checkpoint covers.
+/// Bytes that no checkpoint includes.
 struct Unsaved {
     /// When the next checkpoint is due.
     due: Instant,
@@ -64,11 +64,11 @@ struct Unsaved {
     hint: Hint,
 }
 
-/// A time in which a body has to bring some bytes. What the storage takes is not counted.
+/// A period in which a body must deliver a minimum number of bytes. The time that the storage takes does not count.
 struct Window {
     began: Instant,
     received: u64,
-    /// The fewest bytes.
+    /// The minimum number of bytes.
     least: u64,
 }
 
@@ -84,7 +84,7 @@ impl Window {
         self.began + Self::LENGTH
     }
 
-    /// Whether enough bytes came.
+    /// Whether enough bytes arrived.
     fn is_passed(&self) -> bool {
         self.received >= self.least
     }
@@ -144,7 +144,7 @@ impl<'a> Appending<'a> {
                 next = body.next() => next,
                 () = sleep_until(unsaved.as_ref().map_or(patience_ends, |unsaved| unsaved.due.min(patience_ends))) => {
                     match Instant::now() >= patience_ends {
-                        // The others take all memory; its client does what it can.
+                        // The others use all memory; its client is not at fault.
                         true if body.waits_for_memory() => {
                             silent_since = Instant::now();
                             window = Window::new(engine.body_rate);
@@ -182,8 +182,8 @@ impl<'a> Appending<'a> {
         self.writer().await?.commit(change).await
     }
 
-    /// Ends it: the writer goes, and the next hook must neither be overtaken by the progress hook nor wait for it. The
-    /// last version that was made.
+    /// Ends it: drops the writer, and waits for the progress hook, so that the next hook neither overtakes it nor
+    /// waits for it. Returns the last version that was made.
     pub(super) async fn end(self) -> Option<Version> {
         let made = self.writer.map(|writer| writer.version());
         if let Some(progress) = self.progress {
@@ -197,13 +197,13 @@ impl<'a> Appending<'a> {
         Unsaved { due: Instant::now() + self.engine.checkpoint_interval, hint }
     }
 
-    /// Ends a body early, but keeps all bytes that are already here: those of a dead connection that are still in the
-    /// kernel's buffers have reached the server, too.
+    /// Ends a body early, but keeps all bytes that have already arrived: bytes of a dead connection in the kernel's
+    /// buffers have reached the server, too.
     async fn cut(mut self, mut receive: Receive, body: &mut BodyReceiver, why: Interruption) -> (Ended, Self) {
         let last = Instant::now() + CUT_TOTAL;
         let end = loop {
             let now = Instant::now();
-            // A client that never pauses must give way as well.
+            // A client that never pauses must yield as well.
             if now >= last {
                 break End::Interrupted(why);
             }
@@ -242,7 +242,7 @@ impl<'a> Appending<'a> {
         self.writer().await?.write(chunks).await
     }
 
-    /// Also where nothing more may be committed: the storage can let go of memory.
+    /// Calls the storage even if nothing more may be committed, so that it can release memory.
     async fn checkpoint(&mut self, receive: &mut Receive, hint: Hint) -> Result<Checkpoint, Interruption> {
         self.report_progress(receive.progress());
         let change = receive.checkpoint(SystemTime::now());
@@ -256,8 +256,8 @@ impl<'a> Appending<'a> {
         }
     }
 
-    /// Informs the client how far its upload is durable. Returns whether there will be more to report, of what is being
-    /// committed up to `offset`.
+    /// Reports to the client how far its upload is durable. Returns whether there will be more to report about what
+    /// is being committed up to `offset`.
     fn inform(&mut self, receive: &Receive, offset: u64) -> bool {
         let committed = self.writer.as_ref().and_then(|writer| writer.committed());
         let (Some(interim), Some(committed)) = (&self.interim, committed) else {

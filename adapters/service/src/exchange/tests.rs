@@ -1,4 +1,4 @@
-//! Requests in one process, while another process has or wants the same upload.
+//! Requests in one process while another process holds or wants the same upload.
 
 use std::{
     sync::{Arc, Mutex},
@@ -77,7 +77,7 @@ async fn a_deletion_gets_an_upload_whose_process_does_not_answer() {
     assert_eq!(memory.load(&stored.upload.id).await.unwrap(), None);
 }
 
-/// The client waits for the answer of the hook. The sweep of another process comes at the worst moment.
+/// The client waits for the hook. The sweep of another process comes at the worst moment.
 #[tokio::test]
 async fn no_other_process_asks_the_application_for_the_client_that_waits() {
     let memory = Memory::new();
@@ -87,7 +87,7 @@ async fn no_other_process_asks_the_application_for_the_client_that_waits() {
         let hook = move |cx: crate::context::BeforeFinish| {
             asked.lock().unwrap().push((name, cx.request.is_some()));
             async move {
-                // Other processes look meanwhile, again and again.
+                // Other processes look for work repeatedly.
                 sleep(Duration::from_millis(50)).await;
                 match cx.request {
                     Some(_) => Err(Rejection::new(StatusCode::UNPROCESSABLE_ENTITY, "no film\n")),

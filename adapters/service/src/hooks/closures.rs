@@ -1,4 +1,4 @@
-//! Hooks as closures: what an application gives the builder one by one.
+//! Hooks as closures, which an application passes to the builder one by one.
 
 use futures_util::future::BoxFuture;
 use tus_core::{NewUpload, Rejection, server::FinishReply};
@@ -12,7 +12,7 @@ use super::{
 
 type Closure<C, T> = Box<dyn Fn(C) -> BoxFuture<'static, T> + Send + Sync>;
 
-/// One for each hook, where the application gave one. They are called before the application's
+/// One for each hook, if the application passed one. They take precedence over the application's
 /// [`Hooks`](super::Hooks).
 #[derive(Default)]
 pub(crate) struct Closures {

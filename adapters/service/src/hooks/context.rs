@@ -1,5 +1,5 @@
-//! What each hook is called with. A context owns what it holds, so that a hook can move it into a task; uploads and
-//! request heads are shared, not copied. More fields may come.
+//! The contexts of hooks. A context owns its data, so that a hook can move it into a task; uploads and request heads
+//! are shared, not copied. Fields may be added.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ macro_rules! context {
         }
 
         impl $name {
-            /// A context as the service makes it; for tests of an application's hooks.
+            /// Constructs a context as the service does, for tests of an application's hooks.
             pub fn new($($field: $type),+) -> Self {
                 Self { $($field),+ }
             }
@@ -25,11 +25,11 @@ macro_rules! context {
 }
 
 context! {
-    /// Whether something may be done: see [`Hooks::authorize`](super::Hooks::authorize).
+    /// Whether an operation is allowed: see [`Hooks::authorize`](super::Hooks::authorize).
     Authorize {
-        /// What is to be done.
+        /// The operation.
         operation: Operation,
-        /// What it is to be done to; `None` for [`Operation::Create`], and where there is no such upload.
+        /// The upload; `None` for [`Operation::Create`], and if there is no such upload.
         upload: Option<Arc<Upload>>,
         /// The head of the request, with its full path.
         request: Arc<Parts>,
@@ -39,7 +39,7 @@ context! {
 context! {
     /// An upload is about to be created: see [`Hooks::before_create`](super::Hooks::before_create).
     BeforeCreate {
-        /// The upload as the client asks for it.
+        /// The upload that the client wants to create.
         upload: NewUpload,
         /// The head of the request.
         request: Arc<Parts>,
@@ -49,7 +49,7 @@ context! {
 context! {
     /// An upload is not created after all: see [`Hooks::creation_failed`](super::Hooks::creation_failed).
     CreationFailed {
-        /// The upload as it was to be created. Another upload may have its id.
+        /// The upload that was to be created. Another upload may have its id.
         upload: Arc<Upload>,
         /// The head of the request.
         request: Arc<Parts>,
@@ -67,7 +67,7 @@ context! {
 }
 
 context! {
-    /// An upload is getting on: see [`Hooks::progress`](super::Hooks::progress).
+    /// An upload makes progress: see [`Hooks::progress`](super::Hooks::progress).
     Progress {
         /// The upload; the last bytes up to its offset may not be committed yet.
         upload: Arc<Upload>,
@@ -81,7 +81,7 @@ context! {
     BeforeFinish {
         /// The upload.
         upload: Arc<Upload>,
-        /// The head of the request that completed it; `None` where the server found it complete by itself.
+        /// The head of the request that completed it; `None` if the server found it complete without a request.
         request: Option<Arc<Parts>>,
     }
 }
@@ -91,7 +91,7 @@ context! {
     Finished {
         /// The upload.
         upload: Arc<Upload>,
-        /// The number of this try, from 1. Each process counts for itself, and anew after a start.
+        /// The number of this attempt, from 1. Each process counts separately, and starts again after a restart.
         attempt: u32,
     }
 }
@@ -107,22 +107,22 @@ context! {
 }
 
 context! {
-    /// An upload is gone: see [`Hooks::terminated`](super::Hooks::terminated).
+    /// An upload was deleted: see [`Hooks::terminated`](super::Hooks::terminated).
     Terminated {
         /// The upload as it was.
         upload: Arc<Upload>,
-        /// Why it is gone.
+        /// Why it was deleted.
         cause: Cause,
     }
 }
 
-/// Why an upload is gone.
+/// Why an upload was deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
     /// A client deleted it.
     Client,
-    /// The application deleted it, by [`Tus::terminate`](crate::Tus::terminate).
+    /// The application deleted it with [`Tus::terminate`](crate::Tus::terminate).
     Application,
     /// It expired.
     Expired,

@@ -1,4 +1,4 @@
-//! What the application decides and learns.
+//! The application's decisions and notifications.
 
 mod closures;
 pub mod context;
@@ -14,14 +14,14 @@ use self::context::{
 };
 pub(crate) use self::{closures::Closures, runner::Runner};
 
-/// Why a hook failed; for the log.
+/// Why a hook failed, for the log.
 pub type HookError = Box<dyn Error + Send + Sync>;
 
-/// What the application decides and learns. Every method has a default: whatever is asked is allowed.
+/// The application's decisions and notifications. Every method has a default, which allows everything.
 ///
-/// Each takes one [context](mod@context), which may grow. `request` in it is the head of the request with its full
-/// path, its headers, and the extensions that the framework and the application's middleware put there (the user,
-/// say). Implement them as async functions:
+/// Each method takes one [context](mod@context), which may get more fields. Its `request` is the head of the request
+/// with the full path, the headers, and the extensions that the framework and the application's middleware added (for
+/// example the user). Implement the methods as async functions:
 ///
 /// ```
 /// use tus_service::{Hooks, Rejection, context};
@@ -39,45 +39,44 @@ pub type HookError = Box<dyn Error + Send + Sync>;
 /// ```
 ///
 /// For one upload they are called in this order: `authorize` and `before_create`, `created` or `creation_failed`, any
-/// number of `progress`, `before_finish`, `finished`; and `before_terminate`, `terminated` at the end, which may come
-/// while `finished` runs. Those that
-/// come before something can refuse it. One of these that panics, or takes longer than the
-/// [`hook_timeout`](crate::Builder::hook_timeout), counts as one that refused with `500`; of the others it is
-/// logged. A hook that takes too long is dropped where it awaits, so that it must not leave work half done
-/// there. One that blocks its thread cannot be stopped: it stops whatever else that thread serves. Use
+/// number of `progress`, `before_finish`, `finished`; and at the end `before_terminate` and `terminated`, possibly
+/// while `finished` runs. Hooks that are called before something can reject it. If one of these panics or exceeds the
+/// [`hook_timeout`](crate::Builder::hook_timeout), this counts as a rejection with `500`; failures of the others are
+/// logged. A hook that times out is dropped at its current await, so it must not leave work half done there. A hook
+/// that blocks its thread cannot be stopped, and blocks everything else on that thread: use
 /// `tokio::task::spawn_blocking`.
 ///
-/// Where several processes serve one store, one of them at a time calls `before_finish` and `finished` for an upload.
+/// If several processes serve one store, one of them at a time calls `before_finish` and `finished` for an upload.
 pub trait Hooks: Send + Sync + 'static {
-    /// Decides whether something may be done. Called before anything is created, changed, deleted or shown, and
+    /// Decides whether an operation is allowed. Called before anything is created, changed, deleted or shown, and
     /// before an older request on the upload is stopped.
     ///
-    /// There is no upload for [`Operation::Create`](crate::Operation::Create), and where the client asks for one that
-    /// does not exist: if it may ask, it learns that. For a final upload, each partial upload that it names is asked
-    /// about as [`Operation::Concatenate`](crate::Operation::Concatenate).
+    /// There is no upload for [`Operation::Create`](crate::Operation::Create), and none if the client asks for one
+    /// that does not exist: if the operation is allowed, the client learns that. For a final upload, this is called
+    /// with [`Operation::Concatenate`](crate::Operation::Concatenate) for each partial upload that it names.
     ///
     /// # Errors
     ///
-    /// The response that the client gets instead: mostly a refusal, and a [redirect](Rejection::redirect) where a file
-    /// that is to be downloaded was moved elsewhere.
+    /// The response that the client gets instead: usually a rejection, or a [redirect](Rejection::redirect) if the
+    /// file to download has moved elsewhere.
     fn authorize(&self, cx: Authorize) -> impl Future<Output = Result<(), Rejection>> + Send {
         let _ = cx;
         async { Ok(()) }
     }
 
-    /// Decides about a new upload, and returns it as it is to be created: the application may change its metadata, its
+    /// Decides about a new upload and returns the upload to create. The application may change its metadata, its
     /// limit and its owner, and choose its id.
     ///
     /// # Errors
     ///
-    /// The response that the client gets instead; no upload is created then.
+    /// The response that the client gets instead. No upload is created.
     fn before_create(&self, cx: BeforeCreate) -> impl Future<Output = Result<NewUpload, Rejection>> + Send {
         async { Ok(cx.upload) }
     }
 
     /// An upload that `before_create` allowed is not created after all: it is too large, its id is taken, or the
-    /// storage failed. What was reserved for it is to be released. Where the process is killed in between, nobody calls
-    /// this: count what is stored, not what was allowed.
+    /// storage failed. Release what was reserved for it. If the process is killed in between, this is not called:
+    /// count what is stored, not what was allowed.
     fn creation_failed(&self, cx: CreationFailed) -> impl Future<Output = ()> + Send {
         let _ = cx;
         async {}
@@ -89,67 +88,66 @@ pub trait Hooks: Send + Sync + 'static {
         async {}
     }
 
-    /// An upload is getting on. Called at most once in a
-    /// [`checkpoint_interval`](crate::Builder::checkpoint_interval) while a body is coming; a call is left out while
-    /// the one before is still running.
+    /// An upload makes progress. Called at most once per [`checkpoint_interval`](crate::Builder::checkpoint_interval)
+    /// while a body arrives; a call is skipped while the previous one is still running.
     fn progress(&self, cx: Progress) -> impl Future<Output = ()> + Send {
         let _ = cx;
         async {}
     }
 
-    /// An upload is complete, and `finished` has not been called for it. What is returned is added to the
-    /// response of the request that completed it.
+    /// An upload is complete, and `finished` has not been called for it. The return value is added to the response of
+    /// the request that completed it.
     ///
-    /// Called again whenever `finished` is going to be called again. Partial uploads are left out.
+    /// Called again whenever `finished` is about to be called again. Not called for partial uploads.
     ///
-    /// The process that completes an upload asks for its client, and no other process does meanwhile. There is no client
-    /// (`request` is `None`) where that process died, and for a final upload that another process assembles. A client that
-    /// repeats its last request is answered by this hook as long as it refuses, and plainly when it has agreed.
+    /// The process that completes an upload calls this for its client, and no other process does at the same time.
+    /// There is no client (`request` is `None`) if that process died, or if another process assembles a final upload.
+    /// If a client repeats its last request, this hook is called again as long as it rejects the upload; after it has
+    /// approved, the client gets a plain response.
     ///
     /// # Errors
     ///
-    /// The response that the client gets instead. The upload stays as it is, complete, and the hook is called
-    /// again: when the client repeats its last request (for a creation the response has a `Location`
-    /// all the same), within the sweep interval, and after a restart. To be rid of it, terminate it.
+    /// The response that the client gets instead. The upload stays complete, and the hook is called again: when the
+    /// client repeats its last request (a creation's response contains `Location` nevertheless), within the sweep
+    /// interval, and after a restart. To get rid of the upload, terminate it.
     fn before_finish(&self, cx: BeforeFinish) -> impl Future<Output = Result<FinishReply, Rejection>> + Send {
         let _ = cx;
         async { Ok(FinishReply::default()) }
     }
 
-    /// An upload is complete: move it, convert it, write a row.
+    /// An upload is complete: move it, convert it, insert a row.
     ///
-    /// This is a job: it runs beside the response, so no client waits for it (one that should waits for
-    /// `before_finish`). It may take as long as it likes, unless there is a
-    /// [`finished_timeout`](crate::Builder::finished_timeout). 64 uploads at once have their call, and one process at a
-    /// time calls it for an upload.
+    /// This is a job beside the response: no client waits for it (use `before_finish` for that). It may take any
+    /// time, unless there is a [`finished_timeout`](crate::Builder::finished_timeout). It runs for up to 64 uploads
+    /// at once, and in one process at a time for each upload.
     ///
-    /// It is called **at least once** for every upload that is completed, partial uploads aside: again
-    /// after a failure, and after the process stopped or died before the call was recorded. The upload's incarnation is
-    /// the key by which a repeat is recognised; its id is, too, unless the application uses ids again.
+    /// It is called **at least once** for every completed upload except partial ones: again after a failure, and
+    /// again if the process stopped or died before the call was recorded. Recognise a repeated call by the upload's
+    /// incarnation, or by its id unless the application reuses ids.
     ///
-    /// Requests on the upload go on meanwhile: it may be deleted, and this hook may delete it
-    /// ([`Tus::terminate`](crate::Tus::terminate)). It can be downloaded when the call has succeeded.
+    /// Other requests on the upload continue: it may be deleted, and this hook may delete it
+    /// ([`Tus::terminate`](crate::Tus::terminate)). It can be downloaded after the call has succeeded.
     ///
     /// # Errors
     ///
-    /// For the log and the metrics. The client's upload is a success all the same. The hook is called again after a
-    /// second, and then after waits that double, to an hour at the most.
+    /// For the log and the metrics. The client's upload succeeds nevertheless. The hook is called again after one
+    /// second, and then after waits that double up to one hour.
     fn finished(&self, cx: Finished) -> impl Future<Output = Result<(), HookError>> + Send {
         let _ = cx;
         async { Ok(()) }
     }
 
-    /// Decides whether a client that is authorized to may delete an upload.
+    /// Decides whether an authorized client may delete an upload.
     ///
     /// # Errors
     ///
-    /// The response that the client gets instead; the upload stays.
+    /// The response that the client gets instead. The upload stays.
     fn before_terminate(&self, cx: BeforeTerminate) -> impl Future<Output = Result<(), Rejection>> + Send {
         let _ = cx;
         async { Ok(()) }
     }
 
-    /// An upload is gone.
+    /// An upload was deleted.
     fn terminated(&self, cx: Terminated) -> impl Future<Output = ()> + Send {
         let _ = cx;
         async {}

@@ -1,4 +1,4 @@
-//! Calls the hooks: within their timeout, and so that a panic fails only its own call.
+//! Calls the hooks with their timeout. A panic fails only its own call.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -69,7 +69,7 @@ impl<H: Hooks> ErasedHooks for H {
     }
 }
 
-/// The application's hooks. Where none were given, nothing is called and nothing is copied for them.
+/// The application's hooks. If there are none, nothing is called and nothing is copied for them.
 pub(crate) struct Runner {
     hooks: Option<Box<dyn ErasedHooks>>,
     pub(crate) closures: Closures,
@@ -78,7 +78,7 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    /// No hooks, and how long each may take.
+    /// No hooks, and the timeout of each.
     pub(crate) fn new(timeout: Duration) -> Self {
         Self { hooks: None, closures: Closures::default(), timeout, finished_timeout: Duration::MAX }
     }
@@ -87,17 +87,17 @@ impl Runner {
         self.hooks = Some(Box::new(hooks));
     }
 
-    /// Whether the application wants to know of complete uploads.
+    /// Whether the application wants to be notified of complete uploads.
     pub(crate) fn notifies(&self) -> bool {
         self.hooks.is_some() || self.closures.before_finish.is_some() || self.closures.finished.is_some()
     }
 
-    /// Whether the application is asked for its part of the response to the request that completes an upload.
+    /// Whether the application determines part of the response to the request that completes an upload.
     pub(crate) fn shapes_responses(&self) -> bool {
         self.hooks.is_some() || self.closures.before_finish.is_some()
     }
 
-    /// Whether the application wants to know how far uploads are.
+    /// Whether the application wants to know the progress of uploads.
     pub(crate) fn wants_progress(&self) -> bool {
         self.hooks.is_some() || self.closures.progress.is_some()
     }
@@ -124,7 +124,7 @@ impl Runner {
         self.guarded("authorize", self.timeout, asked).await.flatten()
     }
 
-    /// The application may have changed `upload`, unless it refused.
+    /// The application may have changed `upload`, unless it rejected it.
     pub(crate) async fn before_create(&self, upload: &mut NewUpload, request: &Arc<Parts>) -> Result<(), Rejection> {
         if self.hooks.is_none() && self.closures.before_create.is_none() {
             return Ok(());
@@ -228,7 +228,7 @@ impl Runner {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 observe::hook_failed("finished");
-                tracing::error!(upload = %upload.id, attempt, %error, "the hook finished failed; it is called again");
+                tracing::error!(upload = %upload.id, attempt, %error, "the hook finished failed; it will be called again");
                 false
             }
             Err(_) => false,
@@ -268,7 +268,7 @@ impl Runner {
         let _ = self.guarded("terminated", self.timeout, call).await;
     }
 
-    /// What a hook says, or a `500` where it panics or takes too long.
+    /// The hook's result, or a `500` if it panics or times out.
     async fn guarded<T>(
         &self,
         hook: &'static str,
@@ -278,9 +278,9 @@ impl Runner {
         match timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(_)) => tracing::error!(hook, "a hook panicked"),
-            Err(_) => tracing::error!(hook, "a hook took too long"),
+            Err(_) => tracing::error!(hook, "a hook timed out"),
         }
         observe::hook_failed(hook);
-        Err(Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the application could not answer\n"))
+        Err(Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the application could not handle the request\n"))
     }
 }

@@ -34,7 +34,7 @@ struct Table {
 /// Large enough that uploads in use at the same time rarely share a bucket.
 const CHANGES: usize = 512;
 
-/// How often an upload had been leased at some moment.
+/// The number of leases that an upload had had at some moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Generation {
     changes: u64,
@@ -48,7 +48,7 @@ struct Slot {
     leave: CancellationToken,
     /// Fires when the holder has left.
     left: CancellationToken,
-    /// Fires when the holder has committed what it had, although it may still be busy.
+    /// Fires when the holder has committed what it had, although it may still be running.
     committed: CancellationToken,
     /// The newest waiting request; fires when a newer one arrives.
     waiting: Option<(u64, CancellationToken)>,

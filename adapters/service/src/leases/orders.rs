@@ -1,9 +1,7 @@
-//! Lease, takeover and commit in every order in which threads may come to them, as far as that can be enumerated, and
-//! in a great many random ones. Run it by
-//! `RUSTFLAGS="--cfg shuttle" cargo test -p tus-service --lib --target-dir target/shuttle`.
+//! Lease, takeover and commit in every order of threads, as far as these can be enumerated, and in many random ones.
+//! Run it with `RUSTFLAGS="--cfg shuttle" cargo test -p tus-service --lib --target-dir target/shuttle`.
 //!
-//! The leases are those of the service, the storage is [`Memory`], and what a request does with them is what the
-//! driver does.
+//! The leases are the service's, the storage is [`Memory`], and requests use them as the driver does.
 
 use std::sync::{
     Arc,
@@ -22,19 +20,19 @@ use tus_core::{Change, Incarnation, Kind, Upload};
 use super::*;
 use crate::{Memory, Storage};
 
-/// Bytes that each request sends.
+/// The bytes that each request sends.
 const BODY: u64 = 2;
 
-/// No request gives up: time stands still here.
+/// No request gives up, because time stands still here.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct World {
     leases: Leases,
     storage: Memory,
-    /// Requests that hold the upload at the moment.
+    /// The requests that hold the upload now.
     holders: AtomicUsize,
-    /// The requests that add bytes, in the order in which they hold the upload, and those of them that have committed.
+    /// The requests that add bytes, in the order in which they hold the upload, and those that have committed.
     appending: std::sync::Mutex<Vec<u8>>,
     committed: std::sync::Mutex<Vec<u8>>,
     /// The largest offset that anybody has seen.
@@ -112,7 +110,7 @@ fn play(requests: &[Request]) {
         runs.dedup();
         assert_eq!(runs.len(), count, "the bytes of two requests are mixed: {bytes:?}");
     });
-    assert!(world.leases.table().slots.is_empty(), "nothing is left of an upload that is free");
+    assert!(world.leases.table().slots.is_empty(), "a free upload left state behind");
 }
 
 async fn append(world: &World, value: u8) {
@@ -138,7 +136,7 @@ async fn append(world: &World, value: u8) {
     }
     let mut change = Change::of(&stored.upload);
     change.offset += writer.stored();
-    // Nobody else has changed it, or the storage would say so.
+    // Nobody else has changed it; otherwise the storage would report it.
     writer.commit(&change).await.unwrap();
     world.committed.lock().unwrap().push(value);
     held.0.committed();
@@ -155,17 +153,17 @@ async fn inspect(world: &World) {
     if !world.leases.settle(&id(), generation, PATIENCE).await {
         stored = world.storage.load(&id()).await.unwrap().unwrap();
     }
-    assert!(stored.upload.offset >= acknowledged, "it went back");
+    assert!(stored.upload.offset >= acknowledged, "the offset decreased");
     let committed = world.committed.lock().unwrap().clone();
-    assert!(appending.iter().all(|value| committed.contains(value)), "what an older request has was not waited for");
+    assert!(appending.iter().all(|value| committed.contains(value)), "the bytes of an older request were not awaited");
     world.acknowledged.fetch_max(stored.upload.offset, SeqCst);
 }
 
-/// Whoever holds the upload is alone with it.
+/// The holder of the upload is alone with it.
 struct Alone<'a>(Lease<'a>, &'a AtomicUsize);
 
 fn alone<'a>(world: &'a World, held: Lease<'a>) -> Alone<'a> {
-    assert_eq!(world.holders.fetch_add(1, SeqCst), 0, "two hold it");
+    assert_eq!(world.holders.fetch_add(1, SeqCst), 0, "two requests hold the upload");
     Alone(held, &world.holders)
 }
 

@@ -1,4 +1,4 @@
-//! How uploads are found by other things than their ids.
+//! Indexes of uploads other than by id.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,9 +15,9 @@ pub(super) type Expiry = (SystemTime, UploadId);
 pub(super) struct Index {
     expiring: BTreeSet<Expiry>,
     due: BTreeSet<UploadId>,
-    /// Pairs of a part and a final that is to be assembled of it.
+    /// Pairs of a part and a final upload that is to be assembled from it.
     waiting: BTreeMap<UploadId, BTreeSet<UploadId>>,
-    /// The number of finals that are to be assembled.
+    /// The number of final uploads that are to be assembled.
     finals: usize,
 }
 
@@ -71,7 +71,7 @@ fn is_pending(upload: &Upload) -> bool {
     matches!(upload.kind, Kind::Final(_)) && upload.phase == Phase::Assembling
 }
 
-/// The parts for which an upload waits.
+/// The parts that an upload waits for.
 fn parts(upload: &Upload) -> &[Part] {
     match &upload.kind {
         Kind::Final(parts) if is_pending(upload) => parts,
@@ -79,12 +79,12 @@ fn parts(upload: &Upload) -> &[Part] {
     }
 }
 
-/// Where a search begins that goes on after a place.
+/// Where a search starts that continues after a place.
 pub(super) fn beyond<P>(after: Option<&P>) -> Bound<&P> {
     after.map_or(Bound::Unbounded, Bound::Excluded)
 }
 
-/// Where an upload stands in one of the orders in which uploads are found.
+/// The place of an upload in one of the indexes.
 pub(super) trait Place: Clone + Send {
     fn of(upload: &Upload) -> Option<Self>;
 }

@@ -1,4 +1,4 @@
-//! The bytes of a complete upload are moved to a file.
+//! Moves the bytes of a complete upload to a file.
 
 use std::{fs, io, path::Path};
 
@@ -10,16 +10,16 @@ use super::Memory;
 use crate::StorageError;
 
 impl Memory {
-    /// Moves the bytes of a complete upload to the file `target`. Directories that are missing are made, and a file that
-    /// is there already is replaced. From then on, [`read`](crate::Storage::read) finds them gone, and the record stays.
+    /// Moves the bytes of a complete upload to the file `target`. Missing directories are created, and an existing
+    /// file is replaced. Afterwards [`read`](crate::Storage::read) reports the bytes as gone. The record stays.
     ///
-    /// This is what `tus_sqlite::Sqlite::move_to` does, so that hooks that move files can be tested without a database.
+    /// `tus_sqlite::Sqlite::move_to` does the same, so hooks that move files can be tested without a database.
     ///
     /// # Errors
     ///
-    /// [`Failure::NotFound`] where there is no such upload, [`Failure::Conflict`] where it is not complete or is a part of
-    /// another, [`Failure::Gone`] where its bytes were moved, and are not at `target`; and where the file cannot be
-    /// written, the system's reason with its path.
+    /// [`Failure::NotFound`] if there is no such upload, [`Failure::Conflict`] if it is not complete or is a part of
+    /// another one, [`Failure::Gone`] if its bytes were moved and are not at `target`. If the file cannot be written,
+    /// the system's reason with its path.
     pub async fn move_to(&self, id: &UploadId, target: impl AsRef<Path>) -> Result<(), StorageError> {
         let (memory, id, target) = (self.clone(), id.clone(), target.as_ref().to_owned());
         let moved = spawn_blocking(move || memory.move_blocking(&id, &target));
@@ -37,7 +37,7 @@ impl Memory {
                 upload if !upload.is_complete() || upload.kind == Kind::Partial => return Err(Failure::Conflict.into()),
                 _ if !entry.is_moved => {}
                 _ if target.exists() => return Ok(()),
-                _ => return Err(failed(Failure::Gone, "neither of them is there")),
+                _ => return Err(failed(Failure::Gone, "neither of them exists")),
             }
             (entry.upload.incarnation, entry.bytes.clone())
         };

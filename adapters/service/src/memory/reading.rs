@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use crate::MAX_PIECE as PIECE;
 
-/// The bytes of a range, as they were when it was made. Nothing is copied.
+/// The bytes of a range, as they were when this was created. Nothing is copied.
 pub(super) struct Reading {
     bytes: Arc<Vec<Bytes>>,
-    /// Where the next byte is: in which of `bytes`, and where in there.
+    /// The position of the next byte: the index in `bytes`, and the offset there.
     at: usize,
     within: usize,
     left: u64,

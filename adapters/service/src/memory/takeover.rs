@@ -12,7 +12,7 @@ use crate::StorageError;
 #[derive(Default)]
 pub(super) struct Holders {
     open: HashMap<UploadId, Vec<Holder>>,
-    /// The newest request to write to an upload that waits; the older ones have lost.
+    /// The newest waiting request to write to an upload. Older ones have lost.
     wanted: HashMap<UploadId, u64>,
 }
 
@@ -28,7 +28,7 @@ impl Holders {
         self.elsewhere(upload, process).next().is_some()
     }
 
-    /// Whether a request to write waits that came later than the one that saw this.
+    /// Whether a newer request to write is waiting than the one that saw this.
     pub(super) fn is_wanted(&self, seen: &Stored) -> bool {
         seen.held_elsewhere && self.wanted.contains_key(&seen.upload.id)
     }
@@ -39,7 +39,7 @@ impl Holders {
     }
 }
 
-/// A writer's entry among those who are adding bytes, until it is dropped.
+/// A writer's entry among those that are adding bytes, until it is dropped.
 pub(super) struct Held {
     memory: Memory,
     id: UploadId,
@@ -58,7 +58,7 @@ impl Held {
         Self { memory, id: upload.id.clone(), number, leave }
     }
 
-    /// Is cancelled when the writer is asked to leave.
+    /// Cancelled when the writer is asked to leave.
     pub(super) fn leave(&self) -> CancellationToken {
         self.leave.clone()
     }
@@ -77,8 +77,7 @@ impl Drop for Held {
     }
 }
 
-/// Asks whoever adds bytes in another process to leave, and waits for that; one that writes waits only until another
-/// one that does asks later.
+/// Asks a writer in another process to leave, and waits for it. A request to write waits only until a newer one asks.
 pub(super) async fn settle(
     memory: &Memory,
     upload: &Upload,
@@ -92,7 +91,7 @@ pub(super) async fn settle(
     }
 }
 
-/// A request for an upload. It is withdrawn when it is dropped.
+/// A request for an upload. Dropping it withdraws it.
 struct Request<'a> {
     memory: &'a Memory,
     upload: &'a Upload,
@@ -102,9 +101,9 @@ struct Request<'a> {
 
 #[derive(PartialEq, Eq)]
 enum Answer {
-    /// Nobody elsewhere is adding bytes any more.
+    /// No other process is adding bytes any more.
     Free,
-    /// A newer request is to get the upload.
+    /// A newer request gets the upload.
     Outdone,
 }
 
@@ -127,7 +126,7 @@ impl<'a> Request<'a> {
             if let Some(answer) = self.look() {
                 return answer;
             }
-            // It fails only where the store is gone, and we have it.
+            // It fails only after the store was dropped, and this is a reference to it.
             let _ = moves.changed().await;
         }
     }

@@ -1,4 +1,4 @@
-//! Adding bytes to one upload.
+//! Adds bytes to one upload.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(super) struct MemoryWriter {
     memory: Memory,
     held: Held,
     opened_at: u64,
-    /// The record as this writer saw or set it last.
+    /// The record that this writer saw or made last.
     seen: Stored,
     /// Bytes after the offset of `seen`.
     tail: Vec<u8>,
@@ -26,7 +26,7 @@ impl MemoryWriter {
         Self { memory, held, opened_at: seen.upload.offset, seen, tail: Vec::new() }
     }
 
-    /// Commits the bytes up to the offset of the change, and keeps the others.
+    /// Commits the bytes up to the offset of the change, and keeps the rest.
     fn save(&mut self, change: &Change) -> Result<Version, StorageError> {
         let (offset, written) = (self.seen.upload.offset, self.tail.len() as u64);
         let added = change.offset.checked_sub(offset).filter(|added| *added <= written);

@@ -7,7 +7,7 @@ pub(super) struct Metric {
     name: &'static str,
     kind: Kind,
     unit: Unit,
-    /// Only for whoever reads the list: the exporter learns them with the first value.
+    /// For readers of the list only: the exporter learns labels with the first value.
     #[cfg_attr(not(test), expect(dead_code, reason = "a test compares them with the guide"))]
     labels: &'static [&'static str],
     description: &'static str,
@@ -44,18 +44,18 @@ macro_rules! metrics {
 }
 
 metrics! {
-    "tus_requests_total" Counter Count ["method" "status"] "Requests that were answered";
-    "tus_request_seconds" Histogram Seconds ["method"] "Time from a request's head to its response's";
-    "tus_commit_seconds" Histogram Seconds [] "Time that the last commit of a request took";
-    "tus_received_bytes_total" Counter Bytes [] "Bytes of uploads that were handed to the storage";
-    "tus_sent_bytes_total" Counter Bytes [] "Bytes of downloads that were handed to the framework";
-    "tus_uploads_created_total" Counter Count [] "Uploads that were created";
-    "tus_uploads_finished_total" Counter Count [] "Uploads that are complete, and with which the hooks are done";
-    "tus_uploads_removed_total" Counter Count ["cause"] "Uploads that were removed: client, application, expired, failed";
-    "tus_uploads_in_flight" Gauge Count [] "Requests that add bytes to an upload";
+    "tus_requests_total" Counter Count ["method" "status"] "Answered requests";
+    "tus_request_seconds" Histogram Seconds ["method"] "Time from the head of a request to the head of its response";
+    "tus_commit_seconds" Histogram Seconds [] "Duration of the last commit of a request";
+    "tus_received_bytes_total" Counter Bytes [] "Bytes of uploads passed to the storage";
+    "tus_sent_bytes_total" Counter Bytes [] "Bytes of downloads passed to the framework";
+    "tus_uploads_created_total" Counter Count [] "Created uploads";
+    "tus_uploads_finished_total" Counter Count [] "Uploads that are complete and whose hooks have returned";
+    "tus_uploads_removed_total" Counter Count ["cause"] "Removed uploads: client, application, expired, failed";
+    "tus_uploads_in_flight" Gauge Count [] "Requests that are adding bytes to an upload";
     "tus_downloads_in_flight" Gauge Count [] "Downloads that hold memory or a file";
-    "tus_bytes_in_flight" Gauge Bytes [] "Memory of bodies that the storage has not let go of, as the budget counts it";
-    "tus_hooks_failed_total" Counter Count ["hook"] "Calls of hooks that failed, panicked or took too long";
+    "tus_bytes_in_flight" Gauge Bytes [] "Memory of bodies that the storage has not released, as counted by the budget";
+    "tus_hooks_failed_total" Counter Count ["hook"] "Calls of hooks that failed, panicked or timed out";
     "tus_storage_errors_total" Counter Count ["kind"] "Failures of the storage: full, internal";
 }
 
@@ -67,7 +67,7 @@ mod tests {
 
     use super::*;
 
-    /// The guide has each metric as it is.
+    /// The guide lists each metric as it is defined.
     #[test]
     fn the_guide_lists_every_metric() {
         let guide = include_str!("../../../../examples/guide/src/operations.md");
@@ -83,7 +83,7 @@ mod tests {
         format!("| `{name}` | {kind} | {unit} | {} | {description} |", labels.join(", "))
     }
 
-    /// What the code records is described, and nothing else.
+    /// Exactly the recorded metrics are described.
     #[test]
     fn the_code_records_every_metric() {
         let sources = [include_str!("../observe.rs")];
@@ -99,7 +99,7 @@ mod tests {
         let snapshotter = recorder.snapshotter();
         metrics::with_local_recorder(&recorder, || {
             crate::observe::describe();
-            // A snapshot has the descriptions of what was recorded only.
+            // A snapshot contains the descriptions of recorded metrics only.
             for metric in METRICS {
                 match metric.kind {
                     Kind::Counter => metrics::counter!(metric.name).increment(1),

@@ -38,11 +38,11 @@ const BATCH: usize = 1024 * 1024;
 /// The minimum share of the budget that a chunk uses, in bytes.
 const CHUNK_OVERHEAD: u32 = 1024;
 
-/// Bytes of a body that are read before it is wanted, so that a small body is not lost if its client leaves before the
-/// application has decided.
+/// Bytes of a body that are read before the exchange asks for it, so that a small body is not lost if its client
+/// disconnects before the application has decided.
 const EARLY: u32 = 64 * 1024;
 
-/// A share of the budget. It is free again when this is dropped.
+/// A share of the budget. Dropping it frees it.
 #[derive(Debug)]
 pub(crate) struct Share(OwnedSemaphorePermit);
 
@@ -84,8 +84,8 @@ impl Default for Budget {
     }
 }
 
-/// A channel for one body. A body that is `asked_for` (`Expect: 100-continue`) is not polled before it is wanted: that
-/// would make the server send `100 Continue`.
+/// A channel for one body. A body that is `asked_for` (`Expect: 100-continue`) is not polled before the exchange
+/// wants it, because that would make the server send `100 Continue`.
 pub(crate) fn pump(asked_for: bool, budget: &Budget) -> (Pump, BodyReceiver) {
     let (want, wanted) = oneshot::channel();
     let (sender, receiver) = unbounded_channel();
@@ -182,8 +182,8 @@ impl<B: Body> Source<'_, B> {
     }
 }
 
-/// A server may drop the request when its client is gone although the last bytes of the body have been read from the
-/// connection and only wait in the body. They have reached the server.
+/// A server may drop the request after its client has disconnected, although the last bytes of the body have been
+/// read from the connection and only wait in the body. They have reached the server.
 impl<B: Body> Drop for Source<'_, B> {
     fn drop(&mut self) {
         let mut left = IN_FLIGHT;
@@ -215,7 +215,7 @@ struct Channel {
 }
 
 /// Received bytes, in order. Dropping this frees their place in the channel; their share of the budget is freed when
-/// the storage has dropped their chunks as well.
+/// the storage has also dropped their chunks.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) chunks: Chunks,
@@ -255,7 +255,8 @@ impl BodyReceiver {
         Err(self.ended.take().unwrap_or(End::Interrupted(Interruption::Disconnected)))
     }
 
-    /// Whether bytes have arrived that wait for memory: the other bodies take all of it. Their client is not silent.
+    /// Whether bytes have arrived that wait for memory, because the other bodies use all of it. Their client is not
+    /// silent.
     pub(crate) fn waits_for_memory(&self) -> bool {
         self.channel.as_ref().is_some_and(|channel| channel.waits.load(Relaxed))
     }

@@ -16,10 +16,10 @@ use crate::{observe, storage::StorageError};
 
 /// The body of a response: [`Body`] for frameworks that accept one, [`Stream`] for the others.
 ///
-/// Bytes of an upload are read when the body is polled, no faster than the client receives them, and no more than one
-/// piece of at most 32 KiB at a time: the next one is read when the last one was dropped. So a layer cannot collect a
-/// larger download before it sends it on: it waits until the download times out. An error means that the body is cut short; a framework then closes the connection,
-/// so that the client notices.
+/// Bytes of an upload are read when the body is polled: no faster than the client receives them, one piece of at most
+/// 32 KiB at a time. The next piece is read when the last one was dropped, so a layer cannot collect a larger
+/// download before it forwards it: it would wait until the download times out. An error means that the body is cut
+/// short; the framework then closes the connection so that the client notices.
 pub struct ResponseBody {
     /// The remaining bytes.
     left: u64,

@@ -1,4 +1,5 @@
-//! The bytes of a download on their way to the client: one piece at a time, and an end where the client takes none.
+//! The bytes of a download on their way to the client, one piece at a time. The download ends if the client reads
+//! nothing.
 
 use std::{
     sync::{
@@ -23,16 +24,16 @@ use crate::{
     storage::{ByteStream, StorageError},
 };
 
-/// The most bytes that are handed over at once. A framework that copies them into a buffer of its own, as actix-web does,
-/// fills it little beyond what it means to.
+/// The most bytes that are passed on at once. A framework that copies them into a buffer of its own, as actix-web
+/// does, exceeds its limit by little.
 const SLICE: usize = 8 * 1024;
 
-/// A download. The next piece is read when the framework has let go of the one before, so that no connection holds
-/// more than one, however much it likes to buffer.
+/// A download. The next piece is read when the framework has released the previous one, so that no connection holds
+/// more than one, however much the framework would buffer.
 ///
-/// A framework does not poll the body of a client that reads nothing. So a timer ends such a download: it closes the
-/// upload's file and gives the turn back, and where the framework waits for the next piece, as hyper does for HTTP/1, it
-/// gets an error and closes the connection.
+/// A framework does not poll the body of a client that reads nothing. A timer therefore ends such a download: it
+/// closes the upload's file and releases the permit. If the framework waits for the next piece, as hyper does for
+/// HTTP/1, it gets an error and closes the connection.
 pub(crate) struct Sending {
     shared: Arc<Shared>,
     timer: Option<AbortHandle>,
@@ -44,20 +45,20 @@ struct Shared {
 }
 
 struct Reading {
-    /// `None` where the client took nothing for too long.
+    /// `None` after the client read nothing for too long.
     open: Option<Open>,
-    /// Since when the client is waited for; `None` while the storage is.
+    /// Since when the download waits for the client; `None` while it waits for the storage.
     waits_since: Option<Instant>,
 }
 
 struct Open {
     bytes: ByteStream,
-    /// What is left of the piece that was read last.
+    /// The rest of the piece that was read last.
     rest: Bytes,
     turn: Arc<Turn>,
 }
 
-/// One of the downloads at once. A piece keeps it.
+/// The permit of a download. Each piece keeps it.
 struct Turn {
     _permit: OwnedSemaphorePermit,
     _counted: InFlight,
@@ -70,7 +71,7 @@ struct Gate {
     waker: AtomicWaker,
 }
 
-/// A piece that the framework has.
+/// A piece that the framework holds.
 struct Piece {
     bytes: Bytes,
     gate: Arc<Gate>,
@@ -78,13 +79,13 @@ struct Piece {
 }
 
 impl Sending {
-    /// Sends `bytes`; `permit` is the download's turn. A client may take nothing for so long as `timeout`.
+    /// Sends `bytes`; `permit` is the download's permit. The client may read nothing for at most `timeout`.
     pub(crate) fn new(bytes: ByteStream, permit: OwnedSemaphorePermit, timeout: Duration) -> Self {
         let turn = Arc::new(Turn { _permit: permit, _counted: observe::download() });
         let now = Instant::now();
         let reading = Reading { open: Some(Open { bytes, rest: Bytes::new(), turn }), waits_since: Some(now) };
         let shared = Arc::new(Shared { reading: Mutex::new(reading), gate: Arc::default() });
-        // A time that the clock cannot tell never comes.
+        // A time beyond what the clock can represent never comes.
         let watched =
             now.checked_add(timeout).map(|first| tokio::spawn(watch(Arc::downgrade(&shared), first, timeout)));
         Self { shared, timer: watched.map(|task| task.abort_handle()) }
@@ -92,12 +93,12 @@ impl Sending {
 
     pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, StorageError>>> {
         let gate = &self.shared.gate;
-        // Also where no piece is on its way: the timer wakes it.
+        // Even if no piece is being sent: the timer wakes it.
         gate.waker.register(context.waker());
         let mut reading = self.shared.reading();
         let Reading { open, waits_since } = &mut *reading;
         let Some(Open { bytes, rest, turn }) = open else {
-            let reason = "the client took nothing for too long";
+            let reason = "the client read nothing for too long";
             return Poll::Ready(Some(Err(StorageError::new(Failure::Overloaded, reason))));
         };
         if rest.is_empty() {
@@ -123,9 +124,9 @@ impl Shared {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When to look again; `None` where there is nothing more to look at.
+    /// When to check again; `None` if there is nothing more to check.
     fn look(&self, now: Instant, timeout: Duration) -> Option<Instant> {
-        // Where it is locked, it is polled just now. Who polls may wait for a disk, and is not waited for.
+        // If it is locked, it is being polled now. The poller may wait for a disk; do not wait for it.
         let since = match self.reading.try_lock() {
             Ok(mut reading) => match reading.waits_since {
                 Some(since) if now.duration_since(since) >= timeout => {
@@ -142,7 +143,7 @@ impl Shared {
     }
 }
 
-/// Ends a download whose client takes nothing.
+/// Ends a download whose client reads nothing.
 async fn watch(shared: Weak<Shared>, first: Instant, timeout: Duration) {
     let mut next = Some(first);
     while let Some(at) = next {
@@ -150,7 +151,7 @@ async fn watch(shared: Weak<Shared>, first: Instant, timeout: Duration) {
         let Some(shared) = shared.upgrade() else { return };
         next = shared.look(Instant::now(), timeout);
         if next.is_none() {
-            tracing::debug!(?timeout, "a download ended: its client took nothing");
+            tracing::debug!(?timeout, "a download was aborted: its client read nothing");
             shared.gate.waker.wake();
         }
     }
@@ -191,7 +192,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(60);
 
-    /// What is open as long as the stream is.
+    /// Resources that are open as long as the stream is.
     fn sending(downloads: &Arc<Semaphore>, file: &Arc<()>, wait: Duration) -> Sending {
         let (permit, file) = (downloads.clone().try_acquire_owned().unwrap(), file.clone());
         let pieces = stream::iter(["hello", " world"]).then(move |piece| {
@@ -234,13 +235,13 @@ mod tests {
             advance(TIMEOUT / 2).await;
             tokio::task::yield_now().await;
             assert_eq!(Arc::strong_count(&file), 2);
-            // As hyper does where it has room.
+            // As hyper does if it has room.
             let mut second = Box::pin(next(&sending));
             assert!(!takes || poll!(&mut second).is_pending());
             sleep(TIMEOUT).await;
             assert_eq!(Arc::strong_count(&file), 1, "it is closed without being polled");
             assert!(second.await.unwrap().is_err(), "and then an error");
-            // Memory that is still held keeps its turn.
+            // Memory that is still held keeps its permit.
             assert_eq!(downloads.available_permits(), usize::from(!takes));
             drop(first);
             assert_eq!(downloads.available_permits(), 1);

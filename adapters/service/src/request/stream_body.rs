@@ -9,7 +9,7 @@ use bytes::Buf;
 use futures_core::Stream;
 use http_body::{Body, Frame};
 
-/// A stream of data as a body. It has no trailers: an adapter that uses it says so
+/// A stream of data as a body. It has no trailers: an adapter that uses it declares that
 /// ([`Mount::without_trailers`](crate::Mount::without_trailers)).
 #[derive(Debug)]
 pub struct StreamBody<S>(pub S);

@@ -22,8 +22,8 @@ use crate::storage::{ByteStream, StorageError};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The bytes of a complete upload, as the body of the request that a handler gets. They are read from the storage when
-/// they are asked for.
+/// The bytes of a complete upload, as the body of the request for a handler. They are read from the storage on
+/// demand.
 pub struct StoredBody {
     /// The remaining bytes.
     left: u64,
@@ -51,7 +51,7 @@ impl StoredBody {
         self.left == 0
     }
 
-    /// Set where bytes cannot be read: then it is not the request's fault that the handler fails.
+    /// Set if bytes cannot be read: the request is then not to blame if the handler fails.
     pub(super) fn failed(&self) -> Arc<AtomicBool> {
         self.failed.clone()
     }
@@ -104,12 +104,12 @@ impl fmt::Debug for StoredBody {
     }
 }
 
-/// The body of a request that a handler gets: as the client sent it, or from an upload.
+/// The body of a request for a handler: as the client sent it, or from an upload.
 #[derive(Debug)]
 pub enum RequestBody<B> {
-    /// Of a request that passed untouched.
+    /// The body of a request that was forwarded untouched.
     Sent(B),
-    /// Of an upload that is complete.
+    /// The content of a complete upload.
     Stored(StoredBody),
 }
 
@@ -142,14 +142,14 @@ where
     }
 }
 
-/// The body of a response: a handler's, or one of ours.
+/// The body of a response: a handler's or the service's.
 #[derive(Debug)]
 pub enum RelayedBody<R> {
-    /// Of a request that passed untouched.
+    /// The body of a response to a request that was forwarded untouched.
     Passed(R),
-    /// Of a handler that responded to an upload: what was read of it, and the rest where that is not all.
+    /// The body of a handler's response to an upload: the frames that were read, and the rest if there is more.
     Handlers(VecDeque<Frame<Bytes>>, Option<R>),
-    /// About an upload, or what was kept of a handler's response.
+    /// The body of a response about an upload, or of a stored handler's response.
     Ours(crate::ResponseBody),
 }
 

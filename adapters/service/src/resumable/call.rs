@@ -1,4 +1,5 @@
-//! The call of a handler: begun by the exchange, made in a task of its own beside the request, and answered to both.
+//! The call of a handler: started by the exchange, made in a task of its own beside the request, and reported to
+//! both.
 
 use std::{
     collections::VecDeque,
@@ -26,18 +27,18 @@ use tus_core::Failure;
 
 use super::{RelayedBody, StoredBody};
 
-/// The most bytes of a response's content that are read before they are passed on, so that they can be kept; and how
-/// long that may take.
+/// The most bytes of a response's content that are read before they are forwarded, so that they can be stored; and
+/// how long that may take.
 const READ: usize = 64 * 1024;
 const READ_TIME: Duration = Duration::from_secs(5);
 
-/// The response, and its content where all of it was read.
+/// The response, and its content if all of it was read.
 type Responded = Result<Response<Option<Bytes>>, Failure>;
 
-/// What calls the handler, for an exchange.
+/// Calls the handler for an exchange.
 pub(crate) struct Caller {
     called: oneshot::Sender<Called>,
-    /// Whose the request is, where the application says so of requests.
+    /// The owner of the request, if the application determines owners of requests.
     owner: Option<Option<String>>,
 }
 
@@ -53,16 +54,16 @@ pub(super) fn caller(owner: Option<Option<String>>) -> (Caller, oneshot::Receive
 }
 
 impl Caller {
-    /// Whose the request is, where the application says so of requests.
+    /// The owner of the request, if the application determines owners of requests.
     pub(crate) fn owner(&self) -> Option<&Option<String>> {
         self.owner.as_ref()
     }
 
-    /// Has the handler called, as long as the client is there.
+    /// Calls the handler, while the client is connected.
     pub(crate) async fn call(self, request: Request<StoredBody>) -> Responded {
         let (responded, response) = oneshot::channel();
         if self.called.send(Called { request, responded }).is_err() {
-            tracing::debug!("the client left before the handler was called");
+            tracing::debug!("the client disconnected before the handler was called");
             return Err(Failure::Busy);
         }
         response.await.unwrap_or(Err(Failure::Internal))
@@ -81,7 +82,7 @@ impl Called {
     }
 }
 
-/// Takes the response of a handler to an upload, both for the upload and for the client that waits.
+/// Receives the response of a handler to an upload, for the upload and for the client that waits.
 #[derive(Debug)]
 #[must_use]
 pub struct Responding<R> {
@@ -97,8 +98,8 @@ impl<R> Responding<R>
 where
     R: Body<Data = Bytes> + Unpin,
 {
-    /// Responds with what a call of the handler gives. One that fails, panics or takes too long gives no response: the
-    /// handler is called again when the client asks again.
+    /// Responds with the result of a call of the handler. If the call fails, panics or times out, there is no
+    /// response: the handler is called again when the client asks again.
     pub async fn respond<E>(self, call: impl Future<Output = Result<Response<R>, E>>)
     where
         E: Into<Box<dyn Error + Send + Sync>>,
@@ -112,21 +113,21 @@ where
         let why = match timeout(limit, AssertUnwindSafe(called).catch_unwind()).instrument(span).await {
             Ok(Ok(Ok(_))) if failed.load(Ordering::Relaxed) => "the bytes of the upload could not be read".to_owned(),
             Ok(Ok(Ok((response, body)))) => {
-                // Where the client is gone, the response is kept for it.
+                // If the client is gone, the response is stored for it.
                 let _ = relay.send(body);
                 let _ = responded.send(Ok(response));
                 return;
             }
             Ok(Ok(Err(error))) => error,
             Ok(Err(_)) => "it panicked".to_owned(),
-            Err(_) => "it took too long".to_owned(),
+            Err(_) => "it timed out".to_owned(),
         };
-        tracing::error!(why, "the handler of a resumable resource did not respond; it is called again");
+        tracing::error!(why, "the handler of a resumable resource did not respond; it will be called again");
         let _ = responded.send(Err(Failure::Internal));
     }
 }
 
-/// Reads a body, as far as it can be kept. Gives it back as it was, and all of its content if that was read.
+/// Reads a body as far as it can be stored. Returns it unchanged, and all of its content if that was read.
 async fn read<R>(mut body: R) -> Result<(RelayedBody<R>, Option<Bytes>), String>
 where
     R: Body<Data = Bytes> + Unpin,

@@ -1,5 +1,5 @@
-//! Any handler, resumable: requests to the application's own resources become uploads by the IETF's dialect, and the
-//! handler gets each complete one as the request that it was meant to be.
+//! Makes any handler resumable: requests to the application's own resources become uploads of the IETF's draft, and
+//! the handler gets each complete one as the request that created it.
 
 mod body;
 mod call;
@@ -24,51 +24,52 @@ pub use self::{
 };
 use crate::{Interim, Tus};
 
-/// Makes requests to a resource of the application resumable, whatever its handler does: an ordinary upload of a form or
-/// a file survives a connection that breaks, where the client speaks the IETF's "Resumable Uploads for HTTP" (**which is
-/// a draft**), as each iPhone does. The crate of each framework has a function `resumable` that puts it around a handler.
+/// Makes requests to a resource of the application resumable, whatever its handler does: an ordinary upload of a form
+/// or a file survives a broken connection if the client supports the IETF's "Resumable Uploads for HTTP" (**which is
+/// a draft**), as every iPhone does. Each framework's crate has a function `resumable` that wraps a handler.
 ///
 /// # What happens
 ///
-/// A request without the headers of the draft passes to the handler untouched. One with them becomes an upload in the
+/// A request without the draft's headers goes to the handler untouched. A request with them becomes an upload in the
 /// storage of a [`Tus`]: at the URL of the resource itself, with a query (`/photos?resumable-upload=…`), so that the
-/// application's middleware (authentication, say) sees each request of the upload. When the upload is complete, the
-/// handler is called with the request that created it (and what the completing one says, [see below](#who-may)), all of
-/// its content, and its `Content-Length`, while the client waits; and the handler's response, whatever its status, is the response to the client.
+/// application's middleware (for example authentication) sees each request of the upload. When the upload is
+/// complete, the handler is called while the client waits: with the request that created the upload (and headers of
+/// the completing one, [see below](#who-may)), the complete content, and its `Content-Length`. The handler's
+/// response, whatever its status, is the response to the client.
 ///
-/// Two kinds of requests with the draft's headers pass untouched as well. A client that sends everything at once
-/// (`Upload-Complete: ?1`) can only go on with an upload of which it was informed before its request broke: where the
-/// server cannot send interim responses ([`InterimIo`](crate::InterimIo)), nothing would be gained. And what is smaller
-/// than [`min_size`](Self::min_size) is sent again faster than it is stored.
+/// Two kinds of requests with the draft's headers are also forwarded untouched. A client that sends everything at
+/// once (`Upload-Complete: ?1`) can only resume an upload that it learned about before its request broke off: if the
+/// server cannot send interim responses ([`InterimIo`](crate::InterimIo)), nothing would be gained. And content
+/// smaller than [`min_size`](Self::min_size) is sent again faster than it is stored.
 ///
 /// # At least once
 ///
-/// The handler is called **at least once** with exactly the bytes that were sent, and by one process at a time. It goes
-/// on where the client leaves meanwhile, and its response is kept for when the client asks again: up to 64 KiB of headers
-/// and content; of a larger one, or one whose content takes longer than five seconds, the client then only learns that
-/// the upload is complete (`409`). Where the server is killed while the handler runs, where the handler panics, takes
-/// longer than the [`handler_timeout`](Self::handler_timeout), or cannot read the bytes, there is no response (the client
-/// gets `500` with `Upload-Complete: ?0`), and it is called again when the client asks again: never without a client,
-/// since only then somebody was authorized just now. [`Resumed`] in the request's extensions is the key by which it
-/// recognises a repeat.
+/// The handler is called **at least once** with exactly the bytes that were sent, and by one process at a time. It
+/// continues if the client disconnects, and its response is stored for when the client asks again: up to 64 KiB of
+/// headers and content. If the response is larger, or its content takes longer than five seconds, a client that asks
+/// again only learns that the upload is complete (`409`). There is no response if the server is killed while the
+/// handler runs, or if the handler panics, exceeds the [`handler_timeout`](Self::handler_timeout), or cannot read the
+/// bytes. The client then gets `500` with `Upload-Complete: ?0`, and the handler is called again when the client asks
+/// again. It is never called without a client, because only then somebody has just been authorized. [`Resumed`] in
+/// the request's extensions is the key by which it recognises a repetition.
 ///
 /// # Who may
 ///
-/// Put the application's authentication around it: what is inside, extractors included, comes too late, since an upload
-/// is stored before the handler is called. The [`Hooks`](crate::Hooks) of the [`Tus`] are asked about each request as
-/// usual; in place of `before_finish` and `finished`, the handler is called. [`owner`](Self::owner) keeps an upload to
-/// whoever created it.
+/// Put the application's authentication around it: what is inside, including extractors, runs too late, because an
+/// upload is stored before the handler is called. The [`Hooks`](crate::Hooks) of the [`Tus`] are called for each
+/// request as usual; the handler replaces `before_finish` and `finished`. [`owner`](Self::owner) restricts an upload
+/// to the user who created it.
 ///
-/// The handler acts on the request that was authorized, which is the one that completed the upload: its extensions, and
-/// its headers, which replace those of the creation. What describes the content (`Content-*`, `Repr-Digest`) is that of
-/// the creation. Credentials (`Authorization`, `Proxy-Authorization`, `Cookie`), `Host`, `Forwarded`, `X-Forwarded-*`,
-/// `X-Real-IP`, `Via`, `Origin`, `Referer` and `Sec-Fetch-*` are not stored: the handler sees those of the completing
-/// request, or none. All other headers are (16 KiB at the most). Of the response, `Set-Cookie` is not kept: only the
-/// client that was there when the handler responded gets it.
+/// The handler acts on the request that was authorized, which is the one that completed the upload: its extensions,
+/// and its headers, which replace those of the creation. Headers that describe the content (`Content-*`,
+/// `Repr-Digest`) are those of the creation. Credentials (`Authorization`, `Proxy-Authorization`, `Cookie`), `Host`,
+/// `Forwarded`, `X-Forwarded-*`, `X-Real-IP`, `Via`, `Origin`, `Referer` and `Sec-Fetch-*` are not stored: the
+/// handler sees those of the completing request, or none. All other headers are stored (at most 16 KiB). `Set-Cookie`
+/// of the response is not stored: only the client that was connected when the handler responded gets it.
 ///
-/// Uploads that are left unfinished go as [`Config::expire_after`](crate::Config::expire_after) says, finished ones after
-/// [`keep`](Self::keep). [`Config::max_size`](crate::Config::max_size) limits an upload; limits of the framework on a
-/// body count for one request of the client, and again for all of the content that the handler reads.
+/// Unfinished uploads are deleted after [`Config::expire_after`](crate::Config::expire_after), finished ones after
+/// [`keep`](Self::keep). [`Config::max_size`](crate::Config::max_size) limits an upload. The framework's limits on
+/// bodies apply to each request of the client, and to the complete content that the handler reads.
 #[derive(Clone)]
 pub struct Resumable {
     tus: Tus,
@@ -80,13 +81,13 @@ pub struct Resumable {
 type Owner = dyn Fn(&Parts) -> Option<String> + Send + Sync;
 
 /// In the extensions of a request that a handler gets because an upload is complete: the key by which it recognises a
-/// repeat.
+/// repetition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Resumed {
     /// The upload's id.
     pub id: UploadId,
-    /// Which of the uploads that have had this id: this never comes back.
+    /// Distinguishes uploads that have had this id: an incarnation never returns.
     pub incarnation: Incarnation,
 }
 
@@ -103,19 +104,19 @@ impl From<Tus> for Resumable {
 }
 
 impl Resumable {
-    /// Uploads are kept in the storage of `tus`, by its configuration and its hooks.
+    /// Uploads are kept in the storage of `tus`, with its configuration and hooks.
     pub fn new(tus: Tus) -> Self {
         tus.into()
     }
 
-    /// Content that is smaller than this, in bytes, and comes in one request is not made an upload; 1 MiB by default.
+    /// Content smaller than this, in bytes, that is sent in one request does not become an upload; 1 MiB by default.
     pub fn min_size(mut self, bytes: u64) -> Self {
         self.resource.min_size = bytes;
         self
     }
 
-    /// How long an upload is kept after the handler has responded, so that a client that lost the response gets it
-    /// again; an hour by default.
+    /// How long an upload is kept after the handler has responded, so that a client that lost the response can get it
+    /// again; one hour by default.
     pub fn keep(mut self, time: Duration) -> Self {
         self.resource.keep = time;
         self
@@ -127,8 +128,8 @@ impl Resumable {
         self
     }
 
-    /// Whose an upload is, by the head of a request: it becomes the owner of the uploads that the request creates, and
-    /// whoever is another one is told that they do not exist.
+    /// Determines the owner of an upload from the head of a request. Uploads that the request creates get this owner,
+    /// and for everybody else they do not exist.
     ///
     /// ```
     /// use tus_service::{Memory, Resumable, Tus};
@@ -147,25 +148,25 @@ impl Resumable {
         self
     }
 
-    /// Whether a request may be more than one for the handler, at a glance: by the query of its URL, and by whether it
-    /// has certain headers. What it says no to passes to the handler.
+    /// Whether a request may belong to an upload, decided quickly by the query of its URL and by the presence of
+    /// certain headers. If not, it goes to the handler.
     pub fn may_take(query: Option<&str>, has_header: impl Fn(&str) -> bool) -> bool {
         server::may_resume(query, has_header)
     }
 
-    /// Whether a request is one of an upload, or creates one. Any other passes to the handler. Its URI has the full path
-    /// that the client sent.
+    /// Whether a request belongs to an upload or creates one. All others go to the handler. The request's URI must
+    /// have the full path that the client sent.
     pub fn takes(&self, head: &Parts) -> bool {
         let informs = head.extensions.get::<Interim>().is_some();
         server::resumes(&self.tus.engine.config, head, &self.resource, informs)
     }
 
-    /// Adds to the handler's response to OPTIONS what clients may know of uploads.
+    /// Adds to the handler's response to OPTIONS what the server announces about uploads.
     pub fn announce<B>(&self, response: &mut Response<B>) {
         server::announce_resource(&self.tus.engine.config, &self.resource, response);
     }
 
-    /// The URI that the handler is to see, where the framework has one of its own beside the full one.
+    /// The URI for the handler, if the framework has one of its own besides the full one.
     pub fn handlers_uri(uri: &Uri) -> Uri {
         server::resource_of(uri)
     }
@@ -175,10 +176,11 @@ impl Resumable {
         self.tus.unreadable(reason).map(RelayedBody::Ours)
     }
 
-    /// Handles a request that it [takes](Self::takes). Its URI has the full path that the client sent.
+    /// Handles a request that it [takes](Self::takes). The request's URI must have the full path that the client
+    /// sent.
     ///
-    /// `begin` is called when the upload is complete: it begins a task that calls the handler, and lets the
-    /// [`Responding`] respond with what comes of it. That goes on where this future is dropped.
+    /// `begin` is called when the upload is complete. It starts a task that calls the handler, and passes the result
+    /// to the [`Responding`]. The task continues if this future is dropped.
     pub async fn handle<B, R>(
         &self,
         request: Request<B>,

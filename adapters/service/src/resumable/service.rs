@@ -26,9 +26,9 @@ pub struct ResumableService<S> {
 impl Resumable {
     /// Makes the requests to a service resumable.
     ///
-    /// The service must take every method of the resource by itself: it is called with the method of the request that
-    /// created the upload, whichever one completed it. So this is no `Layer`: a layer of axum is put around the handler
-    /// of each method (`axum_tus::resumable` is put around all of them). The requests have their full path.
+    /// The service must accept every method of the resource: it is called with the method of the request that created
+    /// the upload, whichever request completed it. Therefore this is not a `Layer`: axum puts a layer around the
+    /// handler of each method (`axum_tus::resumable` wraps all of them). The requests must have their full path.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -116,7 +116,7 @@ where
         if !taken {
             return Either::Left(self.inner.call(pass(request)).map_ok(passed));
         }
-        // What is ready is the service here, not a clone of it.
+        // The ready service is this one, not its clone.
         let clone = self.inner.clone();
         let (resumable, mut inner) = (self.resumable.clone(), std::mem::replace(&mut self.inner, clone));
         let handled = async move {

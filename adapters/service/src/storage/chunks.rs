@@ -1,4 +1,4 @@
-//! Bytes of a body, with the memory that they take.
+//! Bytes of a body, with the memory that they use.
 
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -8,8 +8,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::request::Share;
 
-/// Bytes of a body, in order, and their share of the memory that all bodies may take. The share is free again when
-/// the last clone is dropped: a storage that holds bytes back keeps their `Chunks`.
+/// Bytes of a body, in order, and their share of the memory for all bodies. Dropping the last clone frees the share:
+/// a storage that buffers bytes keeps their `Chunks`.
 #[derive(Clone, Default)]
 pub struct Chunks {
     chunks: Vec<Bytes>,
@@ -21,7 +21,7 @@ impl Chunks {
         Self { chunks, share: share.map(Arc::new) }
     }
 
-    /// These bytes with a share of a budget, for the tests of a storage.
+    /// Bytes with a share of a budget, for tests of a storage.
     #[cfg(feature = "conformance")]
     pub fn sharing(self, share: OwnedSemaphorePermit) -> Self {
         Self::with_share(self.chunks, Some(Share::of(share)))
@@ -32,8 +32,8 @@ impl Chunks {
         self.chunks.iter().map(Bytes::len).sum()
     }
 
-    /// Takes the first `n` bytes away; nothing is copied. Both have the share: it is free again when the last of them
-    /// is dropped.
+    /// Splits off the first `n` bytes without copying. Both halves have the share, which is freed when the last of
+    /// them is dropped.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -47,11 +47,11 @@ impl Chunks {
     ///
     /// # Panics
     ///
-    /// Where there are fewer.
+    /// If there are fewer.
     #[must_use = "the bytes are taken away"]
     pub fn split_to(&mut self, n: usize) -> Self {
         let there = self.bytes();
-        assert!(n <= there, "{n} bytes are split from {there}");
+        assert!(n <= there, "{n} bytes are split off {there}");
         let (mut all, mut left) = (0, n);
         while left > 0 && self.chunks[all].len() <= left {
             left -= self.chunks[all].len();
@@ -65,7 +65,7 @@ impl Chunks {
     }
 }
 
-/// Bytes that have no share of anything.
+/// Bytes without a share.
 impl From<Vec<Bytes>> for Chunks {
     fn from(chunks: Vec<Bytes>) -> Self {
         Self { chunks, share: None }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "7 bytes are split from 6")]
+    #[should_panic(expected = "7 bytes are split off 6")]
     fn no_more_is_split_than_there_is() {
         let _ = chunks().split_to(7);
     }

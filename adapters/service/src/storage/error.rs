@@ -4,7 +4,7 @@ use std::{error::Error, fmt, io};
 
 use tus_core::Failure;
 
-/// A storage could not do what it was asked for.
+/// A storage failed to do what it was asked to do.
 #[derive(Debug)]
 pub struct StorageError {
     failure: Failure,
@@ -17,7 +17,7 @@ impl StorageError {
         Self { failure, source: Some(reason.into()) }
     }
 
-    /// What kind of error it is; all that a client learns of it.
+    /// The kind of error. Clients learn nothing else.
     pub fn failure(&self) -> Failure {
         self.failure
     }

@@ -1,8 +1,8 @@
-//! Which uploads are listed.
+//! A filter for lists of uploads.
 
 use tus_core::{Phase, Upload};
 
-/// Which uploads are listed: all of them by default.
+/// A filter for lists of uploads; it matches all of them by default.
 ///
 /// ```
 /// use tus_service::{Phase, UploadFilter};
@@ -14,9 +14,9 @@ use tus_core::{Phase, Upload};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UploadFilter {
-    /// The owner whose uploads pass; `None` for everybody's.
+    /// The owner whose uploads match; `None` for all owners.
     pub owner: Option<String>,
-    /// The phases in which uploads pass; empty for any.
+    /// The phases in which uploads match; empty for any.
     pub phases: Vec<Phase>,
 }
 
@@ -27,18 +27,18 @@ impl UploadFilter {
         self
     }
 
-    /// Only those in this phase, or in another one that was named so.
+    /// Only uploads in this phase, in addition to phases that were added before.
     pub fn phase(mut self, phase: Phase) -> Self {
         self.phases.push(phase);
         self
     }
 
-    /// Whether uploads in this phase pass.
+    /// Whether uploads in this phase match.
     pub fn has_phase(&self, phase: Phase) -> bool {
         self.phases.is_empty() || self.phases.contains(&phase)
     }
 
-    /// Whether an upload passes.
+    /// Whether an upload matches.
     pub fn passes(&self, upload: &Upload) -> bool {
         self.has_phase(upload.phase) && (self.owner.is_none() || self.owner == upload.owner)
     }

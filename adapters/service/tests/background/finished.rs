@@ -26,7 +26,7 @@ async fn until(tus: &Tus, path: &str, phase_wanted: Phase) {
     }
 }
 
-/// A hook that never ends delays neither the response nor other uploads, requests or sweeps.
+/// A hook that never returns delays neither the response nor other uploads, requests or sweeps.
 #[tokio::test]
 async fn a_hook_that_hangs_delays_nobody_else() {
     let (started, mut starts) = mpsc::unbounded_channel();
@@ -49,13 +49,13 @@ async fn a_hook_that_hangs_delays_nobody_else() {
     let other = created(&tus, &[], "hello").await;
     assert_eq!(starts.recv().await, Some(id(&other)));
     until(&tus, &other, Phase::Notified).await;
-    // What has expired goes.
+    // Expired uploads are removed.
     let response = send(&tus, "POST", "/files", &[("upload-length", "5")], "").await;
     let expired = response.headers()["location"].to_str().unwrap().to_owned();
     while phase(&tus, &expired).await.is_some() {
         tokio::time::sleep(SOON).await;
     }
-    // Its last request is answered again, it can be looked at, and it can be deleted.
+    // Its last request is answered again, and it can be inspected and deleted.
     assert_eq!(send(&tus, "PATCH", &hanging, &[("upload-offset", "5")], "").await.status(), 204);
     assert_eq!(send(&tus, "HEAD", &hanging, &[], "").await.status(), 200);
     assert_eq!(phase(&tus, &hanging).await, Some(Phase::Complete));
@@ -63,7 +63,7 @@ async fn a_hook_that_hangs_delays_nobody_else() {
     assert!(starts.try_recv().is_err(), "each was called once");
 }
 
-/// What has agreed is not asked again while the job runs, which may have taken the file already.
+/// `before_finish` is not called again while the job runs, which may have taken the file already.
 #[tokio::test]
 async fn before_finish_is_not_called_beside_finished() {
     let (started, mut starts) = mpsc::unbounded_channel();
@@ -132,7 +132,7 @@ async fn a_call_that_takes_too_long_is_dropped_and_comes_again() {
     assert_eq!((seen.recv().await, seen.recv().await), (Some(1), Some(2)));
 }
 
-/// A stop waits for calls that run, not for those that never end; the next start calls these again.
+/// Shutdown waits for running calls, but not for those that never return. The next start repeats these.
 #[tokio::test]
 async fn a_stop_lets_calls_end_and_gives_up_those_that_do_not() {
     let store = Memory::new();
@@ -176,7 +176,7 @@ async fn a_stop_lets_calls_end_and_gives_up_those_that_do_not() {
     assert_eq!(calls.recv().await, Some((id(&hanging), 1)));
 }
 
-/// Of two processes one at a time calls the hook for an upload, however long it takes.
+/// One process at a time calls the hook for an upload, however long it takes.
 #[tokio::test(start_paused = true)]
 async fn one_process_at_a_time_calls_the_hook() {
     let store = Memory::new();
@@ -205,7 +205,7 @@ async fn one_process_at_a_time_calls_the_hook() {
     until(&one, &path, Phase::Notified).await;
 }
 
-/// An application that counts what it allows learns what is not created after all.
+/// An application that counts what it allows learns what was not created after all.
 #[tokio::test]
 async fn a_creation_that_fails_is_reported() {
     let (events, mut seen) = mpsc::unbounded_channel();

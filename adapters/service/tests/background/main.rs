@@ -1,4 +1,4 @@
-//! Work beside requests, and storages and processes that are in its way.
+//! Background work, and storages and processes that interfere with it.
 #![allow(clippy::unwrap_used)]
 
 mod finished;
@@ -38,7 +38,7 @@ async fn send(
     tus.handle(request.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap(), &Mount::at("/files")).await
 }
 
-/// Creates an upload of these bytes; its path.
+/// Creates an upload of these bytes and returns its path.
 async fn created(tus: &Tus, headers: &[(&str, &str)], body: &'static str) -> String {
     let length = body.len().to_string();
     let headers = [headers, &[("upload-length", &length)]].concat();
@@ -51,7 +51,7 @@ fn id(path: &str) -> UploadId {
     path.rsplit('/').next().unwrap().parse().unwrap()
 }
 
-/// A storage may need for a claim what assembling an upload holds.
+/// A storage may need for a claim what an assembly holds.
 #[tokio::test(start_paused = true)]
 async fn a_claim_is_renewed_beside_the_work_that_it_protects() {
     let storage = Wrapped { assembly: Duration::from_secs(60), ..Wrapped::new() };
@@ -62,10 +62,10 @@ async fn a_claim_is_renewed_beside_the_work_that_it_protects() {
     let headers = [("upload-concat", &*concat)];
     let response = timeout(Duration::from_secs(300), send(&tus, "POST", "/files", &headers, "")).await;
     assert_eq!(response.expect("the assembly ends").status(), 201);
-    assert!(claims.load(SeqCst) > 0, "a claim was waited for meanwhile");
+    assert!(claims.load(SeqCst) > 0, "a claim had to wait");
 }
 
-/// A handler, or an assembly, may take longer than its upload lasts.
+/// A handler or an assembly may take longer than its upload lives.
 #[tokio::test]
 async fn what_another_process_works_on_does_not_expire() {
     let store = Memory::new();
@@ -87,7 +87,7 @@ async fn what_another_process_works_on_does_not_expire() {
     }
 }
 
-/// A program that only looks at the uploads must not keep the application from being notified.
+/// A program that only inspects uploads must not prevent the application from being notified.
 #[tokio::test]
 async fn a_process_without_hooks_leaves_notifications_to_the_others() {
     let store = Memory::new();
@@ -146,7 +146,7 @@ async fn background_work_goes_on_after_a_panic() {
     assert!(sweeps.load(SeqCst) > 2);
 }
 
-/// The lost reply of a part, over a storage that opens only uploads that receive bytes.
+/// The lost response to a part, with a storage that opens only uploads that are receiving bytes.
 #[tokio::test]
 async fn an_empty_patch_at_the_end_of_a_part_is_answered_again() {
     let tus = Tus::builder(Memory::new()).config(Config::default().expire_after(Duration::from_secs(3600))).build();
@@ -179,7 +179,7 @@ async fn a_program_without_background_work_leaves_final_uploads_to_the_server() 
     assert_eq!(calls.recv().await, Some(waiting));
 }
 
-/// What another process has acknowledged outlives the creation that failed.
+/// What another process has acknowledged survives a creation that failed.
 #[tokio::test]
 async fn a_creation_that_failed_removes_only_what_it_made() {
     for grows in [true, false] {

@@ -1,4 +1,4 @@
-//! A handler that is called for an upload, and what is in its way.
+//! A handler that is called for an upload, and its failures.
 
 use std::{
     convert::Infallible,
@@ -26,7 +26,7 @@ type Content = StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>;
 type Handled = BoxFuture<'static, Response<Content>>;
 type Handles = dyn Fn(usize, Request<RequestBody<Full<Bytes>>>) -> Handled + Send + Sync;
 
-/// A handler that knows how often it was called.
+/// A handler that counts its calls.
 #[derive(Clone)]
 struct Handler {
     calls: Arc<AtomicUsize>,
@@ -48,7 +48,7 @@ impl Service<Request<RequestBody<Full<Bytes>>>> for Handler {
     }
 }
 
-/// A server whose handler does this, by the number of the call.
+/// A server whose handler behaves as given for each call.
 fn server<F, H>(storage: impl Storage, handles: F) -> ResumableService<Handler>
 where
     F: Fn(usize, Request<RequestBody<Full<Bytes>>>) -> H + Send + Sync + 'static,
@@ -63,7 +63,7 @@ fn text(status: u16, text: &'static str) -> Response<Content> {
     in_pieces(status, Duration::ZERO, vec![Ok(text)])
 }
 
-/// A response whose content comes in pieces, with pauses before them.
+/// A response whose content arrives in pieces, each after a pause.
 fn in_pieces(status: u16, pause: Duration, pieces: Vec<io::Result<&'static str>>) -> Response<Content> {
     let pieces = stream::iter(pieces).then(move |piece| async move {
         sleep(pause).await;
@@ -138,7 +138,7 @@ async fn a_handler_that_takes_too_long_is_called_again() {
     assert_is(complete(&other, &url, "11", "").await, 200, "?1", "the other's").await;
 }
 
-/// The handler sees a request that breaks off; that is not the client's fault, whatever the handler says of it.
+/// The handler sees a request that breaks off. That is not the client's fault, whatever the handler responds.
 #[tokio::test]
 async fn bytes_that_cannot_be_read_are_not_the_clients_fault() {
     let storage = Wrapped { unreadable: AtomicUsize::new(1), ..Wrapped::new() };
@@ -166,7 +166,7 @@ async fn a_response_that_breaks_off_is_made_again() {
     assert_is(complete(&server, &url, "11", "").await, 200, "?1", "whole").await;
 }
 
-/// A response is waited for a while, so that it can be kept; one that streams on is passed on, and not kept.
+/// The service waits for a response for a while, so that it can be stored. A longer one is forwarded and not stored.
 #[tokio::test(start_paused = true)]
 async fn a_response_that_goes_on_is_passed_on() {
     for (pause, kept) in [(2, true), (3, false), (1000, false)] {
@@ -178,12 +178,12 @@ async fn a_response_that_goes_on_is_passed_on() {
         let again = complete(&server, &url, "11", "").await;
         match kept {
             true => assert_is(again, 200, "?1", "ab").await,
-            false => assert_is(again, 409, "?0", "too large to be kept").await,
+            false => assert_is(again, 409, "?0", "too large to store").await,
         }
     }
 }
 
-/// The key by which a handler recognises a repeat is the same each time.
+/// The key by which a handler recognises a repetition is the same each time.
 #[tokio::test]
 async fn a_repeat_has_the_same_key() {
     let keys = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -202,7 +202,7 @@ async fn a_repeat_has_the_same_key() {
     assert!(keys.len() == 2 && keys[0] == keys[1] && url.ends_with(keys[0].id.as_str()), "{keys:?}");
 }
 
-/// The future of the client's request is dropped: the handler goes on.
+/// The future of the client's request is dropped, and the handler continues.
 #[tokio::test]
 async fn the_handler_goes_on_without_its_client() {
     let (go, (began, begins)) = (Arc::new(tokio::sync::Notify::new()), tokio::sync::mpsc::unbounded_channel());

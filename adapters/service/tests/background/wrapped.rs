@@ -1,4 +1,4 @@
-//! A storage in memory that takes its time, counts, and panics as a test wants it.
+//! A storage in memory that is slow, counts, or panics, as a test wants it.
 
 use std::{
     ops::Range,
@@ -19,13 +19,13 @@ use tus_service::{
 
 pub(crate) struct Wrapped {
     pub(crate) memory: Memory,
-    /// How long an assembly takes; it holds what a claim needs.
+    /// How long an assembly takes. It holds what a claim needs.
     pub(crate) assembly: Duration,
     /// How many of the first sweeps panic.
     pub(crate) panics: usize,
-    /// Sweeps that were begun.
+    /// The number of sweeps that were started.
     pub(crate) sweeps: Arc<AtomicUsize>,
-    /// Claims that had to wait.
+    /// The number of claims that had to wait.
     pub(crate) claims: Arc<AtomicUsize>,
     pub(crate) connection: Mutex<()>,
     /// How many of the first reads fail in the middle.

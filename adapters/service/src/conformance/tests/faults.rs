@@ -1,4 +1,4 @@
-//! A storage with one fault: it is found.
+//! A storage with one fault, which the tests must find.
 
 use std::{
     ops::Range,
@@ -14,7 +14,8 @@ use crate::{
     conformance::{self, Fixture},
 };
 
-/// Makes a test of each pair of a fault and a truth that does not hold with it. The clock runs ahead of whoever waits.
+/// Generates a test for each pair of a fault and a conformance test that detects it. The clock is paused and advances
+/// for whoever waits.
 macro_rules! are_found {
     ($($test:ident: $fault:ident breaks $truth:ident)*) => {$(
         #[tokio::test(start_paused = true)]
@@ -121,7 +122,7 @@ enum Fault {
     LosesCheckpoints,
     LosesPrivateData,
     OpensForAll,
-    /// This is none.
+    /// This is not a fault.
     ReadsWhatIsComplete,
     Replaces,
     WaitsForEver,
@@ -136,7 +137,7 @@ struct Faulty {
 }
 
 impl Faulty {
-    /// What the storage takes for what was seen.
+    /// The record that the storage uses for the one that was seen.
     async fn seen(&self, stored: &Stored) -> Result<Stored, StorageError> {
         let now = self.memory.load(&stored.upload.id).await?;
         Ok(match (self.fault, now) {

@@ -1,4 +1,4 @@
-//! Storages that keep no promise at all.
+//! Storages that keep no guarantee at all.
 
 use std::{
     ops::Range,
