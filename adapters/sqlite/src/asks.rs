@@ -1,5 +1,5 @@
-//! Rows by which processes ask each other: which uploads are wanted while another process adds bytes to them, and whose the background
-//! work is.
+//! Rows with which processes communicate: uploads that a process wants while another one adds bytes to them, and
+//! claims of background work.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,14 +12,14 @@ use crate::{
     row::{bits, execute, exists, milliseconds},
 };
 
-/// A request that asked so long ago was killed, or is not patient any more; in microseconds.
+/// A request that asked longer ago than this, in microseconds, was killed or has given up.
 const DEAD: i64 = 15_000_000;
 
-/// Processors agree on the time so far, in microseconds.
+/// Processors agree on the time within this many microseconds.
 const AHEAD: i64 = 1_000_000;
 
-/// A moment of the clock that all processes of a machine share and nobody sets, in microseconds. It begins anew with
-/// each start of the machine.
+/// A moment of the clock that all processes of a machine share and nobody sets, in microseconds. It starts again when
+/// the machine starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tick(pub(crate) i64);
 
@@ -29,8 +29,8 @@ impl Tick {
         Self(now.tv_sec * 1_000_000 + now.tv_nsec / 1000)
     }
 
-    /// Whether an asker of this moment may still wait; one that seems to come later asked before the machine
-    /// started.
+    /// Whether a request from this moment may still be waiting. One that seems to be from the future asked before the
+    /// machine was restarted.
     pub(crate) fn is_recent(self) -> bool {
         let age = Self::now().0 - self.0;
         (-AHEAD..DEAD).contains(&age)
@@ -57,7 +57,7 @@ pub(crate) fn want(
     execute(connection, sql, &[&id.as_str(), &since.0, &asker, &(access == Access::Write)]).map(drop)
 }
 
-/// Whether somebody else asked later in order to write.
+/// Whether another process asked later in order to write.
 pub(crate) fn is_outdone(
     connection: &Connection,
     id: &UploadId,
@@ -69,7 +69,7 @@ pub(crate) fn is_outdone(
     exists(connection, sql, &[&id.as_str(), &since.0, &asker, &(Tick::now().0 + AHEAD)])
 }
 
-/// Whether somebody waits in order to write.
+/// Whether a request is waiting in order to write.
 pub(crate) fn is_wanted(connection: &Connection, id: &UploadId) -> Result<bool, StorageError> {
     let now = Tick::now().0;
     let sql = "SELECT EXISTS (SELECT 1 FROM wanted WHERE id = ?1 AND writes AND since > ?2 AND since <= ?3)";
@@ -80,7 +80,7 @@ pub(crate) fn want_no_more(connection: &Connection, id: &UploadId, asker: &[u8])
     execute(connection, "DELETE FROM wanted WHERE id = ?1 AND asker = ?2", &[&id.as_str(), &asker]).map(drop)
 }
 
-/// What is wanted. There are as many rows as requests that wait just now.
+/// The uploads that are wanted. There are as many rows as requests that are waiting now.
 pub(crate) fn wanted(connection: &Connection) -> Result<Vec<Wanted>, StorageError> {
     let mut statement = connection.prepare_cached("SELECT id, since, writes FROM wanted").map_err(sql_error)?;
     let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, Tick(row.get(1)?), row.get::<_, bool>(2)?));
@@ -93,7 +93,7 @@ pub(crate) fn wanted(connection: &Connection) -> Result<Vec<Wanted>, StorageErro
     Ok(wanted.collect())
 }
 
-/// Reserves the background work on an upload, or gives it back. Whether it is the claimant's.
+/// Claims the background work on an upload, or releases the claim. Returns whether the claimant holds it.
 pub(crate) fn claim(
     connection: &Connection,
     id: &UploadId,
@@ -120,7 +120,7 @@ pub(crate) fn claim(
     execute(connection, sql, &[&id.as_str(), &claimant, &until, &now]).map(|changed| changed > 0)
 }
 
-/// Deletes what killed processes have left.
+/// Deletes rows that killed processes have left.
 pub(crate) fn forget_old(connection: &Connection) -> Result<(), StorageError> {
     let now = Tick::now().0;
     execute(connection, "DELETE FROM wanted WHERE since <= ?1 OR since > ?2", &[&(now - DEAD), &(now + AHEAD)])?;

@@ -1,4 +1,4 @@
-//! Assembling a final upload of its parts.
+//! Assembles a final upload from its parts.
 
 use std::{fs::File, io, sync::Arc};
 
@@ -28,13 +28,13 @@ pub(crate) async fn assemble(
         Err(error) => Err(error),
     };
     if assembled.as_ref().is_err_and(|error| error.failure() == Failure::NotFound) {
-        // The upload may have been removed before the file was made.
+        // The upload may have been removed before the file was created.
         inner.give_up(stored.upload.id.clone());
     }
     assembled
 }
 
-/// Makes the file, locked until it is dropped.
+/// Creates the file, locked until it is dropped.
 fn fill(inner: &Inner, stored: &Stored, parts: &[Stored], bytes: u64) -> Result<File, StorageError> {
     let upload = &stored.upload;
     if !matches!(upload.kind, Kind::Final(_)) || upload.phase != Phase::Assembling {
@@ -42,7 +42,7 @@ fn fill(inner: &Inner, stored: &Stored, parts: &[Stored], bytes: u64) -> Result<
     }
     inner.unchanged(stored)?;
     inner.reserve.keep()?;
-    // Each sweep tries again: without this it would fill the disk for everybody, fail, and empty it.
+    // Each sweep tries again: without this check, it would fill the disk for everybody, fail, and empty it.
     if inner.files.room()? < bytes {
         let reason = format!("the disk has no room for the {bytes} bytes of a final upload");
         return Err(StorageError::new(Failure::Full, reason));
@@ -52,7 +52,7 @@ fn fill(inner: &Inner, stored: &Stored, parts: &[Stored], bytes: u64) -> Result<
         if !files::lock(&file)? {
             return Err(Failure::Busy.into());
         }
-        // Only now nobody else assembles it: the file of an upload that is complete must not be touched.
+        // Only after this nobody else assembles it: the file of a complete upload must not be touched.
         inner.unchanged(stored)?;
         if files::is_named(&file)? {
             break file;
@@ -60,7 +60,7 @@ fn fill(inner: &Inner, stored: &Stored, parts: &[Stored], bytes: u64) -> Result<
     };
     files::cut(&file, 0)?;
     if let Err(error) = copy(inner, &file, parts, bytes) {
-        // Its name stays: another process may have opened it meanwhile.
+        // Its name stays, because another process may have opened it.
         files::cut(&file, 0)?;
         return Err(error);
     }
@@ -74,7 +74,7 @@ fn copy(inner: &Inner, file: &File, parts: &[Stored], bytes: u64) -> Result<(), 
         copied += part.upload.offset;
     }
     if copied != bytes {
-        let reason = format!("the parts have {copied} bytes, and not {bytes}");
+        let reason = format!("the parts have {copied} bytes instead of {bytes}");
         return Err(StorageError::new(Failure::Internal, reason));
     }
     if inner.is_synced() {
@@ -89,7 +89,7 @@ fn append(inner: &Inner, file: &File, part: &Stored) -> Result<(), StorageError>
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         source => Some(source?),
     };
-    // After the file was opened: so it is not that of a later upload.
+    // Checked after the file was opened, so that it is not the file of a later upload.
     inner.same(part).map_err(|error| if error.failure() == Failure::NotFound { gone() } else { error })?;
     match source {
         _ if part.upload.offset == 0 => Ok(()),

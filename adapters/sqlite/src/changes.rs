@@ -1,9 +1,9 @@
-//! Changes of the database: what has gathered in the queue becomes one transaction, so that many uploads share
-//! one sync to disk.
+//! Changes of the database. What has gathered in the queue becomes one transaction, so that many uploads share one
+//! sync to disk.
 //!
-//! A thread of its own writes. Under load it does not sleep, so that a change wakes nobody.
+//! A thread of its own writes. Under load it does not sleep, so that a change need not wake it.
 //!
-//! Where the disk is full, changes that remove something use the [`Reserve`], one after another.
+//! If the disk is full, changes that remove something use the [`Reserve`], one after another.
 
 use std::{
     ops::Range,
@@ -23,24 +23,25 @@ use crate::{
     reserve::Reserve,
 };
 
-/// The most operations that share a transaction, which the log has to take as one, and bytes of large records in it.
+/// The most operations that share a transaction, which the log must hold completely, and the most bytes of large
+/// records in it.
 const GROUP: usize = 64;
 const GROUP_BYTES: usize = 1 << 20;
 
-/// Bytes of the log from which on it is written back to the database and cut.
+/// The size of the log, in bytes, at which it is written back to the database and truncated.
 const LOG: u64 = 3 << 20;
 
-/// Changes after which the log is written back and begun anew, before it gets that long: a file that does not grow is synced
-/// sooner. How many fit depends on what is stored, and is learnt.
+/// The number of changes after which the log is written back and restarted before it reaches that size: a file that
+/// does not grow is synced faster. How many fit depends on what is stored, and is learned.
 const CHECKPOINT: Range<usize> = 16..1000;
 const CHECKPOINT_AT_FIRST: usize = 250;
 
-/// How long cutting the log waits for those that read it.
+/// How long truncating the log waits for its readers.
 const CUT_PATIENCE: Duration = Duration::from_millis(200);
 
 pub(crate) struct Changes {
     queue: Mutex<Queue>,
-    /// Rings when the thread is wanted.
+    /// Signals the thread.
     bell: Condvar,
     opened: Arc<Opened>,
     reserve: Arc<Reserve>,
@@ -59,23 +60,23 @@ struct Writing {
     connection: Connection,
     /// How long it waits for another process.
     busy_timeout: Duration,
-    /// Changes since the log was written back, and how many are to be written at once.
+    /// The number of changes since the log was written back, and the number at which it will be written back.
     since_checkpoint: usize,
     checkpoint_at: usize,
-    /// Bytes of the log at which it is to be cut.
+    /// The size of the log, in bytes, at which it is truncated.
     cut_at: u64,
 }
 
-/// Jobs that were not done, and why.
+/// Jobs that were not done, with the reason.
 enum Left {
     Nothing,
-    /// Another process writes.
+    /// Another process is writing.
     Busy(Vec<Box<dyn Job>>),
-    /// The disk is full: these may use the reserve.
+    /// The disk is full; these jobs may use the reserve.
     Full(Vec<Box<dyn Job>>),
 }
 
-/// Whether a change may use the reserve where the disk is full: it removes something, or is about something that does.
+/// Whether a change may use the reserve if the disk is full: it removes something, or prepares that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WhenFull {
     Fail,
@@ -83,14 +84,14 @@ pub(crate) enum WhenFull {
 }
 
 impl Changes {
-    /// Starts the thread for a connection, which waits for another process for so long.
+    /// Starts the thread for a connection. `busy_timeout` is how long it waits for another process.
     pub(crate) fn start(
         connection: Connection,
         busy_timeout: Duration,
         opened: Arc<Opened>,
         reserve: Arc<Reserve>,
     ) -> Result<Arc<Self>, Failed> {
-        // Clients have their replies first.
+        // Clients get their responses first.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.pragma_update(None, "journal_size_limit", LOG as i64)?;
         connection.busy_timeout(busy_timeout)?;
@@ -103,8 +104,8 @@ impl Changes {
         Ok(changes)
     }
 
-    /// Brings a change that writes a record of so many bytes. What becomes of it comes from the receiver. It is made again
-    /// where it was taken back.
+    /// Queues a change that writes a record of this many bytes. The receiver gets the result. The change is repeated
+    /// if it was rolled back.
     pub(crate) fn add<T: Send + 'static>(
         &self,
         when_full: WhenFull,
@@ -149,7 +150,7 @@ impl Changes {
         }
     }
 
-    /// Does jobs on a full disk: one by one, since each needs little room, and can use that of the one before.
+    /// Runs jobs on a full disk one by one, because each needs little room and can use what the previous one freed.
     fn use_reserve(&self, writing: &mut Writing, jobs: Vec<Box<dyn Job>>) {
         let reserve = match self.reserve.lock() {
             Ok(reserve) => reserve,
@@ -160,7 +161,7 @@ impl Changes {
         };
         for job in jobs {
             let mut left = Left::Full(vec![job]);
-            // What the log has is room for more of it once that is written back; and to write it back may need room.
+            // Writing the log back makes room in it, but may need room itself.
             for step in [Step::WriteBack, Step::Release, Step::WriteBack] {
                 let Left::Full(jobs) = left else { break };
                 match step {
@@ -193,7 +194,7 @@ impl Changes {
 }
 
 impl Queue {
-    /// What is to share a transaction.
+    /// The jobs for the next transaction.
     fn group(&mut self) -> Vec<Box<dyn Job>> {
         let mut bytes = 0;
         let mut fits = |job: &dyn Job| {
@@ -201,17 +202,17 @@ impl Queue {
             bytes <= GROUP_BYTES
         };
         let fitting = self.jobs.iter().take(GROUP).take_while(|job| fits(job.as_ref())).count();
-        // One that is larger goes by itself.
+        // A larger one gets a transaction of its own.
         let next = fitting.max(1).min(self.jobs.len());
         self.jobs.drain(..next).collect()
     }
 }
 
 impl Writing {
-    /// Does the jobs and replies to those that wait. Hands them back where the database is busy for so long, and those
-    /// that may use the reserve where the disk is full.
+    /// Runs the jobs and replies to those that wait. Returns them if the database is busy too long, or if they may
+    /// use the reserve because the disk is full.
     fn write(&mut self, mut group: Vec<Box<dyn Job>>, opened: &Opened) -> Left {
-        // A panic is a defect, and still not a reason to take no more uploads.
+        // A panic is a defect, but no reason to stop accepting uploads.
         let written = catch_unwind(AssertUnwindSafe(|| {
             opened.check().and_then(|()| execute(&self.connection, "BEGIN IMMEDIATE")).map_err(Aborted::Before)?;
             commit(&self.connection, &mut group).map_err(Aborted::Within)
@@ -244,16 +245,16 @@ impl Writing {
         if !self.connection.is_autocommit()
             && let Err(error) = execute(&self.connection, "ROLLBACK")
         {
-            tracing::error!(%error, "a change of the database could not be taken back");
+            tracing::error!(%error, "a change of the database could not be rolled back");
         }
     }
 
-    /// Whether the log is to be written back.
+    /// Whether the log must be written back.
     fn is_checkpoint_due(&self, opened: &Opened) -> bool {
         self.since_checkpoint >= self.checkpoint_at || opened.log_length() > self.cut_at
     }
 
-    /// Writes the log back to the database. It is begun anew then, and cut where it has become long.
+    /// Writes the log back to the database. It is then restarted, and truncated if it has become long.
     fn checkpoint(&mut self, opened: &Opened) {
         let changes = std::mem::take(&mut self.since_checkpoint);
         let length = opened.log_length();
@@ -263,11 +264,11 @@ impl Writing {
             return;
         }
         self.checkpoint_at = (changes - changes / 4).clamp(CHECKPOINT.start, CHECKPOINT.end);
-        // Where it is being read for long, those that write are not held up each time.
+        // If a reader holds it for long, writers are not delayed each time.
         self.cut_at = if self.write_back("TRUNCATE") { LOG } else { length + LOG };
     }
 
-    /// Writes the log back. Whether that was possible; how far, with `PASSIVE`, nobody says.
+    /// Writes the log back. Returns whether that was possible; with `PASSIVE`, SQLite does not report how far.
     fn write_back(&self, how: &str) -> bool {
         let written = self.connection.busy_timeout(CUT_PATIENCE).and_then(|()| {
             self.connection.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| row.get::<_, i64>(0))
@@ -280,19 +281,19 @@ impl Writing {
     }
 }
 
-/// What makes room in the log.
+/// The steps that make room in the log.
 enum Step {
     WriteBack,
     Release,
 }
 
-/// Before or after the first of the jobs was begun.
+/// Whether the first job had been started before.
 enum Aborted {
     Before(StorageError),
     Within(StorageError),
 }
 
-/// All of a group or none of it: where SQLite itself fails, each of them fails.
+/// All of a group or none: if SQLite itself fails, each job fails.
 fn commit(connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<(), StorageError> {
     for job in group {
         job.run(connection)?;
@@ -304,13 +305,13 @@ fn execute(connection: &Connection, sql: &str) -> Result<(), StorageError> {
     connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(sql_error)
 }
 
-/// What waits in the queue.
+/// An entry of the queue.
 trait Job: Send {
     fn when_full(&self) -> WhenFull;
     fn bytes(&self) -> usize;
-    /// Runs within a transaction. An error means that the transaction is not sound any more.
+    /// Runs within a transaction. An error means that the transaction must be rolled back.
     fn run(&mut self, connection: &Connection) -> Result<(), StorageError>;
-    /// Replies to whatever waits, once it is known whether the transaction was committed.
+    /// Replies when it is known whether the transaction was committed.
     fn reply(self: Box<Self>, committed: Result<(), StorageError>);
 }
 
@@ -347,7 +348,7 @@ where
 
     fn reply(self: Box<Self>, committed: Result<(), StorageError>) {
         let Self { result, sender, .. } = *self;
-        // Nobody waits for it any more where the receiver is gone.
+        // If the receiver is gone, nobody waits for the result.
         let _ = sender.send(committed.and_then(|()| result.unwrap_or_else(|| Err(gone()))));
     }
 }
@@ -365,7 +366,7 @@ fn full() -> StorageError {
     StorageError::new(Failure::Full, "the disk is full, and so is the reserve")
 }
 
-/// The change was given up.
+/// The change was abandoned.
 pub(crate) fn gone() -> StorageError {
     StorageError::new(Failure::Internal, "the database was closed")
 }

@@ -1,5 +1,5 @@
-//! Which process does the background work on an upload. The change that completes one claims it, too: in the same
-//! transaction, so that no other process comes in between.
+//! Which process does the background work on an upload. The change that completes an upload also claims it in the
+//! same transaction, so that no other process intervenes.
 
 use std::{
     collections::HashMap,
@@ -12,13 +12,13 @@ use tus_service::{Change, Incarnation, Kind, Phase, StorageError, Stored, Upload
 
 use crate::{asks, inner::Inner, row};
 
-/// How long the claim holds that comes with a change.
+/// How long the claim lasts that comes with a change.
 const WITH_A_CHANGE: Duration = Duration::from_secs(15);
 
-/// For so long after the change nobody has to claim the upload again.
+/// For this long after the change, the upload need not be claimed again.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// The claims that came with changes of a moment ago.
+/// Claims that came with recent changes.
 #[derive(Debug, Default)]
 pub(crate) struct Fresh(Mutex<HashMap<Incarnation, Instant>>);
 
@@ -52,7 +52,7 @@ impl Inner {
         Ok(version)
     }
 
-    /// Adds a row, where `check` allows that.
+    /// Inserts a row, if `check` allows it.
     pub(crate) async fn insert(
         &self,
         upload: &Upload,
@@ -88,12 +88,12 @@ impl Inner {
     }
 }
 
-/// Whether there is work for hooks, once an upload is in this phase.
+/// Whether hooks have work once an upload is in this phase.
 fn is_work(upload: &Upload, phase: Phase) -> bool {
     phase == Phase::Complete && upload.kind != Kind::Partial
 }
 
-/// Whether nobody else has claimed it.
+/// Whether no other process has claimed it.
 fn claim(connection: &Connection, upload: &Upload, claimant: &[u8]) -> Result<bool, StorageError> {
     asks::claim(connection, &upload.id, upload.incarnation, claimant, WITH_A_CHANGE)
 }

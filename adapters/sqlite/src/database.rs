@@ -1,4 +1,4 @@
-//! The database: one connection that writes, with a queue before it, and others beside it that read.
+//! The database: one connection that writes, behind a queue, and others that read.
 
 use std::{
     fmt, io,
@@ -20,10 +20,10 @@ use crate::{
     schema,
 };
 
-/// Connections for reading that are kept open, at most: to open one costs more than many reads.
+/// The most connections for reading that are kept open: opening one costs more than many reads.
 const READERS: usize = 32;
 
-/// Bytes of the database that each of them remembers, at most, in KiB: the system remembers the rest.
+/// The most memory that each of them uses as a cache, in KiB. The system caches the rest.
 const READER_CACHE: i32 = 2048;
 
 pub(crate) struct Database {
@@ -36,8 +36,9 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Opens the database, which is made if it is missing: then `strangers` are the files that are there
-    /// already. `synced` says whether a commit waits for the disk; `reserve` is where a removal finds room on a full one.
+    /// Opens the database, and creates it if it is missing; in that case `strangers` are the files that already
+    /// exist. `synced` states whether a commit waits for the disk; `reserve` provides room for removals on a full
+    /// disk.
     pub(crate) fn open<I: Iterator<Item = UploadId>>(
         path: &Path,
         synced: bool,
@@ -61,14 +62,14 @@ impl Database {
         Ok(Arc::new(Self { path: path.to_owned(), opened, busy_timeout, changes, readers: Mutex::default(), name }))
     }
 
-    /// What this database is called by the others that have opened the same file: random bytes.
+    /// Identifies this handle to others that have opened the same file: random bytes.
     pub(crate) fn name(&self) -> &[u8; 16] {
         &self.name
     }
 
     /// Runs `operation` on the connection that writes. It is durable when this returns.
     ///
-    /// An operation that fails for a reason of its own (a conflict) must not have changed anything.
+    /// An operation that fails for a reason of its own (for example a conflict) must not have changed anything.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
@@ -76,7 +77,7 @@ impl Database {
         self.changes.add(WhenFull::Fail, 0, operation).await.map_err(|_| gone())?
     }
 
-    /// The same, for a new record of so many bytes.
+    /// The same for a new record of this many bytes.
     pub(crate) async fn insert<T: Send + 'static>(
         &self,
         bytes: usize,
@@ -85,7 +86,7 @@ impl Database {
         self.changes.add(WhenFull::Fail, bytes, operation).await.map_err(|_| gone())?
     }
 
-    /// The same, for what removes something: it finds room on a full disk, too.
+    /// The same for removals, which find room on a full disk, too.
     pub(crate) async fn remove<T: Send + 'static>(
         &self,
         operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
@@ -93,7 +94,7 @@ impl Database {
         self.changes.add(WhenFull::UseReserve, 0, operation).await.map_err(|_| gone())?
     }
 
-    /// Runs what removes something some time. It may be lost.
+    /// Runs a removal at some later time. It may be lost.
     pub(crate) fn remove_later<T: Send + 'static>(
         &self,
         mut operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
@@ -101,14 +102,14 @@ impl Database {
         let logged = move |connection: &Connection| {
             let result = operation(connection);
             if let Err(error) = &result {
-                tracing::warn!(%error, "the database could not be tidied up");
+                tracing::warn!(%error, "the database could not be cleaned up");
             }
             result
         };
         self.changes.add(WhenFull::UseReserve, 0, logged)
     }
 
-    /// Runs `operation` on a connection that sees all that was committed. It blocks.
+    /// Runs `operation` on a connection that sees all committed changes. It blocks.
     pub(crate) fn read<T>(
         &self,
         operation: impl FnOnce(&Connection) -> Result<T, StorageError>,

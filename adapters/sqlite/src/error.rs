@@ -1,38 +1,40 @@
-//! What can fail: opening a directory, and the database.
+//! Errors of opening a directory and of the database.
 
 use std::{error::Error, io, path::PathBuf};
 
 use rusqlite::ErrorCode;
 use tus_service::{Failure, StorageError};
 
-/// A directory cannot be used as a storage. The text says why: there is no other error behind it.
+/// Why a directory cannot be used as a storage. The text contains the reason; there is no source.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The directory cannot be made or opened.
+    /// The directory cannot be created or opened.
     #[error("the directory {0} cannot be used: {1}")]
     Directory(PathBuf, io::Error),
     /// SQLite cannot open, read or write the database.
     #[error("uploads.db cannot be used: {0}")]
     Database(Box<dyn Error + Send + Sync>),
     /// The database was written by a newer version of this crate.
-    #[error("{path} has schema version {found}, and this program knows up to {known}: use a newer version of it")]
+    #[error(
+        "{path} has schema version {found}, but this program supports versions up to {known}: use a newer version of the program"
+    )]
     Newer {
         /// The database.
         path: PathBuf,
         /// Its version.
         found: usize,
-        /// The newest version that is known.
+        /// The newest supported version.
         known: usize,
     },
     /// The database belongs to something else.
-    #[error("{0} is a database of another program: choose another directory")]
+    #[error("{0} belongs to another program: choose another directory")]
     Foreign(PathBuf),
-    /// The file system cannot share memory between processes, as a network file system.
+    /// The file system does not support memory shared between processes, for example a network file system.
     #[error("{0} is on a file system where SQLite cannot keep a write-ahead log: use a local one")]
     NoWal(PathBuf),
-    /// The database knows of unfinished uploads, and none of their files is there.
-    #[error("{0} is empty, and uploads.db knows of bytes in it: is its volume mounted?")]
+    /// The database refers to unfinished uploads, but none of their files exists.
+    #[error("{0} is empty, but uploads.db refers to bytes in it: is its volume mounted?")]
     FilesMissing(PathBuf),
     /// The database cannot be read.
     #[error("uploads.db cannot be read: {0}")]
@@ -48,7 +50,7 @@ impl From<StorageError> for OpenError {
     }
 }
 
-/// An [`OpenError`] on its way. `?` makes one of rusqlite's errors, too, which the public type does not name.
+/// An [`OpenError`] in the making. `?` also converts rusqlite's errors, which the public type does not name.
 #[derive(Debug)]
 pub(crate) struct Failed(OpenError);
 

@@ -1,5 +1,5 @@
-//! The data files. A file is opened by its name in the directory that was opened at the start, and no
-//! link is followed, so that nothing in the directory leads out of it.
+//! The data files. Files are opened by name, relative to the directory that was opened at the start, and links are
+//! not followed, so that nothing in the directory leads out of it.
 
 use std::{
     fs::File,
@@ -26,14 +26,14 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Opens the directory, which is made if it is missing.
+    /// Opens the directory, and creates it if it is missing.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         make_directory(path)?;
         private::keep_others_out(path)?;
         let path = path.canonicalize()?;
         let directory = rustix::fs::open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         if let Err(error) = presence::announce(&directory) {
-            tracing::debug!(%error, "the directory cannot be locked; each look at an upload finds out whether another process adds bytes to it");
+            tracing::debug!(%error, "the directory cannot be locked; every access to an upload checks whether another process is adding bytes to it");
         }
         Ok(Self { directory, path })
     }
@@ -46,24 +46,24 @@ impl Files {
         Ok(std::fs::read_dir(&self.path)?.next().is_none())
     }
 
-    /// The ids by which the files are named, in no order. What no upload can be named is passed over.
+    /// The ids that name files, in no order. Names that are not ids are skipped.
     pub(crate) fn ids(&self) -> io::Result<impl Iterator<Item = UploadId>> {
         let entries = std::fs::read_dir(&self.path)?.filter_map(Result::ok);
         let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
         Ok(files.filter_map(|file| file.file_name().to_str()?.parse().ok()))
     }
 
-    /// Opens a file for writing, which is made if it is missing.
+    /// Opens a file for writing, and creates it if it is missing.
     pub(crate) fn create(&self, id: &UploadId) -> io::Result<File> {
         self.at(id, OFlags::RDWR | OFlags::CREATE)
     }
 
-    /// Makes a file, and fails if there is one.
+    /// Creates a file, and fails if it exists.
     pub(crate) fn create_new(&self, id: &UploadId) -> io::Result<File> {
         self.at(id, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
     }
 
-    /// Opens a file for writing; `None` where there is none.
+    /// Opens a file for writing; `None` if it does not exist.
     pub(crate) fn write(&self, id: &UploadId) -> io::Result<Option<File>> {
         match self.at(id, OFlags::RDWR) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -80,9 +80,9 @@ impl Files {
         presence::is_alone(&self.directory)
     }
 
-    /// Bytes in a file, and whether another storage has [locked](lock) it; `None` where there is none.
+    /// The length of a file in bytes, and whether another storage has [locked](lock) it; `None` if it does not exist.
     ///
-    /// It is locked for the blink of an eye, in a way that does not keep others from looking, too.
+    /// This locks it for a moment, in a way that does not keep others from checking, too.
     pub(crate) fn look(&self, id: &UploadId) -> io::Result<Option<(u64, bool)>> {
         if self.is_alone() {
             return Ok(self.length(id)?.map(|length| (length, false)));
@@ -93,17 +93,17 @@ impl Files {
                 Ok(Some((file.metadata()?.len(), held)))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            // What cannot be opened (a link, say) has no writer.
+            // What cannot be opened (for example a link) has no writer.
             Err(_) => Ok(self.length(id)?.map(|length| (length, false))),
         }
     }
 
-    /// Bytes in a file; `None` where there is none.
+    /// The length of a file in bytes; `None` if it does not exist.
     pub(crate) fn length(&self, id: &UploadId) -> io::Result<Option<u64>> {
         Ok(self.stat(id)?.map(|stat| length(&stat)))
     }
 
-    /// What has the name of this upload's file now; `None` where nothing has.
+    /// The metadata of whatever has the name of this upload's file; `None` if there is nothing.
     pub(crate) fn stat(&self, id: &UploadId) -> io::Result<Option<Stat>> {
         match rustix::fs::statat(&self.directory, id.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -117,7 +117,7 @@ impl Files {
         Ok(rustix::fs::fstat(&self.directory)?)
     }
 
-    /// Deletes a file. One that is missing is no error.
+    /// Deletes a file. A missing one is not an error.
     pub(crate) fn remove(&self, id: &UploadId) -> io::Result<()> {
         match unlinkat(&self.directory, id.as_str(), AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
@@ -125,12 +125,12 @@ impl Files {
         }
     }
 
-    /// Moves a file out of the directory, within its file system. What is at `target` is replaced.
+    /// Moves a file out of the directory within its file system, replacing `target`.
     pub(crate) fn rename(&self, id: &UploadId, target: &Path) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.directory, id.as_str(), rustix::fs::CWD, target)?)
     }
 
-    /// Bytes that the file system still has for whoever runs this.
+    /// The bytes that are available to the user of this process.
     pub(crate) fn room(&self) -> io::Result<u64> {
         let there = rustix::fs::fstatvfs(&self.directory)?;
         Ok(there.f_bavail.saturating_mul(there.f_frsize))
@@ -147,12 +147,12 @@ impl Files {
     }
 }
 
-/// Makes a directory that is missing, those above it included. Its name outlives a power cut, also where it was
-/// made by a process that did not come to that any more.
+/// Creates a directory and its missing parents. Their names survive a power cut, even if another process created them
+/// and was killed before syncing.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.is_dir() {
-        // One that may not be read was not made here.
+        // A directory that may not be read was not created here.
         let _ = File::open(above).and_then(|above| above.sync_all());
         return Ok(());
     }
@@ -163,7 +163,7 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Keeps others from writing to a file until it is closed. Whether nobody else does.
+/// Keeps others from writing to a file until it is closed. Returns whether nobody else does.
 pub(crate) fn lock(file: &File) -> io::Result<bool> {
     try_lock(file, FlockOperation::NonBlockingLockExclusive)
 }
@@ -185,22 +185,22 @@ fn try_lock(file: &File, how: FlockOperation) -> io::Result<bool> {
     }
 }
 
-/// Whether these are one and the same file, whatever it is called.
+/// Whether both are the same file, whatever its name.
 pub(crate) fn is_same(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
-/// Bytes in a file.
+/// The length of a file in bytes.
 pub(crate) fn length(stat: &Stat) -> u64 {
     stat.st_size.try_into().unwrap_or(0)
 }
 
-/// Whether a file still has a name: to write to one that has none is to lose what is written.
+/// Whether a file still has a name. What is written to a file without a name is lost.
 pub(crate) fn is_named(file: &File) -> io::Result<bool> {
     Ok(file.metadata()?.nlink() > 0)
 }
 
-/// Runs what blocks where it may.
+/// Runs a blocking operation where it may block.
 pub(crate) async fn blocking<T: Send + 'static>(
     operation: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, StorageError> {
@@ -210,8 +210,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Writes all chunks at the file's cursor with as few calls as can be. How many bytes were written, also
-/// where it failed.
+/// Writes all chunks at the file's cursor with as few calls as possible. Returns the number of bytes written, even if
+/// it failed.
 pub(crate) fn write_all(mut file: &File, chunks: &[Bytes]) -> (u64, io::Result<()>) {
     let mut written = 0;
     let mut slices: Vec<_> = chunks.iter().map(|chunk| io::IoSlice::new(chunk)).collect();
@@ -231,7 +231,7 @@ pub(crate) fn write_all(mut file: &File, chunks: &[Bytes]) -> (u64, io::Result<(
     (written, Ok(()))
 }
 
-/// Cuts a file after `length` bytes, and sets its cursor there.
+/// Truncates a file to `length` bytes, and sets its cursor there.
 pub(crate) fn cut(file: &File, length: u64) -> io::Result<()> {
     if file.metadata()?.len() > length {
         file.set_len(length)?;
@@ -250,7 +250,7 @@ pub(crate) fn append_from(mut file: &File, source: &File, length: u64) -> io::Re
     if copied == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// `most` bytes from `start`.
+/// At most `most` bytes from `start`.
 pub(crate) fn read_at(file: &File, start: u64, most: usize) -> io::Result<Bytes> {
     let mut bytes = Vec::with_capacity(most);
     while bytes.len() < most {

@@ -23,14 +23,14 @@ use crate::{
     writers::Writers,
 };
 
-/// What an acknowledged offset outlives.
+/// What an acknowledged offset survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {
-    /// A power cut: bytes are on the disk before the row that claims them.
+    /// A power cut: bytes are on the disk before the row that refers to them.
     #[default]
     Synced,
-    /// A killed process. After a power cut an upload goes on from what is there.
+    /// A killed process. After a power cut, an upload continues from the bytes that exist.
     Buffered,
 }
 
@@ -40,25 +40,25 @@ pub(crate) struct Inner {
     pub(crate) files: Files,
     pub(crate) reserve: Arc<Reserve>,
     pub(crate) durability: Durability,
-    /// How the names of new files are made durable.
+    /// Makes the names of new files durable.
     naming: SharedSync,
-    /// Turns for checkpoints: commits, for which clients wait, must not queue behind thousands of them.
+    /// Permits for checkpoints: commits, for which clients wait, must not queue behind thousands of them.
     pub(crate) checkpoints: Arc<Semaphore>,
     /// The writers that add bytes here.
     pub(crate) writers: Arc<Writers>,
     pub(crate) fresh: Fresh,
     /// How often other processes were asked for an upload.
     pub(crate) asked: AtomicU64,
-    /// How often was looked whether other processes ask for one.
+    /// How often this storage has checked whether other processes ask for one.
     pub(crate) looks: AtomicU64,
-    /// When files that belong to no upload were looked for.
+    /// When orphans were last looked for.
     pub(crate) tidied: Mutex<Option<Instant>>,
 }
 
-/// Checkpoints that are under way at once, at most.
+/// The maximum number of concurrent checkpoints.
 const CHECKPOINTS: usize = 8;
 
-/// A record, and up to where its bytes are there.
+/// A record, and the end of its existing bytes.
 pub(crate) type Found = (Stored, u64);
 
 impl Inner {
@@ -78,7 +78,7 @@ impl Inner {
         }
     }
 
-    /// Whether what is acknowledged outlives a power cut.
+    /// Whether acknowledged bytes survive a power cut.
     pub(crate) fn is_synced(&self) -> bool {
         self.durability == Durability::Synced
     }
@@ -88,17 +88,17 @@ impl Inner {
         row.map(|stored| self.look(stored)).transpose()
     }
 
-    /// The same for many, each of which is looked up once.
+    /// The same for many uploads, each of which is looked up once.
     pub(crate) fn load_all(&self, ids: HashSet<UploadId>) -> Result<HashMap<UploadId, Found>, StorageError> {
         let rows = self.database.read(|connection| {
-            // One transaction: SQLite locks and looks for changes once.
+            // One transaction: SQLite locks and checks for changes once.
             let transaction = connection.unchecked_transaction().map_err(sql_error)?;
             ids.iter().filter_map(|id| row::select(&transaction, id).transpose()).collect::<Result<Vec<_>, _>>()
         })?;
         rows.into_iter().map(|stored| Ok((stored.upload.id.clone(), self.look(stored)?))).collect()
     }
 
-    /// Looks at the file of a row: are its bytes there, and does another process add to them?
+    /// Examines the file of a row: do its bytes exist, and is another process adding to them?
     pub(crate) fn look(&self, mut stored: Stored) -> Result<Found, StorageError> {
         let upload = &stored.upload;
         let (id, offset) = (&upload.id, upload.offset);
@@ -106,14 +106,14 @@ impl Inner {
             Phase::Receiving if offset == 0 && self.files.is_alone() => 0,
             Phase::Receiving if !self.writers.has(id) => {
                 let (length, held) = self.files.look(id)?.unwrap_or_default();
-                // It may be one that was opened here meanwhile.
+                // It may have been opened here in the meantime.
                 stored.held_elsewhere = held && !self.writers.has(id);
                 length
             }
-            // The file of an upload that is complete is the application's: it may have moved it away.
+            // The file of a complete upload belongs to the application, which may have moved it away.
             Phase::Notified => offset,
             Phase::Complete if upload.kind != Kind::Partial && offset > 0 => self.files.length(id)?.unwrap_or(offset),
-            // More than this it cannot lose.
+            // It cannot become more invalid.
             Phase::Invalid => offset,
             _ if offset == 0 => 0,
             _ => self.files.length(id)?.unwrap_or(0),
@@ -121,13 +121,13 @@ impl Inner {
         Ok((stored, there))
     }
 
-    /// The row as it is now.
+    /// The current row.
     pub(crate) fn current(&self, id: &UploadId) -> Result<Stored, StorageError> {
         let row = self.database.read(|connection| row::select(connection, id))?;
         row.ok_or_else(|| Failure::NotFound.into())
     }
 
-    /// The row as it was seen: it must not have changed since.
+    /// The row that was seen. It must not have changed since.
     pub(crate) fn unchanged(&self, seen: &Stored) -> Result<(), StorageError> {
         let now = self.current(&seen.upload.id)?;
         let same = now.version == seen.version && now.is_same_upload(&seen.upload);
@@ -140,18 +140,18 @@ impl Inner {
         if now.is_same_upload(&seen.upload) { Ok(now) } else { Err(Failure::NotFound.into()) }
     }
 
-    /// Makes the name of a file durable that is there already, and with it those of all others that wait.
+    /// Makes the name of an existing file durable, together with those of all others that wait.
     pub(crate) async fn sync_name(self: &Arc<Self>) -> Result<(), StorageError> {
         let inner = self.clone();
         self.naming.run(async move || blocking(move || Ok(inner.files.sync()?)).await).await
     }
 
-    /// Makes the names of files durable, where that is wanted.
+    /// Makes the names of files durable, in the synced mode.
     pub(crate) fn sync_names(&self) -> Result<(), StorageError> {
         if self.is_synced() { Ok(self.files.sync()?) } else { Ok(()) }
     }
 
-    /// Deletes the files of uploads that are removed. It goes on although nobody waits for it.
+    /// Deletes the files of removed uploads. It continues even if nobody waits for it.
     pub(crate) fn clean_all(self: &Arc<Self>) -> Result<(), StorageError> {
         for id in self.database.read(leftovers::removed)? {
             drop(self.clean(id));
@@ -159,22 +159,23 @@ impl Inner {
         Ok(())
     }
 
-    /// Deletes a file if it belongs to no upload: one that exists may have a writer by now. It goes on although nobody waits for it.
+    /// Deletes a file if it belongs to no upload; otherwise it may have a writer by now. It continues even if nobody
+    /// waits for it.
     pub(crate) fn give_up(self: &Arc<Self>, id: UploadId) {
         let inner = self.clone();
-        // Within a change of the database, so that no upload of the same id is created meanwhile.
+        // Within a change of the database, so that no upload with the same id is created at the same time.
         drop(self.database.remove_later(move |connection| match row::select(connection, &id)? {
             Some(_) => Ok(()),
             None => Ok(inner.files.remove(&id)?),
         }));
     }
 
-    /// Deletes the file of an upload that is removed. It goes on although nobody waits for it.
+    /// Deletes the file of a removed upload. It continues even if nobody waits for it.
     ///
-    /// The open file is handed back: closing it is what gives the space back, and may take long.
+    /// Returns the open file: closing it frees the space, which may take long.
     pub(crate) fn clean(self: &Arc<Self>, id: UploadId) -> oneshot::Receiver<Result<Option<File>, StorageError>> {
         let inner = self.clone();
-        // Within a change of the database, so that no upload of the same id is created meanwhile.
+        // Within a change of the database, so that no upload with the same id is created at the same time.
         self.database.remove_later(move |connection| {
             if !leftovers::is_removed(connection, &id)? {
                 return Ok(None);
@@ -190,10 +191,10 @@ impl Inner {
         })
     }
 
-    /// The file of an upload does not have the bytes that its row claims.
+    /// The file of an upload does not have the bytes that its record claims.
     pub(crate) fn missing(&self, id: &UploadId, error: io::Error) -> StorageError {
         let path = self.files.path(id);
-        let reason = format!("{} does not have the bytes that its row claims: {error}", path.display());
+        let reason = format!("{} does not have the bytes that its record claims: {error}", path.display());
         StorageError::new(Failure::Internal, reason)
     }
 }

@@ -1,11 +1,11 @@
-//! A thread for calls that mostly take microseconds, and now and then wait for a disk.
+//! A thread for calls that usually take microseconds, and sometimes wait for a disk.
 //!
-//! A disk may hang at any call, so that none is made on the application's own workers. To hand each to a pool costs more
-//! than the call, since the pool wakes a thread for it. This thread makes one call after another, and sleeps only when
-//! none waits: under load, nobody is woken.
+//! A disk may hang in any call, so no call runs on the application's own workers. Passing each to a pool costs more
+//! than the call, because the pool wakes a thread for it. This thread makes one call after another and sleeps only
+//! when none waits: under load, nobody is woken.
 //!
-//! A call that takes long holds up nobody: those that come meanwhile go to the pool, and those that wait behind it
-//! are moved there.
+//! A slow call delays nobody: calls that arrive during it go to the pool, and those that wait behind it are moved
+//! there.
 
 use std::{
     collections::VecDeque,
@@ -19,22 +19,22 @@ use std::{
 use tokio::{runtime::Handle, sync::oneshot};
 use tus_service::StorageError;
 
-/// How long a call may take before others go around it.
+/// How long a call may take before others bypass it.
 const LONG: Duration = Duration::from_millis(2);
 
-/// Calls that wait, at most. Where there are more, one thread is not enough.
+/// The most calls that wait. Beyond that, one thread is not enough.
 const WAITING: usize = 32;
 
-/// How often those that wait behind a long call are looked for.
+/// How often calls that wait behind a slow one are looked for.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// After so many looks without a call, the next one waits until there is one.
+/// After this many checks without a call, the watcher sleeps until there is one.
 const IDLE: u32 = 100;
 
 /// All storages of a process share it.
 static LANE: Lane = Lane::new();
 
-/// Runs `operation`, which is mostly quick, where it may block.
+/// Runs `operation`, which is usually quick, where it may block.
 pub(crate) async fn quick<T: Send + 'static>(
     operation: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, StorageError> {
@@ -47,16 +47,16 @@ type Call = Box<dyn FnOnce() + Send>;
 
 struct Lane {
     state: Mutex<State>,
-    /// Rings when a call waits.
+    /// Signals that a call waits.
     bell: Condvar,
-    /// Rings when calls have to be looked after.
+    /// Signals that calls must be watched.
     watch_bell: Condvar,
     is_started: OnceLock<bool>,
 }
 
 struct State {
     waiting: VecDeque<(Handle, Call)>,
-    /// Since when a call runs.
+    /// When the running call started.
     running: Option<Instant>,
     is_asleep: bool,
     watch_is_asleep: bool,
@@ -74,7 +74,7 @@ impl Lane {
         Self { state: Mutex::new(state), bell: Condvar::new(), watch_bell: Condvar::new(), is_started: OnceLock::new() }
     }
 
-    /// Has a call made by the thread, or by the pool where that one is not to be waited for.
+    /// Lets the thread make a call, or the pool if the thread is slow.
     fn call(&'static self, call: Call) {
         let pool = Handle::current();
         let is_started = *self.is_started.get_or_init(|| self.start());
@@ -99,7 +99,7 @@ impl Lane {
         let start = |name: &str, run: fn(&Self)| thread::Builder::new().name(name.into()).spawn(move || run(self));
         let started = start("tus-sqlite-watch", Self::watch).and_then(|_| start("tus-sqlite-calls", Self::run));
         if let Err(error) = &started {
-            tracing::warn!(%error, "no thread can be started for quick calls: the runtime's pool makes them");
+            tracing::warn!(%error, "no thread can be started for quick calls: the runtime's pool for blocking calls is used instead");
         }
         started.is_ok()
     }
@@ -116,14 +116,14 @@ impl Lane {
             };
             state.running = Some(Instant::now());
             drop(state);
-            // Whoever waits for it learns that nothing came of it.
+            // If it panics, the caller's receiver reports that there is no result.
             let _ = catch_unwind(AssertUnwindSafe(call));
             state = self.state();
             state.running = None;
         }
     }
 
-    /// Moves calls to the pool that wait behind a long one.
+    /// Moves calls that wait behind a slow one to the pool.
     fn watch(&self) {
         let mut idle = 0;
         loop {
@@ -140,7 +140,7 @@ impl Lane {
                 let mut waiting = std::mem::take(&mut state.waiting);
                 drop(state);
                 while let Some((pool, call)) = waiting.pop_front() {
-                    // It panics where the system has no thread for it. The others wait for the next look.
+                    // It panics if the system has no thread for it. The others wait for the next check.
                     if catch_unwind(AssertUnwindSafe(|| pool.spawn_blocking(call))).is_err() {
                         break;
                     }
@@ -167,7 +167,7 @@ mod tests {
         Box::leak(Box::new(Lane::new()))
     }
 
-    /// Where a call is made.
+    /// Returns the name of the thread that makes a call.
     async fn place(lane: &'static Lane) -> Option<String> {
         let (sender, receiver) = oneshot::channel();
         lane.call(Box::new(move || drop(sender.send(thread::current().name().map(str::to_owned)))));
@@ -189,7 +189,7 @@ mod tests {
             let _ = hangs.recv();
         }));
         begins.await.unwrap();
-        // Some of them come early and are moved, the others see that it takes long.
+        // Some of them arrive early and are moved; the others notice that it takes long.
         for _ in 0..100 {
             assert_ne!(place(lane).await.as_deref(), Some("tus-sqlite-calls"));
         }

@@ -1,27 +1,26 @@
-//! Keeps resumable uploads in one directory: records in `uploads.db` (SQLite), bytes in `uploads/`, one
-//! file an upload, named by its id.
+//! Stores resumable uploads in one directory: records in `uploads.db` (SQLite), bytes in `uploads/`, one file per
+//! upload, named by its id.
 //!
 //! Several processes may use the directory at once, on one machine and a local file system. A newer request wins
-//! among all of them: the process that adds bytes to the upload learns within a quarter of a second that it
-//! is to commit what it has and to leave. A process that adds bytes to no upload does nothing for that, and one
-//! that does makes one small query each 250 ms, whatever the number of uploads.
+//! across all of them: the process that adds bytes to the upload learns within a quarter of a second that it must
+//! commit what it has and leave. A process that adds bytes to an upload makes one small query each 250 ms for this,
+//! whatever the number of uploads; a process that adds none does nothing.
 //!
-//! SQLite comes with this crate; nothing has to be installed. Without the feature `bundled`, which is on by default, the
-//! system's library is linked: 3.45.3 or newer, or 3.37 where the application has cargo take `rusqlite` 0.40 or older.
-//! Unix only: Linux is tested.
+//! SQLite is compiled in; nothing has to be installed. Without the default feature `bundled`, the system's library is
+//! linked: 3.45.3 or newer, or 3.37 if cargo resolves `rusqlite` to 0.40 or older. Unix only: Linux is tested.
 //!
-//! A directory of an older version of this crate is brought up to date when it is opened. Older versions cannot open
-//! it any more then. Stop all processes that use it before the first one of a new version opens it.
+//! A directory of an older version of this crate is migrated when it is opened. Older versions can no longer open it
+//! then. Stop all processes that use it before the first process of a new version opens it.
 //!
-//! A file in `uploads/` that belongs to no upload is deleted a day after it was seen first, unless it was there
-//! before the database. Names that no upload can have are left alone.
+//! A file in `uploads/` that belongs to no upload is deleted one day after it was first noticed, unless it is older
+//! than the database. Files whose names cannot be upload ids are left alone.
 //!
-//! What a power cut leaves depends on the [`Durability`]:
+//! What survives a power cut depends on the [`Durability`]:
 //!
 //! | | killed process | power cut |
 //! |---|---|---|
-//! | [`Synced`](Durability::Synced) (default) | what was acknowledged is there | what was acknowledged is there |
-//! | [`Buffered`](Durability::Buffered) | what was acknowledged is there | the last seconds may be gone, or be other bytes; an upload goes on from what is there |
+//! | [`Synced`](Durability::Synced) (default) | all acknowledged bytes exist | all acknowledged bytes exist |
+//! | [`Buffered`](Durability::Buffered) | all acknowledged bytes exist | the last seconds may be missing or contain other bytes; an upload continues from the bytes that exist |
 
 #[cfg(not(unix))]
 compile_error!("tus-sqlite needs a Unix: it opens files relative to a directory, without following links");

@@ -1,7 +1,7 @@
-//! The file of a complete upload is moved to where the application wants it, on another file system, too.
+//! Moves the file of a complete upload to where the application wants it, across file systems too.
 //!
-//! The target is complete whenever it exists, and the file in the storage goes last: where the process dies in between,
-//! the next call does all of it again.
+//! The target is complete whenever it exists, and the file in the storage is removed last. If the process dies in
+//! between, the next call repeats everything.
 
 use std::{
     fs::{self, File},
@@ -26,7 +26,7 @@ pub(crate) async fn move_to(inner: &Arc<Inner>, id: &UploadId, target: &Path) ->
     let moving = Arc::new(Moving { inner: inner.clone(), id: id.clone(), target: target.to_owned() });
     let beginning = moving.clone();
     let Some(mut found) = blocking(move || beginning.begin()).await? else {
-        // Whoever moved it may have died before the names were durable.
+        // The process that moved it may have died before the names were durable.
         return blocking(move || moving.sync()).await;
     };
     let is_renamed = found.is_near && moving.rename(&found).await?;
@@ -49,24 +49,24 @@ pub(crate) struct Moving {
     pub(crate) target: PathBuf,
 }
 
-/// A complete upload, and its file. The file is locked: one at a time moves it, in another process, too.
+/// A complete upload and its file. The file is locked, so that one call at a time moves it, across processes too.
 pub(crate) struct Found {
     stored: Stored,
     file: File,
     stat: Stat,
-    /// Whether the target's directory is on the file system of the storage. Where it is not, the thread that changes the
-    /// database never touches it: another file system may hang.
+    /// Whether the target's directory is on the storage's file system. If not, the thread that changes the database
+    /// never touches it, because another file system may hang.
     is_near: bool,
 }
 
 impl Moving {
-    /// `None` where it was moved before.
+    /// `None` if it was moved before.
     fn begin(&self) -> Result<Option<Found>, StorageError> {
         let file = match self.inner.files.read(&self.id) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             file => Some(file.map_err(|error| self.failed(error))?),
         };
-        // After the file was opened: so it is not that of a later upload.
+        // Checked after the file was opened, so that it is not the file of a later upload.
         let stored = self.inner.current(&self.id)?;
         if !stored.upload.is_complete() || stored.upload.kind == Kind::Partial {
             return Err(Failure::Conflict.into());
@@ -75,7 +75,7 @@ impl Moving {
         self.take(file, stored)
     }
 
-    /// Refuses what could only fail after a long copy, and what would make a mess of the storage.
+    /// Rejects targets that could only fail after a long copy, or that would damage the storage.
     fn check_target(&self) -> Result<(), StorageError> {
         if self.stat_target()?.is_some_and(|there| kind(&there) == FileType::Directory) {
             return Err(self.error(Failure::Internal, "the target is a directory"));
@@ -89,14 +89,14 @@ impl Moving {
         Ok(())
     }
 
-    /// Takes hold of the file that was opened, if it is still there to be moved.
+    /// Takes the opened file, if it is still there to be moved.
     pub(crate) fn take(&self, file: Option<File>, stored: Stored) -> Result<Option<Found>, StorageError> {
         if let Some(file) = file {
             if !files::lock(&file).map_err(|error| self.failed(error))? {
-                return Err(self.error(Failure::Busy, "somebody is moving it"));
+                return Err(self.error(Failure::Busy, "it is already being moved"));
             }
             let stat = rustix::fs::fstat(&file).map_err(|error| self.failed(error.into()))?;
-            // The file may have other names: the application may link it. What counts is what has this one.
+            // The file may have other names, because the application may link it. The name here is what counts.
             match self.inner.files.stat(&self.id).map_err(|error| self.failed(error))? {
                 Some(now) if files::is_same(&now, &stat) => {
                     files::make_directory(self.directory()).map_err(|error| self.failed(error))?;
@@ -108,7 +108,7 @@ impl Moving {
             }
         }
         let is_moved = |there: Stat| {
-            // It may be a copy, so that it cannot be recognized by more than its length.
+            // It may be a copy, which can be recognized only by its length.
             kind(&there) == FileType::RegularFile && files::length(&there) == stored.upload.offset
         };
         if self.stat_target()?.is_some_and(is_moved) {
@@ -122,7 +122,7 @@ impl Moving {
         Ok(self.stat_directory()?.is_some_and(|directory| directory.st_dev == own.st_dev))
     }
 
-    /// Whether that was possible. It is not from one mount to another, even if both are of one file system.
+    /// Returns whether that was possible. It is not possible across mounts, even of one file system.
     async fn rename(self: &Arc<Self>, found: &Found) -> Result<bool, StorageError> {
         let (moving, file) = (self.clone(), found.stat);
         let is_moved = move |moving: &Self| {
@@ -131,15 +131,15 @@ impl Moving {
         let rename = move || match moving.inner.files.rename(&moving.id, &moving.target) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => Ok(false),
-            // The change of the database that this belongs to was made again.
+            // The change of the database that this belongs to was repeated.
             Err(error) if error.kind() == io::ErrorKind::NotFound && is_moved(&moving) => Ok(true),
             Err(error) => Err(moving.failed(error)),
         };
         self.exclusively(found.stored.clone(), rename).await
     }
 
-    /// Copies the file to a name beside the target, and then gives it the target's name. What a killed process left of a
-    /// copy is overwritten by the next one.
+    /// Copies the file to a temporary name beside the target and then renames it. A copy that a killed process left
+    /// is overwritten by the next one.
     fn copy(&self, found: Found) -> Result<Found, StorageError> {
         let temporary = self.directory().join(format!(".{}.moving", found.stored.upload.incarnation));
         let copied = copy(&found, &temporary).and_then(|()| fs::rename(&temporary, &self.target));
@@ -158,7 +158,7 @@ impl Moving {
             .await
     }
 
-    /// Within a change of the database, so that no upload of the same id is created meanwhile.
+    /// Within a change of the database, so that no upload with the same id is created at the same time.
     async fn exclusively<T: Send + 'static>(
         &self,
         stored: Stored,
@@ -180,7 +180,7 @@ impl Moving {
         self.inner.sync_names()
     }
 
-    /// What is at the target: a link is not followed, since a move replaces it.
+    /// What is at the target. Links are not followed, because a move replaces them.
     fn stat_target(&self) -> Result<Option<Stat>, StorageError> {
         self.there(rustix::fs::lstat(&self.target))
     }

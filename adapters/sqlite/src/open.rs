@@ -1,4 +1,4 @@
-//! Opening a directory.
+//! Opens a directory.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     reserve::Reserve,
 };
 
-/// How a directory is opened.
+/// Settings for opening a directory.
 #[derive(Debug, Clone)]
 pub struct Options {
     durability: Durability,
@@ -26,30 +26,30 @@ impl Default for Options {
 }
 
 impl Options {
-    /// What an acknowledged offset outlives.
+    /// What an acknowledged offset survives.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// How long is waited for another process that writes to the database; 5 s by default.
+    /// How long to wait for another process that writes to the database; 5 s by default.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout;
         self
     }
 
-    /// Opens a directory, which is made if it is missing. It blocks.
+    /// Opens a directory, and creates it if it is missing. It blocks.
     ///
     /// # Errors
     ///
-    /// See [`OpenError`]. Nothing that is stored is changed then.
+    /// See [`OpenError`]. Stored data is not changed.
     pub fn open(self, directory: impl AsRef<Path>) -> Result<Sqlite, OpenError> {
         let directory = directory.as_ref();
         let failed = |error| OpenError::Directory(directory.to_owned(), error);
         let files = Files::open(&directory.join("uploads")).map_err(failed)?;
         let path = directory.join("uploads.db");
         if !path.exists() && !files.is_empty().map_err(failed)? {
-            tracing::warn!(path = %path.display(), "the database is missing; files that are in uploads/ belong to no upload now, and are left alone");
+            tracing::warn!(path = %path.display(), "the database is missing; the files in uploads/ no longer belong to any upload and are left alone");
         }
         let reserve = Arc::new(Reserve::open(&directory.join("uploads.reserve")).map_err(failed)?);
         let open = || -> Result<_, OpenError> {
@@ -57,7 +57,7 @@ impl Options {
             Ok(Database::open(&path, synced, self.busy_timeout, reserve.clone(), || files.ids())?)
         };
         let database = match open() {
-            // The disk may be full: the log, which goes when the last process ends, cannot be made then.
+            // The disk may be full: the log, which is deleted when the last process ends, then cannot be created.
             Err(OpenError::Database(_)) if reserve.is_complete().map_err(failed)? => {
                 let locked = reserve.lock().map_err(failed)?;
                 locked.release().map_err(failed)?;
@@ -77,7 +77,7 @@ impl Options {
 }
 
 impl Sqlite {
-    /// Opens a directory, which is made if it is missing, with the default [`Options`].
+    /// Opens a directory with the default [`Options`], and creates it if it is missing.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl Sqlite {
         Self::options().open(directory)
     }
 
-    /// How to open a directory otherwise.
+    /// Settings for opening a directory differently.
     pub fn options() -> Options {
         Options::default()
     }

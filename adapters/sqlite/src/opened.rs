@@ -15,11 +15,11 @@ use tus_service::{Failure, StorageError};
 
 use crate::error::OpenError;
 
-/// The files that a database consists of, as they were opened. A commit to one that has lost its name would
-/// be gone with the process.
+/// The files of a database, as they were opened. A commit to one that has lost its name would be lost with the
+/// process.
 pub(crate) struct Opened {
     path: PathBuf,
-    /// The database is looked up by its full path: the directory may be another one, too.
+    /// The database is looked up by its full path, because the directory may have been replaced, too.
     database: (CString, Identity),
     /// The log is looked up where it was, which costs less: it moves with the directory, and the database with it.
     directory: OwnedFd,
@@ -47,13 +47,13 @@ impl Opened {
         })
     }
 
-    /// Bytes of the log's file; 0 where that is gone.
+    /// The length of the log in bytes; 0 if it is gone.
     pub(crate) fn log_length(&self) -> u64 {
         let stat = statat(&self.directory, self.log.0.as_c_str(), AtFlags::SYMLINK_NOFOLLOW);
         stat.ok().and_then(|stat| stat.st_size.try_into().ok()).unwrap_or(0)
     }
 
-    /// Whether they are: nothing is acknowledged until then.
+    /// Checks that they are. If not, nothing is acknowledged.
     pub(crate) fn check(&self) -> Result<(), StorageError> {
         let (database, log) = (&self.database, &self.log);
         let suffix = if identity(CWD, &database.0).ok() != Some(database.1) {

@@ -1,8 +1,8 @@
 //! Files that belong to no upload: what a killed process or a power cut left behind.
 //!
-//! They are looked for beside the uploads that go on, noted when they are seen first, and deleted when they are
-//! still nobody's a day later. That day is for an old copy of the database that was put back. Files that were
-//! there before the database are left alone.
+//! They are looked for while uploads continue, recorded when they are first noticed, and deleted if they are still
+//! orphans one day later. That day leaves time to restore an old copy of the database. Files that are older than the
+//! database are left alone.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -13,18 +13,18 @@ use tus_service::{StorageError, UploadId};
 
 use crate::{asks, files::blocking, inner::Inner, leftovers};
 
-/// How often files are looked for.
+/// How often orphans are looked for.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// How long a file is kept after it was seen first.
+/// How long an orphan is kept after it was first noticed.
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Files that are looked up at once.
+/// The number of files that are looked up at once.
 const PAGE: usize = 512;
 
 pub(crate) async fn tidy(storage: &Arc<Inner>) -> Result<(), StorageError> {
     let inner = storage.clone();
-    // A removal may have used it; now there may be room again.
+    // A removal may have used it; there may be room again now.
     if let Err(error) = blocking(move || Ok(inner.reserve.keep()?)).await {
         tracing::warn!(%error, "there is no room for uploads.reserve");
     }
@@ -77,10 +77,10 @@ fn note_orphans(storage: &Arc<Inner>, mut page: Vec<UploadId>, now: SystemTime) 
         let inner = storage.clone();
         drop(storage.database.remove_later(move |connection| {
             for id in &page {
-                // An upload may have come or gone meanwhile.
+                // An upload may have been created or removed in the meantime.
                 let is_orphan = !leftovers::is_known(connection, id)? && inner.files.length(id)?.is_some();
                 if is_orphan && leftovers::note_orphan(connection, id, Some(now))? {
-                    tracing::warn!(file = %id, "a file belongs to no upload; it is deleted in a day");
+                    tracing::warn!(file = %id, "a file belongs to no upload; it will be deleted in one day");
                 }
             }
             Ok(())

@@ -1,18 +1,18 @@
 //! Whether another storage has the directory open, in this process or in another one.
 //!
-//! A storage that is alone need not find out at each look whether somebody else adds bytes to the upload.
+//! A storage that is alone need not check at each access whether another process is adding bytes to the upload.
 
 use std::{io, os::fd::AsFd};
 
-/// Notes that this storage has the directory open: a shared lock on it, which the system gives back when the directory
-/// is closed, also where the process is killed.
+/// Announces that this storage has the directory open: a shared lock on it, which the system releases when the
+/// directory is closed, even if the process is killed.
 #[cfg(target_os = "linux")]
 pub(crate) fn announce(directory: impl AsFd) -> io::Result<()> {
     use nix::fcntl::{FcntlArg, fcntl};
     Ok(fcntl(directory, FcntlArg::F_OFD_SETLK(&first_byte(nix::libc::F_RDLCK))).map(drop)?)
 }
 
-/// Whether nobody else has done so. Where the system cannot say, somebody may have.
+/// Whether no other storage has done so. If the system cannot tell, one may have.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_alone(directory: impl AsFd) -> bool {
     use nix::{

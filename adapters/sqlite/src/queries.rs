@@ -1,4 +1,4 @@
-//! What is asked of many rows at once. Lists come in pages.
+//! Queries for many rows. Lists are read in pages.
 
 use std::time::SystemTime;
 
@@ -8,17 +8,17 @@ use tus_service::{StorageError, UploadFilter, UploadId};
 use crate::error::sql_error;
 use crate::row::{Records, columns, exists, ids, milliseconds, phases, records};
 
-/// Rows that are read at once.
+/// The number of rows that are read at once.
 pub(crate) const PAGE: usize = 256;
 
-/// What the index `uploads_due` holds, in its own words, so that it is used.
+/// The condition of the index `uploads_due`, in the same words so that SQLite uses it.
 macro_rules! due {
     () => {
         "(phase = 1 OR (phase = 2 AND kind <> 1))"
     };
 }
 
-/// The next uploads that pass, in the order of their ids.
+/// The next uploads that match, ordered by id.
 pub(crate) fn list(
     connection: &Connection,
     filter: &UploadFilter,
@@ -45,7 +45,7 @@ pub(crate) fn list(
     }
 }
 
-/// The next uploads that have expired, after the time and the id of the last one that was read.
+/// The next uploads that have expired, after the time and id of the last one.
 pub(crate) fn expired(
     connection: &Connection,
     now: SystemTime,
@@ -72,7 +72,7 @@ pub(crate) fn due(connection: &Connection, now: SystemTime, after: Option<&Uploa
     records(connection, sql, &[&after.map_or("", UploadId::as_str), &milliseconds(now), &(PAGE as i64)])
 }
 
-/// The finals that are not assembled yet and name this part.
+/// The final uploads that name this part and are not assembled yet.
 pub(crate) fn waiting_for(
     connection: &Connection,
     part: &UploadId,
@@ -81,7 +81,7 @@ pub(crate) fn waiting_for(
     ids(connection, "SELECT final FROM parts WHERE part = ?1 LIMIT ?2", &[&part.as_str(), &limit(at_most)])
 }
 
-/// How many finals are not assembled yet, counted no further than this.
+/// The number of final uploads that are not assembled yet, counted up to this limit.
 pub(crate) fn pending_finals(connection: &Connection, at_most: usize) -> Result<usize, StorageError> {
     let sql = "SELECT count(*) FROM (SELECT 1 FROM uploads WHERE phase = 1 AND kind = 2 LIMIT ?1)";
     let mut statement = connection.prepare_cached(sql).map_err(sql_error)?;
@@ -93,9 +93,9 @@ fn limit(at_most: usize) -> i64 {
     at_most.try_into().unwrap_or(i64::MAX)
 }
 
-/// Whether an upload that is not complete, or a part, has bytes.
+/// Whether an incomplete upload or a part has bytes.
 pub(crate) fn claims_bytes(connection: &Connection) -> Result<bool, StorageError> {
-    // The file of one that is complete may have been moved away, the last moment before a kill included.
+    // The file of a complete upload may have been moved away, even in the last moment before a kill.
     let sql = "SELECT EXISTS (SELECT 1 FROM uploads WHERE upload_offset > 0 AND (phase IN (0, 1) OR kind = 1))";
     exists(connection, sql, &[])
 }

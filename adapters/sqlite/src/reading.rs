@@ -1,4 +1,4 @@
-//! What is read piece by piece: the bytes of an upload, and lists of records.
+//! Reads in pieces: the bytes of an upload, and lists of records.
 
 use std::{fs::File, io, ops::Range, sync::Arc, time::SystemTime};
 
@@ -14,7 +14,7 @@ use crate::{
     row::Records,
 };
 
-/// The bytes of one incarnation, over one opened file.
+/// The bytes of one incarnation, through one open file.
 pub(crate) async fn bytes(inner: &Arc<Inner>, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
     let (opening, stored) = (inner.clone(), stored.clone());
     let Some(open) = quick(move || open(&opening, &stored, range)).await? else {
@@ -39,17 +39,17 @@ pub(crate) async fn bytes(inner: &Arc<Inner>, stored: &Stored, range: Range<u64>
     Ok(pieces.boxed())
 }
 
-/// An upload whose bytes are read.
+/// An upload whose bytes are being read.
 struct Open {
     stored: Stored,
     file: File,
     left: Range<u64>,
 }
 
-/// Opens the file where there is anything to read.
+/// Opens the file if there is anything to read.
 fn open(inner: &Inner, stored: &Stored, range: Range<u64>) -> Result<Option<Open>, StorageError> {
     let file = inner.files.read(&stored.upload.id);
-    // After the file was opened: so it is not that of a later upload.
+    // Checked after the file was opened, so that it is not the file of a later upload.
     let now = inner.same(stored)?;
     if file.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
         && now.upload.is_complete()
@@ -77,7 +77,7 @@ pub(crate) fn pending(inner: Arc<Inner>, now: SystemTime) -> StoredStream<'stati
     let expired = pages(inner.clone(), None, expired, |last| Some((last.upload.expires?, last.upload.id.clone())));
     let due = move |connection: &Connection, after: &Option<UploadId>| queries::due(connection, now, after.as_ref());
     let due = pages(inner.clone(), None, due, id);
-    // To add bytes to an upload keeps it from going, also where another process does it.
+    // Adding bytes to an upload keeps it from expiring, even in another process.
     let looked = expired.and_then(move |stored| {
         let inner = inner.clone();
         async move { blocking(move || Ok(inner.look(stored)?.0)).await }
@@ -89,7 +89,7 @@ fn id(last: &Stored) -> Option<UploadId> {
     Some(last.upload.id.clone())
 }
 
-/// Pages of records, each beginning after the last record of the one before.
+/// Pages of records, each starting after the last record of the previous one.
 fn pages<C: Send + 'static>(
     inner: Arc<Inner>,
     after: C,

@@ -1,8 +1,8 @@
-//! Space that is kept for the database, so that uploads can be removed where the disk is full.
+//! Space that is reserved for the database, so that uploads can be removed when the disk is full.
 //!
-//! To remove an upload is a change of the database, which needs room in its log before the upload's bytes give any back.
-//! A file holds that room. Bytes and uploads are added only while it is complete; where a removal finds no room, the
-//! file is emptied. Its length is all that processes know of it.
+//! Removing an upload is a change of the database, which needs room in its log before the upload's bytes free any. A
+//! file reserves that room. Bytes and uploads are accepted only while it is complete. If a removal finds no room, the
+//! file is emptied. Processes share nothing about it but its length.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,18 +19,18 @@ use rustix::{
 
 use crate::private::FILE_MODE;
 
-/// Bytes: more than the log may have, since all of it may have to be written back first.
+/// In bytes. More than the log may have, because all of it may have to be written back first.
 pub(crate) const SIZE: u64 = 8 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Reserve {
     file: File,
-    /// Held while the length changes. Other processes are kept out by a lock on the file.
+    /// Held while the length changes. A lock on the file keeps other processes out.
     changing: Mutex<()>,
 }
 
 impl Reserve {
-    /// Opens the file, which is made if it is missing, and fills it where there is room.
+    /// Opens the file, creates it if it is missing, and fills it if there is room.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -42,16 +42,16 @@ impl Reserve {
             .open(path)?;
         let reserve = Self { file, changing: Mutex::default() };
         if let Err(error) = reserve.keep() {
-            tracing::warn!(%error, "there is no room for {}: uploads can be removed only", path.display());
+            tracing::warn!(%error, "there is no room for {}: uploads can only be removed", path.display());
         }
         Ok(reserve)
     }
 
-    /// Returns when the space is reserved: what else is written may take the rest. It blocks while a removal uses it.
+    /// Returns when the space is reserved: other writes may use the rest. It blocks while a removal uses it.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::StorageFull`] where there is not enough of it.
+    /// [`io::ErrorKind::StorageFull`] if there is not enough space.
     pub(crate) fn keep(&self) -> io::Result<()> {
         if self.is_complete()? {
             return Ok(());
@@ -62,7 +62,7 @@ impl Reserve {
         }
         let filled = allocate(&self.file);
         if filled.is_err() {
-            // Half of it is of no use, and somebody else may need it.
+            // Half of it is useless, and somebody else may need it.
             self.file.set_len(0)?;
         }
         filled
@@ -88,7 +88,7 @@ pub(crate) struct Locked<'a> {
 }
 
 impl Locked<'_> {
-    /// Gives the space back.
+    /// Frees the space.
     pub(crate) fn release(&self) -> io::Result<()> {
         self.reserve.file.set_len(0)
     }
@@ -137,7 +137,7 @@ mod tests {
         let locked = reserve.lock().unwrap();
         locked.release().unwrap();
         assert_eq!(taken(), 0);
-        // Nobody fills it meanwhile: here, or in another process.
+        // Nobody fills it in the meantime, here or in another process.
         let others: Vec<_> = (0..2)
             .map(|_| {
                 let path = path.clone();

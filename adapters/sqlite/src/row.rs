@@ -1,4 +1,4 @@
-//! Between a record and its row.
+//! Converts between records and rows.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ use tus_service::{
 
 use crate::error::sql_error;
 
-/// The columns in the order in which [`read`] wants them.
+/// The columns in the order that [`read`] expects.
 macro_rules! columns {
     () => {
         "id, incarnation, version, dialect, kind, phase, upload_offset, length, max_size, metadata, owner, private, \
@@ -74,10 +74,10 @@ pub(crate) fn insert(connection: &Connection, upload: &Upload) -> Result<Version
     Ok(Version::from(1))
 }
 
-/// What a record takes, in bytes, about: a page of the database, and what may be large.
+/// The approximate size of a record in bytes: a page of the database, and fields that may be large.
 pub(crate) fn bytes(upload: &Upload) -> usize {
     const PAGE: usize = 4096;
-    // Each part is looked up by an index, too: most of these pages are none of the next one's.
+    // Each part also has an index entry, and consecutive entries are usually on different pages.
     let parts = if let Kind::Final(parts) = &upload.kind { parts.len() * PAGE } else { 0 };
     let metadata: usize = upload.metadata.to_header().as_ref().map_or(0, HeaderValue::len);
     let owner = upload.owner.as_ref().map_or(0, String::len);
@@ -119,7 +119,7 @@ pub(crate) fn change(connection: &Connection, seen: &Stored, change: &Change) ->
     Ok(Version::from(version as u64 + 1))
 }
 
-/// Deletes the row if the record is still the one that was seen, and notes that the file is to be deleted.
+/// Deletes the row if the record is still the one that was seen, and records that the file must be deleted.
 pub(crate) fn remove(connection: &Connection, seen: &Stored) -> Result<(), StorageError> {
     let id = &seen.upload.id.as_str();
     let sql = "DELETE FROM uploads WHERE id = ?1 AND version = ?2 AND incarnation = ?3";
@@ -140,7 +140,7 @@ fn why_not(connection: &Connection, id: &UploadId) -> Result<Failure, StorageErr
     })
 }
 
-/// A final upload that is assembling is found by its parts.
+/// A final upload that is assembling can be found by its parts.
 fn note_parts(connection: &Connection, upload: &Upload) -> Result<(), StorageError> {
     let Kind::Final(parts) = &upload.kind else { return Ok(()) };
     for part in parts {
@@ -172,13 +172,13 @@ pub(crate) fn ids(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> 
     rows.collect::<Result<_, _>>().map_err(sql_error)
 }
 
-/// Records in the order of their rows, and how many rows there were.
+/// Records in the order of their rows, and the number of rows.
 pub(crate) struct Records {
     pub(crate) records: Vec<Stored>,
     pub(crate) rows: usize,
 }
 
-/// A row that cannot be read, since somebody changed it, is left out: the others are there all the same.
+/// Invalid rows, which somebody changed, are skipped; the others are returned.
 pub(crate) fn records(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Records, StorageError> {
     let mut statement = connection.prepare_cached(sql).map_err(sql_error)?;
     let mut found = statement.query(values).map_err(sql_error)?;
@@ -189,7 +189,7 @@ pub(crate) fn records(connection: &Connection, sql: &str, values: &[&dyn ToSql])
             Ok(stored) => records.push(stored),
             Err(error) => {
                 let id: String = row.get(0).unwrap_or_default();
-                tracing::error!(upload = %id, %error, "the record of an upload cannot be read");
+                tracing::error!(upload = %id, %error, "the record of an upload is invalid");
             }
         }
     }
@@ -278,13 +278,13 @@ fn number(phase: Phase) -> Result<i64, StorageError> {
     })
 }
 
-/// Bits of the phases that pass a filter.
+/// Bits of the phases that match a filter.
 pub(crate) fn phases(passes: impl Fn(Phase) -> bool) -> i64 {
     let numbers = Phase::ALL.into_iter().filter(|phase| passes(*phase)).filter_map(|phase| number(phase).ok());
     numbers.fold(0, |bits, number| bits | 1 << number)
 }
 
-/// Which version of the row was seen. One that another storage made is none of this row's.
+/// The version of the row that was seen. Versions of other storages never match.
 fn version_of(seen: &Stored) -> Result<i64, StorageError> {
     seen.version.as_number().and_then(|number| number.try_into().ok()).ok_or_else(|| Failure::Conflict.into())
 }
@@ -297,8 +297,8 @@ fn some(bytes: &Bytes) -> Option<&[u8]> {
     (!bytes.is_empty()).then_some(bytes)
 }
 
-/// SQLite's numbers are signed. No upload has more bytes than the greatest of them, so that a greater limit says
-/// the same.
+/// SQLite's numbers are signed. No upload has more bytes than the largest of them, so a larger limit has the same
+/// meaning.
 fn integer(bytes: u64) -> i64 {
     bytes.try_into().unwrap_or(i64::MAX)
 }

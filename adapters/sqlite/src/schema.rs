@@ -1,4 +1,4 @@
-//! The tables, and how those of an older program become those of this one.
+//! The tables, and their migration from older versions.
 
 use std::{io, path::Path};
 
@@ -17,11 +17,11 @@ const APPLICATION_ID: i32 = 0x7475_7331;
 /// A change of the schema.
 struct Migration {
     sql: &'static str,
-    /// What SQL alone cannot say, after it.
+    /// Further work after the SQL.
     then: fn(&Connection) -> rusqlite::Result<()>,
 }
 
-/// The changes of the schema, each made once and never changed afterwards: `user_version` counts them.
+/// The changes of the schema. Each is made once and never edited afterwards; `user_version` counts them.
 const MIGRATIONS: &[Migration] = &[
     Migration {
         sql: "
@@ -29,15 +29,15 @@ const MIGRATIONS: &[Migration] = &[
         id TEXT NOT NULL PRIMARY KEY,
         kind INTEGER NOT NULL,           -- 0 single, 1 partial, 2 final
         upload_offset INTEGER NOT NULL,  -- bytes
-        length INTEGER,                  -- bytes; NULL while it is not known
+        length INTEGER,                  -- bytes; NULL if not known yet
         max_size INTEGER,                -- bytes
         metadata BLOB,                   -- the value of Upload-Metadata
         concat BLOB,                     -- of a final upload: the value of Upload-Concat
         partials TEXT,                   -- of a final upload: ids, separated by a space
         created INTEGER NOT NULL,        -- milliseconds since 1970
         expires INTEGER,                 -- milliseconds since 1970
-        finished INTEGER NOT NULL,       -- whether the application was told that it is whole
-        due INTEGER NOT NULL             -- whether something is left to be done that no request asks for
+        finished INTEGER NOT NULL,       -- whether the application was notified that it is complete
+        due INTEGER NOT NULL             -- whether work remains that no request asks for
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX uploads_due ON uploads (id) WHERE due;
     CREATE INDEX uploads_expires ON uploads (expires) WHERE expires IS NOT NULL;
@@ -51,13 +51,13 @@ const MIGRATIONS: &[Migration] = &[
     -- Files that belong to no upload.
     CREATE TABLE strays (
         id TEXT NOT NULL PRIMARY KEY,
-        seen INTEGER                     -- milliseconds since 1970; NULL where it was there before the database
+        seen INTEGER                     -- milliseconds since 1970; NULL if it is older than the database
     ) STRICT, WITHOUT ROWID;
 ",
         then: |_| Ok(()),
     },
-    // The second edition of the record. The table is a new one, so that a program that knows only the old one and is
-    // still running fails instead of making changes that do not count as versions.
+    // The second edition of the record. The table is a new one, so that an older program that is still running fails
+    // instead of making changes without versions.
     Migration {
         sql: "
     CREATE TABLE uploads_3 (
@@ -68,12 +68,12 @@ const MIGRATIONS: &[Migration] = &[
         kind INTEGER NOT NULL,           -- 0 single, 1 partial, 2 final
         phase INTEGER NOT NULL,          -- 0 receiving, 1 assembling, 2 complete, 3 notified, 4 invalid
         upload_offset INTEGER NOT NULL,  -- bytes
-        length INTEGER,                  -- bytes; NULL while it is not known
+        length INTEGER,                  -- bytes; NULL if not known yet
         max_size INTEGER,                -- bytes
-        metadata BLOB,                   -- as a value of Upload-Metadata; NULL where there is none
+        metadata BLOB,                   -- as a value of Upload-Metadata; NULL if there is none
         owner TEXT,
-        private BLOB,                    -- NULL where there is nothing
-        verbatim BLOB,                   -- NULL where there is nothing
+        private BLOB,                    -- NULL if empty
+        verbatim BLOB,                   -- NULL if empty
         parts TEXT,                      -- of a final upload: ids, separated by a space (see the next version)
         created INTEGER NOT NULL,        -- milliseconds since 1970
         expires INTEGER                  -- milliseconds since 1970
@@ -92,7 +92,7 @@ const MIGRATIONS: &[Migration] = &[
         FROM uploads;
     DROP TABLE uploads;
     ALTER TABLE uploads_3 RENAME TO uploads;
-    -- What no request asks for: to assemble it, or to notify the application, which is not notified of a part.
+    -- Work that no request asks for: assembling, and notifying the application (not of parts).
     CREATE INDEX uploads_due ON uploads (id) WHERE phase = 1 OR (phase = 2 AND kind <> 1);
     CREATE INDEX uploads_expires ON uploads (expires) WHERE expires IS NOT NULL;
     CREATE INDEX uploads_owner ON uploads (owner, id) WHERE owner IS NOT NULL;
@@ -103,13 +103,13 @@ const MIGRATIONS: &[Migration] = &[
         PRIMARY KEY (part, final)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX parts_final ON parts (final);
-    -- Which uploads are wanted by a process while another one adds bytes to them. Its row is the newest asker's.
+    -- Uploads that a process wants while another one adds bytes to them. The row is that of the newest asker.
     CREATE TABLE wanted (
         id TEXT NOT NULL PRIMARY KEY,
         since INTEGER NOT NULL,          -- microseconds of the machine's monotonic clock
         asker BLOB NOT NULL
     ) STRICT, WITHOUT ROWID;
-    -- Whose the background work on an upload is.
+    -- The process that does the background work on an upload.
     CREATE TABLE claims (
         id TEXT NOT NULL PRIMARY KEY,
         claimant BLOB NOT NULL,
@@ -118,7 +118,7 @@ const MIGRATIONS: &[Migration] = &[
 ",
         then: take_over_headers,
     },
-    // A final upload remembers which incarnations its parts are: text of `id/incarnation`, separated by a space. Each
+    // A final upload stores the incarnations of its parts: text of `id/incarnation`, separated by spaces. Each
     // request that wants an upload has a row of its own.
     Migration {
         sql: "
@@ -127,7 +127,7 @@ const MIGRATIONS: &[Migration] = &[
         id TEXT NOT NULL,
         asker BLOB NOT NULL,
         since INTEGER NOT NULL,          -- microseconds of the machine's monotonic clock
-        writes INTEGER NOT NULL,         -- 1 where it wants to add bytes, 0 where it reads
+        writes INTEGER NOT NULL,         -- 1 to add bytes, 0 to read
         PRIMARY KEY (id, asker)
     ) STRICT, WITHOUT ROWID;
 ",
@@ -142,8 +142,8 @@ const MIGRATIONS: &[Migration] = &[
     },
 ];
 
-/// Brings the schema up to date: `strangers` are the files that are there before the database is made. It runs under
-/// the write lock, so that processes that start together don't run a migration twice.
+/// Migrates the schema. `strangers` are the files that exist before the database is created. It runs under the write
+/// lock, so that processes that start together don't run a migration twice.
 pub(crate) fn migrate<I: Iterator<Item = UploadId>>(
     connection: &mut Connection,
     path: &Path,
@@ -183,8 +183,8 @@ fn stamp(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)
 }
 
-/// Metadata becomes pairs: where a header was not written as the pairs alone would be, it is kept beside them. And
-/// the finals that wait are noted at their parts.
+/// Metadata becomes pairs. A header whose text differs from that of the pairs is also kept. Final uploads that wait
+/// are recorded at their parts.
 fn take_over_headers(connection: &Connection) -> rusqlite::Result<()> {
     let mut update = connection.prepare(
         "UPDATE uploads SET metadata = ?2,
@@ -193,7 +193,7 @@ fn take_over_headers(connection: &Connection) -> rusqlite::Result<()> {
     )?;
     let mut with_metadata = connection
         .prepare("SELECT id, metadata FROM uploads WHERE metadata IS NOT NULL AND id > ?1 ORDER BY id LIMIT 256")?;
-    // In pages: a table is not changed while it is read.
+    // In pages, because a table must not be changed while it is read.
     let mut after = String::new();
     loop {
         let rows =
@@ -202,7 +202,7 @@ fn take_over_headers(connection: &Connection) -> rusqlite::Result<()> {
         let Some((last, _)) = page.last() else { break };
         after.clone_from(last);
         for (id, sent) in &page {
-            // What could not be read before stays as it is, and cannot be read now.
+            // What was invalid before stays, and remains invalid.
             let parsed = HeaderValue::from_bytes(sent).ok().and_then(|header| Metadata::parse(&header).ok());
             if let Some(canonical) = parsed.and_then(|metadata| metadata.to_header())
                 && canonical.as_bytes() != sent
@@ -223,7 +223,7 @@ fn take_over_headers(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Parts are those that have the ids now; one that is gone has an incarnation that no upload has.
+/// Parts are the current uploads with these ids. A part that is gone gets an incarnation that no upload has.
 fn identify_parts(connection: &Connection) -> rusqlite::Result<()> {
     let mut finals = connection.prepare("SELECT id, parts FROM uploads WHERE parts IS NOT NULL")?;
     let rows = finals.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;

@@ -4,17 +4,17 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use tokio::sync::Mutex;
 
-/// A sync that several tasks may share: one that begins after they came is as good as their own.
+/// A sync that several tasks may share: one that starts after they arrived is as good as their own.
 #[derive(Debug, Default)]
 pub(crate) struct SharedSync {
-    /// How many have begun.
+    /// The number of syncs that have been started.
     begun: AtomicU64,
-    /// The number of the last one that went well.
+    /// The number of the last successful sync.
     turn: Mutex<u64>,
 }
 
 impl SharedSync {
-    /// Returns when a sync went well that began after the call.
+    /// Returns after a successful sync that started after the call.
     pub(crate) async fn run<E>(&self, sync: impl AsyncFnOnce() -> Result<(), E>) -> Result<(), E> {
         let before = self.begun.load(SeqCst);
         let mut last = self.turn.lock().await;
@@ -53,7 +53,7 @@ mod tests {
         }
         go.notify_one();
         first.await.unwrap();
-        assert_eq!(count.get(), 1, "the first began before the others came, and is none of theirs");
+        assert_eq!(count.get(), 1, "the first sync started before the others arrived and does not count for them");
         let others = async {
             for waiting in later {
                 waiting.await.unwrap();

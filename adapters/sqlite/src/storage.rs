@@ -1,4 +1,4 @@
-//! The storage: which rows and which files make an upload.
+//! The storage: rows and files of uploads.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use crate::{
     writer::FileWriter,
 };
 
-/// Uploads in a directory. A clone is the same storage.
+/// Uploads in a directory. Clones share their uploads.
 #[derive(Debug, Clone)]
 pub struct Sqlite(Arc<Inner>);
 
@@ -32,33 +32,33 @@ impl Sqlite {
         Self(Arc::new(inner))
     }
 
-    /// The file that holds the bytes of an upload: all of them once it is finished.
+    /// The file with the bytes of an upload; it contains all of them after the upload is finished.
     ///
-    /// An application may read it, link it or copy it. To move it elsewhere, use [`Sqlite::move_to`].
+    /// An application may read, link or copy it. To move it elsewhere, use [`Sqlite::move_to`].
     pub fn path(&self, id: &UploadId) -> PathBuf {
         self.0.files.path(id)
     }
 
-    /// Moves the file of a complete upload to `target`, on another file system, too. Directories that are missing are
-    /// made, and a file that is there already is replaced.
+    /// Moves the file of a complete upload to `target`, across file systems too. Missing directories are created, and
+    /// an existing file is replaced.
     ///
-    /// The upload's record stays, so that a client which did not get the last response still learns that its
-    /// upload is complete. A download of it is answered with `410 Gone`, or with what
-    /// [`Hooks::authorize`](tus_service::Hooks::authorize) says: that the file is elsewhere, say.
+    /// The upload's record stays, so that a client that missed the last response still learns that its upload is
+    /// complete. Downloads of it are answered with `410 Gone`, or with the response of
+    /// [`Hooks::authorize`](tus_service::Hooks::authorize), for example a redirect.
     ///
-    /// `target` is there when all of it is, also after a power cut. Where the process died before this returned, call
-    /// it again: if everything is done already, it does nothing.
+    /// `target` exists only when it is complete, even after a power cut. If the process died before this returned,
+    /// call it again: if everything is done already, it does nothing.
     ///
     /// # Errors
     ///
-    /// [`Failure::NotFound`] where there is no such upload, [`Failure::Conflict`] where it is not complete or is a part of
-    /// another, [`Failure::Busy`] where somebody else is moving it, [`Failure::Gone`] where it was moved, and is not at
-    /// `target`; and where the file cannot be moved, the system's reason with both paths.
+    /// [`Failure::NotFound`] if there is no such upload, [`Failure::Conflict`] if it is not complete or is a part of
+    /// another one, [`Failure::Busy`] if it is already being moved, [`Failure::Gone`] if it was moved and is not at
+    /// `target`. If the file cannot be moved, the system's reason with both paths.
     pub async fn move_to(&self, id: &UploadId, target: impl AsRef<Path>) -> Result<(), StorageError> {
         moving::move_to(&self.0, id, target.as_ref()).await
     }
 
-    /// Deletes files of uploads that are removed, where that was not done in time.
+    /// Deletes files of removed uploads that were not deleted in time.
     pub(crate) fn clean_all(&self) -> Result<(), StorageError> {
         self.0.clean_all()
     }
@@ -93,7 +93,7 @@ impl Storage for Sqlite {
         if empty && !matches!(inserted, Ok(Some(_))) {
             self.0.give_up(upload.id.clone());
         }
-        // Where it is gone again, somebody else needed it.
+        // If it is gone again, somebody else needed it.
         inserted?.ok_or_else(|| Failure::Full.into())
     }
 
@@ -131,7 +131,7 @@ impl Storage for Sqlite {
     async fn update(&self, stored: &Stored, change: &Change) -> Result<Version, StorageError> {
         let mut new = stored.upload.clone();
         change.apply(&mut new);
-        // An upload that is complete has a file, also where no byte was ever added to it.
+        // A complete upload has a file, even if no bytes were ever added to it.
         let made = new.is_complete() && new.offset == 0 && !stored.upload.is_complete();
         if made {
             let (inner, id) = (self.0.clone(), new.id.clone());
@@ -152,7 +152,7 @@ impl Storage for Sqlite {
     async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError> {
         match stored.upload.kind {
             Kind::Final(_) => assemble::assemble(&self.0, stored, parts, change).await,
-            // The bytes of any other are in one file from the start.
+            // The bytes of any other upload are in one file from the start.
             _ => self.update(stored, change).await,
         }
     }
@@ -160,7 +160,7 @@ impl Storage for Sqlite {
     async fn remove(&self, stored: &Stored) -> Result<(), StorageError> {
         let seen = stored.clone();
         self.0.database.remove(move |connection| row::remove(connection, &seen)).await?;
-        // From here on the upload is gone; a file that stays behind is deleted at the next start.
+        // The upload is gone from here on. A file that stays behind is deleted at the next start.
         if let Ok(Ok(Some(file))) = self.0.clean(stored.upload.id.clone()).await {
             blocking(move || {
                 drop(file);
@@ -205,7 +205,7 @@ impl Storage for Sqlite {
 }
 
 impl Sqlite {
-    /// Adds a row; none where the space for its removal is not reserved. The file of an upload without bytes is there.
+    /// Inserts a row, unless the space for its removal is not reserved. The file of an empty upload exists already.
     async fn insert(&self, upload: &Upload, empty: bool) -> Result<Option<Version>, StorageError> {
         let (inner, id) = (self.0.clone(), upload.id.clone());
         let check = move || {
@@ -213,10 +213,10 @@ impl Sqlite {
                 return Ok(false);
             }
             match inner.files.length(&id)? {
-                // Bytes that belong to no row (the database was lost, say) are not ours to overwrite.
+                // Bytes that belong to no row (for example because the database was lost) must not be overwritten.
                 Some(_) if !empty => return Err(Failure::Exists.into()),
                 None if empty => {
-                    // Another process took it for one that an earlier attempt had left.
+                    // Another process took it for the remains of an earlier attempt.
                     inner.files.create_new(&id)?;
                     inner.sync_names()?;
                 }
@@ -227,7 +227,7 @@ impl Sqlite {
         self.0.insert(upload, check).await
     }
 
-    /// The record, after it was made true: it may claim more than its file has.
+    /// The record after its repair: it may claim more bytes than its file has.
     async fn repaired(&self, id: &UploadId, mut found: Option<Found>) -> Result<Option<Stored>, StorageError> {
         loop {
             let (stored, there) = match found {
@@ -235,7 +235,7 @@ impl Sqlite {
                 found => return Ok(found.map(|(stored, _)| stored)),
             };
             match self.step_back(stored, there).await {
-                // It was changed or removed between the look at its row and the look at its file.
+                // It was changed or removed between reading its row and examining its file.
                 Err(error) if matches!(error.failure(), Failure::Conflict | Failure::NotFound) => {}
                 stepped_back => return stepped_back.map(Some),
             }
@@ -244,15 +244,15 @@ impl Sqlite {
         }
     }
 
-    /// The row claims more than the file has: after a power cut in the buffered mode, or because somebody
-    /// cut or deleted the file. What is there is the truth, and the client goes on from it.
+    /// The row claims more than the file has: after a power cut in the buffered mode, or because somebody truncated
+    /// or deleted the file. The existing bytes count, and the client continues from there.
     async fn step_back(&self, stored: Stored, there: u64) -> Result<Stored, StorageError> {
         let change = stored.upload.after_loss(there);
         let (seen, wanted) = (stored.clone(), change.clone());
         let version = self.0.database.write(move |connection| row::change(connection, &seen, &wanted)).await?;
         tracing::error!(
             upload = %stored.upload.id, offset = stored.upload.offset, there, phase = ?change.phase,
-            "the file had fewer bytes than its row claimed; the upload goes back to what is there"
+            "the file had fewer bytes than its record claims; the upload is reset to the existing bytes"
         );
         Ok(stored.changed(&change, version))
     }

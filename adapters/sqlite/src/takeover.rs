@@ -1,9 +1,9 @@
-//! A newer request in another process wins: it asks for the upload, and the writer that adds bytes to it commits what it has
-//! and leaves.
+//! A newer request in another process wins: it asks for the upload, and the writer that adds bytes to it commits what
+//! it has and leaves.
 //!
-//! A writer keeps a lock on its file, which goes with it even where its process is killed. A request for the upload writes
-//! that into the database and tries the lock until it is free. A storage that has writers looks there four times a
-//! second; one that has none does nothing.
+//! A writer keeps a lock on its file, which the system releases even if the process is killed. A request for the
+//! upload writes a row into the database and tries the lock until it is free. A storage with writers checks for such
+//! rows four times a second; a storage without writers does nothing.
 
 use std::{
     fs::File,
@@ -23,17 +23,17 @@ use crate::{
     lane::quick,
 };
 
-/// How often a storage that has writers looks for what others want.
+/// How often a storage with writers checks what others want.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How often a request for an upload tries whether it is free.
+/// How often a request for an upload checks whether it is free.
 const TRY: Duration = Duration::from_millis(15);
 
-/// After so many tries it looks whether somebody has come later.
+/// After this many checks, it looks for newer requests.
 const TRIES: u32 = 8;
 
-/// Asks for an upload and waits until it is free, `patience` at the most; one that writes waits only until another one
-/// that does asks later.
+/// Asks for an upload and waits until it is free, at most `patience`. A request to write waits only until a newer one
+/// asks.
 pub(crate) async fn settle(
     inner: &Arc<Inner>,
     stored: &Stored,
@@ -44,15 +44,15 @@ pub(crate) async fn settle(
     let asking = Asking::new(inner, id, access);
     let end = match file_of(inner, id).await? {
         None => End::Free,
-        // It was opened here meanwhile.
+        // It was opened here in the meantime.
         Some(_) if inner.writers.has(id) => End::Impatient,
         Some(file) => asking.ask(file, began, patience).await?,
     };
     if end == End::Outdone {
-        return Err(StorageError::new(Failure::Busy, "somebody else asked for the upload later"));
+        return Err(StorageError::new(Failure::Busy, "another process asked for the upload later"));
     }
     if end == End::Impatient {
-        // Before its upload is opened all the same.
+        // Before its upload is opened nevertheless.
         asking.withdraw().await?;
     }
     if end == End::Free && access == Access::Write {
@@ -62,14 +62,14 @@ pub(crate) async fn settle(
     quick(move || again.load(&id)).await
 }
 
-/// How asking for an upload ends.
+/// The result of asking for an upload.
 #[derive(PartialEq, Eq)]
 enum End {
-    /// Nobody adds bytes to it any more.
+    /// Nobody is adding bytes to it any more.
     Free,
-    /// Somebody asked later, and is to get it.
+    /// A newer request gets it.
     Outdone,
-    /// It took too long, or somebody adds bytes to it here by now.
+    /// It took too long, or this storage is adding bytes to it by now.
     Impatient,
 }
 
@@ -89,7 +89,7 @@ async fn file_of(inner: &Arc<Inner>, id: &UploadId) -> Result<Option<File>, Stor
     quick(open).await
 }
 
-/// A request for an upload. What it wrote into the database goes when it is dropped.
+/// A request for an upload. Dropping it deletes its row.
 struct Asking {
     inner: Arc<Inner>,
     id: UploadId,
@@ -106,7 +106,7 @@ impl Asking {
         Self { inner: inner.clone(), id: id.clone(), access, since: Tick::now(), asker }
     }
 
-    /// Asks, and waits until nobody keeps the file locked.
+    /// Asks, and waits until nobody has the file locked.
     async fn ask(&self, file: File, began: Instant, patience: Duration) -> Result<End, StorageError> {
         let (id, access, since, asker) = (self.id.clone(), self.access, self.since, self.asker);
         self.inner.database.remove(move |connection| asks::want(connection, &id, access, since, &asker)).await?;
@@ -127,7 +127,7 @@ impl Asking {
         }
     }
 
-    /// From now on only others ask for it.
+    /// From here on only others ask for it.
     async fn withdraw(&self) -> Result<(), StorageError> {
         let (id, asker) = (self.id.clone(), self.asker);
         self.inner.database.remove(move |connection| asks::want_no_more(connection, &id, &asker)).await
@@ -150,12 +150,12 @@ impl Drop for Asking {
     }
 }
 
-/// Looks for what others want as long as there are writers here. To be called with a writer entered.
+/// Checks what others want while there are writers here. Call it after a writer was registered.
 pub(crate) fn watch(inner: &Arc<Inner>) {
     if !inner.writers.begin_watch() {
         return;
     }
-    // A thread and no task: it belongs to the storage, which may outlive the runtime of the first request.
+    // A thread, not a task: it belongs to the storage, which may outlive the runtime of the first request.
     let storage = Arc::downgrade(inner);
     let watching = move || {
         loop {
@@ -167,12 +167,12 @@ pub(crate) fn watch(inner: &Arc<Inner>) {
             inner.looks.fetch_add(1, Relaxed);
             match inner.database.read(asks::wanted) {
                 Ok(wanted) => inner.writers.ask(&wanted),
-                Err(error) => tracing::warn!(%error, "what other processes want could not be read"),
+                Err(error) => tracing::warn!(%error, "the requests of other processes could not be read"),
             }
         }
     };
     if let Err(error) = thread::Builder::new().name("tus-sqlite-asked".into()).spawn(watching) {
-        tracing::warn!(%error, "other processes cannot ask for an upload: no thread can be started");
+        tracing::warn!(%error, "other processes cannot take over uploads: no thread can be started");
         inner.writers.end_watch();
     }
 }

@@ -1,4 +1,4 @@
-//! Adding bytes to one file: data first, and then the row that claims it.
+//! Adds bytes to one file: first the data, then the row that refers to it.
 
 use std::{
     fs::File,
@@ -31,51 +31,51 @@ pub(crate) struct FileWriter {
     held: Arc<Held>,
     opened_at: u64,
     stored: u64,
-    /// The record as this writer saw or set it last.
+    /// The record that this writer saw or made last.
     seen: Stored,
-    /// A checkpoint that is under way beside the stream.
+    /// A running checkpoint, beside the stream.
     saving: Option<Saving>,
     /// Whether a sync failed.
     lost: bool,
 }
 
-/// A file that others are kept from writing to. It is closed before its writer counts as gone, so that this storage
-/// does not take itself for another process.
+/// A file that others are kept from writing to. It is closed before its writer is deregistered, so that this storage
+/// does not mistake itself for another process.
 struct Held {
     file: File,
     entered: Entered,
 }
 
-/// A checkpoint that is under way, and the record that it sets. Its row is tried until it is dropped.
+/// A running checkpoint and the record that it makes. Its row is retried until it is dropped.
 struct Saving {
     task: JoinHandle<Result<Stored, NotSaved>>,
     try_no_more: oneshot::Sender<()>,
 }
 
-/// What of a save failed.
+/// The part of a save that failed.
 enum NotSaved {
     Sync(StorageError),
     Row(StorageError),
 }
 
-/// Whether another try would fail as well: somebody else changed or removed the upload.
+/// Whether another attempt would fail as well: another process changed or removed the upload.
 fn is_final(failure: Failure) -> bool {
     matches!(failure, Failure::Conflict | Failure::NotFound)
 }
 
 fn lost() -> StorageError {
-    StorageError::new(Failure::Internal, "bytes could not be made durable; go on from what was committed before")
+    StorageError::new(Failure::Internal, "bytes could not be made durable; the upload continues from the last commit")
 }
 
 /// Bytes that a commit to the database may need.
 const HEADROOM: u64 = 256 * 1024;
 
 /// How long an open waits for a writer in another process that was not asked to leave, or for a checkpoint of a
-/// writer that was dropped; and the longest pause between two looks.
+/// dropped writer; and the longest pause between two checks.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a checkpoint whose row could not be written waits before it tries again.
+/// How long a checkpoint whose row could not be written waits before it is retried.
 const AGAIN: Duration = Duration::from_millis(500);
 
 impl FileWriter {
@@ -89,15 +89,15 @@ impl FileWriter {
         Ok(Self { inner, held, opened_at, stored: 0, seen: stored, saving: None, lost: false })
     }
 
-    /// The disk is full to the last block. The row that claims what is there needs a little of it, too,
-    /// so the last bytes that nothing claims yet are given back.
+    /// The disk is completely full. The row also needs some space, so the last bytes that no row claims yet are given
+    /// up.
     async fn make_headroom(&mut self) -> Result<(), StorageError> {
         self.saved().await?;
         let claimed = self.claimed();
         self.cut(self.opened_at + self.stored.saturating_sub(HEADROOM).max(claimed)).await
     }
 
-    /// Bytes since the opening that the row claims.
+    /// The bytes since the opening that the row claims.
     fn claimed(&self) -> u64 {
         self.seen.upload.offset - self.opened_at
     }
@@ -108,10 +108,10 @@ impl FileWriter {
         blocking(move || Ok(files::cut(&held.file, length)?)).await
     }
 
-    /// Waits for the checkpoint that is under way.
+    /// Waits for the running checkpoint.
     ///
-    /// Where only its row failed, things are as they were before it. Where its sync failed, the system may
-    /// say of the next one that all is well although bytes are lost: nothing more of this writer counts.
+    /// If only its row failed, the state is as before. If its sync failed, the system may report success for the next
+    /// one although bytes are lost, so nothing more of this writer counts.
     async fn saved(&mut self) -> Result<(), StorageError> {
         let Some(saving) = self.saving.take() else {
             return if self.lost { Err(lost()) } else { Ok(()) };
@@ -131,11 +131,11 @@ impl FileWriter {
         Ok(())
     }
 
-    /// The upload is not the one any more that this writer saw. Where another one has its name by now, the file is
-    /// that one's: nothing of ours is left in it.
+    /// The upload is no longer the one that this writer saw. If another one has its id by now, the file belongs to
+    /// that one, and none of this writer's bytes may remain in it.
     async fn outdone(&mut self, error: StorageError) -> StorageError {
         if let Err(error) = self.cut(self.seen.upload.offset).await {
-            tracing::warn!(upload = %self.seen.upload.id, %error, "bytes of a writer that came too late stay in the file");
+            tracing::warn!(upload = %self.seen.upload.id, %error, "bytes of a late writer stay in the file");
         }
         error
     }
@@ -173,7 +173,7 @@ impl Writer for FileWriter {
             return Ok(Checkpoint::Declined);
         }
         self.saved().await?;
-        // Everything that may be committed is.
+        // Everything that may be committed is committed.
         if change.offset == self.seen.upload.offset && change.expires == self.seen.upload.expires {
             return Ok(Checkpoint::Taken);
         }
@@ -186,7 +186,7 @@ impl Writer for FileWriter {
         let task = tokio::spawn(async move {
             let _turn = turn;
             let mut saved = save(inner.clone(), held, seen.clone(), change.clone()).await;
-            // No other bytes may come that would bring another checkpoint.
+            // No more bytes may arrive that would cause another checkpoint.
             while let Err(NotSaved::Row(error)) = &saved
                 && !is_final(error.failure())
             {
@@ -204,7 +204,7 @@ impl Writer for FileWriter {
 
     async fn commit(&mut self, change: &Change) -> Result<Version, StorageError> {
         match self.saved().await {
-            // Up to what an earlier commit made durable it is as good as ever.
+            // Up to the last durable commit it is still valid.
             Err(_) if self.lost && change.offset == self.seen.upload.offset => {}
             result => result?,
         }
@@ -240,7 +240,7 @@ impl Writer for FileWriter {
 async fn save(inner: Arc<Inner>, held: Arc<Held>, seen: Stored, change: Change) -> Result<Stored, NotSaved> {
     if inner.is_synced() {
         let data = blocking(move || Ok(held.file.sync_data()?));
-        // The name of a new file, too, must outlive a power cut.
+        // The name of a new file must survive a power cut, too.
         let is_new = seen.upload.offset == 0;
         let name = async { if is_new { inner.sync_name().await } else { Ok(()) } };
         let synced = async { tokio::try_join!(data, name) };
@@ -252,27 +252,27 @@ async fn save(inner: Arc<Inner>, held: Arc<Held>, seen: Stored, change: Change) 
 async fn save_row(inner: Arc<Inner>, seen: Stored, change: Change) -> Result<Stored, NotSaved> {
     let changed = inner.change(&seen, &change).await;
     if seen.upload.offset == 0 && changed.as_ref().is_err_and(|error| error.failure() == Failure::NotFound) {
-        // The upload may have been removed before the file was made.
+        // The upload may have been removed before the file was created.
         inner.give_up(seen.upload.id.clone());
     }
     changed.map(|version| seen.changed(&change, version)).map_err(NotSaved::Row)
 }
 
-/// Opens the upload's file at the offset, with nothing beyond it, and keeps others out.
+/// Opens the upload's file at the offset, truncates it there, and keeps others out.
 async fn open(inner: &Arc<Inner>, stored: &Stored) -> Result<Held, StorageError> {
     let since = inner.writers.right_since(&stored.upload.id);
     let (began, mut pause) = (Instant::now(), Duration::from_millis(1));
     loop {
-        // A request that was not given the upload does not get in before one that asked later.
+        // A request that did not get the upload does not get in before one that asked later.
         if stored.held_elsewhere && takeover::is_wanted(inner, &stored.upload.id).await? {
-            return Err(StorageError::new(Failure::Busy, "somebody else asked for the upload later"));
+            return Err(StorageError::new(Failure::Busy, "another process asked for the upload later"));
         }
         let (again, stored) = (inner.clone(), stored.clone());
         if let Some(held) = quick(move || try_open(&again, &stored, since)).await? {
             return Ok(held);
         }
         if began.elapsed() >= LOCK_PATIENCE {
-            return Err(StorageError::new(Failure::Busy, "another process adds bytes to the upload"));
+            return Err(StorageError::new(Failure::Busy, "another process is adding bytes to the upload"));
         }
         sleep(pause).await;
         pause = (pause * 2).min(LOCK_PAUSE);
@@ -288,7 +288,7 @@ fn try_open(inner: &Inner, stored: &Stored, since: Tick) -> Result<Option<Held>,
     let Some(file) = file else {
         return inner.unchanged(stored).and(Err(Failure::Conflict.into()));
     };
-    // First: what finds the file locked must know that it is by us.
+    // First, so that whoever finds the file locked knows that this storage holds it.
     let entered = inner.writers.enter(&upload.id, since);
     if !files::lock(&file)? {
         return Ok(None);
@@ -296,12 +296,12 @@ fn try_open(inner: &Inner, stored: &Stored, since: Tick) -> Result<Option<Held>,
     let held = Held { file, entered };
     let metadata = held.file.metadata()?;
     if metadata.nlink() == 0 {
-        // It was deleted between opening and locking it: what is written to it is lost.
+        // It was deleted between opening and locking: what is written to it would be lost.
         inner.unchanged(stored)?;
         return Ok(None);
     }
-    // From here on nobody else writes. Where the file ends at the offset and more is to come, its row can only be what
-    // it was, or gone, or another upload's, as the first commit finds out.
+    // From here on nobody else writes. If the file ends at the offset and more bytes will come, the row can only be
+    // unchanged, gone, or another upload's, as the first commit will find out.
     let length = metadata.len();
     if length < upload.offset {
         return Err(Failure::Conflict.into());

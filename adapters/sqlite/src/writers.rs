@@ -1,4 +1,4 @@
-//! Which uploads this storage is adding bytes to just now, and which of its writers are to leave.
+//! The uploads that this storage is adding bytes to, and the writers that must leave.
 
 use std::{
     collections::HashMap,
@@ -10,18 +10,18 @@ use tus_service::{Access, UploadId};
 
 use crate::asks::{Tick, Wanted};
 
-/// The writers of one storage, clones of it included.
+/// The writers of one storage, including its clones.
 #[derive(Debug, Default)]
 pub(crate) struct Writers(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     open: HashMap<UploadId, Vec<Entry>>,
-    /// For how many there was a number.
+    /// The last number in use.
     numbers: u64,
-    /// Uploads that others left to us a moment ago, and since when we had asked for them.
+    /// Uploads that others recently left to this storage, and when it had asked for them.
     left: HashMap<UploadId, Tick>,
-    /// Whether somebody looks for what others ask for.
+    /// Whether somebody checks what others ask for.
     watched: bool,
 }
 
@@ -35,13 +35,13 @@ struct Entry {
 }
 
 impl Writers {
-    /// Whether bytes are being added to an upload here.
+    /// Whether this storage is adding bytes to an upload.
     pub(crate) fn has(&self, id: &UploadId) -> bool {
         self.state().open.contains_key(id)
     }
 
-    /// Notes that another process left an upload to us, since we asked for it at that moment: a request that asks later is
-    /// newer than the writer that is opened now.
+    /// Records that another process left an upload to this storage, which had asked at that moment: a request that
+    /// asks later is newer than a writer that is opened now.
     pub(crate) fn note_left(&self, id: &UploadId, since: Tick) {
         let mut state = self.state();
         state.left.retain(|_, since| since.is_recent());
@@ -54,7 +54,7 @@ impl Writers {
         left.filter(|since| since.is_recent()).unwrap_or_else(Tick::now)
     }
 
-    /// Enters a writer, until what is handed back is dropped.
+    /// Registers a writer until the returned value is dropped.
     pub(crate) fn enter(self: &Arc<Self>, id: &UploadId, since: Tick) -> Entered {
         let (leave, asked) = watch::channel(false);
         let mut state = self.state();
@@ -65,8 +65,8 @@ impl Writers {
         Entered { writers: self.clone(), id: id.clone(), number, asked }
     }
 
-    /// Asks the writers to leave that are older than a request that wants their uploads. One that reads asks those that
-    /// were open when it came: it takes the upload from nobody who was given it since.
+    /// Asks writers to leave that are older than a request for their uploads. A request to read asks those that were
+    /// open when it arrived: it takes the upload from nobody who got it since.
     pub(crate) fn ask(&self, wanted: &[Wanted]) {
         let state = self.state();
         for Wanted { id, since, access } in wanted {
@@ -80,12 +80,12 @@ impl Writers {
         }
     }
 
-    /// Whether somebody has to begin to look for what others ask for: nobody does yet.
+    /// Whether somebody must start to check what others ask for, because nobody does yet.
     pub(crate) fn begin_watch(&self) -> bool {
         !std::mem::replace(&mut self.state().watched, true)
     }
 
-    /// Whether there is still a writer that could be asked. If not, the watch is over.
+    /// Whether there is still a writer that could be asked. If not, the watch ends.
     pub(crate) fn go_on_watching(&self) -> bool {
         let mut state = self.state();
         state.watched = !state.open.is_empty();
@@ -101,7 +101,7 @@ impl Writers {
     }
 }
 
-/// A writer's entry.
+/// A writer's registration.
 #[derive(Debug)]
 pub(crate) struct Entered {
     writers: Arc<Writers>,
@@ -111,7 +111,7 @@ pub(crate) struct Entered {
 }
 
 impl Entered {
-    /// Ends when the writer is asked to leave; never where it has left before.
+    /// Completes when the writer is asked to leave; never if it has left before.
     pub(crate) fn asked(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut asked = self.asked.clone();
         async move {

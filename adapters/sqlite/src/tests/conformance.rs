@@ -1,4 +1,4 @@
-//! What every storage promises, in both modes.
+//! The guarantees of every storage, in both modes.
 
 use tus_service::conformance::Fixture;
 

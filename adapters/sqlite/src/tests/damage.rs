@@ -1,4 +1,4 @@
-//! A foreign hand at the database while it is in use.
+//! The database is tampered with while it is in use.
 
 use super::*;
 
@@ -47,11 +47,11 @@ async fn a_database_that_is_overwritten_is_an_error_and_no_byte_is_lost() {
     let upload = stored(&sqlite, "a", Some(11), b"hello ").await;
     let file = directory.path().join("uploads.db");
     let log = directory.path().join("uploads.db-wal");
-    // What the database knows is in its file, and not in the log.
+    // The content of the database is in its file, not in the log.
     Connection::open(&file).unwrap().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     let (good, good_log) = (fs::read(&file).unwrap(), fs::read(&log).unwrap());
     fs::write(&file, vec![0x5a; good.len()]).unwrap();
-    // Another process makes the connections forget what they have read.
+    // Another process makes the connections discard what they have cached.
     fs::write(&log, b"").unwrap();
     let outcome = appended(&sqlite, &upload, b"world").await;
     fs::write(&file, &good).unwrap();
@@ -76,7 +76,7 @@ async fn a_change_that_panics_is_an_error_and_the_next_one_is_made() {
     assert_eq!(content(&sqlite, &upload).await, "hello");
 }
 
-/// A row that somebody changed by hand stops neither the list nor the background work of the others.
+/// A row that somebody changed by hand blocks neither lists nor the background work on other uploads.
 #[tokio::test]
 async fn a_record_that_cannot_be_read_hides_no_other() {
     let directory = directory();

@@ -1,4 +1,4 @@
-//! An id comes back: what was meant for the upload that had it before is not done to the new one.
+//! An id is reused: operations on the earlier upload do not affect the new one.
 
 use super::*;
 
@@ -14,7 +14,7 @@ async fn a_file_of_a_removed_upload_goes_at_the_next_start() {
     assert!(path.exists());
     drop(sqlite);
     let sqlite = Sqlite::open(&directory).unwrap();
-    // Behind what is queued.
+    // Waits for what is queued.
     let left = sqlite.inner().database.write(crate::leftovers::removed).await.unwrap();
     assert_eq!(left, []);
     assert!(!path.exists());
@@ -43,7 +43,7 @@ async fn a_file_that_was_made_for_a_removed_upload_goes() {
     // Another request has read the row before.
     sqlite.remove(&late).await.unwrap();
     assert_eq!(failure(appended(&sqlite, &late, b"hello").await), Failure::NotFound);
-    // Behind what is queued.
+    // Waits for what is queued.
     sqlite.inner().database.write(|_| Ok(())).await.unwrap();
     assert!(!sqlite.path(&late.upload.id).exists());
     stored(&sqlite, "late", Some(5), b"again").await;

@@ -15,7 +15,7 @@ use crate::Durability;
 
 const BOUND: u64 = 5 << 20;
 
-/// Looks at the log all the time.
+/// Observes the size of the log continuously.
 struct Measured {
     over: Arc<AtomicBool>,
     longest: JoinHandle<u64>,
@@ -71,7 +71,7 @@ async fn many_small_changes_do_not_make_it_long() {
         let sqlite = open(&directory, durability);
         let measured = Measured::start(&directory);
         let uploads = stream::iter(0..1500).map(|number: u32| {
-            // Neighbours are far from each other in the table.
+            // Consecutive rows are far apart in the table.
             let id = format!("{:08x}", number.wrapping_mul(0x9e37_79b9));
             let sqlite = sqlite.clone();
             async move {

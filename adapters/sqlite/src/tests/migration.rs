@@ -1,5 +1,5 @@
-//! A directory that the first edition of this crate made (commit 7aeb760, schema 2) is gone on with. Its file of the
-//! upload `taken` was moved away, and an upload was removed.
+//! A directory that the first version of this crate created (commit 7aeb760, schema 2) is migrated. Its file of the
+//! upload `taken` was moved away, and one upload was removed.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ fn expected() -> Vec<(Upload, &'static str)> {
         upload.created = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         (upload, bytes)
     };
-    // Which incarnations they are is found out when the directory is opened.
+    // Their incarnations are determined when the directory is opened.
     let part = |text: &&str| Part::new(id(text), Incarnation::from_random(0));
     let parts = |ids: &[&str]| Kind::Final(ids.iter().map(part).collect());
     use {Kind::*, Phase::*};

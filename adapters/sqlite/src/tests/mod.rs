@@ -1,4 +1,4 @@
-//! What outlives a restart, a foreign hand and a second process.
+//! Survival of restarts, tampering and a second process.
 
 mod conformance;
 mod damage;
@@ -61,7 +61,7 @@ async fn stored(sqlite: &Sqlite, name: &str, length: Option<u64>, bytes: &'stati
     appended(sqlite, &stored, bytes).await.unwrap()
 }
 
-/// What becomes of an upload that gets so many bytes.
+/// The change for an upload that gets this many bytes.
 fn with_bytes(stored: &Stored, bytes: usize) -> Change {
     let mut change = Change::of(&stored.upload);
     change.offset += bytes as u64;
@@ -190,7 +190,7 @@ async fn bytes_that_belong_to_no_row_are_not_overwritten() {
     assert_eq!(fs::read(sqlite.path(&upload.upload.id)).unwrap(), b"hello");
 }
 
-/// Two handles have nothing in common but the directory, as two processes.
+/// Two handles share nothing but the directory, like two processes.
 #[tokio::test]
 async fn a_second_process_waits_for_the_first() {
     let directory = directory();
@@ -205,7 +205,7 @@ async fn a_second_process_waits_for_the_first() {
     });
     writer.commit(&with_bytes(&upload, 1)).await.unwrap();
     drop(writer);
-    assert_eq!(failure(waiting.await.unwrap()), Failure::Conflict, "what it wanted to go on from is past");
+    assert_eq!(failure(waiting.await.unwrap()), Failure::Conflict, "its version is outdated");
     let now = two.load(&upload.upload.id).await.unwrap().unwrap();
     let complete = appended(&two, &now, b"orld").await.unwrap();
     assert_eq!(content(&one, &complete).await, "hello world");
@@ -235,7 +235,7 @@ async fn a_locked_database_is_busy_and_then_serves_again() {
     let other = Connection::open(directory.path().join("uploads.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_eq!(failure(appended(&sqlite, &upload, b"world").await), Failure::Busy);
-    assert_eq!(sqlite.load(&upload.upload.id).await.unwrap().as_ref(), Some(&upload), "reading goes on");
+    assert_eq!(sqlite.load(&upload.upload.id).await.unwrap().as_ref(), Some(&upload), "reading still works");
     assert!(matches!(
         Sqlite::options().busy_timeout(Duration::from_millis(10)).open(&directory),
         Err(OpenError::Database(_))
@@ -293,7 +293,7 @@ fn a_directory_that_cannot_be_used_says_why() {
 
     drop(Sqlite::open(&directory).unwrap());
     Connection::open(&database).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    assert!(error(directory.path()).contains("schema version 99, and this program knows up to 5"));
+    assert!(error(directory.path()).contains("schema version 99, but this program supports versions up to 5"));
 
     fs::remove_file(&database).unwrap();
     Connection::open(&database).unwrap().execute_batch("CREATE TABLE accounts (id)").unwrap();
@@ -372,7 +372,7 @@ async fn what_is_pending_is_found_beyond_the_first_page() {
         (upload.length, upload.owner) = (Some(0), Some("anna".into()).filter(|_| n % 5 == 0));
         created(&sqlite, upload).await;
     }
-    // 300 have expired; of the others 100 are due.
+    // 300 have expired; 100 of the others are due.
     let found = pending(&sqlite).await;
     let ids: std::collections::BTreeSet<_> = found.iter().map(|stored| stored.upload.id.clone()).collect();
     assert_eq!((found.len(), ids.len()), (400, 400));

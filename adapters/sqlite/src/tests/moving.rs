@@ -1,11 +1,11 @@
-//! The file of a complete upload is moved to where the application wants it.
+//! Moving the file of a complete upload to where the application wants it.
 
 use std::{os::unix::fs::MetadataExt, path::PathBuf};
 
 use super::*;
 use crate::moving::Moving;
 
-/// A directory on another file system than those of the other tests; `None` where there is none at hand.
+/// A directory on a different file system from those of the other tests; `None` if there is none.
 fn elsewhere() -> Option<TempDir> {
     let here = fs::metadata(std::env::temp_dir()).unwrap().dev();
     let others = [PathBuf::from("/dev/shm"), PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target")];
@@ -37,8 +37,8 @@ async fn a_complete_upload_is_moved() {
     sqlite.move_to(id_of, &target).await.unwrap();
     assert_eq!(fs::read(&target).unwrap(), b"hello");
     assert!(!sqlite.path(id_of).exists());
-    // A client that lost the last response learns it; and if the process died before that was recorded, the
-    // application moves it again.
+    // A client that lost the last response learns it. If the process died before that was recorded, the application
+    // moves the file again.
     assert_eq!(sqlite.load(id_of).await.unwrap().as_ref(), Some(&upload));
     assert!(pending(&sqlite).await.contains(&upload));
     sqlite.move_to(id_of, &target).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_copy_that_fails_leaves_nothing() {
     assert_eq!(fs::read(&source).unwrap(), b"hell");
 }
 
-/// A directory below `/proc` cannot be synced, so that an error shows who tries to.
+/// A directory below `/proc` cannot be synced, so an error shows who tries to.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn what_was_moved_before_is_made_durable() {
@@ -159,7 +159,7 @@ async fn what_is_not_this_upload_is_not_taken_for_it() {
     let at = |name: &str| directory.path().join(name);
     fs::write(at("shorter"), b"hell").unwrap();
     fs::write(at("longer"), b"hello world").unwrap();
-    // As long as the upload, and no file.
+    // It has the length of the upload but is not a file.
     symlink("12345", at("link")).unwrap();
     fs::write(at("12345"), b"hello").unwrap();
     for name in ["shorter", "longer", "link", "nothing", "shorter/film"] {
@@ -178,7 +178,7 @@ async fn a_file_whose_name_is_anothers_by_now_is_not_moved() {
     let moving = Moving { inner: sqlite.inner().clone(), id: upload.upload.id.clone(), target: target.clone() };
     let opened = fs::File::open(&source).unwrap();
     let take = || moving.take(Some(opened.try_clone().unwrap()), upload.clone());
-    // The application's own link keeps the file from being without a name.
+    // The application's own link keeps the file from losing its last name.
     fs::rename(&source, directory.path().join("link")).unwrap();
     fs::write(&source, b"world").unwrap();
     fs::write(&target, b"older").unwrap();
@@ -203,7 +203,7 @@ async fn a_rename_that_finds_no_file_was_made_only_if_the_target_is_that_file() 
             let (sqlite, id, target) = (sqlite.clone(), upload.upload.id.clone(), target.clone());
             async move { sqlite.move_to(&id, target).await }
         });
-        // The last thing before the database is waited for.
+        // The last step before the database is waited for.
         while !films.exists() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -250,7 +250,7 @@ async fn a_directory_is_refused_before_anything_is_copied() {
     for base in [Some(directory.path()), other.as_ref().map(TempDir::path)].into_iter().flatten() {
         let (target, temporary) = (base.join("films"), format!(".{}.moving", upload.upload.incarnation));
         fs::create_dir(&target).unwrap();
-        // Where a copy is begun, this is overwritten, and then removed.
+        // If a copy is started, this is overwritten and then removed.
         fs::write(base.join(&temporary), b"older").unwrap();
         let text = sqlite.move_to(&upload.upload.id, &target).await.unwrap_err().to_string();
         assert!(text.contains(&format!("{}: the target is a directory", target.display())), "{text}");
@@ -280,7 +280,7 @@ async fn the_storages_own_directory_is_no_target() {
     };
     refused().await;
     assert_eq!(names(&own), ["film", "neighbour"]);
-    // Nor is it there already where another upload's file has this name.
+    // Nor does it exist if another upload's file has this name.
     fs::remove_file(own.join("film")).unwrap();
     refused().await;
     assert_eq!(content(&sqlite, &neighbour).await, "world");

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Looks for orphans, as after a start, and waits until what it queued is done.
+/// Looks for orphans, as after a start, and waits until the queued work is done.
 async fn tidied(directory: &TempDir) -> Sqlite {
     let sqlite = Sqlite::open(directory).unwrap();
     sqlite.tidy().await.unwrap();
@@ -10,7 +10,7 @@ async fn tidied(directory: &TempDir) -> Sqlite {
     sqlite
 }
 
-/// Makes it a day later for the orphans that were seen.
+/// Makes the recorded orphans one day older.
 async fn a_day_passes(sqlite: &Sqlite) {
     let past = |connection: &Connection| {
         connection.execute("UPDATE strays SET seen = seen - 24 * 60 * 60 * 1000", []).map_err(sql_error)

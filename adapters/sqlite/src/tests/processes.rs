@@ -1,4 +1,4 @@
-//! Several processes on one directory. Two storages have nothing in common but the directory, as two processes.
+//! Several processes on one directory. Two storages share nothing but the directory, like two processes.
 
 use std::{sync::atomic::AtomicBool, time::Instant};
 
@@ -9,7 +9,7 @@ use tus_service::{Access, Checkpoint, Hint, Mount, StreamBody, Tus, Writer};
 use super::*;
 use crate::asks::{self, Tick, Wanted};
 
-/// Serves one request: goes on until it is asked to leave, and then commits what it has.
+/// Serves one request: continues until it is asked to leave, and then commits what it has.
 async fn receive(mut writer: Box<dyn Writer>, stored: Stored, bytes: &'static [u8]) -> Stored {
     writer.write(Bytes::from_static(bytes).into()).await.unwrap();
     writer.asked_to_leave().await;
@@ -44,11 +44,11 @@ async fn a_newer_request_gets_the_upload_within_a_second_and_no_byte_is_lost() {
         now = appended(there, &settled, b"").await.unwrap();
     }
     println!("takeovers took {took:?}");
-    // Not all of them, where the machine is busy with other tests.
+    // Not all of them, if the machine is busy with other tests.
     assert!(took.iter().min() < Some(&Duration::from_secs(1)), "{took:?}");
     let complete = appended(&two, &now, b"d").await.unwrap();
     assert_eq!(content(&one, &complete).await, "hello world");
-    assert_eq!(one.inner().database.write(wanted).await.unwrap(), 0, "nobody asks any more");
+    assert_eq!(one.inner().database.write(wanted).await.unwrap(), 0, "no request is waiting");
 }
 
 fn wanted(connection: &Connection) -> Result<i64, StorageError> {
@@ -85,7 +85,7 @@ async fn an_upload_whose_owner_does_not_leave_is_busy_soon() {
     assert!(took < Duration::from_secs(8), "{took:?}");
 }
 
-/// This takes as long as a request is patient, and a little more.
+/// This takes a little longer than a request's patience.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_for_the_upload_of_a_frozen_process_is_refused_and_loses_nothing() {
     let directory = directory();
@@ -102,7 +102,7 @@ async fn a_request_for_the_upload_of_a_frozen_process_is_refused_and_loses_nothi
     let response = tus.handle(request.body(body).unwrap(), &Mount::at("/files")).await;
     assert_eq!(response.status(), 423);
     assert!(response.headers().contains_key("retry-after"));
-    // It goes on as if nothing had been.
+    // It continues as if nothing had happened.
     let change = with_bytes(&upload, 4);
     let version = writer.commit(&change).await.unwrap();
     drop(writer);
@@ -117,7 +117,7 @@ async fn a_hint_that_allows_nothing_is_no_work() {
     let upload = stored(&sqlite, "a", Some(11), b"hello").await;
     let mut writer = sqlite.open(&upload).await.unwrap();
     writer.write(Bytes::from_static(b" wor").into()).await.unwrap();
-    // Others have all the turns, without which nothing is synced or changed.
+    // Others hold all permits, without which nothing is synced or changed.
     let turns = sqlite.inner().checkpoints.clone();
     let _turns = turns.try_acquire_many_owned(turns_in(&sqlite)).unwrap();
     for hint in [Hint::Streaming, Hint::Stalled] {
@@ -127,7 +127,7 @@ async fn a_hint_that_allows_nothing_is_no_work() {
     assert_eq!(loaded(&sqlite, &upload).await, Some(upload));
 }
 
-/// No more bytes come that would bring another one.
+/// No more bytes arrive that would cause another checkpoint.
 #[tokio::test]
 async fn a_checkpoint_whose_row_could_not_be_written_is_tried_again() {
     let directory = directory();
@@ -214,7 +214,7 @@ async fn rows_of_dead_askers_are_ignored_and_go() {
     }
     let recent = one.inner().database.read(asks::wanted).unwrap();
     assert_eq!(recent, [Wanted { id: id("alive"), since: Tick(now), access: Access::Write }]);
-    // Where the machine has started since, a newer asker counts nevertheless.
+    // If the machine has been restarted since, a newer request counts nevertheless.
     for name in ["before-the-boot", "wanted"] {
         let now = Tick::now();
         let ask = move |connection: &Connection| asks::want(connection, &id(name), Access::Write, now, b"new");
