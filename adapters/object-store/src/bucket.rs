@@ -1,4 +1,4 @@
-//! The few operations of an object store that are used, with errors that say what to do next.
+//! The operations of an object store that this crate uses, with errors that determine the next step.
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -12,41 +12,41 @@ use tus_service::{Failure, StorageError, async_trait};
 
 use crate::observe;
 
-/// Why an operation was not done, as far as the store says.
+/// Why an operation failed, as reported by the store.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// There is an object of that name.
+    /// An object with this name exists.
     Exists,
-    /// The object is not that version.
+    /// The object has a different version.
     Changed,
     /// There is no such object, multipart upload or part.
     Absent,
-    /// Anything else: it may have been done all the same, or be done yet.
+    /// Any other reason. The operation may have been done nevertheless, or may be done later.
     Failed(Error),
 }
 
 type Answer<T> = Result<T, Refused>;
 
-/// Which version of an object it is.
+/// The version of an object.
 #[derive(Debug, Clone)]
 pub(crate) struct Tag(UpdateVersion);
 
-/// What is known of an object.
+/// The metadata of an object.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub tag: Tag,
     pub size: u64,
-    /// By what it is known again; `None` where it was put in parts and the store took no metadata with them.
+    /// The seal that identifies it; `None` if it was uploaded in parts and the store accepts no metadata with them.
     pub seal: Option<String>,
 }
 
-/// The name under which objects carry their seal. Azure allows neither a hyphen nor a dot in it.
+/// The metadata key of the seal. Azure allows neither hyphens nor dots in it.
 const SEAL: &str = "tusseal";
 
-/// Makes parts of objects in the same bucket, where a store can do that.
+/// Makes parts of objects in the same bucket, if the store supports that.
 #[async_trait]
 pub(crate) trait Copier: fmt::Debug + Send + Sync {
-    /// Copies a range of this version of an object, where one is given. The part's ETag.
+    /// Copies this version of an object, or a range of it. Returns the part's ETag.
     async fn copy_part(
         &self,
         from: &Path,
@@ -56,7 +56,7 @@ pub(crate) trait Copier: fmt::Debug + Send + Sync {
     ) -> Result<String, Refused>;
 }
 
-/// A part that is to be made.
+/// The part to make.
 #[derive(Debug)]
 #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only the client of S3 copies"))]
 pub(crate) struct Target<'a> {
@@ -88,7 +88,7 @@ impl Bucket {
         self.copies.is_some()
     }
 
-    /// Whether it is one of S3 Express: the names of those, and of no others, end so.
+    /// Whether it is an S3 Express bucket: only their names have this suffix.
     pub(crate) fn is_directory_bucket(&self) -> bool {
         self.objects.to_string().trim_end_matches(')').ends_with("--x-s3")
     }
@@ -108,14 +108,14 @@ impl Bucket {
 
     pub(crate) async fn put_if(&self, key: &str, payload: PutPayload, tag: &Tag, seal: Option<&str>) -> Answer<Tag> {
         let put = self.put(key, payload, PutMode::Update(tag.0.clone()), seal).await.map_err(|refused| match refused {
-            // 409: another writer was at it.
+            // 409: another writer was writing it at the same time.
             Refused::Exists | Refused::Absent => Refused::Changed,
             other => other,
         });
         observe::request("put_if", put)
     }
 
-    /// Puts a marker: whether there is one already does not matter.
+    /// Writes a marker, whether it exists already or not.
     pub(crate) async fn mark(&self, key: &str, content: Bytes) -> Answer<()> {
         let put = self.put(key, content.into(), PutMode::Overwrite, None).await;
         observe::request("put", put).map(drop)
@@ -135,7 +135,7 @@ impl Bucket {
         observe::request("get", get.await)
     }
 
-    /// One ranged request, whose answer is read as it is polled; of this version only, where one is given.
+    /// One ranged request, optionally for this version only. The response is read as the stream is polled.
     pub(crate) async fn read(&self, key: &str, range: Range<u64>, etag: Option<String>) -> Answer<GetResult> {
         let options = GetOptions { range: Some(range.into()), if_match: etag, ..GetOptions::default() };
         let read = self.objects.get_opts(&self.path(key), options).await.map_err(Refused::from);
@@ -150,7 +150,7 @@ impl Bucket {
         Ok(Head { tag: Tag::of(&meta), size: meta.size, seal })
     }
 
-    /// Deletes objects, in one request for a thousand where the store can. That one is absent is no error.
+    /// Deletes objects, a thousand per request if the store supports that. Missing objects are not errors.
     pub(crate) async fn delete(&self, keys: Vec<String>) -> Answer<()> {
         if keys.is_empty() {
             return Ok(());
@@ -167,8 +167,8 @@ impl Bucket {
         observe::request("delete", answer)
     }
 
-    /// The objects under a prefix (a path, without its last slash), in the order of their names, after that of this name.
-    /// A page is asked for when it is needed.
+    /// The objects under a prefix (a path without its last slash), ordered by name, after this name. Pages are
+    /// requested on demand.
     pub(crate) fn list(&self, under: &str, after: Option<&str>) -> BoxStream<'static, Answer<(String, ObjectMeta)>> {
         let path = self.path(under);
         let listed = match after {
@@ -199,7 +199,7 @@ impl Bucket {
         observe::request("part", put.map(|part| part.content_id).map_err(Refused::from))
     }
 
-    /// Makes a part of a range of an object in this bucket, of this version only, where one is given.
+    /// Makes a part from a range of an object in this bucket, optionally of this version only.
     pub(crate) async fn copy_part(
         &self,
         (from, range, etag): (&str, &Range<u64>, Option<&str>),
@@ -232,7 +232,7 @@ impl Tag {
         Self(UpdateVersion { e_tag: meta.e_tag.clone(), version: meta.version.clone() })
     }
 
-    /// What a download compares.
+    /// The version that a download compares.
     pub(crate) fn etag(&self) -> Option<String> {
         self.0.e_tag.clone()
     }
@@ -255,7 +255,7 @@ impl From<Error> for Refused {
     }
 }
 
-/// Where nobody could do anything about it.
+/// For failures that no caller can handle.
 impl From<Refused> for StorageError {
     fn from(refused: Refused) -> Self {
         Self::new(Failure::Internal, refused.to_string())
@@ -265,9 +265,9 @@ impl From<Refused> for StorageError {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exists => f.write_str("the object store says that an object exists"),
-            Self::Changed => f.write_str("the object store says that an object has changed"),
-            Self::Absent => f.write_str("the object store says that an object is not there"),
+            Self::Exists => f.write_str("the object store reports that an object exists"),
+            Self::Changed => f.write_str("the object store reports that an object has changed"),
+            Self::Absent => f.write_str("the object store reports that an object is missing"),
             Self::Failed(error) => write!(f, "the object store failed: {error}"),
         }
     }

@@ -9,13 +9,14 @@ use url::Url;
 
 use crate::{bucket::Bucket, check, keys, records::Inner, settings::Settings, storage::ObjectStore};
 
-/// The smallest part that S3 takes, but the last.
+/// The smallest part that S3 accepts, except for the last one.
 const SMALLEST_PART: u64 = 5 * 1024 * 1024;
 
-/// A copy takes as long as a request may last, 30 seconds, where a store copies only 9 MB a second.
+/// Even a store that copies only 9 MB a second finishes such a copy within the 30 seconds of a request.
 const LARGEST_COPY: u64 = 256 * 1024 * 1024;
 
-/// Pauses before a request is repeated to a store that writes an object once a second: from, and up to.
+/// The shortest and longest pauses before a request is repeated to a store that allows one write per second to an
+/// object.
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(200));
 
@@ -27,7 +28,7 @@ pub struct Builder {
 }
 
 impl ObjectStore {
-    /// A storage in a bucket that the application has set up with the crate [`object_store`]: `AmazonS3`,
+    /// A storage in a bucket that the application has configured with the crate [`object_store`]: `AmazonS3`,
     /// `GoogleCloudStorage` or `MicrosoftAzure`.
     pub fn builder<S: object_store::ObjectStore + MultipartStore>(store: Arc<S>) -> Builder {
         let settings = Settings {
@@ -48,14 +49,14 @@ impl ObjectStore {
         Builder { bucket: Bucket::new(store), settings }
     }
 
-    /// A storage in the bucket of a URL: `s3://bucket/prefix`, `gs://bucket/prefix`, or `az://container/prefix`. Everything
-    /// else (credentials, endpoint, region) is in the environment, under the names that the tools of each store read:
-    /// `AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, `AWS_ALLOW_HTTP`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_NAME`, and so
-    /// on.
+    /// A storage in the bucket of a URL: `s3://bucket/prefix`, `gs://bucket/prefix`, or `az://container/prefix`.
+    /// Credentials, endpoint and region come from the environment, under the names that each store's tools use:
+    /// `AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, `AWS_ALLOW_HTTP`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_NAME`,
+    /// and so on.
     ///
     /// # Errors
     ///
-    /// When the URL is none of these, or the environment lacks something.
+    /// If the URL is none of these, or the environment is incomplete.
     #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
     pub fn from_url(url: &str) -> Result<Builder, InvalidUrl> {
         use object_store::{BackoffConfig, RetryConfig};
@@ -65,14 +66,14 @@ impl ObjectStore {
         let Some(bucket) = parsed.host_str() else {
             return Err(InvalidUrl(url.to_owned(), "it names no bucket".to_owned()));
         };
-        // A request of a client waits for it.
+        // A client's request waits for it.
         let mut retry =
             RetryConfig { backoff: BackoffConfig::default(), max_retries: 6, retry_timeout: Duration::from_secs(30) };
         let endpoint = std::env::var("AWS_ENDPOINT").or_else(|_| std::env::var("AWS_ENDPOINT_URL")).unwrap_or_default();
         let is_r2 = parsed.scheme() == "s3" && endpoint.contains(".r2.cloudflarestorage.com");
         let is_paced = is_r2 || parsed.scheme() == "gs";
         if is_paced {
-            // An object can be written once a second: whoever comes sooner succeeds soon.
+            // The store allows one write per second to an object: a write that came too early succeeds soon.
             retry.backoff = BackoffConfig { init_backoff: PAUSES.0, max_backoff: PAUSES.1, ..BackoffConfig::default() };
             retry.max_retries = 30;
         }
@@ -84,7 +85,8 @@ impl ObjectStore {
                 if store.get_config_value(&AmazonS3ConfigKey::UnsignedPayload).is_none_or(|value| value == "false")
                     && std::env::var_os("AWS_UNSIGNED_PAYLOAD").is_none()
                 {
-                    // Over TLS, a digest of every part costs a second of processor time a GiB, and shows nothing more.
+                    // Over TLS, a digest of every part would cost a second of processor time per GiB without
+                    // detecting anything more.
                     let is_plain = endpoint.starts_with("http://");
                     store = store.with_unsigned_payload(!is_plain);
                 }
@@ -119,18 +121,19 @@ impl ObjectStore {
 }
 
 impl Builder {
-    /// Where all objects of this storage are in the bucket: nothing, by default. Two storages of different applications in
-    /// one bucket need different prefixes.
+    /// The prefix of all objects of this storage; none by default. Storages of different applications in one bucket
+    /// need different prefixes.
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.bucket.set_prefix(prefix);
         self
     }
 
-    /// The name of the finished object of an upload, below the prefix; `files/` and its id by default. Asked for once, when
-    /// the upload is created, with what [`before_create`](tus_service::Hooks::before_create) made of it (owner, private data, metadata). No two
-    /// uploads may have the same name: have the id in it. It must not begin with `.tus/`.
+    /// The name of an upload's finished object, below the prefix; `files/` and its id by default. The function is
+    /// called once, when the upload is created, with the result of
+    /// [`before_create`](tus_service::Hooks::before_create) (owner, private data, metadata). Names must be unique, so
+    /// include the id. They must not begin with `.tus/`.
     ///
-    /// Where an upload with the same id was removed less than a day ago, a hyphen and the incarnation are put behind it.
+    /// If an upload with the same id was removed less than a day ago, a hyphen and the incarnation are appended.
     ///
     /// ```no_run
     /// # fn build(store: std::sync::Arc<tus_object_store::object_store::aws::AmazonS3>) {
@@ -145,51 +148,52 @@ impl Builder {
         self
     }
 
-    /// The size of parts, in bytes; 8 MiB by default, at least 5 MiB. Parts of an upload of more than 9,000 times that are larger;
-    /// those of one of unknown length become twice as large every 1,000 parts.
+    /// The size of parts in bytes; 8 MiB by default, at least 5 MiB. An upload of more than 9,000 parts of this size
+    /// has larger parts. The parts of an upload of unknown length double in size every 1,000 parts.
     pub fn part_size(mut self, bytes: u64) -> Self {
         self.settings.part_size = bytes.max(SMALLEST_PART);
         self
     }
 
-    /// Parts of one upload that may have been put without the document saying so; 4 by default, at least 2. A process that is killed
-    /// loses them.
+    /// The number of parts of an upload that may have been uploaded without being recorded in the document; 4 by
+    /// default, at least 2. A process that is killed loses them.
     pub fn window(mut self, parts: usize) -> Self {
         self.settings.window = parts.max(2);
         self
     }
 
-    /// Memory for the bytes that all uploads of this process hold until they are put, in bytes; 128 MiB by default, at least
-    /// 8 MiB. Where it is used up, bytes are put sooner, in smaller pieces.
+    /// Memory in bytes for data that all uploads of this process buffer before it is written; 128 MiB by default, at
+    /// least 8 MiB. If it is used up, data is written earlier, in smaller pieces.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.settings.memory = bytes.max(SMALLEST_PART as usize + 3 * 1024 * 1024).min(u32::MAX as usize);
         self
     }
 
-    /// The time between two writes of one object that the store allows: a second in GCS and R2. None, by default; a second for `gs://`
-    /// and R2's endpoint in [`from_url`](ObjectStore::from_url). While bytes come, what has been received is noted only so often, and a
-    /// process that is killed loses what came since. One upload comes at eight [windows](Self::window) an interval at most.
+    /// The interval between two writes of one object that the store allows: one second in GCS and R2. None by
+    /// default; one second for `gs://` and for R2's endpoint in [`from_url`](ObjectStore::from_url). While bytes
+    /// arrive, progress is recorded only at this interval, and a process that is killed loses what has arrived since.
+    /// One upload receives at most eight [windows](Self::window) per interval.
     ///
-    /// A write that comes too soon all the same is for the client of the store to repeat: let its
-    /// [`RetryConfig`](object_store::RetryConfig) have short pauses.
+    /// If a write comes too early nevertheless, the store's client must repeat it: give its
+    /// [`RetryConfig`](object_store::RetryConfig) short pauses.
     pub fn write_interval(mut self, interval: Duration) -> Self {
         self.settings.write_interval = Some(interval).filter(|interval| !interval.is_zero());
         self
     }
 
-    /// Whether all parts of an upload but the last have the same size, as R2 wants it. Then an upload of unknown length can have
-    /// 10,000 times the [part size](Self::part_size).
+    /// Whether all parts of an upload except the last have the same size, as R2 requires. An upload of unknown length
+    /// is then limited to 10,000 times the [part size](Self::part_size).
     pub fn equal_parts(mut self, equal: bool) -> Self {
         self.settings.equal_parts = equal;
         self
     }
 
-    /// Lets concatenation copy inside the bucket, by UploadPartCopy of S3: nothing of the parts passes through this process.
-    /// [`from_url`](ObjectStore::from_url) does that for S3. `signer` is the store, `client` sends what it has signed,
-    /// `bucket` is the bucket's name.
+    /// Lets concatenation copy inside the bucket with S3's UploadPartCopy, so that the bytes of parts do not pass
+    /// through this process. [`from_url`](ObjectStore::from_url) enables this for S3. `signer` is the store, `client`
+    /// sends the signed requests, `bucket` is the bucket's name.
     ///
-    /// Where a part of a concatenation, but for the last, has less than 5 MiB, where parts must be [equal](Self::equal_parts), and where the
-    /// store refuses to copy, the bytes are read and put again.
+    /// The bytes are read and uploaded again if a part of a concatenation, except the last, has less than 5 MiB, if
+    /// parts must be [equal](Self::equal_parts), or if the store refuses to copy.
     #[cfg(feature = "aws")]
     pub fn copies(
         mut self,
@@ -207,11 +211,11 @@ impl Builder {
         self
     }
 
-    /// Opens the storage. It tries whether the store keeps conditions, with some 30 small requests.
+    /// Opens the storage. About 30 small requests test whether the store supports conditional writes.
     ///
     /// # Errors
     ///
-    /// When the store cannot be reached, or cannot be used for this; the text says what it did.
+    /// If the store cannot be reached or lacks something; the text says what it did.
     pub async fn open(self) -> Result<ObjectStore, OpenError> {
         check::check(&self.bucket).await.map_err(|unfit| OpenError(format!("{:?}", self.bucket), unfit))?;
         self.open_unchecked().map_err(|error| {
@@ -225,7 +229,7 @@ impl Builder {
     }
 }
 
-/// A store cannot be used.
+/// The store cannot be used.
 #[derive(Debug)]
 pub struct OpenError(String, check::Unfit);
 
@@ -237,7 +241,7 @@ impl fmt::Display for OpenError {
 
 impl Error for OpenError {}
 
-/// A URL names no object store that can be used.
+/// The URL does not refer to a supported object store.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} cannot be used: {1}")]
 pub struct InvalidUrl(String, String);

@@ -1,5 +1,5 @@
-//! Whether a store keeps what the storage stands on. It is tried, since some stores ignore conditions, or look at them
-//! before the bytes have come.
+//! Tests whether a store keeps the guarantees that the storage depends on. Some stores ignore conditions, or check
+//! them before the bytes have arrived.
 
 use futures_util::future;
 
@@ -8,26 +8,26 @@ use crate::{
     nonce::nonce,
 };
 
-/// Writers at once, and how often.
+/// The number of concurrent writers, and of rounds.
 const WRITERS: usize = 8;
 const ROUNDS: usize = 2;
 
 /// What a store did that it must not do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unfit {
-    #[error("it put an object where there was one, although the condition was that there is none")]
+    #[error("it replaced an existing object, although the condition was that there is none")]
     Overwrites,
-    #[error("it put an object in the place of a newer version, although the condition named the older one")]
+    #[error("it replaced a newer version, although the condition named an older one")]
     IgnoresVersions,
-    #[error("it let {0} of {WRITERS} writers at once replace the same version, although at most one may")]
+    #[error("it let {0} of {WRITERS} concurrent writers replace the same version, although at most one may")]
     Races(usize),
-    #[error("it made an object of another part than the one that was named")]
+    #[error("it made an object from a part other than the named one")]
     MixesParts,
-    #[error("it does not keep the metadata of an object")]
+    #[error("it does not store the metadata of objects")]
     ForgetsMetadata,
-    #[error("it is a directory bucket (S3 Express), which lists in no order: take a general purpose bucket")]
+    #[error("it is a directory bucket (S3 Express), which lists in no order: use a general purpose bucket")]
     IsDirectoryBucket,
-    #[error("it does not answer as it should: {0}")]
+    #[error("it gave an unexpected response: {0}")]
     Fails(String),
 }
 
@@ -37,7 +37,7 @@ impl From<Refused> for Unfit {
     }
 }
 
-/// Tries the store with two small objects, which are deleted again.
+/// Tests the store with two small objects, which are deleted afterwards.
 pub(crate) async fn check(bucket: &Bucket) -> Result<(), Unfit> {
     if bucket.is_directory_bucket() {
         return Err(Unfit::IsDirectoryBucket);
@@ -85,13 +85,13 @@ async fn conditions(bucket: &Bucket, key: &str) -> Result<(), Unfit> {
     Ok(())
 }
 
-/// A part that is named must be that part, though another one was put in its place later.
+/// The completion must use the named part, even if another one was uploaded in its place later.
 async fn parts(bucket: &Bucket, key: &str) -> Result<(), Unfit> {
     let id = bucket.begin(key, "test").await?;
     let named = bucket.put_part(key, &id, 0, "named".into()).await?;
     bucket.put_part(key, &id, 0, "other".into()).await?;
     match bucket.complete(key, &id, vec![named]).await {
-        // Some stores keep both, and take the one that is named.
+        // Some stores keep both, and use the named one.
         Ok(_) if bucket.get(key).await?.0 == "named" => Ok(()),
         Ok(_) => Err(Unfit::MixesParts),
         Err(_) => {

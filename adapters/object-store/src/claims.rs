@@ -1,6 +1,7 @@
-//! Which process does the background work on an upload: noted in its document, for a while.
+//! Which process does the background work on an upload: recorded in its document for a limited time.
 //!
-//! No clocks are compared: a claim has run out for somebody who has seen one and the same renewal for as long as it holds.
+//! Clocks are not compared: a claim has expired for a process that has seen one and the same renewal for the claim's
+//! duration.
 
 use std::time::Duration;
 
@@ -13,13 +14,13 @@ use crate::{
     records::{Inner, lock},
 };
 
-/// How long the claim holds that comes with the change which makes something due.
+/// The duration of the claim that comes with a change that makes an upload due.
 const WITH_A_CHANGE: Duration = Duration::from_secs(15);
 
 impl Inner {
     pub(crate) async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
         let is_it = |document: &Document| document.upload.incarnation == upload.incarnation && !document.is_gone();
-        // A claim that came with our own change of a moment ago.
+        // A claim that came with this process's own recent change.
         let ours = self.remembered(&upload.id).filter(|seen| is_it(&seen.document));
         if !duration.is_zero()
             && duration <= WITH_A_CHANGE
@@ -36,7 +37,7 @@ impl Inner {
             document.claim = if duration.is_zero() { None } else { Some(self.new_claim(duration)?) };
             Ok(())
         });
-        // A change of the record meanwhile says nothing about the claim.
+        // A concurrent change of the record says nothing about the claim.
         match Box::pin(claimed).await {
             Ok(_) => Ok(true),
             Err(error) => match error.failure() {
@@ -47,7 +48,7 @@ impl Inner {
         }
     }
 
-    /// Claims what this process is making due: it goes on with it at once.
+    /// Claims an upload that this process makes due, because it continues with it immediately.
     pub(crate) fn claim_with(&self, document: &mut Document) -> Result<(), StorageError> {
         if document.upload.is_due() && !self.is_claimed_elsewhere(document) {
             let claim = self.new_claim(WITH_A_CHANGE)?;

@@ -1,4 +1,4 @@
-//! One object of the bytes of several uploads.
+//! Joins the bytes of several uploads in one object.
 
 use std::ops::Range;
 
@@ -17,16 +17,16 @@ use crate::{
     records::{Inner, Seen},
 };
 
-/// Parts that are on their way at once.
+/// The number of parts being uploaded at once.
 const AT_ONCE: usize = 3;
 
-/// Copies, which take no memory.
+/// Copies, which use no memory.
 const COPIES_AT_ONCE: usize = 16;
 
-/// The most parts of an object.
+/// The maximum number of parts of an object.
 const MOST_PARTS: u64 = 10_000;
 
-/// Where the bytes of a part are.
+/// The location of a part's bytes.
 struct Source {
     length: u64,
     /// The finished object, and its ETag.
@@ -34,13 +34,13 @@ struct Source {
 }
 
 impl Inner {
-    /// Copies the bytes of the parts, one after the other, to where the final upload's object is made of them. The document is
-    /// one that is to be sealed then.
+    /// Copies the bytes of the parts, one after the other, to where the final upload's object is made from them. The
+    /// returned document is ready to be sealed.
     pub(crate) async fn concatenate(&self, seen: Seen, from: &[Stored], change: &Change) -> Result<Seen, StorageError> {
         let sources = self.sources(from).await?;
         let sum = sources.iter().map(|source| source.length).sum::<u64>();
         if sum != change.offset {
-            let reason = format!("a final upload claims {} bytes, and its parts have {sum}", change.offset);
+            let reason = format!("a final upload claims {} bytes, but its parts have {sum}", change.offset);
             return Err(StorageError::new(Failure::Internal, reason));
         }
         if sum <= seen.document.part_size(0) {
@@ -52,8 +52,8 @@ impl Inner {
             match self.as_copies(&noted.document, &sources, ranges).await {
                 Ok(parts) => copied = Some(parts),
                 Err(refused) => {
-                    tracing::warn!(upload = %noted.document.upload.id, %refused, "parts are not copied, but put again");
-                    // A copy may yet come.
+                    tracing::warn!(upload = %noted.document.upload.id, %refused, "parts are uploaded again instead of being copied");
+                    // A late copy may still arrive.
                     noted = self.begin(&noted).await?;
                 }
             }
@@ -67,7 +67,7 @@ impl Inner {
             Ok(parts) => {
                 let sealing = self.swap(&noted, |document| {
                     if document.multipart != multipart {
-                        // Another process has begun again.
+                        // Another process has started again.
                         return Err(Failure::Busy.into());
                     }
                     document.begin_sealing(change)?;
@@ -90,7 +90,7 @@ impl Inner {
         sealing
     }
 
-    /// Where the bytes of all parts are, each of which is there.
+    /// The locations of the bytes of all parts. Each must exist.
     async fn sources(&self, from: &[Stored]) -> Result<Vec<Source>, StorageError> {
         let found = stream::iter(from.to_vec()).map(|part| async move {
             let document = self.fetch(&part.upload.id).await?.ok_or(Failure::NotFound)?.document;
@@ -106,7 +106,7 @@ impl Inner {
         found.buffered(crate::markers::AT_ONCE).try_collect().await
     }
 
-    /// What is to be copied of each source, where the store can copy, and takes parts of these sizes.
+    /// What to copy from each source, if the store can copy and accepts parts of these sizes.
     fn copies_of(&self, sources: &[Source]) -> Option<Vec<(usize, Range<u64>)>> {
         let last = sources.iter().rposition(|source| source.length > 0)?;
         let fits = |(at, source): (usize, &Source)| {
@@ -143,7 +143,8 @@ impl Inner {
         copied.buffered(COPIES_AT_ONCE).try_collect().await
     }
 
-    /// Begins a multipart upload, which is noted in the document before it is used: a crash leaves nothing without a name.
+    /// Starts a multipart upload and records it in the document before it is used, so that a crash leaves nothing
+    /// without a reference.
     async fn begin(&self, seen: &Seen) -> Result<Seen, StorageError> {
         let (key, seal) = (&seen.document.key, nonce()?);
         let multipart = Multipart { id: self.bucket.begin(key, &seal).await?, seal };
@@ -155,7 +156,7 @@ impl Inner {
         match noted.await {
             Ok(noted) => {
                 if let Some(before) = before {
-                    // Of a process that died, or is slower: it fails now.
+                    // It belongs to a process that died or is slower, and now fails.
                     let _ = self.bucket.abort(key, &before.id).await;
                 }
                 Ok(noted)
@@ -190,7 +191,7 @@ impl Inner {
         Ok(parts)
     }
 
-    /// A small upload is one piece.
+    /// A small upload becomes one piece.
     async fn as_piece(&self, seen: Seen, from: &[Stored], change: &Change) -> Result<Seen, StorageError> {
         let bytes: Vec<Bytes> = self.concatenated(from).try_collect().await?;
         let mut pieces = Vec::new();
@@ -215,14 +216,14 @@ impl Inner {
     }
 }
 
-/// Bytes that are read ahead of the parts that they make.
+/// Reads bytes ahead of the parts that they form.
 struct ReadAhead<'a> {
     stream: BoxStream<'a, Result<Bytes, StorageError>>,
     left: Bytes,
 }
 
 impl ReadAhead<'_> {
-    /// The next bytes, so many, or all that there are.
+    /// The next `size` bytes, or all that remain.
     async fn take(&mut self, size: u64) -> Result<Vec<Bytes>, StorageError> {
         let (mut taken, mut missing) = (Vec::new(), usize::try_from(size).unwrap_or(usize::MAX));
         while missing > 0 {

@@ -1,4 +1,5 @@
-//! Copying within the store: UploadPartCopy of S3. The crate `object_store` has no call for it, but signs any request.
+//! Copies inside the store with S3's UploadPartCopy. The crate `object_store` has no call for it, but signs any
+//! request.
 
 use std::{
     fmt,
@@ -22,14 +23,14 @@ use crate::{
     records::lock,
 };
 
-/// How often a request is sent, and the first of the growing pauses between.
+/// The number of attempts, and the first of the growing pauses in between.
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// For how long a signature holds: the request is sent at once.
+/// How long a signature is valid; the request is sent immediately.
 const HOLDS: Duration = Duration::from_secs(300);
 
-/// What S3 leaves as it is in a name.
+/// The characters in a name that S3 does not encode.
 const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Sends signed requests.
@@ -45,7 +46,7 @@ struct CopyPartResult {
     etag: String,
 }
 
-/// Why a copy was not made.
+/// Why a copy failed.
 enum Fault {
     /// The same request may succeed later.
     Passing(String),
@@ -91,7 +92,7 @@ impl Copies {
         let body = response.into_body().bytes().await.map_err(|error| Fault::Passing(error.to_string()))?;
         let said = || format!("{status}: {}", String::from_utf8_lossy(&body[..body.len().min(500)]));
         match status.as_u16() {
-            // An error may come within a success, since the answer begins before the copy ends.
+            // A successful response may contain an error, because it starts before the copy ends.
             200 => quick_xml::de::from_reader(&body[..])
                 .map(|copied: CopyPartResult| copied.etag)
                 .map_err(|_| Fault::Passing(said())),
@@ -138,7 +139,7 @@ impl fmt::Debug for Copies {
     }
 }
 
-/// Remembers the client of a store, so that other requests can be sent by it.
+/// Remembers the client of a store, so that it can send other requests.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SharedClient(Arc<Mutex<Option<HttpClient>>>);
 
@@ -149,7 +150,7 @@ impl SharedClient {
 }
 
 impl HttpConnector for SharedClient {
-    /// The last one is that of the store; those for credentials come before it.
+    /// The last one belongs to the store; those for credentials come before it.
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let client = ReqwestConnector::default().connect(options)?;
         *lock(&self.0) = Some(client.clone());

@@ -1,4 +1,4 @@
-//! The state document of an upload: the one truth, which changes only by compare-and-set.
+//! The state document of an upload: the single source of truth, which changes only by compare-and-set.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -13,17 +13,17 @@ const FORMAT: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Document {
     format: u32,
-    /// Of this state of the document: no two have the same bytes, and whoever wrote it knows it again.
+    /// Identifies this state of the document: no two have the same bytes, and its writer recognizes it.
     pub nonce: String,
-    /// Of this state of the *record*: what is noted here beside it (owner, wanted, claim) must not make it another.
+    /// Identifies this state of the *record*. What is recorded beside it (owner, wanted, claim) must not change it.
     pub version: String,
     pub upload: Upload,
     pub status: Status,
     /// The name of the finished object.
     pub key: String,
-    /// The size of all parts but the last, in bytes; see [`Document::part_size`].
+    /// The size of all parts except the last, in bytes; see [`Document::part_size`].
     part_size: u64,
-    /// Whether parts become larger, since nobody knows how many there will be.
+    /// Whether parts become larger, because their number is unknown.
     #[serde(default)]
     grows: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,22 +33,23 @@ pub(crate) struct Document {
     pub parts: Vec<Part>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pieces: Vec<Piece>,
-    /// Part numbers below this may have been put by the owner, or by an earlier one.
+    /// The current owner, or an earlier one, may have uploaded part numbers below this.
     #[serde(default)]
     pub reserved: usize,
-    /// Part numbers below this may yet be put by somebody who lost the upload: their bytes are kept as pieces, too.
+    /// A process that lost the upload may still upload part numbers below this, so their bytes are also kept as
+    /// pieces.
     #[serde(default)]
     pub contested: usize,
-    /// The owner of bytes that are not committed.
+    /// The owner of uncommitted bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
     /// The newest request that waits for the owner to leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<String>,
-    /// The question of a sweeper whether the owner lives: it answers by taking it out.
+    /// A sweeper's question whether the owner is alive. The owner answers by deleting it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
-    /// The process that does its background work.
+    /// The process that does the upload's background work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
 }
@@ -57,24 +58,24 @@ pub(crate) struct Document {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Status {
     Open,
-    /// Every byte is in a part or a piece; the record becomes this phase when the object is there.
+    /// All bytes are in parts and pieces. The record gets this phase when the object exists.
     Sealing(Phase),
-    /// The object as it was made, and the state of the record from which it was.
+    /// The object exists; with the state of the record from which it was made.
     Done {
         etag: Option<String>,
         sealed: String,
     },
-    /// It stays as a fence for a day, so that a paused process can neither change nor delete what comes after.
+    /// It stays for a day as a fence, so that a suspended process can neither change nor delete what comes after.
     Removed,
     /// The fence itself is being deleted.
     Going,
 }
 
-/// A multipart upload that has been begun.
+/// A multipart upload that has been started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Multipart {
     pub id: String,
-    /// What its object carries, to be known again.
+    /// The seal of its object.
     pub seal: String,
 }
 
@@ -84,7 +85,7 @@ pub(crate) struct Part {
     pub etag: String,
     #[serde(rename = "n")]
     pub length: u64,
-    /// The same bytes, where somebody else may overwrite the part.
+    /// The same bytes, if somebody else may overwrite the part.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub piece: Option<String>,
 }
@@ -104,9 +105,9 @@ pub(crate) struct Owner {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Claim {
     pub process: String,
-    /// Of each renewal.
+    /// Unique for each renewal.
     pub nonce: String,
-    /// For how long it holds, in milliseconds, after somebody has seen this renewal: no clocks are compared.
+    /// How long it lasts, in milliseconds, after somebody has seen this renewal: clocks are not compared.
     pub milliseconds: u64,
 }
 
@@ -146,7 +147,7 @@ impl Document {
         };
         if format != FORMAT {
             let reason =
-                format!("a state document has the format {format}, and this version of the storage knows {FORMAT}");
+                format!("a state document has the format {format}, but this version of the storage supports {FORMAT}");
             return Err(StorageError::new(Failure::Internal, reason));
         }
         document.map_err(invalid)
@@ -156,20 +157,20 @@ impl Document {
         Ok(serde_json::to_vec(self).map_err(|error| StorageError::new(Failure::Internal, error))?.into())
     }
 
-    /// The size of the part of this number, unless it is the last one, in bytes.
+    /// The size of the part with this number in bytes, unless it is the last one.
     pub(crate) fn part_size(&self, number: usize) -> u64 {
         let doublings = if self.grows { number / 1000 } else { 0 };
         self.part_size << doublings.min(16)
     }
 
-    /// Another state of the record.
+    /// Makes another state of the record.
     pub(crate) fn change(&mut self, change: &Change) -> Result<(), StorageError> {
         change.apply(&mut self.upload);
         self.version = nonce()?;
         Ok(())
     }
 
-    /// Clients see that it is being assembled from now on; what it becomes is known already.
+    /// From here on, clients see that it is being assembled. Its later phase is known already.
     pub(crate) fn begin_sealing(&mut self, change: &Change) -> Result<(), StorageError> {
         self.change(change)?;
         self.status = Status::Sealing(std::mem::replace(&mut self.upload.phase, Phase::Assembling));
@@ -177,12 +178,12 @@ impl Document {
         Ok(())
     }
 
-    /// Nobody has bytes any more.
+    /// Nobody has uncommitted bytes any more.
     pub(crate) fn release(&mut self) {
         (self.owner, self.wanted, self.question) = (None, None, None);
     }
 
-    /// The object is there, and has these bytes.
+    /// The object exists and has these bytes.
     pub(crate) fn done(&mut self, change: &Change, etag: Option<String>, sealed: &str) -> Result<(), StorageError> {
         self.change(change)?;
         self.status = Status::Done { etag, sealed: sealed.to_owned() };
@@ -193,7 +194,7 @@ impl Document {
         Ok(())
     }
 
-    /// Before somebody else adds bytes: whoever had it before may yet put what it was about to put.
+    /// Before somebody else adds bytes: an earlier owner may still upload what it was about to upload.
     pub(crate) fn contest(&mut self, writer: &str) {
         if !self.is_owned_by(writer) && self.reserved > self.parts.len() {
             self.contested = self.contested.max(self.reserved);
@@ -208,7 +209,7 @@ impl Document {
         matches!(self.status, Status::Removed | Status::Going)
     }
 
-    /// The names of all pieces, also of those that are kept beside contested parts.
+    /// The names of all pieces, including those kept beside contested parts.
     pub(crate) fn all_pieces(&self) -> impl Iterator<Item = &str> {
         let beside = self.parts.iter().filter_map(|part| part.piece.as_deref());
         beside.chain(self.pieces.iter().map(|piece| piece.nonce.as_str()))

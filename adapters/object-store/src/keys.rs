@@ -1,5 +1,5 @@
-//! The names of all objects. What belongs to one upload has its incarnation in the name: what a paused process deletes
-//! late is never that of a later upload with the same id.
+//! The names of all objects. Objects of an upload have its incarnation in their names, so that a late deletion by a
+//! suspended process never affects a later upload with the same id.
 
 use std::time::SystemTime;
 
@@ -7,16 +7,16 @@ use tus_service::{Incarnation, Upload, UploadId};
 
 /// The state documents.
 pub(crate) const DOCUMENTS: &str = ".tus/u";
-/// Uploads for which something is due.
+/// Uploads with work due.
 pub(crate) const TODO: &str = ".tus/todo";
-/// The index of expiry, in its order.
+/// The index of expiry, ordered by time.
 pub(crate) const EXPIRY: &str = ".tus/x";
 
 pub(crate) fn document(id: &UploadId) -> String {
     format!("{DOCUMENTS}/{id}")
 }
 
-/// The bytes of an upload by default, and where an upload of this id was removed only lately.
+/// The default name of an upload's object, and the name if an upload with this id was removed recently.
 pub(crate) fn object(id: &UploadId) -> String {
     format!("files/{id}")
 }
@@ -37,7 +37,7 @@ pub(crate) fn expiry(expires: SystemTime, upload: &Upload) -> String {
     format!("{EXPIRY}/{:015}/{}", milliseconds(expires), marked(&upload.id, upload.incarnation))
 }
 
-/// The finals that wait for a part.
+/// The final uploads that wait for a part.
 pub(crate) fn waiting(part: &UploadId) -> String {
     format!(".tus/f/{part}")
 }
@@ -55,7 +55,7 @@ fn marked(id: &UploadId, incarnation: Incarnation) -> String {
     format!("{id}.{incarnation}")
 }
 
-/// The upload that the last segment of a name names.
+/// The upload in the last segment of a name.
 pub(crate) fn of(key: &str) -> Option<(UploadId, Option<Incarnation>)> {
     let last = key.rsplit('/').next()?;
     match last.split_once('.') {

@@ -1,5 +1,6 @@
-//! Keeps resumable uploads in a bucket of an object store (S3 and what speaks its protocol, R2, GCS, Azure), with any number
-//! of servers behind any load balancer, and nothing else to run: no sticky sessions, no lock service, no database.
+//! Stores resumable uploads in a bucket of an object store (S3 and compatible stores, R2, GCS, Azure), with any
+//! number of servers behind any load balancer and nothing else to run: no sticky sessions, no lock service, no
+//! database.
 //!
 //! ```no_run
 //! use tus_object_store::ObjectStore;
@@ -14,16 +15,18 @@
 //!
 //! # What it promises
 //!
-//! - **An acknowledged offset is durable**, as durable as the bucket.
-//! - **No two uploads are mixed**, nor two requests of one upload, whoever is paused, killed, cut off or late.
-//! - **A newer request takes over** from an older one on another server: from one that answers in about a second, with
-//!   every byte that arrived; from a killed one after 10 seconds, with all but the last [window](Builder::window).
-//! - **The finished object** stands under its [name](Builder::key) once every byte is there, never a part of it.
+//! - **An acknowledged offset is as durable as the bucket.**
+//! - **Uploads never mix**, nor do two requests of one upload, even if a server is suspended, killed, disconnected or
+//!   late.
+//! - **A newer request takes over** from an older one on another server: within about a second from one that answers,
+//!   with every byte that arrived; after 10 seconds from a killed one, with everything except the last
+//!   [window](Builder::window).
+//! - **The finished object** appears under its [name](Builder::key) when it is complete, and never in part.
 //!
-//! What nobody can promise: a process that is killed loses what is past its last window or piece (parts on their way, and
-//! bytes of up to five seconds of a slow client); a dead process cannot be distinguished from a slow one but by waiting; the application is
-//! notified at least once. And what this storage takes for granted: a request that was sent is done within an hour or never, and
-//! an id that the application chooses is not used a third time within a day.
+//! What cannot be guaranteed: a process that is killed loses what is beyond its last window or piece (parts that are
+//! being uploaded, and up to five seconds of a slow client). A dead process can be distinguished from a slow one only
+//! by waiting. The application is notified at least once. This storage assumes that a request that was sent takes
+//! effect within an hour or never, and that an id that the application chooses is not used a third time within a day.
 //!
 //! # How
 //!
@@ -34,37 +37,38 @@
 //! | `.tus/todo/…`, `.tus/x/{time}/…`, `.tus/f/{part}/…` | markers: something is due, expires, waits for a part |
 //! | `files/{id}`, or the application's choice | the finished object |
 //!
-//! Bytes become parts of a multipart upload of a fixed size, or pieces where they wait: at the end of a request, where a client is slow or silent, and
-//! where memory is short. Nothing counts before the document names it. A process with bytes that no document names *owns* the
-//! upload; a request on another process notes in the document that it wants it, and looks until the owner has left. Where no
-//! answer comes, it takes the upload over. Part numbers are reserved in the document before they are used, so that whoever takes over
-//! knows which parts may yet come late: their bytes are kept as pieces, too, until the object is there.
+//! Bytes become parts of a multipart upload of a fixed size, or pieces if they must wait: at the end of a request, if
+//! a client is slow or silent, and if memory is short. Nothing counts before the document refers to it. A process
+//! with bytes that no document refers to *owns* the upload. A request in another process records in the document that
+//! it wants the upload, and checks until the owner has left. If there is no answer, it takes over. Part numbers are
+//! reserved in the document before they are used, so that the new owner knows which parts may still arrive late:
+//! their bytes are also kept as pieces until the object exists.
 //!
 //! What if a process dies between two requests?
 //!
-//! | after | what is left | who goes on |
+//! | after | what remains | who continues |
 //! |---|---|---|
-//! | a marker | a marker of nothing | the sweep deletes it an hour later |
-//! | a piece, a part | bytes that no document names | the client sends them again; removing the upload deletes the piece |
+//! | a marker | a marker without an upload | the sweep deletes it one hour later |
+//! | a piece, a part | bytes that no document refers to | the client sends them again; removing the upload deletes the piece |
 //! | owning the upload | an owner that does not answer | the next request takes over after 10 s |
-//! | beginning a multipart upload | one without a name | a rule of the bucket |
-//! | sealing | a document that says so, and a marker | the next sweep of any server, or the next request |
-//! | completing, putting the small object | the object, which the document does not know | whoever seals finds it by its seal; a small one is replaced, only after the document says that it is sealed |
+//! | starting a multipart upload | an unreferenced one | a rule of the bucket |
+//! | sealing | a document that states it, and a marker | the next sweep of any server, or the next request |
+//! | completing, or writing the small object | the object, to which the document does not refer yet | the sealer finds it by its seal; a small one is replaced, but only after the document states that it is being sealed |
 //! | the change to done | pieces, a marker | the sweep; removing the upload |
 //! | the change to removed | objects, and a marker | the sweep a day later |
 //!
-//! What has expired while a server receives it is kept: a sweep asks the owner in the document whether it lives, and from one that
-//! does not answer for half a minute the upload is taken away.
+//! An expired upload that a server is receiving is kept: a sweep asks the owner, through the document, whether it is
+//! alive, and takes the upload away from an owner that does not answer for half a minute.
 //!
-//! Set a rule on the bucket that gives incomplete multipart uploads up after some days, longer than uploads live.
+//! Add a rule to the bucket that aborts incomplete multipart uploads after some days, later than uploads expire.
 //!
 //! # What it costs
 //!
 //! | operation | requests |
 //! |---|---|
-//! | creation | 1; 2 where the upload expires |
-//! | a small upload in one POST | 3; 3 more where the application is notified |
-//! | PATCH of 1 MiB | 3; every eighth makes a part of the pieces |
+//! | creation | 1; 2 if the upload expires |
+//! | a small upload in one POST | 3; 3 more if the application is notified |
+//! | PATCH of 1 MiB | 3; every eighth merges the pieces into a part |
 //! | PATCH of 1 GiB | 128 parts, at most 64 changes of the document, and 7 |
 //! | HEAD; download | 1 |
 //! | interruption | 2 |
@@ -73,16 +77,17 @@
 //! | a sweep with nothing due | 2 |
 //! | each second in which an upload comes slowly | 1.2 |
 //!
-//! Listing reads every document: it costs a request an upload.
+//! Listing reads every document: one request per upload.
 //!
 //! # Which stores
 //!
-//! Those that keep conditions on writes and the metadata of objects. [`Builder::open`] tries that, and refuses a store that does not. The directory buckets
-//! of S3 Express list in no order, and cannot be used.
+//! Stores must support conditional writes and object metadata. [`Builder::open`] tests this, and rejects a store that
+//! fails. Directory buckets of S3 Express list in no order and cannot be used.
 //!
 //! # Features
 //!
-//! `aws`, `azure`, `gcp` (on by default): the stores of [`ObjectStore::from_url`]. `metrics`: `tus_store_requests_total` by operation and outcome.
+//! `aws`, `azure`, `gcp` (on by default): the stores of [`ObjectStore::from_url`]. `metrics`:
+//! `tus_store_requests_total` by operation and outcome.
 
 mod bucket;
 mod builder;

@@ -1,5 +1,5 @@
-//! What finds uploads by other things than their ids: empty objects whose names say it. Each is written before what it
-//! announces becomes true, and deleted after it has ceased to be: too many do no harm.
+//! Markers find uploads other than by id: empty objects whose names contain the information. Each is written before
+//! it becomes true and deleted after it is no longer true, so superfluous markers do no harm.
 
 use std::{
     collections::BTreeSet,
@@ -20,23 +20,23 @@ use crate::{
     settings::Rule,
 };
 
-/// Documents that are read at once.
+/// The number of documents that are read at once.
 pub(crate) const AT_ONCE: usize = 16;
 
-/// A marker of nothing is deleted when it is that old: its upload may be about to come.
+/// A marker without an upload is deleted at this age: its upload may be about to be created.
 const STALE: Duration = Duration::from_secs(3600);
 
 /// How long the document of a removed upload stays as a fence.
 const FENCE: Duration = Duration::from_secs(24 * 3600);
 
-/// What is left of a removed upload, in the name of which a marker stands.
+/// The remains of a removed upload, in the content of its marker.
 #[derive(Debug, Serialize, Deserialize)]
 struct Leftovers {
     key: String,
     multipart: Option<String>,
 }
 
-/// A found marker and the document of its upload, if there is one.
+/// A marker and the document of its upload, if it exists.
 struct Marked {
     key: String,
     meta: ObjectMeta,
@@ -48,7 +48,7 @@ impl Marked {
         keys::of(&self.key)
     }
 
-    /// The document, where it is that of the marker's incarnation, also of one that is gone.
+    /// The document, if it has the marker's incarnation, even if that was removed.
     fn document(&self) -> Option<&Document> {
         let (_, incarnation) = self.id()?;
         self.seen
@@ -63,7 +63,8 @@ impl Marked {
 }
 
 impl Inner {
-    /// Writes what a change is about to make true. One that seals leaves something to do if this process dies meanwhile.
+    /// Writes the markers for what a change is about to make true. A change that seals leaves work if this process
+    /// dies before the end.
     pub(crate) async fn announce(
         &self,
         after: &Upload,
@@ -78,7 +79,7 @@ impl Inner {
         Ok(())
     }
 
-    /// A time that is put off is not announced: the sweeper moves the marker when it finds it.
+    /// A later expiry is not announced: the sweeper moves the marker when it finds it.
     async fn announce_expiry(&self, after: &Upload, before: Option<&Upload>) -> Result<(), StorageError> {
         let known = before.and_then(|before| before.expires);
         if let Some(expires) = after.expires.filter(|expires| known.is_none_or(|known| *expires < known)) {
@@ -94,14 +95,15 @@ impl Inner {
         Ok(())
     }
 
-    /// Nothing is due any more, and no part is waited for.
+    /// Nothing is due any more, and the upload waits for no part.
     pub(crate) async fn nothing_due(&self, upload: &Upload) {
         let waits = parts(upload).into_iter().map(|part| keys::waits(part, upload));
-        // Those that stay are looked at in vain.
+        // Remaining markers cost only a check.
         let _ = self.bucket.delete(waits.chain([keys::todo(upload)]).collect()).await;
     }
 
-    /// What happens to an upload that is removed if this process dies before it has deleted everything, and to the fence.
+    /// Announces the cleanup of an upload that is removed, in case this process dies before it has deleted
+    /// everything, and the deletion of the fence.
     pub(crate) async fn announce_leftovers(&self, document: &Document) -> Result<(), StorageError> {
         let multipart = document.multipart.as_ref().map(|multipart| multipart.id.clone());
         let leftovers = serde_json::to_vec(&Leftovers { key: document.key.clone(), multipart });
@@ -113,13 +115,14 @@ impl Inner {
     /// Deletes what belongs to an upload that is gone.
     pub(crate) async fn clear(&self, upload: &Upload, key: &str, multipart: Option<&str>) -> Result<(), Refused> {
         if let Some(multipart) = multipart {
-            // Absent is right; and what stays is for the bucket's own rule.
+            // Its absence is fine, and the bucket's own rule handles remains.
             let _ = self.bucket.abort(key, multipart).await;
         }
         let pieces = self.bucket.list(&keys::pieces(upload), None).map_ok(|(key, _)| key);
         let mut all: Vec<_> = pieces.try_collect().await?;
         if upload.kind == Kind::Partial {
-            // What waits for it waits in vain, or was never created; and what waits for another of its id is due.
+            // Whatever waits for it waits in vain, or was never created. What waits for another upload with its id is
+            // due.
             let waiting = self.bucket.list(&keys::waiting(&upload.id), None).map_ok(|(key, _)| key);
             all.extend(waiting.try_collect::<Vec<_>>().await?);
         }
@@ -160,7 +163,8 @@ impl Inner {
         due.chain(expired).boxed()
     }
 
-    /// The upload of a marker that has come due, if it has expired. What is due anyway was found by that.
+    /// The upload of a marker whose time has come, if it has expired. Uploads that are due were found by other
+    /// markers.
     async fn expired(&self, marked: Marked, now: SystemTime) -> Result<Option<tus_service::Stored>, StorageError> {
         let document = match marked.document() {
             Some(document) if !document.is_gone() => document,
@@ -174,7 +178,7 @@ impl Inner {
             let Some(seen) = marked.seen.as_ref().filter(|_| !upload.is_due()) else { return Ok(None) };
             return Ok(self.without_a_dead_owner(seen).await?.map(|seen| self.stored(&seen)));
         }
-        // It was put off, or shall never expire.
+        // Its expiry was postponed or removed.
         if let Some(expires) = upload.expires {
             self.bucket.mark(&keys::expiry(expires, upload), Bytes::new()).await?;
         }
@@ -182,7 +186,7 @@ impl Inner {
         Ok(None)
     }
 
-    /// The upload of a marker is gone for a day, or never came.
+    /// The upload of a marker was removed a day ago, or was never created.
     async fn clear_leftovers(&self, marked: &Marked) -> Result<(), StorageError> {
         let Some((id, Some(incarnation))) = marked.id() else { return Ok(()) };
         let content = match self.bucket.get(&marked.key).await {
@@ -203,7 +207,7 @@ impl Inner {
                     return Ok(());
                 }
             }
-            // The expiry of an upload whose creation failed or is about to succeed, or that was removed before it.
+            // The expiry of an upload whose creation failed or is about to succeed, or that was removed before.
             (None, _) if marked.is_stale() || marked.document().is_some() => {}
             (None, _) => return Ok(()),
         }
@@ -211,22 +215,22 @@ impl Inner {
         Ok(())
     }
 
-    /// Deletes the document that stood as a fence. It says so first, since nothing is created in its place then.
-    /// Whether that is done.
+    /// Deletes the document that served as a fence. It records this first, because nothing can be created in its
+    /// place afterwards. Returns whether it is done.
     async fn let_go(&self, seen: &Seen, marked: &Marked, content: Bytes) -> Result<bool, StorageError> {
         let key = keys::document(&seen.document.upload.id);
         match seen.document.status {
             Status::Removed => {
-                // The marker's age says from now on since when the fence is going.
+                // From here on, the marker's age shows since when the fence is being deleted.
                 self.bucket.mark(&marked.key, content).await?;
                 let mut going = seen.document.clone();
                 (going.status, going.nonce) = (Status::Going, crate::nonce::nonce()?);
                 if self.bucket.put_if(&key, going.json()?.into(), &seen.tag, None).await.is_err() {
-                    // An upload was created in its place, or another process is at it.
+                    // An upload was created in its place, or another process is deleting it.
                     return Ok(false);
                 }
             }
-            // Another process has died at this point: after so long, it deletes nothing any more.
+            // Another process has died at this point. After this time, it deletes nothing any more.
             Status::Going if marked.is_stale() => {}
             Status::Going => return Ok(false),
             _ => return Ok(true),
@@ -234,7 +238,7 @@ impl Inner {
         Ok(self.bucket.delete(vec![key]).await.is_ok())
     }
 
-    /// Reads the documents of found markers, many at once, in their order.
+    /// Reads the documents of markers concurrently, in order.
     fn marked<'a>(
         &'a self,
         found: impl Stream<Item = Result<(String, ObjectMeta), Refused>> + Send + 'a,
@@ -250,7 +254,7 @@ impl Inner {
     }
 }
 
-/// The different parts for which an upload waits.
+/// The distinct parts that an upload waits for.
 fn parts(upload: &Upload) -> BTreeSet<&UploadId> {
     match &upload.kind {
         Kind::Final(parts) => parts.iter().map(|part| &part.id).collect(),

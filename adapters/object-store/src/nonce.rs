@@ -1,4 +1,4 @@
-//! Names that are given once.
+//! Unique names.
 
 use tus_service::{Failure, StorageError};
 

@@ -1,4 +1,4 @@
-//! Numbers for an operator.
+//! Metrics for operators.
 
 use crate::bucket::Refused;
 
@@ -14,7 +14,7 @@ pub(crate) fn request<T>(operation: &'static str, answer: Result<T, Refused>) ->
     answer
 }
 
-/// Counts the requests of a list when it ends, wherever that is: one for each thousand names.
+/// Counts the requests of a list when it ends, however it ends: one for each thousand names.
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
     names: u64,

@@ -1,4 +1,4 @@
-//! Reading an upload: one that is finished, or one whose bytes are all in pieces.
+//! Reads an upload: one that is finished, or one whose bytes are all in pieces.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use crate::{
 
 impl Inner {
     pub(crate) async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
-        // A document that is done stays so, and the answer for its object says whether it is gone.
+        // A document that is done stays so, and the response for its object shows whether it is gone.
         let known = self.remembered(&stored.upload.id).filter(|seen| serves(&seen.document, stored));
         let (seen, mut is_fresh) = match known {
             Some(seen) if range.start.min(seen.document.upload.offset) < range.end.min(seen.document.upload.offset) => {
@@ -38,12 +38,12 @@ impl Inner {
                     let now = if is_fresh { None } else { Some(self.look(stored).await?) };
                     is_fresh = true;
                     match (refused, now) {
-                        // The same bytes, made twice by two who sealed: the document names one of them.
+                        // Two sealers made the same bytes; the document refers to one of them.
                         (Refused::Changed, _) if etag.is_some() => etag = None,
                         (_, Some(_)) => {}
                         (refused, None) => {
                             let reason = format!("the bytes of a finished upload cannot be read: {refused}");
-                            // The application may move the object away, or have a rule of the bucket delete it.
+                            // The application may move the object away, or a rule of the bucket may delete it.
                             let failure = match refused {
                                 Refused::Absent => Failure::Gone,
                                 _ => Failure::Internal,
@@ -57,7 +57,7 @@ impl Inner {
         }
     }
 
-    /// Reads what waits in pieces.
+    /// Reads bytes from pieces.
     fn in_pieces_of(&self, document: &Document, range: Range<u64>) -> ByteStream {
         let mut start = 0;
         let mut all = Vec::new();
@@ -78,15 +78,15 @@ impl Inner {
         stream::iter(all).then(read).try_flatten().boxed()
     }
 
-    /// The document as it is now, if it is that upload and can be read.
+    /// The current document, if it is that upload and can be read.
     async fn look(&self, stored: &Stored) -> Result<Seen, StorageError> {
         let seen = self.fetch(&stored.upload.id).await?.ok_or(Failure::NotFound)?;
         if !stored.is_same_upload(&seen.document.upload) {
             return Err(Failure::NotFound.into());
         }
         if !matches!(seen.document.status, Status::Done { .. }) && !seen.document.parts.is_empty() {
-            // A part cannot be read back.
-            let reason = "the bytes of a large upload can be read once it is complete";
+            // Parts cannot be read back.
+            let reason = "the bytes of a large upload can be read when it is complete";
             return Err(StorageError::new(Failure::Conflict, reason));
         }
         Ok(seen)

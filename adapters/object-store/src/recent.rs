@@ -1,8 +1,8 @@
-//! What is remembered for a while: the newest entries, in bounded memory.
+//! A bounded memory of the newest entries.
 
 use std::{borrow::Borrow, collections::HashMap, hash::Hash};
 
-/// Two generations: where the younger one is full, the older one is forgotten.
+/// Two generations: if the younger one is full, the older one is forgotten.
 #[derive(Debug)]
 pub(crate) struct Recent<K, V> {
     young: HashMap<K, V>,
@@ -11,7 +11,7 @@ pub(crate) struct Recent<K, V> {
 }
 
 impl<K: Hash + Eq, V> Recent<K, V> {
-    /// At least the last `most` entries are remembered, and never more than twice as many.
+    /// At least the last `most` entries are remembered, and at most twice as many.
     pub(crate) fn new(most: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), most }
     }

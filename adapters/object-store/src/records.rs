@@ -1,4 +1,4 @@
-//! Documents as they were last seen, and their compare-and-set.
+//! Documents as last seen, and their compare-and-set.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,17 +14,17 @@ use crate::{
     settings::{Rule, Settings},
 };
 
-/// How often a change is tried again because others have noted something beside the record.
+/// How often a change is retried because others have recorded something beside the record.
 const TRIES: usize = 64;
 
-/// Documents that are remembered, and the most parts of one that is.
+/// The number of remembered documents, and the most parts of one that is remembered.
 const REMEMBERED: usize = 512;
 const MOST_PARTS: usize = 256;
 
-/// Parts that are put together of pieces at once.
+/// The number of parts that are assembled from pieces at once.
 const GATHERED: usize = 4;
 
-/// A document as it was last seen here. It may be out of date: the store's condition says so.
+/// A document as last seen here. It may be outdated, which the store's condition detects.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub tag: Tag,
@@ -35,23 +35,23 @@ pub(crate) struct Seen {
 pub(crate) struct Inner {
     pub bucket: Bucket,
     pub settings: Settings,
-    /// Names this storage among those on the bucket.
+    /// Identifies this storage among those on the bucket.
     pub process: String,
     /// Memory for the bytes that writers hold, in bytes.
     pub memory: Arc<Semaphore>,
-    /// Turns for putting a part together of pieces.
+    /// Permits for assembling a part from pieces.
     pub gathering: Semaphore,
-    /// What a `Stored` cannot carry: between a load and the change, the document would be asked for again.
+    /// What a `Stored` cannot carry. Without it, the document would be requested again between a load and the change.
     seen: Mutex<Recent<UploadId, Seen>>,
-    /// Since when writers elsewhere have been asked to leave.
+    /// When writers elsewhere were asked to leave.
     pub asked: Mutex<Recent<String, Instant>>,
-    /// Writers elsewhere that did not answer, and the request that waited for that.
+    /// Writers elsewhere that did not answer, and the request that waited for them.
     pub unanswered: Mutex<Recent<String, String>>,
-    /// Since when questions whether an owner lives are known.
+    /// When a question whether an owner is alive was first seen.
     pub questions: Mutex<Recent<String, Instant>>,
-    /// Since when claims of others are known, each by its nonce.
+    /// When each claim of another process, identified by its nonce, was first seen.
     pub claims: Mutex<Recent<String, Instant>>,
-    /// Claims that came with a change of ours and were not asked for yet.
+    /// Claims that came with this process's own changes and were not asked for yet.
     pub fresh: Mutex<Recent<String, ()>>,
 }
 
@@ -79,7 +79,7 @@ impl Inner {
         stored
     }
 
-    /// The document as it was last seen, if it is remembered.
+    /// The document as last seen, if it is remembered.
     pub(crate) fn remembered(&self, id: &UploadId) -> Option<Seen> {
         lock(&self.seen).get(id).cloned()
     }
@@ -94,7 +94,7 @@ impl Inner {
         seen
     }
 
-    /// Also where it says that the upload was removed.
+    /// Even if it states that the upload was removed.
     pub(crate) async fn fetch_any(&self, id: &UploadId) -> Result<Option<Seen>, StorageError> {
         let (json, tag) = match self.bucket.get(&keys::document(id)).await {
             Err(Refused::Absent) => {
@@ -110,7 +110,7 @@ impl Inner {
         Ok(self.fetch_any(id).await?.filter(|seen| !seen.document.is_gone()))
     }
 
-    /// The document of this very state of the record.
+    /// The document in exactly this state of the record.
     pub(crate) async fn expect(&self, stored: &Stored) -> Result<Seen, StorageError> {
         let is_it = |Seen { document, .. }: &Seen| {
             stored.is_same_upload(&document.upload) && Some(document.version.as_str()) == stored.version.as_text()
@@ -123,8 +123,8 @@ impl Inner {
         if is_it(&seen) { Ok(seen) } else { Err(Failure::Conflict.into()) }
     }
 
-    /// Changes the document of this state of the record, whatever others have noted in it meanwhile. `edit` is called again
-    /// for what they noted, and may refuse.
+    /// Changes the document in this state of the record, whatever others have recorded in it since. `edit` is called
+    /// again for what they recorded, and may refuse.
     pub(crate) async fn swap(
         &self,
         seen: &Seen,
@@ -140,7 +140,7 @@ impl Inner {
                 Ok(tag) => return Ok(self.remember(Seen { tag, document })),
                 Err(refused) => refused,
             };
-            // It may have been done all the same: read before believing.
+            // It may have been done nevertheless: read before deciding.
             let now = self.fetch_any(&document.upload.id).await?.ok_or(Failure::NotFound)?;
             let (before, new) = (&seen.document, &document);
             if now.document.nonce == new.nonce || (new.version != before.version && now.document.version == new.version)
@@ -163,7 +163,7 @@ impl Inner {
         Err(Failure::Busy.into())
     }
 
-    /// The first state of a document, also where an upload of this id was removed.
+    /// Writes the first state of a document, also if an upload with this id was removed.
     pub(crate) async fn put_first(&self, mut document: Document) -> Result<Seen, StorageError> {
         let id = document.upload.id.clone();
         let key = keys::document(&id);
@@ -177,7 +177,7 @@ impl Inner {
             Some(seen) => seen,
         };
         match there.document.status {
-            // It was created, and removed since: an incarnation never comes back.
+            // It was created, and removed since: an incarnation never returns.
             _ if there.document.upload.incarnation == document.upload.incarnation => {
                 return Err(Failure::Exists.into());
             }
@@ -185,7 +185,7 @@ impl Inner {
             Status::Going => return Err(Failure::Busy.into()),
             _ => return Err(Failure::Exists.into()),
         }
-        // Whoever removed it may yet delete its object: this one has another name.
+        // The process that removed it may still delete its object, so this one gets another name.
         document.key = format!("{}-{}", document.key, document.upload.incarnation);
         document.nonce = nonce()?;
         match self.bucket.put_if(&key, document.json()?.into(), &there.tag, None).await {

@@ -1,8 +1,9 @@
-//! From committed parts and pieces to one object.
+//! Makes one object from committed parts and pieces.
 //!
-//! An object carries a seal, by which it is known again: that of its multipart upload, or the state of the record that it
-//! was made from. So whoever seals, and be it twice or late, makes the same object or finds it. Where a store takes no metadata
-//! with a multipart upload, its object is known by having no seal: one that was put at once has.
+//! An object carries a seal that identifies it: that of its multipart upload, or the state of the record from which
+//! it was made. Whoever seals, even twice or late, makes the same object or finds it. If a store accepts no metadata
+//! with a multipart upload, its object is recognized by having no seal: objects that were written in one request have
+//! one.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -18,12 +19,12 @@ use crate::{
     settings::Rule,
 };
 
-/// How often a completion is tried: somebody who lost the upload may put a part again, a few times at most.
+/// How often a completion is tried: a process that lost the upload may upload a part again, a few times at most.
 const TRIES: usize = 5;
 
 impl Inner {
-    /// Makes the object of a document that is being sealed, and then the change: by whoever committed it, or by whoever
-    /// found it so.
+    /// Makes the object of a document that is being sealed, and then the change, for the process that committed it or
+    /// for one that found it.
     pub(crate) async fn seal(&self, seen: &Seen, change: &Change) -> Result<Seen, StorageError> {
         let document = &seen.document;
         let made = match &document.multipart {
@@ -39,7 +40,7 @@ impl Inner {
         };
         let tag = match made {
             Ok(tag) => tag,
-            // Another process may have sealed it, and deleted the pieces.
+            // Another process may have sealed it and deleted the pieces.
             Err(error) => return self.sealed_by_another(document).await?.ok_or(error),
         };
         let done = |now: &mut Document| {
@@ -69,8 +70,8 @@ impl Inner {
         Ok(is_it.then_some(now))
     }
 
-    /// Completes the multipart upload. Its last part is made of what is in pieces; where a part is another one by now, it is put
-    /// again from its piece.
+    /// Completes the multipart upload. Its last part is made from pieces. A part that was replaced is uploaded again
+    /// from its piece.
     async fn complete(&self, document: &Document, size: u64) -> Result<Tag, StorageError> {
         let Some(multipart) = &document.multipart else { return Err(Failure::Internal.into()) };
         let mut etags: Vec<_> = document.parts.iter().map(|part| part.etag.clone()).collect();
@@ -81,10 +82,10 @@ impl Inner {
                     Ok(tag) => return Ok(tag),
                     Err(refused) => refused,
                 },
-                // Where the object is there already, no part can be put any more.
+                // If the object exists already, no part can be uploaded any more.
                 Err(refused) => refused,
             };
-            // It may have been done all the same, by this process or by another one.
+            // It may have been done nevertheless, by this process or another one.
             match self.bucket.head(&document.key).await {
                 Ok(Head { tag, seal: Some(seal), .. }) if seal == multipart.seal => return Ok(tag),
                 Ok(Head { tag, seal: None, size: there }) if there == size => return Ok(tag),
@@ -102,7 +103,7 @@ impl Inner {
         Err(error.map_or(Failure::Internal.into(), StorageError::from))
     }
 
-    /// Puts the parts that are in pieces: the last one, and, where it is asked for, those that are kept beside contested parts.
+    /// Uploads the parts that are in pieces: the last one, and on request those that are kept beside contested parts.
     async fn put_pieces(
         &self,
         document: &Document,
@@ -128,8 +129,9 @@ impl Inner {
         Ok(self.put_part(document, etags.len(), bytes).await.map(|etag| etags.push(etag)))
     }
 
-    /// The store knows nothing of a multipart upload, which the document names: a rule of the bucket may have given it up. What
-    /// was put is gone. While it is sealed, somebody else may have completed it: only who finds no object either can tell.
+    /// The store does not know the multipart upload in the document: a rule of the bucket may have aborted it, and
+    /// what was uploaded is lost. During sealing, another process may have completed it: it is lost only if there is
+    /// no object either.
     pub(crate) async fn lose(&self, upload: &Upload, multipart: &str, seals: bool) -> Result<(), StorageError> {
         let Some(seen) = self.fetch(&upload.id).await? else { return Ok(()) };
         let lost = self.swap(&seen, |document| {
@@ -155,8 +157,8 @@ impl Inner {
         }
     }
 
-    /// Gives up a multipart upload that could not be noted. The document may name it all the same: where that cannot be
-    /// ruled out, it is left to a rule of the bucket.
+    /// Aborts a multipart upload that could not be recorded. If the document may refer to it nevertheless, it is left
+    /// to a rule of the bucket.
     pub(crate) async fn abort_unnamed(&self, document: &Document, multipart: &Multipart, error: &StorageError) {
         if !matches!(error.failure(), Failure::Conflict | Failure::NotFound) {
             return;
@@ -180,8 +182,8 @@ impl Inner {
         self.bucket.put_part(&document.key, id, number, bytes.into_iter().collect()).await
     }
 
-    /// Puts the object in one request, in the place of what may stand there: the document must be one that nobody but
-    /// a sealer changes.
+    /// Writes the object in one request and replaces an existing one. Only a sealer may change the document at this
+    /// point.
     async fn publish(&self, document: &Document, payload: PutPayload, seal: &str) -> Result<Tag, StorageError> {
         let key = &document.key;
         let mut refused = match self.bucket.put_new(key, payload.clone(), Some(seal)).await {
@@ -205,8 +207,8 @@ impl Inner {
         Err(refused.into())
     }
 
-    /// Puts the object of a small upload before the document says anything, where nothing stands in its place. `None` where
-    /// something does.
+    /// Writes the object of a small upload before the document refers to it, unless there is one already; then
+    /// returns `None`.
     pub(crate) async fn publish_first(
         &self,
         document: &Document,
@@ -243,10 +245,10 @@ impl Inner {
         got.buffered(AT_ONCE).try_collect().await
     }
 
-    /// After the document that no longer names them.
+    /// Call this after the document no longer refers to them.
     pub(crate) async fn forget_pieces<'a>(&self, upload: &Upload, nonces: impl IntoIterator<Item = &'a str>) {
         let keys = nonces.into_iter().map(|nonce| keys::piece(upload, nonce)).collect();
-        // What stays is deleted with the upload.
+        // Remaining ones are deleted with the upload.
         let _ = self.bucket.delete(keys).await;
     }
 }

@@ -22,19 +22,19 @@ use crate::{
     writer::PartWriter,
 };
 
-/// Keeps uploads in a bucket of an object store, with any number of servers. A clone is the same storage.
+/// Stores uploads in a bucket of an object store, with any number of servers. Clones share their uploads.
 ///
-/// See the [crate](crate) for what it promises and what it costs.
+/// See the [crate](crate) for its guarantees and its cost.
 #[derive(Clone)]
 pub struct ObjectStore(pub(crate) Arc<Inner>);
 
 impl ObjectStore {
-    /// The name of the finished object of an upload in the bucket, below the prefix. It never changes; the object is there
-    /// once the upload is complete. `None` where there is no such upload.
+    /// The name of an upload's finished object in the bucket, below the prefix. It never changes. The object exists
+    /// when the upload is complete. `None` if there is no such upload.
     ///
     /// # Errors
     ///
-    /// When the store cannot be asked.
+    /// If the store cannot be reached.
     pub async fn key(&self, id: &UploadId) -> Result<Option<String>, StorageError> {
         Ok(self.0.fetch(id).await?.map(|seen| seen.document.key))
     }
@@ -46,7 +46,7 @@ impl Storage for ObjectStore {
         let inner = &self.0;
         let mut document = Document::new(upload, (inner.settings.key)(upload), &inner.settings)?;
         if upload.is_complete() {
-            // It is empty; its object has still to be made.
+            // It is empty; its object has yet to be made.
             document.status = Status::Sealing(upload.phase);
             document.upload.phase = Phase::Assembling;
         }
@@ -104,7 +104,7 @@ impl Storage for ObjectStore {
             return Ok(inner.stored(&inner.seal(&sealing, change).await?).version);
         }
         let changed = inner.swap(&seen, |document| {
-            // Whoever adds bytes cannot commit them any more.
+            // A writer that is adding bytes can no longer commit them.
             document.release();
             document.change(change)
         });
@@ -140,10 +140,10 @@ impl Storage for ObjectStore {
         if !self.0.settings.keeps(Rule::Fence) {
             self.0.bucket.delete(vec![keys::document(&removed.upload.id)]).await?;
         }
-        // From here on it is gone; the rest is space, and a marker stands for it.
+        // It is gone from here on. Only space remains to be freed, and a marker exists for that.
         let multipart = removed.multipart.as_ref().map(|multipart| multipart.id.as_str());
         if let Err(refused) = self.0.clear(&removed.upload, &removed.key, multipart).await {
-            tracing::warn!(upload = %removed.upload.id, %refused, "the objects of a removed upload stay for a day");
+            tracing::warn!(upload = %removed.upload.id, %refused, "the objects of a removed upload stay for one more day");
         }
         Ok(())
     }
@@ -174,7 +174,7 @@ impl Storage for ObjectStore {
         waiting.try_filter_map(|id| std::future::ready(Ok(id))).take(at_most).try_collect().await
     }
 
-    /// A list has no kinds: this counts all markers of what is due.
+    /// A list has no kinds, so this counts all markers of due work.
     async fn pending_finals(&self, at_most: usize) -> Result<usize, StorageError> {
         let due = self.0.bucket.list(keys::TODO, None).take(at_most);
         Ok(due.try_fold(0, |count, _| std::future::ready(Ok(count + 1))).await?)

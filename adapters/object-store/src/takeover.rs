@@ -1,4 +1,4 @@
-//! The owner of an upload's bytes, and how another process asks for it.
+//! The owner of an upload's bytes, and how another process asks for the upload.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     settings::Rule,
 };
 
-/// How long an owner may take to say that it lives. It looks each second.
+/// How long an owner may take to answer that it is alive. It checks every second.
 const LIVES: Duration = Duration::from_secs(30);
 
 impl Inner {
@@ -30,13 +30,13 @@ impl Inner {
             let Some(owner) = seen.document.owner.as_ref().filter(|_| now.held_elsewhere) else { return Ok(Some(now)) };
             let wanted = seen.document.wanted.as_ref();
             match access {
-                // Somebody asked later, and is to get it.
+                // A newer request gets it.
                 Access::Write if asked && wanted != Some(&mine) => return Err(Failure::Busy.into()),
-                // A reader takes the upload from nobody who waits already.
+                // A reader does not take the upload from a request that is already waiting.
                 Access::Read => asked |= wanted.is_some(),
                 Access::Write => {}
             }
-            // An owner that is dead is waited for once, not by each request again.
+            // Requests wait for a dead owner once, not each time.
             let since = lock(&self.asked).get(&owner.writer).copied().unwrap_or(began);
             let is_over = since.checked_add(patience).is_some_and(|end| end <= Instant::now());
             match (asked, is_over) {
@@ -53,7 +53,7 @@ impl Inner {
         }
     }
 
-    /// Notes in the document who wants the upload. Whether that is done.
+    /// Records in the document who wants the upload. Returns whether that succeeded.
     async fn ask(&self, seen: &Seen, mine: &str) -> Result<bool, StorageError> {
         let Some(owner) = &seen.document.owner else { return Ok(false) };
         let want = |document: &mut Document| {
@@ -71,22 +71,23 @@ impl Inner {
                 }
                 Ok(true)
             }
-            // It has changed: the next look shows how.
+            // It has changed: the next check shows how.
             Err(error) if matches!(error.failure(), Failure::Conflict | Failure::NotFound | Failure::Busy) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether bytes may be added although an owner elsewhere has not left: it was asked, did not answer, and nobody has
-    /// asked since.
+    /// Whether bytes may be added although an owner elsewhere has not left: it was asked, did not answer, and nobody
+    /// has asked since.
     pub(crate) fn may_take_over(&self, document: &Document) -> bool {
         let Some(owner) = document.owner.as_ref().filter(|owner| owner.process != self.process) else { return false };
         let unanswered = lock(&self.unanswered);
         unanswered.get(&owner.writer).is_some_and(|request| document.wanted.as_ref() == Some(request))
     }
 
-    /// For a sweeper: what has expired is kept for as long as somebody receives it, and not for longer. An owner elsewhere is
-    /// asked whether it lives; from one that did not answer, the upload is taken away. The document without an owner.
+    /// For a sweeper: an expired upload stays only as long as somebody is receiving it. An owner elsewhere is asked
+    /// whether it is alive; if it does not answer, the upload is taken away from it. Returns the document without an
+    /// owner.
     pub(crate) async fn without_a_dead_owner(&self, seen: &Seen) -> Result<Option<Seen>, StorageError> {
         let owner = seen.document.owner.clone().filter(|_| self.settings.keeps(Rule::Question));
         let Some(owner) = owner.filter(|owner| owner.process != self.process) else { return Ok(Some(seen.clone())) };
@@ -122,7 +123,7 @@ impl Inner {
         }
     }
 
-    /// For an owner that looks at its document: it lives.
+    /// For an owner that examines its document: it is alive.
     pub(crate) async fn answer(&self, seen: &Seen) {
         let is_mine = seen.document.owner.as_ref().is_some_and(|owner| owner.process == self.process);
         if seen.document.question.is_some() && is_mine {

@@ -1,4 +1,4 @@
-//! The truths that every storage must pass, over the bucket in memory.
+//! The conformance tests for storages, over the bucket in memory.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use tus_service::conformance::Fixture;
 
 use crate::{Builder, ObjectStore};
 
-/// Parts are so small that some tests have many.
+/// Parts are small so that some tests have many.
 pub(super) const PART: u64 = 64 * 1024;
 
 pub(super) fn builder(bucket: &Bucket) -> Builder {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{Builder, ObjectStore};
 
-/// The same as of [`builder`], with a store that can copy; the smallest part is half as large as one by default.
+/// Like [`builder`], with a store that can copy; its smallest part is half the default size.
 pub(super) fn copying(bucket: &Bucket) -> Builder {
     let client = HttpClient::new(bucket.clone());
     builder(bucket).copies(Arc::new(bucket.clone()), client, bucket::NAME).with(|settings| {
@@ -34,7 +34,7 @@ async fn part(store: &ObjectStore, name: &str, length: u64, seed: u64) -> (Store
     (if length > 0 { appended(store, stored, all.clone()).await.unwrap() } else { stored }, all)
 }
 
-/// Parts of these lengths, the bytes of all, and an upload that is to be assembled of them.
+/// Parts of these lengths, the bytes of all, and an upload that is to be assembled from them.
 async fn assembling(store: &ObjectStore, lengths: &[u64]) -> (Vec<Stored>, Bytes, Stored) {
     let (mut parts, mut all) = (Vec::new(), Vec::new());
     for (n, length) in (0..).zip(lengths) {
@@ -56,7 +56,7 @@ async fn assembled(store: &ObjectStore, stored: &Stored, parts: &[Stored]) -> Re
     Ok(stored.clone().changed(&change, version))
 }
 
-/// Copies, parts that were put, and reads, for the concatenation of parts of these lengths.
+/// The number of copies, uploaded parts, and reads for the concatenation of parts of these lengths.
 async fn costs(rules: Rules, lengths: &[u64]) -> (usize, usize, usize) {
     let (bucket, store) = opened(rules);
     let (parts, all, stored) = assembling(&store, lengths).await;
@@ -114,7 +114,7 @@ async fn a_copy_that_fails_is_tried_again_and_then_put() {
 async fn a_part_that_is_gone_is_not_concatenated() {
     let (bucket, store) = opened(Rules::default());
     let (parts, all, stored) = assembling(&store, &[PART, 2 * PART]).await;
-    // Another process removes it in the moment in which it is copied.
+    // Another process removes it at the moment when it is copied.
     use object_store::ObjectStoreExt;
     let key = bucket.keys("").into_iter().find(|key| key.ends_with("files/part-1")).unwrap();
     bucket.delete(&object_store::path::Path::parse(&key).unwrap()).await.unwrap();

@@ -1,4 +1,4 @@
-//! What has expired is removed, unless somebody receives it.
+//! Expired uploads are removed, unless somebody is receiving them.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,7 @@ fn expired() -> SystemTime {
     SystemTime::now() - Duration::from_secs(10)
 }
 
-/// An upload that has expired, and that a writer owns.
+/// An expired upload that a writer owns.
 async fn owned(store: &ObjectStore) -> (Stored, Box<dyn Writer>) {
     let mut upload = upload("owned", Kind::Single, Some(1000));
     upload.expires = Some(expired());
@@ -35,7 +35,7 @@ async fn what_a_dead_process_had_expires() {
     let bucket = Bucket::default();
     let [one, two, three] = [(); 3].map(|()| builder(&bucket).open_unchecked().unwrap());
     let (stored, writer) = owned(&one).await;
-    // It neither looks at the document nor gives the upload back.
+    // It neither examines the document nor releases the upload.
     std::mem::forget(writer);
     for _ in 0..3 {
         assert_eq!(pending(&two).await, [], "it may live");

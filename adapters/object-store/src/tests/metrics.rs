@@ -1,4 +1,4 @@
-//! What an operator sees.
+//! Metrics for operators.
 
 use std::collections::BTreeMap;
 
@@ -40,11 +40,11 @@ fn requests_are_counted_by_operation_and_outcome() {
     let expected = [
         ("get absent", 1),
         ("get failed", 1),
-        // A download; the record that was there already; one that was listed.
+        // A download, the record that existed already, and one that was listed.
         ("get ok", 3),
         ("list failed", 1),
         ("list ok", 1),
-        // The second creation is of one that is complete: a marker stands for it.
+        // The second creation is of an upload that is complete, so a marker is written for it.
         ("put ok", 1),
         ("put_if ok", 1),
         ("put_new ok", 2),

@@ -1,4 +1,4 @@
-//! A store in which an object can be written once a second, as in GCS and R2.
+//! A store that allows one write per second to an object, like GCS and R2.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::ObjectStore;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// By how much longer a request may take.
+/// How much longer a request may take.
 const MORE: Duration = Duration::from_millis(1200);
 
 /// Two machines on a bucket: each request takes 20 ms, and a part 80 ms.
@@ -51,8 +51,8 @@ async fn received(writer: &mut dyn Writer, stored: &Stored, all: &Bytes, pace: D
     }
 }
 
-/// How long PATCHes of these lengths take, one after the other, with so much time between them, and how often each of them
-/// writes the document.
+/// How long consecutive PATCHes of these lengths take, with this pause between them, and how often each writes the
+/// document.
 async fn times(
     write_interval: Option<Duration>,
     lengths: &[u64],
@@ -80,8 +80,9 @@ async fn times(
     times
 }
 
-/// Each write of the document waits for a second at most since the one before. An ordinary PATCH has one; one that makes a part
-/// has two, and one that is the last of a large upload has three. Those behind a long stream hold nobody up.
+/// Each write of the document waits for at most a second after the previous one. An ordinary PATCH makes one, a PATCH
+/// that completes a part makes two, and the last one of a large upload makes three. Writes behind a long stream delay
+/// nobody.
 #[tokio::test(start_paused = true)]
 async fn a_request_takes_a_second_longer_for_each_write_where_an_object_is_written_once_a_second() {
     let (short, long) = (Duration::ZERO, Duration::from_millis(40));
@@ -98,7 +99,7 @@ async fn a_request_takes_a_second_longer_for_each_write_where_an_object_is_writt
             let without = times(None, lengths, (pace, between)).await;
             let with = times(Some(SECOND), lengths, (pace, between)).await;
             for (n, ((with, _), (without, writes))) in with.iter().zip(&without).enumerate() {
-                // The first one follows the creation at once.
+                // The first one follows the creation immediately.
                 let most = MORE * ((*writes).min(3) - 1 + if n == 0 { 1 } else { follows });
                 assert!(
                     *with <= *without + most,
@@ -152,7 +153,7 @@ async fn a_takeover_from_a_dead_machine_waits_for_ten_seconds_and_once() {
     let seen = loaded(&two, &stored).await;
     let seen = two.settle(&seen, Access::Write, 10 * SECOND).await.unwrap().unwrap();
     assert!(began.elapsed() <= 21 * SECOND / 2, "{:?}", began.elapsed());
-    // All but the last window of four parts, and what was in hand.
+    // Everything except the last window of four parts and buffered bytes.
     assert!(seen.upload.offset + 5 * PART >= all.len() as u64, "{}", seen.upload.offset);
     let change = more(&seen, 10);
     let mut newer = two.open(&seen).await.unwrap();

@@ -1,4 +1,4 @@
-//! What each operation costs, in requests.
+//! The number of requests for each operation.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::ObjectStore;
 
-/// The same sizes as by default, where a byte stands for 128 of them.
+/// The default sizes, with one byte standing for 128.
 fn opened() -> (Bucket, ObjectStore) {
     let bucket = Bucket::default();
     let store = builder(&bucket).with(|settings| settings.window = 4).open_unchecked().unwrap();
@@ -54,7 +54,7 @@ async fn a_small_upload_costs_one_more_where_it_expires_and_three_more_where_the
     change.phase = Phase::Notified;
     store.update(&stored, &change).await.unwrap();
     let expected = [
-        // Markers: when it expires; that it is due.
+        // Markers: for the expiry, and for the due work.
         (Put, 2),
         (PutNew, 2),
         (PutIf, 2),
@@ -84,7 +84,7 @@ async fn a_patch_of_an_eighth_of_a_part_costs_three_requests() {
         stored = appended(&store, stored, bytes(PART / 8, n)).await.unwrap();
         let costs = bucket.requests();
         if n % 8 == 0 && n > 0 {
-            // The pieces are read, put as one part, and deleted; here the first part begins a multipart upload.
+            // The pieces are read, uploaded as one part, and deleted. The first part starts a multipart upload.
             assert_eq!((costs[&Get], costs[&Part], costs[&Delete]), (1 + 8, 1, 1), "{n}: {costs:?}");
         } else {
             assert_eq!(costs, counts([(Get, 1), (PutNew, 1), (PutIf, 1)]), "{n}: load, piece, compare-and-set");
@@ -94,7 +94,7 @@ async fn a_patch_of_an_eighth_of_a_part_costs_three_requests() {
     assert_eq!(written, 8, "the pieces of parts are gone");
 }
 
-/// 128 parts, as of 1 GiB, with hints that come fast or slowly, or that allow nothing.
+/// 128 parts, as in 1 GiB, with hints that come fast or slowly, or that allow nothing.
 #[tokio::test]
 async fn a_patch_of_128_parts_costs_64_changes_and_7_requests_at_most() {
     for hint_every in [1, 3, 7, 40, 1000] {

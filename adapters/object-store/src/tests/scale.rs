@@ -1,4 +1,4 @@
-//! What many servers cost, in requests: the numbers of the README.
+//! The requests of many servers: the numbers in the README.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,7 +17,7 @@ const SERVERS: usize = 50;
 const UPLOADS: usize = 20;
 const SECONDS: u64 = 60;
 
-/// By default settings, where a byte stands for 128.
+/// With default settings, one byte standing for 128.
 fn servers(bucket: &Bucket) -> Vec<ObjectStore> {
     bucket.on_request(|_| Fate::Slow(Duration::from_millis(10), Duration::from_millis(10)));
     let store = || {
@@ -31,7 +31,7 @@ fn servers(bucket: &Bucket) -> Vec<ObjectStore> {
     (0..SERVERS).map(|_| store()).collect()
 }
 
-/// A body of which some bytes come ten times a second; as the service receives it.
+/// A body of which a few bytes arrive ten times a second, as the service receives it.
 async fn trickles(store: &ObjectStore, name: String) {
     let stored = created(store, &name, Kind::Partial, Some(PART)).await;
     let mut writer = store.open(&stored).await.unwrap();

@@ -1,4 +1,4 @@
-//! Requests to a service whose storage this is.
+//! Requests to a service with this storage.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -42,13 +42,13 @@ fn service(store: &ObjectStore) -> Tus {
     Tus::builder(store.clone()).checkpoint_interval(Duration::from_millis(10)).build()
 }
 
-/// Bodies that wait for each other's memory, each of which holds bytes that may not be committed yet.
+/// Bodies that wait for each other's memory, each holding bytes that may not be committed yet.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_stalls_holds_no_memory_although_nothing_of_it_counts() {
     let (bucket, store, _) = two();
     let tus = service(&store);
     let all = bytes(1000, 1);
-    // Because of a checksum, or because the last byte is there and the end is not.
+    // Because of a checksum, or because the last byte has arrived and the end has not.
     for (id, sent, headers) in [
         ("verified", 600, HeaderMap::from_iter([("trailer".parse().unwrap(), "upload-checksum".parse().unwrap())])),
         ("last-byte", 1000, HeaderMap::new()),
@@ -112,7 +112,7 @@ async fn a_request_gives_way_to_one_that_asks_later() {
     assert_eq!((settled.held_elsewhere, settled.upload.offset), (true, 0));
 }
 
-/// Where the application moves the object elsewhere, or a rule of the bucket deletes it.
+/// If the application moves the object elsewhere, or a rule of the bucket deletes it.
 #[tokio::test]
 async fn a_download_of_an_object_that_was_moved_away_is_gone() {
     let (bucket, one, two) = two();

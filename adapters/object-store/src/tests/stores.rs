@@ -1,4 +1,4 @@
-//! Stores that are refused, and those that are not although they are peculiar.
+//! Stores that are rejected, and unusual stores that are not.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use super::{
 async fn a_store_that_keeps_no_conditions_is_refused_in_words() {
     let refused = [
         (Rules { ignores_conditions: true, ..Rules::default() }, "although the condition was that there is none"),
-        (Rules { races: true, ..Rules::default() }, "of 8 writers at once"),
+        (Rules { races: true, ..Rules::default() }, "of 8 concurrent writers"),
         (Rules { ignores_part_tags: true, ..Rules::default() }, "another part than the one that was named"),
-        (Rules { forgets_metadata: true, ..Rules::default() }, "does not keep the metadata"),
+        (Rules { forgets_metadata: true, ..Rules::default() }, "does not store the metadata"),
     ];
     for (rules, reason) in refused {
         let bucket = Bucket::with(rules);
@@ -124,7 +124,7 @@ async fn an_object_of_before_is_replaced_and_no_truncated_one_is_ever_there() {
     for length in [5, 3 * PART] {
         let name = format!("upload-{length}");
         let key = format!("files/{name}");
-        // What a process left that died before it could say so.
+        // The remains of a process that died before it could record them.
         use object_store::ObjectStoreExt;
         bucket.put(&key.as_str().into(), "old".into()).await.unwrap();
         let stored = created(&store, &name, Kind::Single, Some(length)).await;
@@ -172,7 +172,7 @@ async fn the_operation_that_fails_is_not_the_upload() {
     }
 }
 
-/// The last part is put from pieces, which the store refuses once the object is there.
+/// The last part is uploaded from pieces, which the store refuses after the object exists.
 #[tokio::test]
 async fn an_object_is_found_that_was_made_before_a_crash() {
     for rules in [Rules::default(), Rules { forgets_metadata_of_parts: true, ..Rules::default() }] {
@@ -183,7 +183,7 @@ async fn an_object_is_found_that_was_made_before_a_crash() {
         let stored = appended(&store, stored, all.clone()).await.unwrap();
         let mut change = more(&stored, 0);
         (change.length, change.phase) = (Some(all.len() as u64), tus_service::Phase::Complete);
-        // The document says that it is sealed, and not that it is done.
+        // The document states that it is being sealed, not that it is done.
         bucket.next(Operation::PutIf, Fate::Done);
         bucket.next(Operation::PutIf, Fate::Failed);
         store.update(&stored, &change).await.unwrap_err();

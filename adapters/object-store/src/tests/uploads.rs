@@ -1,4 +1,4 @@
-//! Uploads for all tests, and what is done with them again and again.
+//! Uploads for all tests, and common operations on them.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -8,7 +8,7 @@ use tus_service::{Change, Incarnation, Kind, Phase, Storage, StorageError, Store
 
 use crate::ObjectStore;
 
-/// Bytes no two windows of which are alike.
+/// Bytes of which no two windows are equal.
 pub(super) fn bytes(length: u64, seed: u64) -> Bytes {
     let mut random = fastrand::Rng::with_seed(seed);
     std::iter::repeat_with(|| random.u8(..)).take(length as usize).collect()
@@ -28,7 +28,7 @@ pub(super) async fn created(store: &ObjectStore, name: &str, kind: Kind, length:
     Stored::new(upload, version)
 }
 
-/// What is to be committed when so many bytes more have come.
+/// The change to commit when this many more bytes have arrived.
 pub(super) fn more(stored: &Stored, bytes: u64) -> Change {
     let mut change = Change::of(&stored.upload);
     change.offset += bytes;
@@ -38,7 +38,7 @@ pub(super) fn more(stored: &Stored, bytes: u64) -> Change {
     change
 }
 
-/// The same, by a hint: it never completes.
+/// The same for a hint: it never completes.
 pub(super) fn hinted(stored: &Stored, bytes: u64) -> Change {
     let mut change = Change::of(&stored.upload);
     change.offset += bytes;

@@ -1,4 +1,4 @@
-//! Writers of one upload in the way of each other.
+//! Writers of one upload that interfere with each other.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{
     uploads::*,
 };
 
-/// A commit whose answer is lost was made, and another writer had the upload before that was known.
+/// A commit whose response was lost was made, and another writer had the upload before that was known.
 #[tokio::test(start_paused = true)]
 async fn what_was_committed_by_a_lost_answer_is_not_committed_again() {
     let bucket = Bucket::default();
@@ -47,7 +47,7 @@ async fn what_was_committed_by_a_lost_answer_is_not_committed_again() {
     assert_eq!(content(&store, &stored).await, all);
 }
 
-/// A creation whose answer is lost was made, and its upload removed before that was known.
+/// A creation whose response was lost was made, and its upload was removed before that was known.
 #[tokio::test(start_paused = true)]
 async fn what_was_removed_is_not_created_again_by_a_lost_answer() {
     let bucket = Bucket::default();

@@ -1,4 +1,4 @@
-//! Bytes in hand, and the memory that they take until they are put.
+//! Buffered bytes, and the memory that they use until they are written.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use tus_service::Chunks;
 
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    /// The chunks not put yet, with their shares.
+    /// The chunks that are not written yet, with their shares.
     chunks: VecDeque<Share>,
     length: u64,
 }
@@ -19,7 +19,7 @@ struct Share {
     memory: Option<OwnedSemaphorePermit>,
 }
 
-/// Bytes to put. Their memory is free again when this is dropped.
+/// Bytes to write. Dropping this frees their memory.
 #[derive(Debug, Default)]
 pub(super) struct Payload(Vec<Share>);
 
@@ -33,7 +33,7 @@ impl Held {
         self.chunks.push_back(Share { chunks, memory });
     }
 
-    /// Takes the first bytes away: so many, or as many as there are.
+    /// Removes the first `length` bytes, or as many as there are.
     pub(super) fn take(&mut self, length: u64) -> Payload {
         let mut left = length.min(self.length);
         self.length -= left;
@@ -55,7 +55,7 @@ impl Held {
         payload
     }
 
-    /// The bytes, which stay.
+    /// The bytes, which stay in the buffer.
     pub(super) fn bytes(&self) -> impl Iterator<Item = Bytes> {
         self.chunks.iter().flat_map(|share| share.chunks.iter().cloned())
     }

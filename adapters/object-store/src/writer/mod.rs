@@ -1,7 +1,8 @@
-//! The writer: bytes in hand become parts, or pieces where they wait; nothing counts before the document names it.
+//! The writer: buffered bytes become parts, or pieces if they must wait. Nothing counts before the document refers to
+//! it.
 //!
-//! Behind the document's parts and pieces come the parts that this writer has put ([`parts`]), then its pieces, then
-//! what it [holds](held). A commit makes the document name them, in this order.
+//! The order of bytes is: the document's parts and pieces, the parts that this writer has uploaded ([`parts`]), its
+//! pieces, and what it [holds](held). A commit makes the document refer to them in this order.
 
 mod held;
 mod parts;
@@ -28,27 +29,28 @@ use crate::{
 
 pub(crate) struct PartWriter {
     store: Arc<Inner>,
-    /// The document as this writer saw or set it last.
+    /// The document that this writer saw or made last.
     seen: Seen,
     /// The name of this writer.
     name: String,
-    /// The owner that did not answer, and that this writer takes the upload over from.
+    /// The owner that did not answer, from which this writer takes over the upload.
     replaces: Option<Owner>,
-    /// Where it was opened, and bytes taken since.
+    /// The offset at which it was opened, and the bytes taken since.
     opened_at: u64,
     taken: u64,
-    /// The parts after those of the document, in order.
+    /// The parts after those in the document, in order.
     parts: VecDeque<Putting>,
     on_the_way: JoinSet<Landed>,
-    /// Part numbers below this may yet be put by a request of this writer that was given up.
+    /// An abandoned request of this writer may still upload part numbers below this.
     given_up: usize,
     pieces: Vec<Piece>,
-    /// Pieces that became parts or other pieces, or are forgotten: to be deleted after the next change of the document.
+    /// Pieces that became parts or other pieces, or were discarded. They are deleted after the next change of the
+    /// document.
     dead: Vec<String>,
     held: Held,
     /// The last hint: what may be committed behind the stream.
     allowed: Option<Change>,
-    /// When something was committed last, and when the document was changed last.
+    /// The times of the last commit and of the last change of the document.
     recorded: Instant,
     changed: Instant,
     watch: Arc<Watch>,
@@ -77,7 +79,7 @@ impl PartWriter {
         })
     }
 
-    /// The offset behind everything that was taken.
+    /// The offset after all bytes taken.
     fn end(&self) -> u64 {
         self.opened_at + self.taken
     }
@@ -86,12 +88,12 @@ impl PartWriter {
         self.seen.document.upload.offset
     }
 
-    /// Bytes behind the last part.
+    /// The bytes after the last part.
     fn tail(&self) -> u64 {
         length(&self.pieces) + self.held.length()
     }
 
-    /// Changes the document, unless another writer has it since this one was opened.
+    /// Changes the document, unless another writer has changed it since this one was opened.
     async fn swap(
         &mut self,
         mut edit: impl FnMut(&mut Document) -> Result<(), StorageError>,
@@ -112,7 +114,7 @@ impl PartWriter {
         Ok(())
     }
 
-    /// The same for who goes on: the change may have been made, and the upload taken over since.
+    /// The same for a writer that continues: the change may have been made, and the upload taken over since.
     async fn swap_and_own(
         &mut self,
         edit: impl FnMut(&mut Document) -> Result<(), StorageError>,
@@ -122,8 +124,8 @@ impl PartWriter {
         if self.watch.owns() { Ok(()) } else { Err(Failure::Conflict.into()) }
     }
 
-    /// At the first hint or the first part: until its bytes are committed, others can see that somebody has some.
-    /// A multipart upload is noted where there is none.
+    /// At the first hint or the first part: until its bytes are committed, others can see that somebody has some. A
+    /// multipart upload is recorded if there is none.
     async fn own(&mut self, multipart: Option<&Multipart>) -> Result<(), StorageError> {
         if self.watch.owns() && multipart.is_none() {
             return Ok(());
@@ -146,7 +148,8 @@ impl PartWriter {
         .await
     }
 
-    /// Changes the document so that it names the first parts (all of which have landed) and these pieces.
+    /// Changes the document so that it refers to the first parts (which must all have been uploaded) and to these
+    /// pieces.
     async fn record(
         &mut self,
         change: &Change,
@@ -156,7 +159,7 @@ impl PartWriter {
     ) -> Result<(), StorageError> {
         let parts: Vec<_> = self.parts.iter().take(count).filter_map(|putting| putting.part.clone()).collect();
         if parts.len() != count {
-            return Err(StorageError::new(Failure::Internal, "a part is to be committed that is still on its way"));
+            return Err(StorageError::new(Failure::Internal, "a part to commit is still being sent"));
         }
         if !self.store.settings.keeps(Rule::DeleteAfterCommit) {
             self.dead.extend(self.parts.iter().take(count).flat_map(|putting| putting.pieces.iter().cloned()));
@@ -171,7 +174,7 @@ impl PartWriter {
             document.contest(&name);
             let mut numbered = (document.parts.len()..).zip(&parts);
             if needs_pieces && numbered.any(|(number, part)| part.piece.is_none() && number < document.contested) {
-                // Somebody had the upload meanwhile, and may yet overwrite it.
+                // Another process had the upload in between, and may still overwrite it.
                 return Err(Failure::Conflict.into());
             }
             document.change(change)?;
@@ -190,14 +193,14 @@ impl PartWriter {
         };
         self.swap(edit).await?;
         self.replaces = None;
-        // The document names them now, and be it another writer's by now: they are not added again.
+        // The document refers to them now, even if another writer owns it: they must not be added again.
         self.dead.extend(self.parts.drain(..count).flat_map(|putting| putting.pieces));
         self.recorded = Instant::now();
         self.bury().await;
         if keep && !self.watch.owns() { Err(Failure::Conflict.into()) } else { Ok(()) }
     }
 
-    /// After a change of the document: deletes what it does not name any more.
+    /// After a change of the document: deletes what it no longer refers to.
     async fn bury(&mut self) {
         let mut dead = std::mem::take(&mut self.dead);
         let (named, mine) = (&self.seen.document.pieces, &self.pieces);
@@ -205,7 +208,7 @@ impl PartWriter {
         self.store.forget_pieces(&self.seen.document.upload, dead.iter().map(String::as_str)).await;
     }
 
-    /// Everything that was taken is made durable, and the change.
+    /// Makes all bytes taken durable, and the change.
     async fn record_all(&mut self, change: &Change, keep: bool) -> Result<(), StorageError> {
         self.put_piece().await?;
         self.land().await?;
@@ -213,7 +216,7 @@ impl PartWriter {
         self.record(change, count, pieces, keep).await
     }
 
-    /// Bytes come, and some have been waiting for long.
+    /// Bytes are arriving, and some have been waiting for long.
     async fn record_behind(&mut self, change: &Change) -> Result<(), StorageError> {
         self.land_what_has().await?;
         if self.store.settings.write_interval.is_some_and(|interval| self.changed.elapsed() < interval) {
@@ -232,7 +235,7 @@ impl PartWriter {
         }
     }
 
-    /// Every byte is there: the object is made.
+    /// All bytes have arrived: makes the object.
     async fn finish(&mut self, change: &Change) -> Result<(), StorageError> {
         let before = self.seen.document.clone();
         let mut after = before.upload.clone();
@@ -266,13 +269,13 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Not more than a part: where nothing stands in its place, the object comes first, and one change is enough.
+    /// At most one part: if no object exists yet, it is written first, and one change is enough.
     async fn finish_small(&mut self, change: &Change, before: &Document) -> Result<bool, StorageError> {
         let pieces: Vec<_> = self.pieces.iter().map(|piece| piece.nonce.as_str()).collect();
         let bytes = match self.store.bytes_of(&before.upload, pieces.iter().copied()).await {
             Ok(bytes) => bytes,
             Err(error) => {
-                // Where somebody else went on, that is why.
+                // If another writer took over, that is the reason.
                 self.swap(|_| Ok(())).await?;
                 return Err(error);
             }
@@ -302,7 +305,7 @@ impl Writer for PartWriter {
         let memory = self.memory_for(chunks.bytes()).await?;
         self.taken += chunks.bytes() as u64;
         self.held.push(chunks, memory);
-        // The last part may be smaller, and one that is full may be the last: it waits for the next byte.
+        // The last part may be smaller, and a full one may be the last: it waits for the next byte.
         while self.tail() > self.next_size() {
             self.put_part(self.next_size()).await?;
         }
@@ -327,11 +330,11 @@ impl Writer for PartWriter {
         if change.offset == self.end() && change.offset > self.committed() {
             self.record_all(change, false).await?;
         } else {
-            // What may not count yet needs no memory any more.
+            // What may not be committed yet needs no memory any more.
             self.put_piece().await?;
             self.land().await?;
         }
-        // Where only some of it may count, that is left to the next commit: a piece is not divided.
+        // If only some of it may be committed, that is left to the next commit: a piece is not divided.
         Ok(if change.offset == self.committed() { Checkpoint::Taken } else { Checkpoint::Declined })
     }
 
@@ -363,7 +366,7 @@ impl Writer for PartWriter {
     }
 }
 
-/// Without a commit, the ownership is given back beside whoever drops it, as far as that can be done.
+/// If there was no commit, ownership is released in the background, as far as possible.
 impl Drop for PartWriter {
     fn drop(&mut self) {
         if let (true, Ok(runtime)) = (self.watch.owns(), tokio::runtime::Handle::try_current()) {

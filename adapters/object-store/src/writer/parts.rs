@@ -1,4 +1,4 @@
-//! Parts on their way.
+//! Parts that are being uploaded.
 
 use futures_util::{FutureExt, future};
 use object_store::PutPayload;
@@ -14,20 +14,20 @@ use crate::{
     settings::Rule,
 };
 
-/// Parts of one upload that are on their way at once.
+/// The number of parts of one upload that are uploaded at once.
 const AT_ONCE: usize = 4;
 
-/// A part that was put, or is on its way.
+/// A part that was uploaded or is being uploaded.
 #[derive(Debug)]
 pub(super) struct Putting {
     pub(super) length: u64,
-    /// The pieces that it was made of.
+    /// The pieces from which it was made.
     pub(super) pieces: Vec<String>,
-    /// Once it has landed.
+    /// Present when it has been uploaded.
     pub(super) part: Option<Part>,
 }
 
-/// The number of a part that is no more on its way.
+/// The number of a part whose upload has ended, and the result.
 pub(super) type Landed = (usize, Result<Part, StorageError>);
 
 impl PartWriter {
@@ -36,12 +36,12 @@ impl PartWriter {
         self.seen.document.parts.len() + self.parts.len()
     }
 
-    /// The size of the next part, unless it is the last one, in bytes.
+    /// The size of the next part in bytes, unless it is the last one.
     pub(super) fn next_size(&self) -> u64 {
         self.seen.document.part_size(self.next_number())
     }
 
-    /// Puts all pieces and as much of what is held as makes a part of this length, beside the stream.
+    /// Uploads all pieces and as many buffered bytes as make a part of this length, beside the stream.
     pub(super) async fn put_part(&mut self, length_of_part: u64) -> Result<(), StorageError> {
         self.own_multipart().await?;
         self.reserve().await?;
@@ -83,7 +83,7 @@ impl PartWriter {
                         if let Refused::Absent = refused {
                             store.lose(&upload, &id, false).await?;
                         }
-                        let reason = format!("part {number} of {key} cannot be put: {refused}");
+                        let reason = format!("part {number} of {key} cannot be written: {refused}");
                         return Err(StorageError::new(Failure::Internal, reason));
                     }
                 };
@@ -95,7 +95,7 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Owns the upload, and has a multipart upload to put parts to.
+    /// Owns the upload, and has a multipart upload for its parts.
     async fn own_multipart(&mut self) -> Result<(), StorageError> {
         if self.seen.document.multipart.is_none() {
             let (key, seal) = (self.seen.document.key.clone(), nonce()?);
@@ -111,14 +111,14 @@ impl PartWriter {
         self.own(None).await
     }
 
-    /// A part number is in the document before a part of that number is put: who takes the upload over knows which may yet
-    /// come.
+    /// A part number is in the document before a part with that number is uploaded, so that a process that takes over
+    /// knows which parts may still arrive.
     async fn reserve(&mut self) -> Result<(), StorageError> {
         let number = self.next_number();
         if number < self.seen.document.reserved || !self.store.settings.keeps(Rule::Window) {
             return Ok(());
         }
-        // Two parts more for each change of the document, or so.
+        // About two more parts for each change of the document.
         while self.parts.iter().take(2).any(|putting| putting.part.is_none()) {
             self.land_one().await?;
         }
@@ -140,7 +140,7 @@ impl PartWriter {
         Ok(())
     }
 
-    /// How many of the first parts have landed and may be committed, and the offset behind them.
+    /// The number of the first parts that have been uploaded and may be committed, and the offset after them.
     pub(super) fn committable(&self) -> (usize, u64) {
         let allowed = self.allowed.as_ref().map_or(0, |change| change.offset);
         let mut offset = self.committed() - length(&self.seen.document.pieces);
@@ -163,7 +163,7 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Notes which have landed by now.
+    /// Records which have been uploaded by now.
     pub(super) async fn land_what_has(&mut self) -> Result<(), StorageError> {
         while let Some(landed) = self.on_the_way.try_join_next() {
             self.note(landed.map_err(|error| StorageError::new(Failure::Internal, error))).await?;
@@ -178,7 +178,8 @@ impl PartWriter {
         }
     }
 
-    /// A part has landed, or was lost: then so is what comes after it, and [`stored`](tus_service::Writer::stored) says so.
+    /// A part has been uploaded or lost. If it was lost, so is what follows it, and
+    /// [`stored`](tus_service::Writer::stored) reports that.
     async fn note(&mut self, landed: Result<Landed, StorageError>) -> Result<(), StorageError> {
         let (number, part) = match landed {
             Ok((number, part)) => (number - self.seen.document.parts.len(), part),
@@ -193,16 +194,16 @@ impl PartWriter {
             }
             Err(error) => {
                 self.give_up_from(number).await;
-                // Where somebody else went on, that is why.
+                // If another writer took over, that is the reason.
                 self.swap(|_| Ok(())).await?;
                 Err(error)
             }
         }
     }
 
-    /// Forgets the part at this place, and all after it.
+    /// Discards the part at this place, and all after it.
     async fn give_up_from(&mut self, first: usize) {
-        // Those before it that are on their way are waited for; they may be lost, too.
+        // Waits for the parts before it that are being uploaded; they may be lost, too.
         let start = self.seen.document.parts.len();
         let mut first = first;
         while self.parts.iter().take(first).any(|putting| putting.part.is_none()) {
@@ -234,7 +235,7 @@ impl PartWriter {
         self.taken = base + parts - self.opened_at;
     }
 
-    /// Forgets all since the last commit.
+    /// Discards everything since the last commit.
     pub(super) async fn forget(&mut self) {
         if self.parts.is_empty() {
             self.dead.extend(self.pieces.drain(..).map(|piece| piece.nonce));

@@ -1,4 +1,4 @@
-//! Bytes that are not yet a part.
+//! Bytes that are not part of a part yet.
 
 use tokio::sync::OwnedSemaphorePermit;
 use tus_service::{Failure, StorageError};
@@ -10,11 +10,12 @@ use crate::{
     nonce::nonce,
 };
 
-/// More pieces than this are put together, so that neither a document nor a part is made of thousands.
+/// More pieces than this are merged, so that documents and parts do not consist of thousands.
 const MOST: usize = 16;
 
 impl PartWriter {
-    /// Memory for so many bytes. Where there is none, what is held becomes a piece, and another writer may use its memory.
+    /// Memory for this many bytes. If there is none, the buffer becomes a piece, and another writer may use its
+    /// memory.
     pub(super) async fn memory_for(&mut self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, StorageError> {
         let memory = self.store.memory.clone();
         let needed = u32::try_from(bytes.min(self.store.settings.memory)).unwrap_or(u32::MAX);
@@ -25,8 +26,7 @@ impl PartWriter {
         Ok(memory.acquire_many_owned(needed).await.ok())
     }
 
-    /// Puts what is held as a piece, which frees its memory. What makes parts becomes parts: those that could not be put
-    /// before.
+    /// Writes the buffer as a piece, which frees its memory. Bytes that were waiting and make parts become parts.
     pub(super) async fn put_piece(&mut self) -> Result<(), StorageError> {
         while self.tail() > self.next_size() {
             self.put_part(self.next_size()).await?;
@@ -42,7 +42,7 @@ impl PartWriter {
         let payload = before.into_iter().chain(self.held.bytes()).collect();
         let key = keys::piece(&self.seen.document.upload, &piece.nonce);
         self.store.bucket.put_new(&key, payload, None).await.map_err(|refused| {
-            StorageError::new(Failure::Internal, format!("bytes that wait cannot be put: {refused}"))
+            StorageError::new(Failure::Internal, format!("buffered bytes cannot be written: {refused}"))
         })?;
         self.held = Held::default();
         self.pieces.truncate(kept);
@@ -51,8 +51,8 @@ impl PartWriter {
         Ok(())
     }
 
-    /// How many of the last pieces are put together with what is held: none, unless there are many. Of those left, none is
-    /// smaller than all that come after it, so that each byte is written a few times at most.
+    /// The number of last pieces that are merged with the buffer: none, unless there are many. None of the remaining
+    /// ones is smaller than the sum of its successors, so that each byte is written only a few times.
     fn merged(&self) -> usize {
         if self.pieces.len() < MOST {
             return 0;

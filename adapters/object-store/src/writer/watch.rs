@@ -13,7 +13,7 @@ use tus_service::Upload;
 
 use crate::records::{Inner, lock};
 
-/// What a writer and the future that waits for it to be asked have in common.
+/// Shared between a writer and the future that waits until it is asked.
 #[derive(Debug)]
 pub(super) struct Watch {
     state: Mutex<State>,
@@ -22,9 +22,9 @@ pub(super) struct Watch {
 
 #[derive(Debug)]
 struct State {
-    /// Whether the document says that this writer has bytes.
+    /// Whether the document states that this writer has bytes.
     owns: bool,
-    /// When the document was seen last.
+    /// When the document was last seen.
     looked: Instant,
 }
 
@@ -51,8 +51,8 @@ impl Watch {
     }
 }
 
-/// Ends when another process wants the upload. An owner that changes the document meets it there; one that only waits for
-/// bytes looks by itself.
+/// Completes when another process wants the upload. An owner that changes the document notices it there. One that
+/// only waits for bytes checks on its own.
 pub(super) async fn asked(store: Arc<Inner>, upload: Upload, watch: Arc<Watch>) {
     let mut asked = watch.asked.subscribe();
     loop {
@@ -62,7 +62,7 @@ pub(super) async fn asked(store: Arc<Inner>, upload: Upload, watch: Arc<Watch>) 
             return;
         }
         if !watch.owns() {
-            // It becomes an owner with a hint or a part, and looks at the document then.
+            // It becomes an owner with a hint or a part, and examines the document then.
             sleep_until(Instant::now() + store.settings.owner_looks / 4).await;
             continue;
         }

@@ -13,7 +13,7 @@ use super::{Machine, NAME, World, byte, id};
 use crate::tests::uploads::{hinted, upload};
 
 impl World {
-    /// A client that goes on until all is complete, or for two minutes.
+    /// A client that continues until everything is complete, or for two minutes.
     pub(super) async fn client(self) {
         let until = Instant::now() + Duration::from_secs(120);
         let mut left: Vec<_> = self.sends.iter().map(|sent| sent.0.clone()).collect();
@@ -30,7 +30,7 @@ impl World {
                 5 => self.on(&machine, async move { world.delete(&on, &id).await }),
                 _ => self.on(&machine, async move { world.advance(&on, &id).await }),
             };
-            // It may lose its patience, and the request goes on without it.
+            // It may lose patience; the request continues without it.
             let patience = self.draw(|random| Duration::from_millis(random.u64(100..30_000)));
             if let Ok(Ok(Ok(true))) = timeout(patience, request).await {
                 left.swap_remove(at);
@@ -63,7 +63,7 @@ impl World {
             return Ok(false);
         }
         let Some(stored) = machine.store.load(id).await? else { return Ok(false) };
-        // What is finished stays: the application has it. So does what something else is made of.
+        // A finished upload stays, because the application uses it. So does one that is part of another.
         let is_open = match stored.upload.kind {
             Kind::Single => stored.upload.phase == Phase::Receiving,
             Kind::Final(_) => stored.upload.phase == Phase::Assembling,
@@ -77,7 +77,7 @@ impl World {
         self.create(machine, id).await
     }
 
-    /// Creates an upload, also where one of this id was there a moment ago.
+    /// Creates an upload, possibly right after another one with this id.
     async fn create(&self, machine: &Machine, id: &UploadId) -> Result<bool, StorageError> {
         let (kind, length) = match (self.is_concatenated(), self.length(id)) {
             (false, length) => (Kind::Single, length),
@@ -100,15 +100,15 @@ impl World {
         Ok(false)
     }
 
-    /// When an upload expires that is used now. A part is kept for as long as something may be made of it.
+    /// When an upload that is used now expires. A part stays as long as something may be made from it.
     fn expires_of(&self, upload: &Upload) -> Option<std::time::SystemTime> {
         self.expires.filter(|_| upload.kind != Kind::Partial).map(|expires| self.now() + expires)
     }
 
-    /// What brings an upload nearer to its end. Whether it is complete.
+    /// Brings an upload closer to completion. Returns whether it is complete.
     pub(super) async fn advance(&self, machine: &Machine, id: &UploadId) -> Result<bool, StorageError> {
         let Some(stored) = self.settled(machine, id, Access::Write).await? else {
-            // Where one has expired and is still there, this fails.
+            // If one has expired and still exists, this fails.
             return self.create(machine, id).await;
         };
         let _using = machine.uses(id);
@@ -170,7 +170,7 @@ impl World {
         Ok(true)
     }
 
-    /// Writes until as much as is wanted has come, or another machine wants the upload: how much that is.
+    /// Writes until enough has arrived, or until another machine wants the upload. Returns how much was written.
     async fn body(
         &self,
         writer: &mut dyn tus_service::Writer,

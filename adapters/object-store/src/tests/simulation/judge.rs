@@ -1,4 +1,4 @@
-//! What must be there in the end.
+//! What must exist at the end.
 
 use std::{
     collections::BTreeSet,
@@ -15,8 +15,8 @@ use super::{Machine, NAME, World, byte, id, incarnation};
 use crate::tests::uploads::content;
 
 impl World {
-    /// All machines are gone, and all that was late has come. A last machine finishes what is left, and finds what must be
-    /// there.
+    /// All machines are gone, and everything late has arrived. A last machine finishes what remains, and checks what
+    /// must exist.
     pub(super) async fn judge(self) {
         for machine in self.machines.lock().unwrap().drain(..) {
             machine.line.cut();
@@ -48,7 +48,7 @@ impl World {
         self.nothing_is_left(&machine).await;
     }
 
-    /// Also where a machine died that had bytes of it. What is due is done all the same, and what is complete stays.
+    /// Even if a machine died that had bytes of it. Due work is done nevertheless, and complete uploads stay.
     async fn nothing_outlives_its_time(&self, machine: &Machine) {
         sleep(Duration::from_secs(200)).await;
         for _ in 0..8 {
@@ -83,7 +83,7 @@ impl World {
         panic!("it was not finished: {:?}", machine.store.load(&id(NAME)).await);
     }
 
-    /// Every byte is of the attempt to which it was acknowledged, and of one that began before it.
+    /// Every byte belongs to the attempt to which it was acknowledged, or to one that began before that.
     fn is_what_was_sent(&self, stored: &Stored, content: &[u8]) {
         assert_eq!(content.len() as u64, self.length(&stored.upload.id));
         self.life(stored, |life| {
@@ -100,7 +100,7 @@ impl World {
         });
     }
 
-    /// After a removal, or after the time is over, and a sweep a day later, or two.
+    /// After a removal, or after the end of time, and one or two sweeps a day later.
     async fn nothing_is_left(&self, machine: &Machine) {
         let store = &machine.store;
         let objects = self.bucket.keys("files/");

@@ -1,9 +1,10 @@
-//! Machines, clients and a bucket in one program, without sockets and without time: what happens when is drawn from a seed.
+//! Machines, clients and a bucket in one program, without sockets and in simulated time. A seed determines the
+//! schedule.
 //!
-//! Machines die between any two requests, or are cut off and come back past every patience; requests fail, their answers
-//! are lost, they are done long after nobody waits any more. Their clocks differ. Clients reconnect to other machines while
-//! the first one still receives, two of them compete, and delete the upload in between; uploads expire, and are
-//! concatenated. Each attempt sends bytes of its own, so that no two of them can be mixed unseen.
+//! Machines die between any two requests, or are cut off and come back after every timeout. Requests fail, lose their
+//! responses, or take effect long after anybody waits for them. Clocks differ. Clients reconnect to other machines
+//! while the first one is still receiving, two of them compete, and they delete the upload in between. Uploads expire
+//! and are concatenated. Each attempt sends distinct bytes, so that mixing is detected.
 
 mod clients;
 mod judge;
@@ -28,13 +29,13 @@ use crate::{ObjectStore, settings::Rule};
 
 const PART: u64 = 16;
 
-/// The upload, or the final one that is concatenated.
+/// The upload, or the final upload of a concatenation.
 const NAME: &str = "upload";
 
-/// Its parts, where it is concatenated.
+/// Its parts, if it is concatenated.
 const PARTS: [&str; 2] = ["first", "second"];
 
-/// What is known outside: by clients, and by the application.
+/// What is known outside: to clients and to the application.
 #[derive(Default)]
 struct Known {
     attempts: u64,
@@ -43,24 +44,24 @@ struct Known {
 
 #[derive(Default)]
 struct Life {
-    /// Ranges that were acknowledged, with the attempt whose bytes they are.
+    /// Acknowledged ranges, each with the attempt whose bytes they are.
     acknowledged: Vec<(u64, u64, u64)>,
-    /// Where each attempt began.
+    /// The offset at which each attempt began.
     began: BTreeMap<u64, u64>,
     /// The largest offset that a client knows.
     known_to_clients: u64,
     finished: u64,
-    /// A client or a sweeper has asked for it.
+    /// A client or a sweeper has requested its removal.
     is_removed: bool,
 }
 
-/// The byte of an attempt at a position.
+/// The byte of an attempt at an offset.
 fn byte(attempt: u64, at: u64) -> u8 {
     let mixed = (attempt << 32 | at).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 56) as u8
 }
 
-/// Clones are the same world.
+/// Clones share the world.
 #[derive(Clone)]
 struct World(Arc<Setting>);
 
@@ -70,11 +71,11 @@ struct Setting {
     bucket: Bucket,
     machines: Mutex<Vec<Machine>>,
     without: Option<Rule>,
-    /// What clients send, and how much of it.
+    /// The uploads that clients send, and their lengths.
     sends: Vec<(UploadId, u64)>,
-    /// Whether lengths are declared with the last bytes only.
+    /// Whether lengths are declared only with the last bytes.
     is_deferred: bool,
-    /// For how long an upload lives after it was used last.
+    /// How long an upload lives after its last use.
     expires: Option<Duration>,
     /// Whether the store can copy.
     copies: bool,
@@ -86,13 +87,13 @@ struct Machine {
     store: ObjectStore,
     line: Line,
     tasks: Arc<Mutex<Vec<AbortHandle>>>,
-    /// Uploads that requests use.
+    /// Uploads in use by requests.
     used: Arc<Mutex<Vec<UploadId>>>,
-    /// By how much its clock is late.
+    /// How much its clock is behind.
     is_late: Duration,
 }
 
-/// Whether one run is replayed, and writes what happens.
+/// Whether a single run is replayed and logged.
 static IS_REPLAYED: LazyLock<bool> = LazyLock::new(|| std::env::var_os("TUS_SIMULATION_SEED").is_some());
 
 impl World {
@@ -124,7 +125,7 @@ impl World {
         world
     }
 
-    /// For one run that is replayed.
+    /// Logs during a replay.
     fn log(&self, what: impl FnOnce() -> String) {
         if *IS_REPLAYED {
             eprintln!("{:?} {}", self.began.0.elapsed(), what());
@@ -139,7 +140,7 @@ impl World {
         self.sends.len() > 1
     }
 
-    /// How much of an upload clients send: nothing of one that is concatenated.
+    /// The number of bytes that clients send of an upload: none of one that is concatenated.
     fn length(&self, id: &UploadId) -> u64 {
         self.sends.iter().find(|sent| sent.0 == *id).map_or(0, |sent| sent.1)
     }
@@ -187,12 +188,12 @@ impl World {
         look(self.known.lock().unwrap().incarnations.entry(incarnation(stored)).or_default())
     }
 
-    /// What clients know of every incarnation so far.
+    /// What clients know about each incarnation so far.
     fn known_to_clients(&self) -> BTreeMap<u128, u64> {
         self.known.lock().unwrap().incarnations.iter().map(|(name, life)| (*name, life.known_to_clients)).collect()
     }
 
-    /// A client learns an offset: not less than what any knew before it asked.
+    /// A client learns an offset: it must not be less than what any client knew before the question.
     fn report(&self, stored: &Stored, before: &BTreeMap<u128, u64>) {
         let least = before.get(&incarnation(stored)).copied().unwrap_or(0);
         assert!(stored.upload.offset >= least, "an offset went back from {least} to {}", stored.upload.offset);
@@ -257,7 +258,7 @@ fn incarnation(stored: &Stored) -> u128 {
     stored.upload.incarnation.to_bits()
 }
 
-/// What becomes of requests; how rough it is differs from run to run.
+/// The fates of requests; their severity differs from run to run.
 fn fates(random: &mut Rng, began: Instant) -> impl FnMut(&bucket::Request<'_>) -> Fate + Send + use<> {
     let rough = random.u32(0..60);
     let mut fates = random.fork();
@@ -278,7 +279,7 @@ fn fates(random: &mut Rng, began: Instant) -> impl FnMut(&bucket::Request<'_>) -
     }
 }
 
-/// What was violated in the run of this seed, if anything was.
+/// The violation in the run with this seed, if any.
 fn violation(seed: u64, without: Option<Rule>) -> Option<String> {
     let run = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -289,7 +290,8 @@ fn violation(seed: u64, without: Option<Rule>) -> Option<String> {
     Some(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
 }
 
-/// `TUS_SIMULATION_SEED=n` replays one run; `TUS_SIMULATION_RUNS=n` makes so many, from `TUS_SIMULATION_FROM` on.
+/// `TUS_SIMULATION_SEED=n` replays one run; `TUS_SIMULATION_RUNS=n` makes that many, starting at
+/// `TUS_SIMULATION_FROM`.
 #[test]
 fn no_run_violates_anything() {
     let variable = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
@@ -306,7 +308,7 @@ fn no_run_violates_anything() {
     }
 }
 
-/// How many runs it takes at most until the lack of a rule is found.
+/// The most runs until the lack of a rule is detected.
 const UNTIL_FOUND: u64 = 20_000;
 
 fn is_found(rule: Rule) {

@@ -1,4 +1,4 @@
-//! What the service does in the background.
+//! The background work of the service.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tus_service::{Change, Kind, Phase, Storage, StorageError, Stored, UploadId};
 use super::{Machine, World};
 use crate::{ObjectStore, tests::uploads::more};
 
-/// A request uses an upload: the background work leaves it alone.
+/// A request uses an upload, so background work ignores it.
 pub(super) struct Using<'a>(&'a Machine, UploadId);
 
 impl Machine {
@@ -65,7 +65,7 @@ impl World {
         self.complete(&machine.store, stored).await
     }
 
-    /// The parts of a final upload that is to be assembled, where all of them are complete.
+    /// The parts of a final upload that is to be assembled, if all of them are complete.
     async fn parts(&self, store: &ObjectStore, stored: &Stored) -> Result<Option<Vec<Stored>>, StorageError> {
         let (Kind::Final(parts), Phase::Assembling) = (&stored.upload.kind, stored.upload.phase) else {
             return Ok(None);
@@ -107,7 +107,7 @@ impl World {
         store.update(&stored, &change).await.map(drop)
     }
 
-    /// A part is complete: what waits for it may go on.
+    /// A part is complete: what waits for it may continue.
     pub(super) async fn wake(&self, store: &ObjectStore, part: &Stored) -> Result<(), StorageError> {
         for waiting in store.waiting_for(&part.upload.id, usize::MAX).await? {
             if let Some(stored) = store.load(&waiting).await? {
