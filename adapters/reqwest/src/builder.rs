@@ -38,7 +38,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When `url` is not an http or https URL.
+    /// If `url` is not an http or https URL.
     pub fn new(url: &str) -> Result<Self, Error> {
         Self::builder(url).build()
     }
@@ -63,14 +63,14 @@ impl Client {
 }
 
 impl Builder {
-    /// The size of chunks, checksums, retries.
+    /// Chunk size, checksums, retries, protocol.
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
         self
     }
 
-    /// How connections are made: certificate authorities, client certificates, proxies, DNS. [`Connections`] says what of
-    /// a builder's or client's own settings stays in force.
+    /// How connections are made: certificate authorities, client certificates, proxies, DNS. [`Connections`]
+    /// describes which settings of a builder or client stay in force.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -90,14 +90,16 @@ impl Builder {
         self
     }
 
-    /// Adds a header to every request to the endpoint's own origin and to [trusted](Self::trust) ones; no others get it.
+    /// Adds a header to every request to the endpoint's origin and to [trusted](Self::trust) origins, and to no
+    /// others.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// Asks for headers before each request to the endpoint's own origin and to [trusted](Self::trust) ones, so that
-    /// expiring tokens can be renewed. A request answered by `401` is sent once more with new headers.
+    /// Calls a function for headers before each request to the endpoint's origin and to [trusted](Self::trust)
+    /// origins, so that expiring tokens can be renewed. A request answered by `401` is sent once more with new
+    /// headers.
     pub fn credentials<F, R>(mut self, credentials: F) -> Self
     where
         F: Fn() -> R + Send + Sync + 'static,
@@ -107,8 +109,8 @@ impl Builder {
         self
     }
 
-    /// Trusts the origin of a URL, too: uploads at it get the headers and the credentials. That of the endpoint is
-    /// trusted always, and no other one, wherever a server, a store or an argument leads.
+    /// Trusts the origin of a URL as well: uploads at it get the headers and the credentials. The endpoint's origin
+    /// is always trusted, and no other one, wherever a server, a store or an argument leads.
     pub fn trust(mut self, url: impl Into<String>) -> Self {
         self.trusted.push(url.into());
         self
@@ -160,23 +162,23 @@ impl Builder {
     /// How long a request may go without a byte sent or received; 30 s by default. The concatenation of parts may take 10
     /// minutes, or this if it is longer.
     ///
-    /// What the system has buffered counts when it leaves, so that a line of 16 kbit/s is slow, but not silent. Where the
-    /// system does not say (other ones than Linux; or if requests share a client, see [`Connections`]), only what the
-    /// connection takes counts. After a silence requests become smaller, down to 16 KiB, so that such a line finishes all
-    /// the same.
+    /// Bytes in the system's send buffer count when they leave, so that a line of 16 kbit/s is slow but not silent.
+    /// If the system does not report this (systems other than Linux, or if requests share a client, see
+    /// [`Connections`]), bytes count when the connection accepts them. After a silence, requests become smaller, down
+    /// to 16 KiB, so that such a line finishes nevertheless.
     pub fn timeout(mut self, silence: Duration) -> Self {
         self.timeout = silence;
         self
     }
 
-    /// Stores the URLs of unfinished uploads, so that another process can resume them. Off by default. An upload goes on
-    /// without a store that fails.
+    /// Stores the URLs of unfinished uploads, so that another process can resume them. Off by default. If the store
+    /// fails, uploads continue without it.
     pub fn url_store(mut self, store: impl UrlStore, fingerprint: Fingerprint) -> Self {
         self.store = Some((Arc::new(store), fingerprint));
         self
     }
 
-    /// Fails an upload before anything is created if the store of URLs cannot be read or written. Off by default.
+    /// Fails an upload before anything is created if the URL store cannot be read or written. Off by default.
     pub fn store_required(mut self, on: bool) -> Self {
         self.store_required = on;
         self
@@ -186,7 +188,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When the endpoint's URL is not an http or https URL, or the connection settings are invalid.
+    /// If the endpoint's URL is not an http or https URL, or the connection settings are invalid.
     pub fn build(self) -> Result<Client, Error> {
         let mut options = self.options.renews_credentials(self.credentials.is_some());
         let endpoint = options.trust(http_url(&self.endpoint)?);
@@ -213,7 +215,7 @@ impl Builder {
     }
 }
 
-/// The text is not repeated in the error, since it may have a password.
+/// The error does not repeat the text, because it may contain a password.
 fn http_url(text: &str) -> Result<Url, Error> {
     let invalid = |why: &str| Error::Invalid(format!("the URL of the endpoint is invalid: {why}"));
     let url: Url = text.parse().map_err(|error: url::ParseError| invalid(&error.to_string()))?;

@@ -24,11 +24,11 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) exchanges: Exchanges,
     pub(crate) kept: Option<Kept>,
-    /// The capabilities, and when they were asked for.
+    /// The capabilities, and when they were requested.
     pub(crate) capabilities: Mutex<Option<(Instant, Capabilities)>>,
 }
 
-/// How long the answer to OPTIONS counts.
+/// How long the response to OPTIONS is valid.
 const KNOWN_FOR: Duration = Duration::from_secs(300);
 
 /// A URL from the caller.
@@ -36,12 +36,12 @@ pub(crate) fn parse<U>(url: U) -> Result<Url, Error>
 where
     U: TryInto<Url, Error: fmt::Display>,
 {
-    // The text is not repeated, since it may have a password.
+    // The error does not repeat the text, because it may contain a password.
     url.try_into().map_err(|error| Error::Invalid(format!("the URL is invalid: {error}")))
 }
 
 impl Client {
-    /// The state of an upload: its offset, length and metadata. It is asked for in the protocol of this client
+    /// The state of an upload: its offset, length and metadata. Uses the protocol of this client
     /// ([`Options::protocol`]).
     ///
     /// # Errors
@@ -54,11 +54,11 @@ impl Client {
         self.run(inspect(parse(url)?, self.options().await?), &OnWait::default()).await
     }
 
-    /// Deletes an upload, and its entry in the store of URLs. A missing upload is not an error.
+    /// Deletes an upload, and its entry in the URL store. A missing upload is not an error.
     ///
     /// # Errors
     ///
-    /// When the server refuses, or cannot be asked.
+    /// If the server rejects this or cannot be reached.
     pub async fn terminate<U>(&self, url: U) -> Result<(), Error>
     where
         U: TryInto<Url, Error: fmt::Display>,
@@ -76,33 +76,33 @@ impl Client {
         Ok(())
     }
 
-    /// Has the server concatenate finished partial uploads ([`Upload::partial`](crate::Upload::partial)), in this order
+    /// Lets the server concatenate finished partial uploads ([`Upload::partial`](crate::Upload::partial)), in this order
     /// (tus 1.0.0, "Concatenation").
     ///
     /// # Errors
     ///
-    /// When the server refuses, or cannot be asked.
+    /// If the server rejects this or cannot be reached.
     pub async fn concatenate(&self, parts: Vec<Url>, metadata: Metadata) -> Result<Uploaded, Error> {
         let upload = NewUpload::concatenation(parts).metadata(metadata);
         let step = create(self.inner.endpoint.clone(), upload, self.options().await?, None)?;
         self.run(step, &OnWait::default()).await
     }
 
-    /// The capabilities of the server, requested anew by each call. They are advice: often a proxy answers instead of the
+    /// The capabilities of the server, requested anew by each call. They are only a hint: often a proxy answers instead of the
     /// server, and what it does not say is not known.
     ///
     /// # Errors
     ///
-    /// When the server cannot be asked, or requires credentials.
+    /// If the server cannot be reached, or requires credentials.
     pub async fn capabilities(&self) -> Result<Capabilities, Error> {
         self.ask(&OnWait::default()).await
     }
 
-    /// The unfinished uploads in the store of URLs, with their keys; empty without a store.
+    /// The unfinished uploads in the URL store, with their keys; empty without a store.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read.
+    /// If the store cannot be read.
     pub async fn unfinished(&self) -> Result<Vec<(String, Entry)>, Error> {
         match &self.inner.kept {
             Some(kept) => kept.list().await,
@@ -110,14 +110,14 @@ impl Client {
         }
     }
 
-    /// Removes an entry from the store of URLs. The upload stays on the server.
+    /// Removes an entry from the URL store. The upload stays on the server.
     pub async fn forget(&self, key: &str) {
         if let Some(kept) = &self.inner.kept {
             kept.remove(key).await;
         }
     }
 
-    /// The options, with the protocol of the server if none was chosen.
+    /// The options, with the server's protocol if none was chosen.
     async fn options(&self) -> Result<Options, Error> {
         let options = self.inner.options.clone();
         match options.chosen_protocol() {
@@ -129,7 +129,7 @@ impl Client {
         }
     }
 
-    /// The capabilities from a request of the last minutes.
+    /// The capabilities from a recent request.
     pub(crate) async fn known_capabilities(&self, waits: &OnWait) -> Result<Capabilities, Error> {
         let mut known = self.inner.capabilities.lock().await;
         match &*known {

@@ -8,16 +8,16 @@ use crate::sockets::Sockets;
 
 /// How connections are made: for [`Builder::http`](crate::Builder::http).
 ///
-/// - [`Connections::each`]: from a function that makes builders. Requests that are sent at the same time then have a
-///   connection each, also over HTTP/2, and one that fails is not used again. The default does so. This crate turns off
-///   the redirects of each builder, since it follows them itself. Everything else stays in force: its own timeouts
-///   (`timeout` limits each request, `read_timeout` the wait for each piece of a response), and its default headers, which
-///   go to **every** origin: credentials belong in [`Builder::header`](crate::Builder::header).
-/// - From a single [`ClientBuilder`]: the same, but requests at the same time may share an HTTP/2 connection, and a retry
+/// - [`Connections::each`]: from a function that makes builders. Concurrent requests then have a connection each,
+///   over HTTP/2 too, and a connection that failed is not reused. This is the default. This crate turns off the
+///   redirects of each builder, because it follows them itself. Everything else stays in force: timeouts (`timeout`
+///   limits each request, `read_timeout` the wait for each piece of a response), and default headers, which go to
+///   **every** origin: credentials belong in [`Builder::header`](crate::Builder::header).
+/// - From a single [`ClientBuilder`]: the same, but concurrent requests may share an HTTP/2 connection, and a retry
 ///   may get the one that failed.
-/// - From a finished [`Client`]: the same, and its redirects stay in force, too. A client for uploads should have none
-///   ([`Policy::none`]): a redirect that it follows may turn a request into a GET, and this crate does not see it. On a
-///   slow line its requests become smaller rather than wait for what the system has not sent yet
+/// - From a finished [`Client`]: the same, and its redirects stay in force, too. A client for uploads should follow
+///   none ([`Policy::none`]): a redirect that it follows may turn a request into a GET without this crate noticing.
+///   On a slow line its requests become smaller, instead of waiting for what the system has not sent yet
 ///   ([`Builder::timeout`](crate::Builder::timeout)).
 pub struct Connections(pub(crate) How);
 

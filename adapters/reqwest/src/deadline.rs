@@ -1,23 +1,23 @@
-//! The time limit for everything.
+//! The time limit of a complete task.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 use tus_core::client::{Error, Options};
 
-/// When a task has to be done, and the limit that says so.
+/// When a task must be done, and the limit that determines this.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline(Option<(Instant, Duration)>);
 
 impl Deadline {
     /// The limit counts from now.
     pub(crate) fn from_now(options: &Options) -> Self {
-        // What is too far away for the clock never comes.
+        // A time beyond what the clock can represent never comes.
         let limit = options.retries().time_limit();
         Self(limit.and_then(|limit| Some((Instant::now().checked_add(limit)?, limit))))
     }
 
-    /// The result, if it comes in time.
+    /// The result, if it arrives in time.
     pub(crate) async fn bound<T>(self, task: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         match self.0 {
             None => task.await,

@@ -16,13 +16,13 @@ use tus_core::client::{Error, Moment, Step, Task, Transmit};
 
 use crate::{pieces::Pieces, pool::Pool, silence::Activity, waiting::OnWait};
 
-/// Bytes of a response's body that are read: only an application's answer and the text of an error are of use.
+/// The number of bytes of a response's body that are read: enough for an application's response and for error texts.
 const CONTENT: usize = 64 * 1024;
 
 /// How long the body of a response may take after its head. The head is enough.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// How long the server may need to concatenate the parts of an upload before it answers.
+/// How long the server may take to concatenate the parts of an upload before it responds.
 const CONCATENATION: Duration = Duration::from_secs(600);
 
 /// How requests are sent.
@@ -154,8 +154,8 @@ async fn receive(mut received: reqwest::Response) -> Response<Bytes> {
     response
 }
 
-/// Whether a failed request may succeed later. reqwest's error is the cause; the URL is not in it, since it may be a
-/// secret.
+/// Whether a failed request may succeed later. reqwest's error is the cause; it does not contain the URL, which may
+/// be a secret.
 fn failure(error: reqwest::Error) -> Error {
     let error = error.without_url();
     match error.is_builder() || is_hopeless(&error) {
@@ -164,8 +164,8 @@ fn failure(error: reqwest::Error) -> Error {
     }
 }
 
-/// Whether the same connection cannot succeed later: a name that does not exist, or a certificate that is not trusted.
-/// The libraries below have no types for that which can be had here, but their words are the same for years.
+/// Whether the same connection cannot succeed later: the name does not exist, or the certificate is not trusted. The
+/// libraries below expose no types for this, but their texts have not changed for years.
 fn is_hopeless(error: &reqwest::Error) -> bool {
     let mut text = String::new();
     let mut next = std::error::Error::source(error);

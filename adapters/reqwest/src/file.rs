@@ -18,7 +18,7 @@ pub(crate) struct File {
     pub(crate) path: PathBuf,
     pub(crate) length: u64,
     state: State,
-    /// Open files with their buffers, for the next ranges: a new buffer costs more than what is read into it.
+    /// Open files with their buffers, for the next ranges: a new buffer costs more than reading into it.
     spare: Mutex<Vec<Open>>,
 }
 
@@ -87,7 +87,7 @@ impl File {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fails if the file is not what it was when the upload began.
+    /// Fails if the file has changed since the upload began.
     pub(crate) fn check(&self, file: &std::fs::File) -> Result<(), Error> {
         let metadata = file.metadata().map_err(|error| self.unreadable(error))?;
         match State::of(&metadata) == self.state {

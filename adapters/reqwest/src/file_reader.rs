@@ -1,4 +1,4 @@
-//! Reads a file: directly if the system has it in memory, otherwise on a blocking thread.
+//! Reads a file: directly if the system has it cached, otherwise on a blocking thread.
 
 use std::{
     fmt,
@@ -25,7 +25,7 @@ pub(crate) struct FileReader(State);
 type Piece = Result<Bytes, Error>;
 
 enum State {
-    /// Reads happen on this thread, if they are fast.
+    /// Reads happen on this thread if they are fast.
     Here(Reading),
     /// A blocking thread reads.
     Away(JoinHandle<(Option<Reading>, Piece)>),
@@ -49,7 +49,7 @@ const QUICK: Duration = Duration::from_millis(5);
 const ENOUGH: u32 = 16;
 
 impl FileReader {
-    /// A file that has to be opened is opened on a thread, which reads the first piece, too.
+    /// A file is opened on a thread, which also reads the first piece.
     pub(crate) fn open(source: Arc<File>, range: Range<u64>) -> Self {
         let (open, start, left) = (source.reopen(), Some(range.start), range.end - range.start);
         Self(State::Here(Reading { source, open, start, left }))
@@ -74,7 +74,7 @@ impl FileReader {
                     self.0 = reading.map_or(State::Failed, State::Here);
                     return Poll::Ready(piece);
                 }
-                State::Failed => return Poll::Ready(Err(Error::unreadable("file", "reading it has failed before"))),
+                State::Failed => return Poll::Ready(Err(Error::unreadable("file", "an earlier read of it failed"))),
             }
         }
     }
@@ -99,7 +99,7 @@ impl Reading {
         let piece = buffers.fill(*left, |buffer| file.read_exact(buffer)).map_err(|error| source.unreadable(error))?;
         *left -= piece.len() as u64;
         if *left == 0 {
-            // The last bytes are held back if what was read before them may be a mixture of old and new.
+            // The last bytes are held back if the bytes before them may be a mixture of old and new.
             source.check(file)?;
         }
         *quick = if began.elapsed() > QUICK { 0 } else { quick.saturating_add(1) };

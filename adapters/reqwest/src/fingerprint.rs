@@ -22,7 +22,7 @@ pub enum Fingerprint {
 
 type Custom = dyn Fn(Source) -> BoxFuture<'static, Result<String, Error>> + Send + Sync;
 
-/// What [`Fingerprint::Fast`] reads.
+/// How much [`Fingerprint::Fast`] reads.
 const BEGINNING: u64 = 64 * 1024;
 
 impl Fingerprint {

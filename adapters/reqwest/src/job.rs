@@ -1,4 +1,4 @@
-//! What an upload is, for those that send it.
+//! The description of an upload, for those who send it.
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -11,16 +11,16 @@ use url::Url;
 
 use crate::{Client, Entry, Source, keys::Key, progress::Reporter, waiting::OnWait};
 
-/// What an upload is.
+/// The description of an upload.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) client: Client,
     pub(crate) options: Options,
     pub(crate) source: Source,
-    /// The existing upload that the caller names.
+    /// The existing upload that the caller specified.
     pub(crate) url: Option<Url>,
     pub(crate) metadata: Metadata,
-    /// The bytes of the source, for a partial upload of its own.
+    /// The bytes of the source, for a separate partial upload.
     pub(crate) partial: Option<Range<u64>>,
     pub(crate) key: Option<String>,
     pub(crate) fresh: bool,
@@ -44,7 +44,8 @@ type Report = dyn Fn(&Url) + Send + Sync;
 pub(crate) struct OnUrl(pub(crate) Option<Box<Report>>);
 
 impl Job {
-    /// The key of its entry in the store, unless the upload is in none, or one of that key is running in this process.
+    /// The key of its entry in the store; `None` if it is not stored, or if an upload with that key is running in
+    /// this process.
     pub(crate) async fn claim(&self) -> Result<Option<Key>, Error> {
         let (Some(kept), None) = (&self.client.inner.kept, &self.url) else {
             return Ok(None);
@@ -55,12 +56,14 @@ impl Job {
         };
         let claimed = key.and_then(Key::claim);
         if claimed.is_none() {
-            tracing::debug!("the upload is not stored: it has no key, or one with its key is running");
+            tracing::debug!(
+                "the URL of the upload is not stored: it has no key, or another upload with its key is running"
+            );
         }
         Ok(claimed)
     }
 
-    /// The same bytes with other metadata, or for another endpoint, are another upload.
+    /// The same bytes with other metadata, or for another endpoint, are a different upload.
     fn key_of(&self, fingerprint: &str) -> String {
         let mut key = format!("{fingerprint}@{}", self.client.inner.endpoint);
         if let Some(range) = &self.partial {

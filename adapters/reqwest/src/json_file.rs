@@ -58,7 +58,7 @@ impl JsonFile {
         })
     }
 
-    /// A separate file, since the JSON file is replaced. It is kept, so that all processes lock the same file.
+    /// A separate file, because the JSON file is replaced. It is kept, so that all processes lock the same file.
     fn lock(&self) -> io::Result<File> {
         let lock = private().create(true).truncate(false).open(self.beside(".lock"))?;
         let began = Instant::now();
@@ -124,7 +124,7 @@ fn read(document: &Value) -> Option<Entry> {
     entry.created = created.and_then(|created| SystemTime::UNIX_EPOCH.checked_add(created));
     entry.length = document["length"].as_u64();
     entry.metadata = document["metadata"].as_str().unwrap_or_default().to_owned();
-    // Earlier versions spoke tus alone.
+    // Earlier versions supported only tus.
     entry.protocol = document["protocol"].as_str().and_then(Protocol::from_name).unwrap_or_default();
     Some(entry)
 }
@@ -145,7 +145,7 @@ impl UrlStore for JsonFile {
     }
 
     fn remove(&self, key: &str) -> io::Result<()> {
-        // Most uploads leave nothing, and a missing file needs no lock.
+        // Most uploads leave nothing behind, and a missing file needs no lock.
         match self.read()?.contains_key(key) {
             true => self.change(|entries| entries.remove(key).is_some()),
             false => Ok(()),

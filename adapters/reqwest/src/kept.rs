@@ -1,4 +1,4 @@
-//! The client's store of URLs, off the async threads. It never stands in the way of an upload, unless it is required.
+//! The client's URL store, off the async threads. It never blocks an upload, unless it is required.
 
 use std::{io, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::{Entry, Fingerprint, UrlStore};
 pub(crate) struct Kept {
     pub(crate) store: Arc<dyn UrlStore>,
     pub(crate) fingerprint: Fingerprint,
-    /// An upload fails before anything is created if the store cannot be used.
+    /// If the store cannot be used, an upload fails before anything is created.
     pub(crate) required: bool,
 }
 
@@ -67,5 +67,5 @@ impl Kept {
 }
 
 fn warn(error: &Error) {
-    tracing::warn!(error = error.with_causes(), "an upload goes on without the store of URLs");
+    tracing::warn!(error = error.with_causes(), "an upload continues without the URL store");
 }

@@ -7,15 +7,15 @@ use std::{
 
 static RUNNING: Mutex<Option<HashSet<String>>> = Mutex::new(None);
 
-/// The only running upload of a key in this process. Another one at the same time would write to the same URL.
+/// The only running upload with a key in this process. A second one would write to the same URL.
 #[derive(Debug)]
 pub(crate) struct Key(String);
 
 impl Key {
-    /// `None` if an upload of this key is running.
+    /// `None` if an upload with this key is running.
     pub(crate) fn claim(key: String) -> Option<Self> {
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-        // Only a claimed key may be dropped, which gives it back.
+        // Only a claimed key may be dropped, because dropping releases it.
         let is_new = running.get_or_insert_default().insert(key.clone());
         is_new.then(|| Self(key))
     }

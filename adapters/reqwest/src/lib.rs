@@ -1,5 +1,5 @@
-//! Uploads files to any server that speaks the [tus protocol 1.0.0](https://tus.io/protocols/resumable-upload), or by
-//! choice the IETF's draft "Resumable Uploads for HTTP".
+//! Uploads files to any server that supports the [tus protocol 1.0.0](https://tus.io/protocols/resumable-upload) or,
+//! by choice, the IETF's draft "Resumable Uploads for HTTP".
 //!
 //! ```no_run
 //! use tus_reqwest::{Client, Source};
@@ -14,27 +14,28 @@
 //! ```
 //!
 //! Uploads interrupted by a lost connection resume at the last byte that arrived. Requests are retried with growing
-//! delays: by default more than a minute without any progress ends in an error. Bodies are streamed from the file; the
-//! memory that an upload needs does not depend on its size.
+//! delays: by default, an error is returned after more than a minute without any progress. Bodies are streamed from
+//! the file; memory use does not depend on its size.
 //!
 //! - **Later, or in another process:** [`Client::resume`] continues an upload whose URL you have;
 //!   [`Builder::url_store`] stores the URLs of unfinished uploads by the [`Fingerprint`] of their source.
-//! - **Faster, where one connection is slow:** [`Upload::parts`] sends parts of a file in parallel.
+//! - **In parallel:** [`Upload::parts`] sends parts of a file over several connections.
 //! - **From anything:** a file ([`Source::path`]), a reader that can seek ([`Source::seekable`]), or a stream
 //!   ([`Source::stream`], [`Source::pieces`], [`Source::reader`]), whose length need not be known.
 //! - **Request by request:** [`Upload::begin`].
-//! - **In the IETF's draft:** [`Options::protocol`], draft 12 with interop version 9. It is a draft: the RFC may differ.
+//! - **With the IETF's draft:** [`Options::protocol`], draft 12 with interop version 9. It is a draft: the RFC may
+//!   differ.
 //! - **Stop:** drop the future, or let it lose a `select!`. The server keeps what it has acknowledged.
 //! - **Without a runtime:** [`block_on`].
 //!
-//! The protocol logic is the machine in `tus_core::client`; this crate performs its steps with
+//! The protocol logic is the state machine in `tus_core::client`; this crate performs its steps with
 //! [reqwest](https://docs.rs/reqwest).
 //!
 //! # Features
 //!
-//! `rustls` (on by default): https. `sqlite`: URLs of unfinished uploads in a SQLite database; with it, `bundled` (on by
-//! default): SQLite is compiled and comes with the program, rather than the system's library. `sha512`, `crc32`: checksum
-//! algorithms beside `sha1`, `sha256` and `md5`. `socks`: SOCKS proxies.
+//! `rustls` (on by default): https. `sqlite`: URLs of unfinished uploads in a SQLite database; with it, `bundled` (on
+//! by default): SQLite is compiled in instead of linking the system's library. `sha512`, `crc32`: checksum algorithms
+//! in addition to `sha1`, `sha256` and `md5`. `socks`: SOCKS proxies.
 
 mod buffers;
 mod builder;
@@ -93,11 +94,11 @@ pub use reqwest;
 ///
 /// # Errors
 ///
-/// Those of the future, and when no runtime can be created.
+/// Those of the future, or if no runtime can be created.
 ///
 /// # Panics
 ///
-/// Inside of a runtime: `await` the future there.
+/// If called inside a runtime; `await` the future there instead.
 ///
 /// ```no_run
 /// use tus_reqwest::{Client, Error, Source, block_on};

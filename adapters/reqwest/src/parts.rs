@@ -45,7 +45,7 @@ pub(crate) async fn send(job: &Job, parts: &Parts, metadata: &Metadata) -> Resul
     }
     let ranges = parts.ranges(length)?;
     let claimed = job.claim().await?;
-    // Each part is begun when one before it is done: what waits needs neither memory nor descriptors.
+    // Each part is started when an earlier one is done: parts that wait need neither memory nor descriptors.
     let sent = stream::iter(ranges.into_iter().enumerate()).map(|(at, range)| {
         let key = claimed.as_ref().map(|key| format!("{}#{}-{}", key.as_str(), range.start, range.end));
         async move {
@@ -60,7 +60,7 @@ pub(crate) async fn send(job: &Job, parts: &Parts, metadata: &Metadata) -> Resul
         if parts.remove
             && let Err(error) = job.client.terminate(url.clone()).await
         {
-            tracing::debug!(%error, "a part that is concatenated was not deleted");
+            tracing::debug!(%error, "a concatenated part could not be deleted");
         }
         job.forget(key.as_deref()).await;
     }
@@ -104,7 +104,9 @@ impl Parts {
         let ends = || self.boundaries.iter().copied().chain([length]);
         let ranges: Vec<_> = std::iter::once(0).chain(ends()).zip(ends()).map(|(start, end)| start..end).collect();
         match ranges.iter().any(|range| range.is_empty()) {
-            true => Err(Error::Invalid(format!("the boundaries of the parts must ascend between 0 and {length}"))),
+            true => {
+                Err(Error::Invalid(format!("the boundaries of the parts must be ascending, between 0 and {length}")))
+            }
             false => Ok(ranges),
         }
     }

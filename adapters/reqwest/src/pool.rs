@@ -1,4 +1,4 @@
-//! Clients for requests: one for each that is sent at the same time, so that each has a connection of its own.
+//! Clients for requests: one for each concurrent request, so that each has its own connection.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,7 +41,7 @@ impl Pool {
         })
     }
 
-    /// A client for one request, which no other one has meanwhile, if there can be several.
+    /// A client for one request, used by no other one at the same time if there can be several.
     pub(crate) fn client(&self) -> reqwest::Result<Client> {
         match self {
             Self::One(client) => Ok(client.clone()),
@@ -52,8 +52,8 @@ impl Pool {
         }
     }
 
-    /// The request has ended by itself. If it hung, its connection is probably dead, and an HTTP/2 connection would be
-    /// used again all the same: its client is not given back.
+    /// The request has ended on its own. If it hung, its connection is probably dead, but an HTTP/2 connection would
+    /// be reused nevertheless: its client is not returned.
     pub(crate) fn give_back(&self, client: Client) {
         if let Self::Each { idle, .. } = self {
             let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,9 +70,9 @@ impl Client {
         Ok(Self { http, sockets: Some(sockets), users: Arc::default() })
     }
 
-    /// Bytes of the only request that its connections have not sent yet; `None` if that is not known.
+    /// Bytes of the only request that its connections have not sent yet; `None` if unknown.
     pub(crate) async fn unsent(&self) -> Option<Vec<u64>> {
-        // The pool, and this one.
+        // The pool and this request.
         let is_only = Arc::strong_count(&self.users) <= 2;
         self.sockets.as_ref().filter(|_| is_only)?.unsent().await
     }

@@ -11,14 +11,15 @@ use std::{
 
 use tokio::sync::watch;
 
-/// The progress of an upload. It never decreases, unless the upload is gone and begins again: then it begins again, too.
+/// The progress of an upload. It never decreases, unless the upload is gone and starts again; then the progress
+/// starts again, too.
 ///
 /// Bytes that were sent may not have arrived: they may be in the system's buffers, or get lost on the way. Only the
-/// server's responses say what it has.
+/// server's responses show what it has.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes of the complete upload; `None` while unknown.
+    /// Length of the complete upload in bytes; `None` if it is not known yet.
     pub total: Option<u64>,
     /// Bytes that the server has acknowledged. Increases with each response.
     pub uploaded: u64,
@@ -159,7 +160,7 @@ impl Lane {
         }
     }
 
-    /// The server has nothing of the lane any longer.
+    /// The server no longer has any bytes of the lane.
     pub(crate) fn restart(&self) {
         let [sent, uploaded, resumed] =
             [&self.sent, &self.acknowledged, &self.resumed].map(|count| count.swap(0, Ordering::Relaxed));

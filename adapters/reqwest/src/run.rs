@@ -128,7 +128,7 @@ impl Run {
                 }
                 Step::Finished(result) => {
                     if result.as_ref().is_err_and(Error::is_final) {
-                        // The server has all of it, and will not take it.
+                        // The server has all of it, and rejects it.
                         job.forget(self.key.as_deref()).await;
                     }
                     let uploaded = result?;
@@ -139,7 +139,7 @@ impl Run {
         }
     }
 
-    /// Reads bytes of the source, unless that was done while the previous ones were sent.
+    /// Reads bytes of the source, unless that happened while the previous ones were sent.
     async fn look(&mut self, job: &Job, range: Range<u64>, algorithm: Option<Algorithm>) -> Result<Looked, Error> {
         let looked = match self.ahead.take() {
             Some(ahead) if (&ahead.range, Some(ahead.algorithm)) == (&range, algorithm) => ahead.looking.await,
@@ -149,7 +149,7 @@ impl Run {
         looked.unwrap_or_else(|error| Err(Error::local(error)))
     }
 
-    /// Digests the next request's bytes while those of this one are sent.
+    /// Computes the digest of the next request's bytes while those of this one are sent.
     fn look_ahead(&mut self, job: &Job) {
         let Some((range, algorithm)) = self.next.take().filter(|_| job.source.is_random_access()) else {
             return;
@@ -220,7 +220,7 @@ impl Run {
                 result = &mut exchange => break result,
                 Ok(()) = sent.changed() => self.lane.sent(before + *sent.borrow_and_update()),
             }
-            // Nobody sees more, and each report costs more than the piece.
+            // Nobody can see more reports, and each costs more than the piece.
             tokio::select! {
                 result = &mut exchange => break result,
                 () = sleep(BETWEEN_REPORTS) => {}

@@ -1,4 +1,4 @@
-//! When a request has fallen silent.
+//! Detects when a request has fallen silent.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::pool::Client;
 
-/// How often the system is asked, in the time after which a connection is silent, whether anything moves.
+/// How often, within the silence timeout, the system is asked whether anything moves.
 const LOOKS: u32 = 8;
 
 /// When the connection last took or sent a byte.
@@ -31,14 +31,14 @@ impl Activity {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the connection has taken nothing for this long, and the system has sent nothing of what it took
-    /// before, as far as that is known.
+    /// Waits until the connection has accepted nothing for this long, and the system has sent nothing of what it
+    /// accepted before, as far as that is known.
     pub(crate) async fn silence(&self, longest: Duration, client: &Client) {
         let mut unsent = None;
         loop {
             let (last, now) = (self.last(), Instant::now());
             let Some(end) = last.checked_add(longest) else {
-                // It is too far away for the clock.
+                // It is beyond what the clock can represent.
                 return std::future::pending().await;
             };
             if end <= now {

@@ -1,8 +1,8 @@
-//! The sockets of a client's connections, and what of their bytes is still to be sent.
+//! The sockets of a client's connections, and their unsent bytes.
 //!
-//! What a connection takes is not yet on its way: the system buffers megabytes, which a slow line sends for minutes.
-//! Whether the line moves is seen only where the system says how much it has not sent. Linux does, for any socket, in
-//! `/proc/net/tcp`.
+//! What a connection accepts is not sent yet: the system buffers megabytes, which take minutes on a slow line.
+//! Whether the line moves is visible only if the system reports how much it has not sent. Linux does, for any socket,
+//! in `/proc/net/tcp`.
 
 use std::{
     collections::VecDeque,
@@ -25,7 +25,8 @@ pub(crate) struct Sockets(Arc<Mutex<VecDeque<Pair>>>);
 /// The local address and the remote one.
 type Pair = (SocketAddr, SocketAddr);
 
-/// Connections that are remembered. A client has one for each server that redirects lead to, and uses the latest ones.
+/// The number of connections that are remembered. A client has one for each server that redirects lead to, and uses
+/// the latest ones.
 const MOST: usize = 8;
 
 impl Sockets {
@@ -39,7 +40,8 @@ impl Sockets {
         }
     }
 
-    /// Bytes that the other side has not confirmed to have yet, for each connection; `None` if the system does not say.
+    /// For each connection, the bytes that the other side has not acknowledged yet; `None` if the system does not
+    /// report it.
     pub(crate) async fn unsent(&self) -> Option<Vec<u64>> {
         let pairs: Vec<_> = self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
         match cfg!(any(target_os = "linux", target_os = "android")) && !pairs.is_empty() {
@@ -60,7 +62,7 @@ fn queues(pairs: &[Pair]) -> Option<Vec<u64>> {
     Some(queues).filter(|queues| !queues.is_empty())
 }
 
-/// The addresses of a row, and the bytes in its queue (Linux, "proc_net_tcp": `sl local_address rem_address st
+/// The addresses in a row, and the bytes in its queue (Linux, "proc_net_tcp": `sl local_address rem_address st
 /// tx_queue:rx_queue …`), if the connection can still send.
 fn row(line: &str) -> Option<(Pair, u64)> {
     const ESTABLISHED: &str = "01";

@@ -35,7 +35,7 @@ enum Kind {
     File(Arc<File>),
     Bytes(Bytes),
     Seekable(Arc<Mutex<dyn Reader>>, u64),
-    /// A stream, and the bytes that it promises to have.
+    /// A stream, and its promised length in bytes.
     Stream(Arc<Mutex<Stream>>, Option<u64>),
 }
 
@@ -43,7 +43,7 @@ trait Reader: AsyncRead + AsyncSeek + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncSeek + Send + Unpin> Reader for T {}
 
-/// Bytes of a reader that are read at once.
+/// The number of bytes that a reader reads at once.
 const PIECE: u64 = 256 * 1024;
 
 /// The maximum number of bytes of a request that are kept in memory between digest and sending.
@@ -52,12 +52,12 @@ const KEPT: u64 = 4 * 1024 * 1024;
 impl Source {
     /// A file. Its name becomes the `filename` in the upload's metadata, unless there is one.
     ///
-    /// What has no length of its own is a [stream](Self::reader) without a name: pipes, devices, sockets, and files that
-    /// the system makes up, such as those in `/proc`.
+    /// Whatever has no length of its own is a [stream](Self::reader) without a name: pipes, devices, sockets, and
+    /// files that the system generates, such as those in `/proc`.
     ///
     /// # Errors
     ///
-    /// When its metadata cannot be read, or it is a directory.
+    /// If its metadata cannot be read, or it is a directory.
     pub async fn path(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_owned();
         let name = path.display().to_string();
@@ -71,7 +71,7 @@ impl Source {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
         }
         let is_empty = metadata.is_file() && metadata.len() == 0;
-        // Such a file may have content all the same, which only reading it shows.
+        // Such a file may have content nevertheless, which only reading shows.
         let is_made_up = is_empty && io::Read::read(&mut std::fs::File::open(&path)?, &mut [0])? > 0;
         Ok(match metadata.is_file() && !is_made_up {
             true => Self(Kind::File(Arc::new(File::new(path, &metadata)))),
@@ -83,7 +83,7 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// When seeking to its end fails.
+    /// If seeking to its end fails.
     pub async fn seekable(mut reader: impl AsyncRead + AsyncSeek + Send + Unpin + 'static) -> Result<Self, Error> {
         let length = reader.seek(io::SeekFrom::End(0)).await.map_err(|error| Error::unreadable("reader", error))?;
         Ok(Self(Kind::Seekable(Arc::new(Mutex::new(reader)), length)))
@@ -109,7 +109,7 @@ impl Source {
         Self::items(pieces.map_err(io::Error::other).boxed())
     }
 
-    /// The same from a reader that blocks, such as [`std::io::stdin`], which a thread of its own reads.
+    /// The same from a blocking reader, such as [`std::io::stdin`]; a separate thread reads it.
     pub fn reader(reader: impl io::Read + Send + 'static) -> Self {
         Self::items(blocking(|| Ok(reader)).boxed())
     }
@@ -155,12 +155,12 @@ impl Source {
         matches!(self.0, Kind::File(_) | Kind::Bytes(_))
     }
 
-    /// Whether its bytes come only once.
+    /// Whether its bytes can be read only once.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.0, Kind::Stream(..))
     }
 
-    /// The same for one upload: the files that it opens are closed with it.
+    /// The same source for one upload: the files that it opens are closed with it.
     pub(crate) fn for_one(self) -> Self {
         match self.0 {
             Kind::File(file) => Self(Kind::File(Arc::new(file.again()))),
@@ -168,7 +168,7 @@ impl Source {
         }
     }
 
-    /// The number of bytes that exist in the range, their digest, and the bytes themselves if they are few.
+    /// The number of existing bytes in the range, their digest, and the bytes themselves if they are few.
     pub(crate) async fn look(&self, range: Range<u64>, algorithm: Option<Algorithm>) -> Result<Looked, Error> {
         let end = match &self.0 {
             Kind::Stream(stream, _) => range.end.min(stream.lock().await.fill(&range).await?),

@@ -36,12 +36,12 @@ const ADDED: [(&str, &str); 4] = [
 ];
 
 impl SqliteStore {
-    /// Opens the database of this name, and creates it if it is missing, readable by its owner alone. It may contain
+    /// Opens the database with this name, and creates it if it is missing, readable only by its owner. It may contain
     /// tables of the application.
     ///
     /// # Errors
     ///
-    /// When it cannot be opened or written.
+    /// If it cannot be opened or written.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref().to_owned();
         let opened = create(&path).and_then(|()| connect(&path).map_err(io::Error::other));

@@ -10,24 +10,24 @@ use std::{
 use http::HeaderValue;
 use tus_core::{Metadata, client::Protocol};
 
-/// What is stored of an unfinished upload.
+/// The stored information about an unfinished upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// The upload's URL. Who knows it can often read and delete the upload.
+    /// The upload's URL. Anyone who knows it can often read and delete the upload.
     pub url: String,
     /// When it was created. `None` if an earlier version of this crate has stored it.
     pub created: Option<SystemTime>,
-    /// Bytes of the complete upload; `None` if unknown.
+    /// Length of the complete upload in bytes; `None` if unknown.
     pub length: Option<u64>,
     /// Its metadata, as in the header `Upload-Metadata`; empty if it has none.
     pub metadata: String,
-    /// The protocol in which it was created, and is continued.
+    /// The protocol with which it was created and is continued.
     pub protocol: Protocol,
 }
 
 impl Entry {
-    /// An entry of now, without length and metadata, of an upload of tus.
+    /// An entry created now, without length and metadata, for an upload of tus.
     pub fn new(url: impl Into<String>) -> Self {
         let (created, metadata, protocol) = (Some(SystemTime::now()), String::new(), Protocol::Tus);
         Self { url: url.into(), created, length: None, metadata, protocol }
@@ -40,42 +40,42 @@ impl Entry {
     }
 }
 
-/// Stores an entry per key: by default the fingerprint of the source, the endpoint and the metadata. The calls may block;
-/// they are made on threads for that. URLs of uploads are secrets.
+/// Stores one entry per key: by default the fingerprint of the source, the endpoint and the metadata. Calls may
+/// block; they are made on blocking threads. URLs of uploads are secrets.
 pub trait UrlStore: Send + Sync + 'static {
     /// The entry stored for the key.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read.
+    /// If the store cannot be read.
     fn get(&self, key: &str) -> io::Result<Option<Entry>>;
 
     /// Stores an entry for the key, replacing any earlier one.
     ///
     /// # Errors
     ///
-    /// When the store cannot be written.
+    /// If the store cannot be written.
     fn set(&self, key: &str, entry: &Entry) -> io::Result<()>;
 
     /// Removes the entry of the key.
     ///
     /// # Errors
     ///
-    /// When the store cannot be written.
+    /// If the store cannot be written.
     fn remove(&self, key: &str) -> io::Result<()>;
 
     /// All entries with their keys.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read.
+    /// If the store cannot be read.
     fn list(&self) -> io::Result<Vec<(String, Entry)>>;
 
-    /// Whether the store could be written now. By default nothing is tried.
+    /// Whether the store could be written now. By default nothing is checked.
     ///
     /// # Errors
     ///
-    /// When it could not.
+    /// If it could not.
     fn check(&self) -> io::Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Streams: bytes that come once, and are kept for as long as the server may need them again.
+//! Streams: bytes that can be read once, and are kept as long as the server may need them again.
 
 use std::{
     collections::VecDeque,
@@ -82,8 +82,8 @@ impl Stream {
     }
 }
 
-/// The bytes of a reader that blocks, which a thread of its own reads. The thread starts with the first request for
-/// bytes, and ends with the reader; nothing waits for it.
+/// The bytes of a blocking reader, which a separate thread reads. The thread starts with the first request for bytes
+/// and ends with the reader; nothing waits for it.
 pub(crate) fn blocking<R: Read>(open: impl FnOnce() -> io::Result<R> + Send + 'static) -> Items {
     let mut open = Some(open);
     let mut receiver = None;
@@ -94,7 +94,7 @@ pub(crate) fn blocking<R: Read>(open: impl FnOnce() -> io::Result<R> + Send + 's
             receiver = Some(receives);
             let thread = std::thread::Builder::new().name("tus-source".into());
             if let Err(error) = thread.spawn(move || read(open, &sender)) {
-                // There is room: nothing has been sent yet.
+                // There is room, because nothing has been sent yet.
                 let _ = failed.try_send(Err(error));
             }
         }

@@ -17,7 +17,7 @@ use crate::{
     waiting::OnWait,
 };
 
-/// An upload to send. What is wrong with its settings, [`Upload::send`] and [`Upload::begin`] report.
+/// An upload to send. [`Upload::send`] and [`Upload::begin`] report invalid settings.
 #[derive(Debug)]
 #[must_use = "nothing is sent before `send`"]
 pub struct Upload {
@@ -43,7 +43,7 @@ impl Client {
         Upload::new(self.clone(), source, None)
     }
 
-    /// The existing upload at `url`; [`Upload::send`] resumes it. At an origin that is not that of the endpoint and not
+    /// The existing upload at `url`; [`Upload::send`] resumes it. If its origin is neither that of the endpoint nor
     /// [trusted](crate::Builder::trust), it gets no headers and no credentials.
     pub fn resume<U>(&self, url: U, source: Source) -> Upload
     where
@@ -81,7 +81,7 @@ impl Upload {
         self
     }
 
-    /// Sends the source in this many parts of about the same size, and has the server concatenate them; 1 by default.
+    /// Sends the source in this many parts of about the same size, which the server concatenates; 1 by default.
     /// Requires a file or bytes in memory, and a server with the extension `concatenation`.
     pub fn parts(mut self, parts: u32) -> Self {
         self.parts.count = parts;
@@ -94,8 +94,8 @@ impl Upload {
         self
     }
 
-    /// How many parts are sent at the same time, each over its own connection; 4 by default. The memory and the open
-    /// files that an upload needs depend on this, not on the number of parts.
+    /// How many parts are sent concurrently, each over its own connection; 4 by default. Memory and open files depend
+    /// on this, not on the number of parts.
     pub fn parts_at_once(mut self, parts: usize) -> Self {
         self.parts.at_once = parts;
         self
@@ -107,7 +107,8 @@ impl Upload {
         self
     }
 
-    /// Deletes the parts once they are concatenated. Off by default: many servers do so themselves, and some need them.
+    /// Deletes the parts after their concatenation. Off by default: many servers do so themselves, and some need
+    /// them.
     pub fn remove_parts(mut self, on: bool) -> Self {
         self.parts.remove = on;
         self
@@ -125,20 +126,20 @@ impl Upload {
         self
     }
 
-    /// The key of the upload in the store of URLs. By default it consists of the fingerprint of the source, the URL of
-    /// the endpoint, and the metadata. An endpoint with a signed URL needs a key of its own.
+    /// The key of the upload in the URL store. By default it consists of the fingerprint of the source, the URL of
+    /// the endpoint, and the metadata. An endpoint with a signed URL needs an explicit key.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Begins a new upload, even if the store of URLs has an unfinished one.
+    /// Starts a new upload, even if the URL store has an unfinished one.
     pub fn fresh(mut self, on: bool) -> Self {
         self.fresh = on;
         self
     }
 
-    /// Keeps the entry in the store of URLs when the upload is complete: the same upload again finds it complete. Off by
+    /// Keeps the entry in the URL store when the upload is complete: a repeated upload then finds it complete. Off by
     /// default.
     pub fn keep_entry(mut self, on: bool) -> Self {
         self.keep_entry = on;
@@ -152,8 +153,8 @@ impl Upload {
         self
     }
 
-    /// Calls a function with the upload's URL as soon as it is known, and again if it changes. (For an upload in parts,
-    /// that is at the end.)
+    /// Calls a function with the upload's URL as soon as it is known, and again if it changes. (For an upload in
+    /// parts, this happens at the end.)
     pub fn on_url(mut self, callback: impl Fn(&Url) + Send + Sync + 'static) -> Self {
         self.on_url = OnUrl(Some(Box::new(callback)));
         self
@@ -175,7 +176,7 @@ impl Upload {
     ///
     /// # Errors
     ///
-    /// When it failed permanently: [`Error`] says who caused it.
+    /// If it failed permanently: [`Error`] shows who caused it.
     pub async fn send(self) -> Result<Uploaded, Error> {
         let deadline = Deadline::from_now(&self.options);
         if !self.in_parts() {
@@ -195,7 +196,7 @@ impl Upload {
     ///
     /// # Errors
     ///
-    /// When a setting is invalid, the source cannot be read, or the store of URLs is required and cannot be used.
+    /// If a setting is invalid, if the source cannot be read, or if the URL store is required and cannot be used.
     pub async fn begin(self) -> Result<Uploader, Error> {
         let deadline = Deadline::from_now(&self.options);
         self.begin_before(deadline).await

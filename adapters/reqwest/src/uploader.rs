@@ -13,15 +13,15 @@ use crate::{
 
 /// An upload that is sent request by request; see [`Upload::begin`](crate::Upload::begin).
 ///
-/// A future of [`Uploader::upload_chunk`] may be dropped at any time: the next one resumes at the server's offset, as
-/// it does after an error. To abandon the upload, drop this; [`Uploader::abort`] deletes it, too.
+/// Futures of [`Uploader::upload_chunk`] may be dropped at any time: the next one resumes at the server's offset, as
+/// after an error. To abandon the upload, drop this value; [`Uploader::abort`] also deletes the upload.
 #[derive(Debug)]
 pub struct Uploader {
     job: Job,
     deadline: Deadline,
     /// The key under which the URL is stored.
     key: Option<Key>,
-    /// What an earlier process left.
+    /// The upload that an earlier process left.
     stored: Option<Known>,
     run: Run,
 }
@@ -34,12 +34,12 @@ impl Uploader {
         Ok(Self { job, deadline, key, stored, run })
     }
 
-    /// Sends the next request with bytes, and retries it if it fails. Returns the upload when it is complete (or at the
-    /// offset where it is to stop); `None` while there is more to send.
+    /// Sends the next request with bytes, and retries it if it fails. Returns the upload when it is complete (or at
+    /// the offset where it should stop); `None` while there is more to send.
     ///
     /// # Errors
     ///
-    /// When it failed permanently.
+    /// If it failed permanently.
     pub async fn upload_chunk(&mut self) -> Result<Option<Uploaded>, Error> {
         self.deadline.bound(self.chunk()).await
     }
@@ -63,12 +63,11 @@ impl Uploader {
         Ok(uploaded)
     }
 
-    /// Deletes the upload from the server and from the store of URLs. Before anything was created there is nothing to
-    /// delete.
+    /// Deletes the upload from the server and from the URL store. Does nothing if nothing was created yet.
     ///
     /// # Errors
     ///
-    /// When the server refuses, or cannot be asked.
+    /// If the server rejects this or cannot be reached.
     pub async fn abort(self) -> Result<(), Error> {
         let options = self.job.options.clone();
         match (self.run.known().or(self.stored.as_ref()), &self.job.url) {

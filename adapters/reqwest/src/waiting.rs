@@ -8,10 +8,10 @@ use tus_core::client::{Error, Task, Wait};
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Waiting<'a> {
-    /// How long it is.
+    /// Its duration.
     pub duration: Duration,
-    /// The number of the retry since the last progress, from 1 on; 0 if nothing has failed, but the server is not done
-    /// ([`Error::Pending`]).
+    /// The number of the retry since the last progress, starting at 1; 0 if nothing has failed but the server is not
+    /// done ([`Error::Pending`]).
     pub retry: u32,
     /// Why the last request failed.
     pub reason: &'a Error,

@@ -1,4 +1,4 @@
-//! What of a builder's or client's own settings stays in force.
+//! Which settings of a builder or client stay in force.
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,4 +1,4 @@
-//! Credentials stay at home, and secrets are not shown.
+//! Credentials go to their own origin only, and secrets are not shown.
 
 use tus_reqwest::{
     Client, Entry, Fingerprint, MemoryStore, Source, UrlStore,
@@ -31,7 +31,7 @@ async fn other_origins_get_no_credentials_unless_they_are_trusted() {
     client.terminate(there.clone()).await.unwrap();
     assert_eq!(elsewhere.requests().len(), 6, "{:?}", elsewhere.lines());
     nobody_got_any(&elsewhere);
-    // A store names a URL elsewhere.
+    // A store contains a URL elsewhere.
     let store = MemoryStore::default();
     store.set("the key", &Entry::new(elsewhere.url("/files/evil"))).unwrap();
     let client = builder().url_store(store, Fingerprint::Content).build().unwrap();
@@ -73,7 +73,7 @@ async fn a_password_in_a_url_is_used_and_never_shown() {
     resumed.send().await.unwrap();
     assert_eq!(server.requests().last().unwrap().header("authorization"), Some("Basic YTpzZWNyZXQ="));
 
-    // Errors: a server that is not there, and a URL that is none.
+    // Errors: a server that does not exist, and an invalid URL.
     let away = Client::builder(&url.replace("/files", "/away")).options(plain()).build().unwrap();
     let _ = away.upload(Source::bytes("hello")).send().await;
     nobody_got_any(&elsewhere);

@@ -1,4 +1,4 @@
-//! OPTIONS is advice, not a gate.
+//! OPTIONS is a hint, not a condition.
 
 use tus_reqwest::{Options, Source, Verification};
 

@@ -1,4 +1,4 @@
-//! Every upload ends: loops, silence, deadlines, and responses that do not come.
+//! Every upload ends: loops, silence, deadlines, and responses that never come.
 
 use std::{
     sync::{
@@ -47,7 +47,7 @@ async fn the_deadline_bounds_what_hangs() {
     let client = client(&server).options(plain().retry(deadline)).build().unwrap();
     let error = client.upload(Source::bytes("hello")).send().await.unwrap_err();
     assert!(matches!(error, Error::Late { .. }), "{error}");
-    // A source that never comes, and credentials.
+    // A source and credentials that never arrive.
     let (reader, _writer) = tokio::io::duplex(1);
     let error = client.upload(Source::stream(reader)).send().await.unwrap_err();
     assert!(matches!(error, Error::Late { .. }), "{error}");
@@ -97,7 +97,7 @@ async fn the_head_of_a_response_is_enough() {
     let heads = Arc::new(AtomicUsize::new(0));
     let counted = heads.clone();
     let behind = tus.clone();
-    // What comes after the heads of the first responses never arrives.
+    // What follows the heads of the first responses never arrives.
     let odd = crate::server::Server::start(move |request| {
         let reply = behind.answer(request);
         let is_ok = matches!(reply, Reply::Answer { status: 201, .. });
@@ -130,7 +130,7 @@ async fn a_slow_concatenation_is_not_made_twice() {
 
 #[tokio::test]
 async fn a_silence_makes_requests_smaller() {
-    // A line that carries no request of more than 20,000 bytes in time.
+    // A line too slow for any request of more than 20,000 bytes.
     let (tus, server) = tus_but(|request| (request.body.len() > 20_000).then_some(Reply::Nothing));
     let client = client(&server).timeout(Duration::from_millis(200)).build().unwrap();
     client.upload(Source::bytes(bytes(200_000))).send().await.unwrap();

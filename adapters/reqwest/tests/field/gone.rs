@@ -1,4 +1,4 @@
-//! What is gone is gone, and one key is one upload.
+//! Uploads that are gone, and keys that identify one upload.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use crate::{
     server::{answer, tus, tus_but},
 };
 
-/// A store that a test can look into.
+/// A store that a test can inspect.
 #[derive(Clone, Default)]
 pub(crate) struct Shared(pub(crate) Arc<MemoryStore>);
 
@@ -68,7 +68,7 @@ async fn an_upload_that_vanishes_begins_again_and_progress_says_so() {
         }
         assert!(progress.sent <= 300 && progress.uploaded <= progress.sent, "{progress:?}");
         if progress.uploaded == 200 && !removing.swap(true, Ordering::Relaxed) {
-            // Its number stays taken.
+            // Its id stays in use.
             let mut uploads = uploads.uploads();
             uploads.clear();
             uploads.insert("/files/other".into(), Default::default());

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tus_reqwest::{Client, Options, Retry, Verification};
 
-/// Options that ask for no capabilities, and retry quickly.
+/// Options that request no capabilities and retry quickly.
 fn plain() -> Options {
     let retry = Retry::default().delay(Duration::from_millis(1), Duration::from_millis(5));
     Options::default().verification(Verification::Off).retry(retry)

@@ -1,4 +1,4 @@
-//! Parts are a queue for a few workers.
+//! A few workers process a queue of parts.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -39,7 +39,7 @@ async fn a_thousand_parts_are_sent_a_few_at_a_time() {
 async fn each_part_has_a_connection_of_its_own() {
     let all = Barrier::new(4);
     let (_, server) = tus_but(move |request| {
-        // None is answered before all of them have come.
+        // None is answered before all of them have arrived.
         if request.method == "PATCH" {
             all.wait();
         }
@@ -93,7 +93,7 @@ async fn parts_can_be_made_by_hand() {
     let _ = Options::default();
 }
 
-/// A server whose first response to a concatenation is lost. `keeps`: whether it keeps the parts.
+/// A server that loses its first response to a concatenation. `keeps`: whether it keeps the parts.
 fn forgetful(keeps: bool) -> (Tus, Server) {
     let tus = Tus::default();
     let (behind, first) = (tus.clone(), AtomicUsize::new(0));
@@ -135,7 +135,7 @@ async fn parts_that_are_gone_after_a_lost_response_are_an_error_and_the_same_cal
     assert!(client.unfinished().await.unwrap().is_empty());
 }
 
-/// The parts of the file in the environment, to the endpoint there: run by the test below, in a process of its own.
+/// Sends parts of the file in the environment to the endpoint there. The test below runs this in a separate process.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a part of another test"]
 async fn send_a_thousand_parts() {
@@ -144,8 +144,8 @@ async fn send_a_thousand_parts() {
     client.upload(film).parts(1000).send().await.unwrap();
 }
 
-/// What a client needs for a file in a thousand parts, in KiB: with the program itself, the certificates of the system
-/// and the runtime. The file has 128 MiB.
+/// The memory in KiB that a client uses for a file in a thousand parts, including the program itself, the system's
+/// certificates and the runtime. The file has 128 MiB.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_thousand_parts_need_little_memory() {

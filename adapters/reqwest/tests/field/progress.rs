@@ -1,4 +1,4 @@
-//! Progress never lies and never panics, and the URL is always reported.
+//! Progress is always correct and never panics, and the URL is always reported.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! A server that behaves as a test wants: a small tus server, and what proxies and broken ones make of it.
+//! A server that behaves as a test wants: a small tus server, and what proxies and broken servers make of it.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ impl Request {
     }
 }
 
-/// What the server does.
+/// The server's reaction.
 #[derive(Debug)]
 pub(crate) enum Reply {
     Answer {
@@ -39,7 +39,7 @@ pub(crate) enum Reply {
         headers: Vec<(String, String)>,
         body: Vec<u8>,
     },
-    /// The head of this answer, and then nothing.
+    /// The head of this response, and then nothing.
     HeadOf(Box<Reply>),
     /// The connection stays open without a byte.
     Nothing,
@@ -53,7 +53,7 @@ pub(crate) fn answer(status: u16, headers: &[(&str, &str)]) -> Reply {
     Reply::Answer { status, headers, body: Vec::new() }
 }
 
-/// A response of something else.
+/// A response of something other than a tus server.
 pub(crate) fn foreign(status: u16, body: &str) -> Reply {
     Reply::Answer { status, headers: Vec::new(), body: body.into() }
 }
@@ -137,7 +137,7 @@ fn reply(stream: &mut TcpStream, reply: &Reply, is_head: bool) -> bool {
     match reply {
         Reply::Close => false,
         Reply::Nothing => {
-            // Until the client leaves.
+            // Until the client disconnects.
             let _ = stream.read(&mut [0]);
             false
         }
@@ -180,7 +180,7 @@ pub(crate) struct Stored {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tus {
     uploads: Arc<Mutex<BTreeMap<String, Stored>>>,
-    /// Uploads that were ever created.
+    /// The number of uploads that were ever created.
     created: Arc<AtomicUsize>,
 }
 
@@ -250,7 +250,7 @@ pub(crate) fn tus() -> (Tus, Server) {
     tus_but(|_| None)
 }
 
-/// A small tus server that answers some requests otherwise.
+/// A small tus server that answers some requests differently.
 pub(crate) fn tus_but(other: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> (Tus, Server) {
     let tus = Tus::default();
     let answering = tus.clone();

@@ -1,4 +1,4 @@
-//! Lines that are slow, but not silent, and connections that are dead.
+//! Slow but not silent lines, and dead connections.
 
 use std::{
     io::{Read, Write},
@@ -21,11 +21,11 @@ const SILENCE: Duration = Duration::from_millis(1500);
 const STEP: usize = 2 * 1024;
 const STEPS: Duration = Duration::from_millis(50);
 
-/// It takes four times as long as a silence may last.
+/// This takes four times the silence timeout.
 const LENGTH: usize = 256 * 1024;
 
-/// A line before a server. Its buffer is small, and the sender's is not: what the sender has written stays in the
-/// sender's system for seconds. `deaths`: this many connections carry a part of that, and then nothing.
+/// A line in front of a server. Its buffer is small, and the sender's is not: what the sender has written stays in
+/// the sender's system for seconds. `deaths`: this many connections carry a part of that and then nothing.
 fn slow_line(server: SocketAddr, deaths: usize) -> SocketAddr {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     // Accepted connections inherit it.
@@ -70,7 +70,7 @@ fn over(line: SocketAddr) -> tus_reqwest::Builder {
     Client::builder(&format!("http://{line}/files")).options(plain().chunk_size(None)).timeout(SILENCE)
 }
 
-/// Without the system's word, requests become smaller instead: see `a_silence_makes_requests_smaller`.
+/// If the system does not report this, requests become smaller instead: see `a_silence_makes_requests_smaller`.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
 async fn a_slow_line_is_not_silent() {

@@ -1,4 +1,4 @@
-//! What is not a regular file, what comes as a stream, and what changes.
+//! Sources that are not regular files, that are streams, and that change.
 
 use std::{io::Write, path::Path, process::Command, time::Duration};
 
@@ -101,7 +101,7 @@ async fn an_error_of_a_stream_keeps_its_cause() {
     assert!(error.with_causes().contains("broken pipe"), "{}", error.with_causes());
 }
 
-/// Uploads a file in one request, which is changed after the server has got some of it.
+/// Uploads a file in one request and changes it after the server has received some of it.
 async fn changes(change: impl Fn(&Path) + Send + Sync + 'static) -> (Result<tus_reqwest::Uploaded, Error>, Tus) {
     const LENGTH: usize = 32 << 20;
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The store never stands in the way, unless it is required.
+//! The store never blocks an upload, unless it is required.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     server::{Server, tus},
 };
 
-/// Places where no store of this format can be.
+/// Places where a store of this format cannot be.
 fn odd_places(directory: &TempDir) -> Vec<PathBuf> {
     let at = |name: &str| directory.path().join(name);
     let contents = [("empty", ""), ("broken", "{\"a\": "), ("foreign", "my diary"), ("list", "[]"), ("file", "")];
@@ -58,7 +58,7 @@ async fn a_required_store_that_fails_is_named_before_anything_is_created() {
     assert_eq!(tus.only(), b"hello");
 }
 
-/// A store that another process has locked for good.
+/// A store that another process has locked forever.
 struct Locked;
 
 impl UrlStore for Locked {

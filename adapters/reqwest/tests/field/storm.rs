@@ -1,4 +1,5 @@
-//! A thousand interruptions: every upload arrives as it was sent, or fails with an error that says whose fault it is.
+//! A thousand interruptions: every upload arrives as it was sent, or fails with an error that shows whose fault it
+//! is.
 
 use std::{
     sync::{
@@ -25,7 +26,7 @@ fn random(seed: &AtomicU64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A server behind a line that fails at about every second request, and how often it did.
+/// A server behind a line that fails for about every second request, and the number of failures.
 fn stormy(seed: u64) -> (Tus, Server, Arc<AtomicU64>) {
     let (tus, interruptions) = (Tus::default(), Arc::new(AtomicU64::new(0)));
     let (behind, counted) = (tus.clone(), interruptions.clone());
@@ -34,9 +35,9 @@ fn stormy(seed: u64) -> (Tus, Server, Arc<AtomicU64>) {
         let fault = random(&seed) % 16;
         counted.fetch_add(u64::from(fault < 9), Ordering::Relaxed);
         match fault {
-            // It does not arrive.
+            // The request does not arrive.
             0 => Reply::Close,
-            // It arrives, and the response does not.
+            // The request arrives, but the response does not.
             1 => {
                 behind.answer(request);
                 Reply::Close
@@ -45,7 +46,7 @@ fn stormy(seed: u64) -> (Tus, Server, Arc<AtomicU64>) {
                 behind.answer(request);
                 Reply::Nothing
             }
-            // It is cut.
+            // The request is truncated.
             3 | 4 => {
                 let mut cut = request.clone();
                 cut.body.truncate(random(&seed) as usize % (cut.body.len() + 1));
@@ -53,7 +54,7 @@ fn stormy(seed: u64) -> (Tus, Server, Arc<AtomicU64>) {
                 Reply::Close
             }
             5 => foreign([500, 502, 503, 504][random(&seed) as usize % 4], "a proxy"),
-            // It arrives twice.
+            // The request arrives twice.
             6 => {
                 behind.answer(request);
                 behind.answer(request)
@@ -62,7 +63,7 @@ fn stormy(seed: u64) -> (Tus, Server, Arc<AtomicU64>) {
                 std::thread::sleep(Duration::from_millis(random(&seed) % 20));
                 behind.answer(request)
             }
-            // The offset is a lie.
+            // The offset is wrong.
             8 if request.method == "HEAD" => {
                 let offset = (random(&seed) % 40_000).to_string();
                 answer(200, &[("Upload-Offset", &offset), ("Upload-Length", "40000")])
@@ -93,11 +94,11 @@ async fn a_thousand_interruptions_end_well_or_say_whose_fault_it_is() {
                 assert!(tus.uploads()[uploaded.url.path()].content == content, "seed {seed}");
                 arrived += 1;
             }
-            // The server has acknowledged what was never sent.
+            // The server has acknowledged bytes that were never sent.
             Err(Error::Misbehaved { by_server: true, .. }) => {}
             Err(error) => panic!("seed {seed}: {}", error.with_causes()),
         }
-        // What is there is a beginning of the source, whatever happened.
+        // What the server has is a prefix of the source, whatever happened.
         assert!(tus.uploads().values().all(|stored| content.starts_with(&stored.content)), "seed {seed}");
         requests += server.requests().len() as u64;
         met += interruptions.load(Ordering::Relaxed);
