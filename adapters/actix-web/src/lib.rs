@@ -13,20 +13,18 @@
 //! }
 //! ```
 //!
-//! The scope goes below other scopes, as deep as you like; `Location` follows. The application's middleware
-//! applies. actix-web has extensions of a type of its own: [`scope_with`] hands on what the [`Hooks`] need
-//! (the user, say).
+//! The scope can be nested below other scopes at any depth, and `Location` stays correct. The application's
+//! middleware applies. actix-web has its own type for extensions: [`scope_with`] passes on what the [`Hooks`] need
+//! (for example the user).
 //!
-//! actix-web does not pass on the trailers of a request, so that the extension `checksum-trailer` is off here.
-//! It answers `100 Continue` by itself, so that a client which asks first (`Expect: 100-continue`) sends a body
-//! that is refused, too.
+//! actix-web drops the trailers of requests, so the extension `checksum-trailer` is off here. It always answers `100
+//! Continue`, so a client that asks first (`Expect: 100-continue`) sends its body even if the server rejects it.
 //!
 //! # Features
 //!
-//! `sqlite` (on by default): the storage [`Sqlite`]. `bundled` (on by default): SQLite is compiled and comes with the
-//! program; without it the system's library is linked. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms beside
-//! `sha1`, on offer where [`Config::checksums`] names them. `metrics`: counters and histograms through the facade of
-//! that name.
+//! `sqlite` (on by default): the storage [`Sqlite`]. `bundled` (on by default): SQLite is compiled in; without it,
+//! the system's library is linked. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms in addition to `sha1`,
+//! offered if [`Config::checksums`] lists them. `metrics`: counters and histograms through the facade of that name.
 
 mod resumable;
 
@@ -38,13 +36,13 @@ use actix_web::{
 };
 use tus_service::{ResponseBody, StreamBody, mount_path};
 
-/// What the hooks' request heads and responses are made of; actix-web's own types are older ones.
+/// The types of the hooks' request heads and responses; actix-web's own types are from an older version.
 pub use http;
 pub use resumable::{ResumableResource, ResumableService, resumable, resumable_with};
 /// The storage in an object store.
 #[cfg(feature = "object-store")]
 pub use tus_object_store::{self, ObjectStore};
-/// All that the frameworks share, also what an implementation of [`Storage`] needs.
+/// What all frameworks share, including what an implementation of [`Storage`] needs.
 pub use tus_service;
 pub use tus_service::{
     Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
@@ -55,12 +53,12 @@ pub use tus_service::{
 #[cfg(feature = "sqlite")]
 pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};
 
-/// The endpoint at `path`, with and without a slash at its end.
+/// The endpoint at `path`, with and without a trailing slash.
 pub fn scope(path: &str, tus: Tus) -> Scope {
     scope_with(path, tus, |_, _| ())
 }
 
-/// The endpoint at `path`; `extend` puts into the extensions that the [`Hooks`] see what they need.
+/// The endpoint at `path`; `extend` fills the extensions that the [`Hooks`] see.
 ///
 /// ```
 /// use actix_web::{HttpMessage, Scope};
@@ -105,7 +103,7 @@ where
     web::scope(path).default_service(web::to(handler))
 }
 
-/// The request in the types that the other frameworks share.
+/// The request in the types that all frameworks share.
 fn translated<P>(request: &HttpRequest, payload: P) -> Result<http::Request<StreamBody<P>>, http::Error> {
     let version = match request.version() {
         actix_web::http::Version::HTTP_2 => http::Version::HTTP_2,
@@ -131,7 +129,7 @@ fn respond_with(head: &http::response::Parts, body: impl MessageBody + 'static) 
     for (name, value) in &head.headers {
         translated.append_header((name.as_str(), value.as_bytes()));
     }
-    // actix-web writes this header itself, and only so.
+    // actix-web writes this header itself, in this form only.
     if head.headers.contains_key(http::header::CONNECTION) {
         translated.force_close();
     }

@@ -27,9 +27,9 @@ use tus_service::{RelayedBody, Responding, Resumable, Resumed, StoredBody, Strea
 
 use crate::translated;
 
-/// Makes a resource of the application resumable: an ordinary upload of a form or a file survives a connection that
-/// breaks, where the client speaks the IETF's "Resumable Uploads for HTTP" (**which is a draft**). Its handlers stay as
-/// they are; [`Resumable`] says what they can rely on.
+/// Makes a resource of the application resumable: an ordinary upload of a form or a file survives a broken connection
+/// if the client supports the IETF's "Resumable Uploads for HTTP" (**which is a draft**). Its handlers do not change;
+/// [`Resumable`] describes what they can rely on.
 ///
 /// ```
 /// use actix_web::{App, web};
@@ -45,16 +45,16 @@ use crate::translated;
 /// # }
 /// ```
 ///
-/// Wrap the whole resource: the other methods of an upload are at the same path. What is wrapped around it afterwards
-/// (authentication, say) sees each request of an upload. actix-web sends no interim responses, so that clients resume
-/// which begin with a part of their content (`Upload-Complete: ?0`).
+/// Wrap the complete resource, because the other methods of an upload use the same path. What is wrapped around it
+/// afterwards (for example authentication) sees each request of an upload. actix-web sends no interim responses, so
+/// only clients that start with a part of their content (`Upload-Complete: ?0`) can resume.
 ///
-/// `tus` is an endpoint, which need not be served by itself, or a [`Resumable`] with other settings.
+/// `tus` is an endpoint, which need not be served itself, or a [`Resumable`] with other settings.
 pub fn resumable(tus: impl Into<Resumable>) -> ResumableResource {
     ResumableResource { resumable: tus.into(), extend: |_, _| () }
 }
 
-/// The same; `extend` puts into the extensions that the hooks and [`Resumable::owner`] see what they need.
+/// The same; `extend` fills the extensions that the hooks and [`Resumable::owner`] see.
 pub fn resumable_with<F>(tus: impl Into<Resumable>, extend: F) -> ResumableResource<F>
 where
     F: Fn(&HttpRequest, &mut http::Extensions) + Clone + 'static,
@@ -141,7 +141,7 @@ fn announced<B>(resumable: &Resumable, mut response: ServiceResponse<B>) -> Serv
     response
 }
 
-/// A header in the types of the framework, which are older ones.
+/// A header in the framework's types, which are from an older version.
 fn field(name: &http::HeaderName, value: &http::HeaderValue) -> Option<(header::HeaderName, header::HeaderValue)> {
     let name = header::HeaderName::from_bytes(name.as_str().as_bytes()).ok()?;
     Some((name, header::HeaderValue::from_bytes(value.as_bytes()).ok()?))
@@ -172,12 +172,12 @@ where
         let passed = inner.call(ServiceRequest::from_parts(request, payload)).await?;
         return Ok(passed.map_into_left_body());
     }
-    // The handler gets the request of the framework, and gives it back with its response.
+    // The handler gets the framework's request and returns it with its response.
     let held = Rc::new(Cell::new(Some(request)));
     let begin = |stored, responding: Responding<Content>| {
         let held = held.clone();
         let call = async move {
-            let request = held.take().ok_or("the request is gone")?;
+            let request = held.take().ok_or("the request no longer exists")?;
             let response = match inner.call(handlers_request(request, stored)).await {
                 Ok(response) => {
                     let (request, response) = response.into_parts();
@@ -199,7 +199,7 @@ where
     }
 }
 
-/// The request of the framework as the handler sees it: it has the extensions of the one that completed the upload.
+/// The framework's request for the handler, with the extensions of the request that completed the upload.
 fn handlers_request(request: HttpRequest, stored: http::Request<StoredBody>) -> ServiceRequest {
     let (head, body) = stored.into_parts();
     let payload = body.map(|piece| piece.map_err(|error| PayloadError::Io(io::Error::other(error))));
@@ -217,7 +217,7 @@ fn handlers_request(request: HttpRequest, stored: http::Request<StoredBody>) -> 
     request
 }
 
-/// A response of the framework in the types that the other frameworks share.
+/// The framework's response in the types that all frameworks share.
 fn relayed(response: HttpResponse) -> http::Response<Content> {
     let mut relayed = http::Response::new(());
     *relayed.status_mut() = http::StatusCode::from_u16(response.status().as_u16()).unwrap_or_default();

@@ -8,8 +8,8 @@ use axum::{
 };
 use tus_service::{Interim, InterimIo};
 
-/// A listener whose connections can carry interim responses (`104 Upload Resumption Supported`), so that clients of the
-/// IETF's draft, iPhones among them, learn where their upload is before a request breaks.
+/// A listener whose connections support interim responses (`104 Upload Resumption Supported`), so that clients of the
+/// IETF's draft, including iPhones, learn the URL of their upload before a request breaks off.
 ///
 /// ```no_run
 /// use axum::Router;
@@ -24,15 +24,15 @@ use tus_service::{Interim, InterimIo};
 /// }
 /// ```
 ///
-/// Only requests of HTTP/1.1 get them, and none that came through a proxy, unless
-/// [`Config::interim_through_proxies`](crate::Config::interim_through_proxies) says so.
+/// Only HTTP/1.1 requests get them, and none that came through a proxy, unless
+/// [`Config::interim_through_proxies`](crate::Config::interim_through_proxies) is set.
 #[derive(Debug)]
 pub struct Informing<L>(
     /// The listener itself.
     pub L,
 );
 
-/// What [`Informing`] knows of a connection: `ConnectInfo<Informed>` in a request's extensions.
+/// What [`Informing`] adds to a connection: `ConnectInfo<Informed>` in a request's extensions.
 #[derive(Debug, Clone)]
 pub struct Informed<A = std::net::SocketAddr> {
     /// The address of the client.
@@ -63,7 +63,7 @@ where
     }
 }
 
-/// Hands on what sends the interim responses of a request.
+/// Passes on the sender of a request's interim responses.
 pub(crate) fn hand_on(request: &mut Request) {
     if let Some(ConnectInfo(informed)) = request.extensions().get::<ConnectInfo<Informed>>() {
         let interim = informed.interim.clone();

@@ -14,14 +14,14 @@
 //! }
 //! ```
 //!
-//! What it is merged into nests under any path, as deep as you like; `Location` follows. [`service`] is the endpoint for
-//! [`Router::nest_service`] and [`Router::fallback_service`]. A layer that limits bodies or the time of a request limits
-//! uploads, too: put the router beside it.
+//! Nest the router at any path and depth; `Location` stays correct. [`service`] is the endpoint for
+//! [`Router::nest_service`] and [`Router::fallback_service`]. A layer that limits bodies or the duration of requests
+//! also limits uploads: apply it to other routes only.
 //!
 //! # Hooks
 //!
-//! The application's middleware applies, and what it puts into a request's extensions (the user, say) reaches the
-//! [`Hooks`]:
+//! The application's middleware applies, and what it adds to a request's extensions (for example the user) reaches
+//! the [`Hooks`]:
 //!
 //! ```
 //! use axum_tus::{Hooks, NewUpload, Rejection, Sqlite, Tus, context, http::request::Parts};
@@ -59,10 +59,10 @@
 //!
 //! # Features
 //!
-//! `sqlite` (on by default): the storage [`Sqlite`]. `bundled` (on by default): SQLite is compiled and comes with the
-//! program; without it the system's library is linked. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms beside
-//! `sha1`, on offer where [`Config::checksums`] names them. `metrics`: counters and histograms through the facade of
-//! that name. `interim`: interim responses for clients of the IETF's draft, by `Informing`.
+//! `sqlite` (on by default): the storage [`Sqlite`]. `bundled` (on by default): SQLite is compiled in; without it,
+//! the system's library is linked. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms in addition to `sha1`,
+//! offered if [`Config::checksums`] lists them. `metrics`: counters and histograms through the facade of that name.
+//! `interim`: interim responses for clients of the IETF's draft, through `Informing`.
 
 #[cfg(feature = "interim")]
 mod interim;
@@ -80,7 +80,7 @@ use axum::{
 use tower_service::Service;
 use tus_service::mount_path;
 
-/// What requests and responses are made of.
+/// The types of requests and responses.
 pub use axum::http;
 #[cfg(feature = "interim")]
 pub use interim::{Informed, Informing};
@@ -88,7 +88,7 @@ pub use resumable::resumable;
 /// The storage in an object store.
 #[cfg(feature = "object-store")]
 pub use tus_object_store::{self, ObjectStore};
-/// All that the frameworks share, also what an implementation of [`Storage`] needs.
+/// What all frameworks share, including what an implementation of [`Storage`] needs.
 pub use tus_service;
 pub use tus_service::{
     Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
@@ -99,12 +99,12 @@ pub use tus_service::{
 #[cfg(feature = "sqlite")]
 pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};
 
-/// The endpoint at `path`, with and without a slash at its end: merge it into the application's router. At `/` it takes
-/// what no other route of the router takes.
+/// The endpoint at `path`, with and without a trailing slash. Merge it into the application's router. At `/` it
+/// handles what no other route of the router handles.
 ///
 /// # Panics
 ///
-/// Where axum cannot nest at `path`: it begins with a slash, and no route of the application is below it.
+/// If axum cannot nest at `path`, which must begin with a slash and have no other routes of the application below it.
 pub fn router<S>(path: &str, tus: Tus) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -131,7 +131,7 @@ pub fn service(
     let handler = move |OriginalUri(full): OriginalUri, mut request: Request| {
         let tus = tus.clone();
         async move {
-            // The router took the path at which it is nested away; hooks and `Location` need all of it.
+            // The router removed the path at which it is nested, but hooks and `Location` need the full path.
             let mount = Mount::at(mount_path(full.path(), request.uri().path()).to_owned());
             *request.uri_mut() = full;
             #[cfg(feature = "interim")]

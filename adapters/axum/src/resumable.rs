@@ -16,9 +16,9 @@ use futures_util::{
 };
 use tus_service::{Responding, Resumable, StoredBody};
 
-/// Makes a route of the application resumable: an ordinary upload of a form or a file survives a connection that breaks,
-/// where the client speaks the IETF's "Resumable Uploads for HTTP" (**which is a draft**), as each iPhone does. Its
-/// handlers stay as they are; [`Resumable`] says what they can rely on.
+/// Makes a route of the application resumable: an ordinary upload of a form or a file survives a broken connection if
+/// the client supports the IETF's "Resumable Uploads for HTTP" (**which is a draft**), as every iPhone does. Its
+/// handlers do not change; [`Resumable`] describes what they can rely on.
 ///
 /// ```
 /// use axum::{Router, extract::Multipart, routing::post};
@@ -37,12 +37,12 @@ use tus_service::{Responding, Resumable, StoredBody};
 /// }
 /// ```
 ///
-/// It is put around all methods of a route, for those of the upload are at the same path: a
-/// [layer](MethodRouter::layer) would be put around each. Layers go around the result: authentication does, but what
-/// limits the body or the time of a request limits uploads, too. An extractor that authenticates comes too late. Serve it
-/// by `Informing` (feature `interim`), so that clients which send everything in one request can resume.
+/// It wraps all methods of a route, because those of the upload use the same path; a [layer](MethodRouter::layer)
+/// would wrap each method separately. Put layers around the result, for example authentication. Layers that limit the
+/// body or the duration of a request also limit uploads. An extractor that authenticates runs too late. Serve it with
+/// `Informing` (feature `interim`), so that clients that send everything in one request can resume.
 ///
-/// `tus` is an endpoint, which need not be served by itself, or a [`Resumable`] with other settings.
+/// `tus` is an endpoint, which need not be served itself, or a [`Resumable`] with other settings.
 pub fn resumable<S>(tus: impl Into<Resumable>, route: MethodRouter<S>) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -53,7 +53,7 @@ where
 #[derive(Clone)]
 struct ResumableRoute<S> {
     resumable: Resumable,
-    /// Shared, since axum clones a handler several times for a request.
+    /// Shared, because axum clones a handler several times for a request.
     route: Arc<MethodRouter<S>>,
 }
 
@@ -89,7 +89,7 @@ where
 {
     #[cfg(feature = "interim")]
     crate::interim::hand_on(&mut request);
-    // A router may have taken away the path at which it nests the route; the URL of an upload needs all of it.
+    // A router may have removed the path at which it nests the route, but the URL of an upload needs the full path.
     let full = request.extensions().get().map(|OriginalUri(full)| full.clone());
     let seen = request.uri().clone();
     *request.uri_mut() = full.unwrap_or_else(|| seen.clone());
@@ -107,7 +107,7 @@ where
     Response::from(resumable.handle(request, begin).await.map(Body::new))
 }
 
-/// As the route sees it that the client asked for.
+/// The request as the route of the original request sees it.
 fn handlers_request(request: axum::http::Request<StoredBody>, seen: &Uri) -> Request {
     let mut request = request.map(Body::new);
     let full = std::mem::replace(request.uri_mut(), Resumable::handlers_uri(seen));

@@ -1,5 +1,5 @@
-//! How often a request asks for memory that a resumable route passes on untouched, beside the plain route.
-#![allow(clippy::unwrap_used)] // where a test cannot go on, it fails
+//! How many allocations a request costs that a resumable route forwards untouched, compared with the plain route.
+#![allow(clippy::unwrap_used)] // a test that cannot continue fails
 
 use axum::{Router, body::Body, extract::Request, routing::post};
 use axum_tus::{Memory, Tus};
@@ -18,7 +18,7 @@ async fn a_request_that_passes_costs_next_to_nothing() {
     let mut counted = Vec::new();
     for app in [plain, resumable] {
         let mut app: Router = app.with_state(());
-        // The first request may prepare something.
+        // The first request may initialize something.
         for _ in 0..2 {
             let request = Request::post("/photos?album=7").header("content-length", "5").body(Body::from("hello"));
             let before = dhat::HeapStats::get().total_blocks;

@@ -1,5 +1,5 @@
-//! The endpoint at every path at which axum can have it, the root included.
-#![allow(clippy::unwrap_used)] // where a test cannot go on, it fails
+//! The endpoint at every path that axum supports, including the root.
+#![allow(clippy::unwrap_used)] // a test that cannot continue fails
 
 use axum::{
     Router,
@@ -29,7 +29,7 @@ async fn send(app: &Router, method: Method, path: &str, headers: &[(&str, &str)]
     app.clone().call(request.body(Body::from(body)).unwrap()).await.unwrap()
 }
 
-/// Whether an upload can be created at `endpoint` and gone on with at the URL that its creation names.
+/// Creates an upload at `endpoint` and continues it at the URL in the response.
 async fn uploads_at(app: Router, endpoint: &str) {
     let created = send(&app, Method::POST, endpoint, &[("upload-length", "5")], "").await;
     assert_eq!(created.status(), StatusCode::CREATED, "{endpoint}");

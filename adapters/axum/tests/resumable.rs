@@ -1,5 +1,5 @@
-//! Resumable routes of an application, as axum has them: forms, state, nesting, layers, limits.
-#![allow(clippy::unwrap_used)] // where a test cannot go on, it fails
+//! Resumable routes of an axum application: forms, state, nesting, layers, limits.
+#![allow(clippy::unwrap_used)] // a test that cannot continue fails
 
 use axum::{
     Router,
@@ -25,7 +25,7 @@ async fn send(app: &Router, method: &str, path: &str, headers: &[(&str, &str)], 
     app.clone().call(request.body(body.into()).unwrap()).await.unwrap()
 }
 
-/// Sends content in three requests, with the headers of the first one. The last response.
+/// Sends content in three requests, with these headers in the first one. Returns the last response.
 async fn upload(app: &Router, path: &str, headers: &[(&str, &str)], content: &[u8]) -> Response {
     let created = send(app, "POST", path, &[headers, &[("upload-complete", "?0")]].concat(), Body::empty()).await;
     assert_eq!(created.status(), 201);
@@ -72,7 +72,7 @@ async fn a_multipart_form_is_the_same_in_one_request_and_as_an_upload() {
     assert_eq!(plain, r#"title None b"Sunset";photo Some("a.jpg") b"\0\r\n\xff";"#);
     let resumed = upload(&app, "/photos", &[FORM_TYPE], FORM).await;
     assert_eq!((resumed.status().as_u16(), text(resumed).await), (200, plain));
-    // The handler's own refusal of a form that is none.
+    // The handler's own rejection of an invalid form.
     let refused = upload(&app, "/photos", &[("content-type", "text/plain")], FORM).await;
     assert_eq!(refused.status(), 400);
 }
@@ -112,7 +112,7 @@ async fn a_nested_route_is_as_it_was() {
     );
 }
 
-/// What is around the route sees each request of an upload, and may refuse it.
+/// Layers around the route see each request of an upload, and may reject it.
 #[tokio::test]
 async fn a_layer_around_the_route_sees_each_request() {
     let guard = middleware::from_fn(async |request: Request, next: Next| {
@@ -132,7 +132,7 @@ async fn a_layer_around_the_route_sees_each_request() {
     assert_eq!(send(&app, "DELETE", url, &begin[1..], Body::empty()).await.status(), 204);
 }
 
-/// axum's limit is on what the handler reads, not on what an upload may have: the handler's `413` is final.
+/// axum's limit applies to what the handler reads, not to the upload: the handler's `413` is final.
 #[tokio::test]
 async fn the_frameworks_limit_is_the_handlers() {
     async fn photos(content: Bytes) -> String {

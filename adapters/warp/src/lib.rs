@@ -13,22 +13,21 @@
 //! }
 //! ```
 //!
-//! The filter takes what is left of the path, below as many segments as you like; `Location` follows. It
-//! answers every request that reaches it, refusals included, and never rejects: put it behind the path
-//! that is its own, and combine it by `or`. warp hands no extensions to filters: [`filter_with`] takes a filter
-//! that makes those that the [`Hooks`] see (with the user, say).
+//! The filter handles the rest of the path, below any number of segments; `Location` stays correct. It answers every
+//! request that reaches it, including those that it refuses, and never rejects: put it behind its own path, and
+//! combine it with `or`. warp passes no extensions to filters: [`filter_with`] takes a filter that makes those for
+//! the [`Hooks`] (for example with the user).
 //!
-//! Interim responses (`104`) reach clients of the IETF's draft where the filter is served over
+//! Interim responses (`104`) reach clients of the IETF's draft if the filter is served over
 //! [`InterimIo`](https://docs.rs/tus-service/latest/tus_service/struct.InterimIo.html), as `warp::service`.
 //!
-//! warp does not pass on the trailers of a request, so that the extension `checksum-trailer` is off here.
+//! warp drops the trailers of requests, so the extension `checksum-trailer` is off here.
 //!
 //! # Features
 //!
-//! `sqlite` (on by default): the storage [`Sqlite`]. `bundled` (on by default): SQLite is compiled and comes with the
-//! program; without it the system's library is linked. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms beside
-//! `sha1`, on offer where [`Config::checksums`] names them. `metrics`: counters and histograms through the facade of
-//! that name.
+//! `sqlite` (on by default): the storage [`Sqlite`]. `bundled` (on by default): SQLite is compiled in; without it,
+//! the system's library is linked. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms in addition to `sha1`,
+//! offered if [`Config::checksums`] lists them. `metrics`: counters and histograms through the facade of that name.
 
 mod resumable;
 
@@ -42,13 +41,13 @@ use warp::{
     reply,
 };
 
-/// What requests and responses are made of.
+/// The types of requests and responses.
 pub use http;
 pub use resumable::resumable;
 /// The storage in an object store.
 #[cfg(feature = "object-store")]
 pub use tus_object_store::{self, ObjectStore};
-/// All that the frameworks share, also what an implementation of [`Storage`] needs.
+/// What all frameworks share, including what an implementation of [`Storage`] needs.
 pub use tus_service;
 pub use tus_service::{
     Algorithm, BaseUrl, Builder, ByteStream, Cause, Config, Cors, Dialect, Download, Failure, FinishReply, HookError,
@@ -59,12 +58,12 @@ pub use tus_service::{
 #[cfg(feature = "sqlite")]
 pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};
 
-/// The endpoint at the path that was matched before, with and without a slash at its end.
+/// The endpoint at the path that was matched before, with and without a trailing slash.
 pub fn filter(tus: Tus) -> BoxedFilter<(reply::Response,)> {
     filter_with(tus, warp::any().map(Extensions::new).boxed())
 }
 
-/// The endpoint; `extensions` makes those that the [`Hooks`] see. Where it rejects, the endpoint does.
+/// The endpoint; `extensions` makes the extensions for the [`Hooks`]. If it rejects, so does the endpoint.
 ///
 /// ```
 /// use warp::{Filter, filters::BoxedFilter, http::Extensions, reply::Response};
@@ -126,7 +125,7 @@ pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFil
         .boxed()
 }
 
-/// The request as the driver takes it: warp hands its pieces over one by one.
+/// The request for the driver: warp provides its pieces one by one.
 fn translated<S: Stream>(
     method: Method,
     path: &FullPath,

@@ -9,9 +9,9 @@ use tower_service::Service;
 use tus_service::Resumable;
 use warp::{Filter, Rejection, Reply};
 
-/// Makes the requests that an application takes resumable: an ordinary upload of a form or a file survives a connection
-/// that breaks, where the client speaks the IETF's "Resumable Uploads for HTTP" (**which is a draft**), as each iPhone
-/// does. Its filters stay as they are; [`Resumable`] says what they can rely on.
+/// Makes the requests that an application handles resumable: an ordinary upload of a form or a file survives a broken
+/// connection if the client supports the IETF's "Resumable Uploads for HTTP" (**which is a draft**), as every iPhone
+/// does. Its filters do not change; [`Resumable`] describes what they can rely on.
 ///
 /// ```
 /// use warp::Filter;
@@ -29,12 +29,12 @@ use warp::{Filter, Rejection, Reply};
 /// # }
 /// ```
 ///
-/// It is a service, since a filter cannot be called with a request; serve it with hyper, over
-/// [`InterimIo`](tus_service::InterimIo), so that clients which send everything in one request can resume. It is around
-/// all of the application's filters, those that authenticate included, so that the [`Hooks`](crate::Hooks) of the
-/// [`Tus`](crate::Tus) have to say who may upload, and where: by default, whoever asks may, at every path.
+/// It is a service, because a filter cannot be called with a request. Serve it with hyper, over
+/// [`InterimIo`](tus_service::InterimIo), so that clients that send everything in one request can resume. It wraps
+/// all of the application's filters, including those that authenticate, so the [`Hooks`](crate::Hooks) of the
+/// [`Tus`](crate::Tus) must decide who may upload, and where: by default, everybody may, at every path.
 ///
-/// `tus` is an endpoint, which need not be served by itself, or a [`Resumable`] with other settings.
+/// `tus` is an endpoint, which need not be served itself, or a [`Resumable`] with other settings.
 pub fn resumable<F, T, B>(
     tus: impl Into<Resumable>,
     filter: F,
