@@ -1,5 +1,5 @@
-//! Finds out what is here of all that the end-to-end tests need beside Rust and a C compiler. A test that lacks something
-//! is ignored, and the list of tests says so. With `TUS_TEST_NO_SKIP` all are run, and those that lack something fail.
+//! Finds out which programs exist that the end-to-end tests need in addition to Rust and a C compiler. A test that lacks
+//! one is reported as ignored. With `TUS_TEST_NO_SKIP` all tests run, and those that lack something fail.
 
 use std::{
     env,
@@ -12,7 +12,7 @@ use std::{
 const SHAPED_LINE: &str =
     "ss -ltn && ip link set lo up && tc qdisc add dev lo root tbf rate 480kbit burst 3000 limit 8000";
 
-/// Whether something is here.
+/// Whether a program exists.
 type IsHere = fn() -> bool;
 
 fn main() {

@@ -1,6 +1,6 @@
-//! What one request makes the server do, for each kind of request of less than 8 kB, beside it in the background
-//! included: a number of allocations, which depends on no machine. None asks for memory more than ten times as often as
-//! a HEAD does, but those that name 128 parts.
+//! The work that one request causes, including in the background, for each kind of request of less than 8 kB: a
+//! number of allocations, which does not depend on the machine. No request makes more than ten times as many as a
+//! HEAD, except those that name 128 parts.
 //!
 //! `cargo test --release -p tests --test costs -- --nocapture` prints the table of SECURITY.md, with processor time.
 #![allow(clippy::unwrap_used)] // a test that cannot continue fails
@@ -23,7 +23,7 @@ const PARTS: usize = 128;
 const FINALS: usize = 1000;
 const OCTETS: (&str, &str) = ("content-type", "application/offset+octet-stream");
 
-/// A request to measure: what has to be there before is there.
+/// A request to measure; its preconditions are set up.
 type Prepared = Request<Full<Bytes>>;
 
 struct World {
@@ -42,7 +42,7 @@ impl World {
         world
     }
 
-    /// Waits until nothing runs any more beside requests.
+    /// Waits until no background work is running.
     async fn rest(&self) {
         while Handle::current().metrics().num_alive_tasks() > self.alive {
             tokio::time::sleep(Duration::from_micros(50)).await;
@@ -63,7 +63,7 @@ impl World {
         self.created(&[("upload-concat", "partial"), ("upload-length", "1")]).await
     }
 
-    /// `Upload-Concat` of so many parts.
+    /// `Upload-Concat` with this many parts.
     async fn concat(&self, parts: usize) -> String {
         let mut concat = "final;".to_owned();
         for _ in 0..parts {
@@ -92,7 +92,7 @@ fn patch(path: &str, offset: u64, body: &'static [u8]) -> Prepared {
     request("PATCH", path, &[("upload-offset", &offset.to_string()), OCTETS], body)
 }
 
-/// Each kind, the status of its response, and how many times as much as a HEAD it may cost.
+/// Each kind of request, the status of its response, and how many times the cost of a HEAD it may have.
 const KINDS: &[(&str, u16, u64)] = &[
     ("HEAD", 200, 10),
     ("OPTIONS", 204, 10),
@@ -159,9 +159,9 @@ async fn prepared(world: &World, kind: &str) -> Prepared {
 
 #[derive(Debug, Clone, Copy)]
 struct Cost {
-    /// How often memory was asked for.
+    /// The number of allocations.
     allocations: u64,
-    /// How much, in bytes.
+    /// Their total size in bytes.
     bytes: u64,
     /// Processor time, in microseconds.
     time: u64,
@@ -175,7 +175,7 @@ fn spent() -> Cost {
 }
 
 async fn cost(world: &World, kind: &str, status: u16) -> Cost {
-    // What takes long to prepare is done less often.
+    // Requests with long preparation are repeated less often.
     let times = if kind.contains("1000") { 2 } else { TIMES };
     let mut sum = Cost { allocations: 0, bytes: 0, time: 0 };
     for _ in 0..times {

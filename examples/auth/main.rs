@@ -1,8 +1,8 @@
 //! TUS_TOKENS=secret=anna,hidden=bert cargo run --release --example auth
 //!
-//! Uploads for users, and how much: each request needs a bearer token, an upload belongs to the user that created it, and
-//! a user has at most TUS_QUOTA bytes (1 GiB) in at most TUS_UPLOADS uploads (1000): an empty one takes room, too. Any number
-//! of processes may serve one directory.
+//! Authorization and quotas: each request needs a bearer token, an upload belongs to the user who created it, and a
+//! user has at most TUS_QUOTA bytes (1 GiB) in at most TUS_UPLOADS uploads (1000), because even an empty one uses
+//! space. Any number of processes may serve one directory.
 
 mod quota;
 
@@ -21,15 +21,14 @@ use futures_util::TryStreamExt;
 
 use crate::quota::{Exceeded, Quotas, Used};
 
-/// The user that sends the request.
+/// The user who sends the request.
 #[derive(Clone)]
 struct User(String);
 
-/// Users by their tokens. How long a look into a hash map takes says nothing of its keys.
+/// Users by token. The time of a lookup in a hash map reveals nothing about its keys.
 type Tokens = Arc<HashMap<String, User>>;
 
-/// Finds the user that sends a request. Whether they may do what they want is the hooks' to say; a browser asks by OPTIONS
-/// without a token.
+/// Identifies the user. The hooks decide what users may do; browsers send OPTIONS without a token.
 async fn identify(State(tokens): State<Tokens>, mut request: Request, next: Next) -> Response {
     let token =
         request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
@@ -62,7 +61,7 @@ impl Hooks for Policy {
         let Some(bytes) = upload.length() else {
             return Err(Rejection::new(
                 StatusCode::LENGTH_REQUIRED,
-                "a quota needs to know how long the upload will be\n",
+                "the quota requires the length of the upload in advance\n",
             ));
         };
         upload.owner = Some(user.clone());
@@ -77,7 +76,7 @@ impl Hooks for Policy {
         }
     }
 
-    /// What was reserved for an upload that is too large, say, is free again.
+    /// Releases the reservation of an upload that was, for example, too large.
     async fn creation_failed(&self, cx: context::CreationFailed) {
         self.release(&cx.upload).await;
     }
@@ -89,9 +88,9 @@ impl Hooks for Policy {
 
 impl Policy {
     async fn release(&self, upload: &Upload) {
-        // What stays in the table is found when its owner has no room left.
+        // A row that stays in the table is found when its owner has no room left.
         if let Err(error) = self.0.release(&upload.id).await {
-            tracing::error!(%error, "an upload that is gone is counted still");
+            tracing::error!(%error, "a deleted upload still counts towards the quota");
         }
     }
 }
@@ -106,7 +105,7 @@ fn refused(exceeded: Exceeded) -> Rejection {
     }
 }
 
-/// Chosen before the upload is created, so that its row has it.
+/// Chosen before the upload is created, so that its row can contain it.
 fn random_id() -> Result<UploadId, Rejection> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
@@ -126,11 +125,11 @@ async fn main() -> Result<(), Failed> {
     let storage = settings.open().await?;
     std::fs::create_dir_all(&settings.directory)?;
     let quotas = Quotas::open(&settings.directory.join("quotas.db"), storage.clone(), quota)?;
-    // A quota needs to know the length of an upload when it is created, and parts would count twice.
+    // A quota needs the length of an upload at its creation, and parts would count twice.
     let config = settings.config.without(TusExtension::CreationDeferLength).without(TusExtension::Concatenation);
     let tus = Tus::builder_shared(storage).config(config).hooks(Policy(quotas.clone())).build();
 
-    // What is there already counts.
+    // Existing uploads count.
     let mut stored = tus.list(UploadFilter::default(), None);
     while let Some(upload) = stored.try_next().await? {
         quotas.count(&upload).await?;

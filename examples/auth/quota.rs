@@ -1,5 +1,5 @@
-//! How much each user has, in a table beside the store: each upload has a row from before it is created until after it is
-//! gone. Whatever number of processes share it, the sum is looked at and the row is added in one transaction.
+//! How much each user has, in a table beside the storage: each upload has a row from before its creation until after
+//! its deletion. Any number of processes share the table: the sum is read and the row inserted in one transaction.
 
 use std::{
     path::Path,
@@ -10,31 +10,30 @@ use std::{
 use axum_tus::{Storage, StorageError, Upload, UploadId};
 use rusqlite::{Connection, TransactionBehavior, params};
 
-/// A row that is older, and whose upload does not exist, is a leftover of a process that was killed: no creation takes so
-/// long.
+/// An older row without an upload was left by a killed process: no creation takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub(crate) struct Quotas {
     table: Arc<Mutex<Connection>>,
     storage: Arc<dyn Storage>,
-    /// What each user may have.
+    /// The limits of each user.
     most: Used,
 }
 
-/// Uploads of a user, and the bytes that they have or will have.
+/// A user's uploads, and the bytes that they have or will have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Used {
     pub(crate) bytes: u64,
     pub(crate) uploads: u64,
 }
 
-/// The room that a user has left is too small.
+/// The user has too little room left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exceeded {
-    /// The bytes that the user has left.
+    /// The bytes that are left.
     Bytes(u64),
-    /// The user has so many uploads.
+    /// The number of the user's uploads.
     Uploads(u64),
 }
 
@@ -43,7 +42,7 @@ impl Quotas {
         let table = Connection::open(path)?;
         table.busy_timeout(Duration::from_secs(5))?;
         table.pragma_update(None, "journal_mode", "WAL")?;
-        // What a power cut takes is counted again at the start.
+        // Rows that a power cut loses are inserted again at the start.
         table.pragma_update(None, "synchronous", "NORMAL")?;
         table.execute_batch(
             "CREATE TABLE IF NOT EXISTS used
@@ -67,13 +66,13 @@ impl Quotas {
         Ok(reserved)
     }
 
-    /// An upload is gone, or was not created after all.
+    /// An upload was deleted, or was not created after all.
     pub(crate) async fn release(&self, id: &UploadId) -> Result<(), StorageError> {
         let id = id.to_string();
         self.with(move |table| table.execute("DELETE FROM used WHERE id = ?", [id]).map(drop)).await
     }
 
-    /// An upload that was there before the table counts, too.
+    /// Counts an upload that is older than the table.
     pub(crate) async fn count(&self, upload: &Upload) -> Result<(), StorageError> {
         let Some(owner) = upload.owner.clone() else { return Ok(()) };
         let (id, bytes) = (upload.id.to_string(), upload.length.unwrap_or(upload.offset) as i64);
@@ -89,7 +88,7 @@ impl Quotas {
     ) -> Result<Result<(), Exceeded>, StorageError> {
         let (id, owner, most) = (id.to_string(), owner.to_owned(), self.most);
         self.with(move |table| {
-            // Nobody else reads the sum until the row is there.
+            // Nobody else reads the sum until the row exists.
             let transaction = table.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let sql = "SELECT coalesce(sum(bytes), 0), count(*) FROM used WHERE owner = ?";
             let used = transaction.query_row(sql, [&owner], |row| {
@@ -110,8 +109,8 @@ impl Quotas {
         .await
     }
 
-    /// Forgets uploads of a user that a process reserved room for and did not create, since it was killed, or removed
-    /// without coming to the hook. Whether there were any.
+    /// Deletes the rows of uploads that a process reserved room for but did not create because it was killed, or that
+    /// it deleted without calling the hook. Returns whether there were any.
     async fn forget_leftovers(&self, owner: &str) -> Result<bool, StorageError> {
         let (owner, before) = (owner.to_owned(), now() - PATIENCE.as_secs() as i64);
         let old = self.with(move |table| {
@@ -128,7 +127,7 @@ impl Quotas {
         Ok(any)
     }
 
-    /// Runs what blocks where it may.
+    /// Runs a blocking operation where it may block.
     async fn with<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,

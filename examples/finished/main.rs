@@ -1,6 +1,6 @@
 //! cargo run --release --example finished
 //!
-//! What becomes of a finished upload: its file is moved to films/, and the application's own database gets a row.
+//! Finished uploads: their files are moved to films/, and the application's own database gets a row.
 
 use std::{
     path::Path,
@@ -22,11 +22,11 @@ fn open(path: &Path) -> rusqlite::Result<Films> {
     Ok(Arc::new(Mutex::new(films)))
 }
 
-/// It is called at least once for each upload: again when it failed, and when the process died before that was
-/// recorded. So each step of it may find itself done already.
+/// Called at least once for each upload: again if it failed, and again if the process died before the call was
+/// recorded. Each step may therefore have been done already.
 async fn keep(cx: Finished, sqlite: Sqlite, films: Films, directory: Arc<Path>) -> Result<(), HookError> {
     let upload = cx.upload;
-    // Named by the id: what the client calls it is text for people, and no path.
+    // Named by the id: the client's file name is untrusted text, not a path.
     sqlite.move_to(&upload.id, directory.join(upload.id.as_str())).await?;
     tokio::task::spawn_blocking(move || {
         let name = upload.metadata.text("filename");
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
     let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
-    // On the file system of the uploads a move is a rename; to another one the bytes are copied.
+    // Within one file system the move is a rename; otherwise the bytes are copied.
     let directory: Arc<Path> = settings.directory.join("films").into();
     let films = open(&settings.directory.join("films.db"))?;
 

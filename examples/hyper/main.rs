@@ -56,11 +56,11 @@ async fn main() -> Result<(), Failed> {
                 let connection = server.serve_connection(TokioIo::new(stream), app.clone()).into_owned();
                 tokio::spawn(connections.watch(connection));
             }
-            // Where descriptors run out there will be some again.
+            // When descriptors run out, they become free again.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
-    // A client may keep its connection as long as it likes.
+    // Clients may keep their connections open for as long as they like.
     let _ = tokio::time::timeout(GRACE, connections.shutdown()).await;
     Ok(())
 }

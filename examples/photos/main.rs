@@ -1,7 +1,8 @@
 //! cargo run --release --example photos
 //!
-//! Two handlers that know nothing of uploads, made resumable: a form at /photos, and any content at /backup. An iPhone's
-//! upload to them goes on where it broke; curl's is as it was: `curl -F title=Sunset -F photo=@a.jpg :8080/photos`
+//! Two handlers that know nothing about uploads, made resumable: a form at /photos, and any content at /backup. An
+//! iPhone's upload to them resumes where it stopped; curl works as before: `curl -F title=Sunset -F photo=@a.jpg
+//! :8080/photos`
 
 use axum::{
     Router,
@@ -42,7 +43,7 @@ async fn main() -> Result<(), Failed> {
         .route("/backup", axum_tus::resumable(tus.clone(), post(backup).put(backup)))
         .layer(DefaultBodyLimit::disable());
 
-    // Clients that send everything at once are informed of their upload before the end.
+    // Clients that send everything at once learn about their upload before its end.
     let listener = Informing(tokio::net::TcpListener::bind(&settings.address).await?);
     eprintln!("listening on http://{}", listener.0.local_addr()?);
     let app = app.into_make_service_with_connect_info::<Informed>();

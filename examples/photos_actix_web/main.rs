@@ -1,7 +1,8 @@
 //! cargo run --release --example photos_actix_web
 //!
-//! A handler that knows nothing of uploads, made resumable: any content at /backup. A client of the IETF's draft that
-//! begins with a part of its content goes on where it broke; curl is as it was: `curl -T a.jpg :8080/backup`
+//! A handler that knows nothing about uploads, made resumable: any content at /backup. A client of the IETF's draft
+//! that starts with a part of its content resumes where it stopped; curl works as before: `curl -T a.jpg
+//! :8080/backup`
 
 use actix_web::{App, HttpServer, error::PayloadError, web};
 use actix_web_tus::Tus;

@@ -1,7 +1,7 @@
 //! cargo run --release --example proxy, and nginx -p . -c examples/proxy/nginx.conf
 //!
-//! Behind nginx, which has the endpoint at /app/files and takes the prefix /app away: clients upload to
-//! http://127.0.0.1:8081/app/files, and get URLs of there.
+//! Behind nginx, which serves the endpoint at /app/files and removes the prefix /app: clients upload to
+//! http://127.0.0.1:8081/app/files and get URLs there.
 
 use axum::Router;
 use axum_tus::{Location, Tus};
@@ -11,7 +11,7 @@ use example_shared::{Failed, Settings};
 async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
-    // Only since nobody can get here but through nginx, which sets these headers itself.
+    // Only because clients can reach this server only through nginx, which sets these headers itself.
     let storage = settings.open().await?;
     let config = settings.config.location(Location::Host).trust_forwarded(true);
     let tus = Tus::builder_shared(storage).config(config).build();

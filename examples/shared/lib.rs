@@ -1,5 +1,5 @@
-//! What the servers among the examples have in common and nobody needs to copy: settings from the
-//! environment, a log on standard error, the signal to stop, and a page to upload from.
+//! What the example servers share and nobody needs to copy: settings from the environment, a log on standard error,
+//! the signal to stop, and a page to upload from.
 
 use std::{
     env, error::Error, fmt, io::IsTerminal, net::ToSocketAddrs, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
@@ -10,7 +10,7 @@ use tus_object_store::ObjectStore;
 use tus_service::{Config, Cors, Download, Location, Storage, Tus};
 use tus_sqlite::{Durability, Sqlite};
 
-/// The page at `/`: one document without outside sources.
+/// The page at `/`: one document without external resources.
 pub const PAGE: &str = concat!(
     "<!doctype html><html lang=en><head><meta charset=utf-8>",
     "<meta name=viewport content=\"width=device-width,initial-scale=1\"><title>Resumable uploads</title><link rel=icon href=\"data:,\"><style>",
@@ -31,12 +31,13 @@ pub struct Settings {
     pub directory: PathBuf,
     /// `TUS_DURABILITY`: `synced` (the default) or `buffered`.
     pub durability: Durability,
-    /// `TUS_STORE`: a bucket instead of the directory, `s3://bucket/prefix`, `gs://…` or `az://…`. Credentials and endpoint
-    /// are in the environment as the crate `object_store` reads them (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …).
+    /// `TUS_STORE`: a bucket instead of the directory, `s3://bucket/prefix`, `gs://…` or `az://…`. Credentials and
+    /// endpoint come from the environment, as the crate `object_store` reads them (`AWS_ACCESS_KEY_ID`,
+    /// `AWS_ENDPOINT`, …).
     pub store: Option<String>,
     /// `TUS_MAX_SIZE` (bytes, no limit by default), `TUS_EXPIRES` (seconds, 86400 by default, 0 for never),
-    /// `TUS_LOCATION` (`path`, the default; `host`; or a public base URL), `TUS_DOWNLOAD` (`off`, the default, or `on`).
-    /// Any origin may upload.
+    /// `TUS_LOCATION` (`path`, the default; `host`; or a public base URL), `TUS_DOWNLOAD` (`off`, the default, or
+    /// `on`). Any origin may upload.
     pub config: Config,
 }
 
@@ -45,7 +46,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// When a variable has a value that makes no sense; the text says what would.
+    /// If a variable has an invalid value. The text states what is expected.
     pub fn from_env() -> Result<Self, Failed> {
         let mut config = Config::default().cors(Cors::Any);
         if let Some(bytes) = number("TUS_MAX_SIZE", "bytes")? {
@@ -89,11 +90,11 @@ impl Settings {
 }
 
 impl Settings {
-    /// Opens the bucket, where there is one, or the directory.
+    /// Opens the bucket if there is one, otherwise the directory.
     ///
     /// # Errors
     ///
-    /// When it cannot be used; the text says why.
+    /// If it cannot be used; the text states the reason.
     pub async fn open(&self) -> Result<Arc<dyn Storage>, Failed> {
         Ok(match &self.store {
             Some(url) => Arc::new(ObjectStore::from_url(url)?.open().await?),
@@ -108,12 +109,12 @@ pub fn log() {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).with_ansi(colours).init();
 }
 
-/// How long uploads may take to be committed when a server is to stop, and then its connections to end.
+/// How long uploads may take to be committed when a server stops, and then how long its connections may take to end.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// Runs a server until SIGTERM or Ctrl-C. What has arrived is committed then, and `server`, which is made with the signal
-/// to close its connections, gets the same time again: a client may keep one as long as it likes, with half a request
-/// or a download that it does not read. `None` where that took too long.
+/// Runs a server until SIGTERM or Ctrl-C. Then it commits what has arrived and gives `server`, which gets the signal
+/// to close its connections, the same time again: clients can keep connections open indefinitely, with half a request
+/// or a download that they do not read. `None` if that took too long.
 pub async fn serve<S: IntoFuture>(
     tus: Tus,
     server: impl FnOnce(Pin<Box<dyn Future<Output = ()> + Send>>) -> S,
@@ -143,7 +144,7 @@ pub async fn stop_signal() {
     }
 }
 
-/// Why a program could not do its work, in words.
+/// Why a program failed, as a sentence.
 pub struct Failed(String);
 
 impl<E: Error> From<E> for Failed {

@@ -131,7 +131,7 @@ impl Arguments {
         }
     }
 
-    /// Where the URLs of unfinished uploads are stored, if that was asked for.
+    /// Where the URLs of unfinished uploads are stored, if requested.
     pub(crate) fn store(&self) -> Option<&Path> {
         self.store.as_deref().or(self.resume.then_some(Path::new(".tus_urls.json")))
     }

@@ -34,8 +34,8 @@ pub(crate) struct FileBar {
 
 const STYLE: &str = "{prefix:24!} {wide_bar} {percent:>3} % {bytes_per_sec} {eta}";
 
-/// Text of a server or a file name, without what a terminal would obey: control characters, and those that change the
-/// direction of writing.
+/// Text from a server or a file name, without characters that a terminal would interpret: control characters, and
+/// those that change the direction of writing.
 pub(crate) fn clean(text: &str) -> String {
     let obeyed = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().fold(String::new(), |mut clean, c| {
@@ -84,7 +84,7 @@ impl FileBar {
     pub(crate) fn waits(&self, wait: &Waiting<'_>) {
         if !self.quiet {
             let (seconds, reason) = (wait.duration.as_secs_f64(), clean(&wait.reason.with_causes()));
-            self.bar.suspend(|| eprintln!("{}: waits {seconds:.1} s, since {reason}", self.name));
+            self.bar.suspend(|| eprintln!("{}: waiting {seconds:.1} s because {reason}", self.name));
         }
     }
 

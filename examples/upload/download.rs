@@ -1,4 +1,4 @@
-//! Downloads a finished upload, or what a file lacks of it.
+//! Downloads a finished upload, or the missing rest of a file.
 
 use std::{
     io::{Read, Seek, SeekFrom},
@@ -14,7 +14,7 @@ use tus_reqwest::{
 /// Bytes before the end of the file that are compared with the download.
 const COMPARED: u64 = 64 * 1024;
 
-/// Downloads a URL to a file. What the file has already is kept, if its end is the same as in the download.
+/// Downloads a URL to a file. The file's content is kept if its end matches the download.
 pub(crate) async fn download(http: &Client, url: &str, path: &Path) -> Result<(), Error> {
     let failed = |error| Error::unreadable(path.display().to_string(), error);
     let (have, end) = read_end(path).map_err(failed)?;
@@ -26,9 +26,13 @@ pub(crate) async fn download(http: &Client, url: &str, path: &Path) -> Result<()
         // An empty upload.
         StatusCode::RANGE_NOT_SATISFIABLE if have == 0 => {}
         StatusCode::PARTIAL_CONTENT => {}
-        // The complete upload comes, which the file may begin.
+        // The complete upload follows; the file may be its beginning.
         StatusCode::OK if from == 0 => {}
-        StatusCode::OK => return Err(Error::Unsupported("downloads in ranges: delete the file to begin again".into())),
+        StatusCode::OK => {
+            return Err(Error::Unsupported(
+                "the server does not support ranges: delete the file to start again".into(),
+            ));
+        }
         status => return Err(Error::Invalid(format!("the server answered GET with {status}"))),
     }
     let is_empty = response.status() == StatusCode::RANGE_NOT_SATISFIABLE;
@@ -62,7 +66,7 @@ pub(crate) async fn download(http: &Client, url: &str, path: &Path) -> Result<()
     }
 }
 
-/// The length of a file and its last bytes; nothing of a file that is missing.
+/// The length of a file and its last bytes; both empty if the file is missing.
 fn read_end(path: &Path) -> std::io::Result<(u64, Vec<u8>)> {
     let mut file = match std::fs::File::open(path) {
         Ok(file) => file,

@@ -34,12 +34,12 @@ async fn main() {
         _ = ctrl_c() => {
             eprintln!("{}", match arguments.store() {
                 Some(_) => "stopped; run the same command with --resume to continue",
-                None => "stopped; with --resume from the start, it can be continued",
+                None => "stopped; an upload that was started with --resume can be continued",
             });
             INTERRUPTED
         }
     };
-    // At once: a thread may be waiting for a pipe or for a disk.
+    // Exits immediately, because a thread may be waiting for a pipe or a disk.
     std::process::exit(code)
 }
 

@@ -1,4 +1,4 @@
-//! Servers on one bucket: a newer request in one takes over from an older one in another that still receives.
+//! Servers on one bucket: a newer request in one takes over from an older one in another that is still receiving.
 
 mod cluster;
 mod servers;
@@ -30,7 +30,8 @@ fn loaded(storage: &Arc<dyn Storage>, path: &str) -> Stored {
     block_on(storage.load(&id(path))).unwrap().unwrap()
 }
 
-/// The first server receives all the time. A client that asks the second one gets all that arrived, and goes on there.
+/// The first server is still receiving. A client that asks the second one gets everything that arrived, and continues
+/// there.
 fn takes_over(framework: Framework) {
     let bucket = Bucket::default();
     let ((first, _), (second, storage)) = (server(framework, &bucket), server(framework, &bucket));

@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand, since a test has to break it in the middle.
+//! HTTP/1.1 by hand, because tests break it in the middle.
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
@@ -47,7 +47,7 @@ impl Connection {
         Self { client, server, stream: BufReader::new(stream) }
     }
 
-    /// The local port, by which the server knows the connection.
+    /// The local port, which identifies the connection to the server.
     pub(crate) fn port(&self) -> u16 {
         self.client.port()
     }
@@ -131,7 +131,7 @@ impl Connection {
         Some(Response { status, headers, body })
     }
 
-    /// All that the server sends until it closes the connection.
+    /// Everything that the server sends until it closes the connection.
     pub(crate) fn text(&mut self) -> String {
         let mut bytes = Vec::new();
         let _ = self.stream.read_to_end(&mut bytes);
@@ -143,12 +143,12 @@ impl Connection {
         unless_broken(self.stream.fill_buf()).is_none_or(<[u8]>::is_empty)
     }
 
-    /// Whether what comes next begins so. It is not read.
+    /// Whether the next bytes are these. They are not read.
     pub(crate) fn begins(&mut self, with: &str) -> bool {
         self.stream.fill_buf().unwrap().starts_with(with.as_bytes())
     }
 
-    /// Whether anything has come from the server that was not read yet, without waiting for it.
+    /// Whether unread bytes from the server have arrived, without waiting for them.
     pub(crate) fn has_answered(&mut self) -> bool {
         let stream = self.stream.get_ref();
         stream.set_nonblocking(true).unwrap();
@@ -171,7 +171,7 @@ impl Connection {
         Some(())
     }
 
-    /// Waits until the server cannot send more, since nothing is read here. `None` if that cannot be observed.
+    /// Waits until the server cannot send more, because nothing is read here. `None` if that cannot be observed.
     pub(crate) fn wait_until_unread(&self) -> Option<()> {
         self.queues()?;
         wait_until(|| self.queues().is_some_and(|[client, server]| client.1 > 0 && server.0 > 0));

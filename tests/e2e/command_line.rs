@@ -102,7 +102,7 @@ fn downloads_resume_at_the_end_of_the_file() {
     let (code, _, err) = run(here.path(), &["copy2", "--download", &url.trim().replace("/files/", "/files/no")]);
     assert!(code == 1 && err.contains("404"), "{code} {err}");
     assert!(!here.path().join("copy2").exists(), "a download that fails leaves no file");
-    // Another file, and one that is longer.
+    // Another file, and a longer one.
     for other in [bytes(2, 0..1000), bytes(1, 0..LENGTH + 1), bytes(1, 0..LENGTH + (1 << 20))] {
         std::fs::write(&copy, &other).unwrap();
         let (code, _, err) = run(here.path(), &["copy", "--download", url.trim()]);
@@ -228,7 +228,7 @@ fn waits_are_visible() {
     assert!(code == 1 && err.contains("a: waits ") && err.contains("refused"), "{code} {err}");
 }
 
-/// A line of a thirtieth of the default's silence, and thirty times 16 kbit/s, in a network namespace of its own.
+/// A line with a thirtieth of the default silence and thirty times 16 kbit/s, in its own network namespace.
 const SLOW_LINE: &str = "
     ip link set lo mtu 1500 up && tc qdisc add dev lo root tbf rate 480kbit burst 3000 limit 8000 || exit
     $SERVER & server=$!

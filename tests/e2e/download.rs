@@ -116,7 +116,7 @@ fn movable() -> Vec<(Arc<dyn Storage>, MoveTo, TempDir)> {
 
 type MoveTo = Arc<dyn Fn(UploadId, PathBuf) -> BoxFuture<'static, Result<(), StorageError>> + Send + Sync>;
 
-/// The hook moves the file away. From then on it is gone, unless the application says where it is.
+/// The hook moves the file away. Afterwards it is gone, unless the application answers with its new location.
 #[test]
 fn a_file_that_was_moved_away_is_gone_or_elsewhere() {
     for framework in Framework::ALL {
@@ -154,7 +154,7 @@ fn a_file_that_was_moved_away_is_gone_or_elsewhere() {
             let found = connection.request("GET", &path, &[elsewhere], b"");
             assert_eq!((found.status, found.header("location")), (307, "https://cdn.example/film"));
             for (header, status) in [("", 410), ("X-Elsewhere: 1\r\n", 307)] {
-                // Without Tus-Resumable it is not one of tus.
+                // Without Tus-Resumable it is not a request of tus.
                 connection.send(format!("HEAD {path} HTTP/1.1\r\nHost: tus.example.org\r\n{header}\r\n").as_bytes());
                 assert_eq!(connection.response("HEAD").status, status, "as GET");
             }

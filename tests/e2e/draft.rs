@@ -1,4 +1,4 @@
-//! The IETF's "Resumable Uploads for HTTP" at the same endpoint, with a client that does what Apple's URLSession does.
+//! The IETF's "Resumable Uploads for HTTP" at the same endpoint, with a client that behaves like Apple's URLSession.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub(crate) fn an_ordinary_request_is_an_upload(server: Server) {
     }
 }
 
-/// The connection breaks again and again; each time the client asks for the offset and sends all that is left.
+/// The connection breaks repeatedly; each time the client requests the offset and sends everything that is left.
 pub(crate) fn an_upload_resumes_until_it_is_complete(server: Server) {
     let started = server.start();
     for version in VERSIONS {
@@ -52,7 +52,7 @@ pub(crate) fn an_upload_resumes_until_it_is_complete(server: Server) {
             let offset = session.state(&path).offset();
             let mut connection = session.begin_append(&path, offset, LENGTH - offset);
             connection.send(&bytes(version.into(), offset..offset + sent));
-            // A reset takes with it what the server has not read.
+            // A reset discards what the server has not read.
             connection.wait_until_read();
             if resets {
                 connection.reset()
@@ -93,7 +93,7 @@ pub(crate) fn a_stalled_request_gives_way(server: Server) {
     if let Some(response) = stalled.try_response("PATCH") {
         assert!(response.status == 409 || response.status == 503, "{response:?}");
     }
-    // One that deletes does, too.
+    // A deletion does, too.
     let path = session.create(&[]);
     let mut stalled = session.begin_append(&path, 0, LENGTH);
     stalled.send(&bytes(1, 0..5));
@@ -101,7 +101,7 @@ pub(crate) fn a_stalled_request_gives_way(server: Server) {
     assert_eq!(session.request("HEAD", &path, &[], b"").status, 404);
 }
 
-/// A client that stops sending is answered in a way after which it tries again, and what came is kept.
+/// A client that stops sending gets a response after which it retries, and received bytes are kept.
 pub(crate) fn a_silent_client_may_come_again(server: Server) {
     let started = server.start_with(|builder| builder.body_timeout(Duration::from_millis(100)));
     let session = session(&started, 6);
@@ -115,7 +115,7 @@ pub(crate) fn a_silent_client_may_come_again(server: Server) {
     assert_eq!(response.header("content-type"), "application/problem+json");
 }
 
-/// The offset is at the length, and only the phase changes.
+/// The offset equals the length, and only the phase changes.
 pub(crate) fn an_empty_append_completes_an_upload(server: Server) {
     let started = server.start();
     let session = session(&started, 9);
@@ -147,7 +147,7 @@ pub(crate) fn refusals_are_problems(server: Server) {
     assert_eq!(started.content(&path), b"hello");
 }
 
-/// Bytes beyond the length that come without announcement make the upload invalid, in every storage.
+/// Bytes beyond the length that were not declared make the upload invalid, in every storage.
 pub(crate) fn an_upload_that_exceeds_its_length_is_gone(server: Server) {
     let started = server.start();
     let session = session(&started, 9);
@@ -225,7 +225,7 @@ pub(crate) fn the_application_shapes_the_final_response(server: Server) {
     assert_eq!(refused.text(), "no pages");
 }
 
-/// The application's work after the final response is none of the upload's.
+/// The application's work after the final response does not delay the upload.
 pub(crate) fn an_upload_is_complete_while_finished_runs(server: Server) {
     let (begun, runs) = std::sync::mpsc::channel();
     let (release, released) = tokio::sync::watch::channel(false);
@@ -252,7 +252,7 @@ pub(crate) fn an_upload_is_complete_while_finished_runs(server: Server) {
     assert!(session.is_complete(&session.state(&path)));
 }
 
-/// What a killed server has acknowledged is there, and so are the dialect and the digest of each upload.
+/// What a killed server has acknowledged exists, and so do the dialect and the digest of each upload.
 pub(crate) fn an_upload_survives_a_kill(server: Server) {
     let Some(mut process) = server.spawn() else {
         return;
@@ -276,7 +276,7 @@ pub(crate) fn an_upload_survives_a_kill(server: Server) {
     assert_eq!((done.status, session.is_complete(&done)), (201, true));
     assert_same(&server.uploads().content(&path), &content);
     process.kill();
-    // Nobody heard that: the next process says it again.
+    // Nobody received that: the next process reports it again.
     let process = server.spawn().unwrap();
     let session = UrlSession::new(6, process.address);
     wait_until(|| session.is_complete(&session.state(&path)));
@@ -301,7 +301,7 @@ pub(crate) fn a_tus_client_on_an_iphone_speaks_tus(server: Server) {
     let last = patch(&mut connection, "5", b" world");
     assert_eq!((last.status, last.offset(), last.headers.get("upload-complete")), (204, 11, None));
     assert!(started.is_finished(&path));
-    // And neither is asked for in the other's words.
+    // And neither is available in the other dialect.
     let session = session(&started, 6);
     assert_eq!(session.request("HEAD", &path, &[], b"").status, 403);
     let drafts = session.create(&[]);
@@ -322,7 +322,7 @@ pub(crate) fn content_that_is_asked_for_first_gets_100_continue(server: Server) 
     assert_eq!(interim.status, 100);
     connection.send(b"hello");
     assert!(session.is_complete(&connection.response("POST")));
-    // A refusal comes at once, where the framework lets it.
+    // A rejection comes immediately, if the framework allows it.
     let path = session.create(&[]);
     let mut connection = session.connect();
     let headers = [

@@ -1,4 +1,4 @@
-//! The client of this project against its servers, in the IETF's draft.
+//! This project's client against its servers, with the IETF's draft.
 
 use std::{
     net::SocketAddr,
@@ -65,7 +65,7 @@ pub(crate) fn a_file_of_any_length_arrives(server: Server) {
         let stream = std::io::Cursor::new(bytes(1, 0..length));
         let uploaded = block_on(client.upload(Source::stream(stream)).send()).unwrap();
         arrived(&started, &uploaded, length);
-        // Its state, and its end.
+        // Its state and its deletion.
         let info = block_on(client.info(uploaded.url.clone())).unwrap();
         assert_eq!((info.offset, info.length, info.is_complete()), (Some(length), Some(length), true));
         block_on(client.terminate(uploaded.url.clone())).unwrap();
@@ -94,7 +94,7 @@ pub(crate) fn it_completes_over_connections_that_always_break(server: Server) {
     assert_eq!(line.faults_left(), 0);
 }
 
-/// The entry in the store says in which protocol the upload goes on, whatever the client speaks by itself.
+/// The entry in the store determines the protocol of the upload, whatever the client's default is.
 pub(crate) fn an_entry_says_in_which_protocol_it_goes_on(server: Server) {
     let started = server.start();
     let urls = server.directory.path().join("urls.json");
@@ -121,7 +121,7 @@ pub(crate) fn an_entry_says_in_which_protocol_it_goes_on(server: Server) {
         assert_same(&started.content(uploaded.url.path()), &bytes(1, 0..LENGTH));
         assert_eq!(std::fs::read_to_string(&urls).unwrap(), "{}");
     }
-    // One that is gone is begun again.
+    // An upload that is gone is started again.
     let draft = client(eager().protocol(Protocol::Draft));
     let first = block_on(draft.upload(source(LENGTH)).stop_at(1000).send()).unwrap();
     block_on(client(eager().protocol(Protocol::Draft)).terminate(first.url.clone())).unwrap();
@@ -130,7 +130,7 @@ pub(crate) fn an_entry_says_in_which_protocol_it_goes_on(server: Server) {
     arrived(&started, &second, LENGTH);
 }
 
-/// The client that asks speaks what the server speaks.
+/// A client that asks uses the server's protocol.
 pub(crate) fn the_protocol_may_be_the_server_s(server: Server) {
     let ask = |started: &Started| {
         let url = format!("http://{}/files", started.running.address);
@@ -145,7 +145,7 @@ pub(crate) fn the_protocol_may_be_the_server_s(server: Server) {
     drop(both);
     let started = server.start_with(|builder| builder.config(Config::default().without_tus()));
     arrived(&started, &ask(&started), LENGTH);
-    // Parts are not in the draft.
+    // The draft has no parts.
     let client = client(started.running.address, eager()).build().unwrap();
     let error = block_on(client.upload(source(LENGTH)).parts(4).send()).unwrap_err();
     assert!(matches!(&error, Error::Unsupported(what) if what.contains("parts")), "{error}");
@@ -170,7 +170,7 @@ pub(crate) fn limits_are_respected(server: Server) {
     drop(sizes);
     let small = self::client(started.running.address, Options::default().chunk_size(Some(1000))).build().unwrap();
     arrived(&started, &block_on(small.upload(source(1 << 20)).send()).unwrap(), 1 << 20);
-    // What is too large leaves nothing.
+    // An upload that is too large leaves nothing behind.
     let before = started.count();
     for too_large in [source(LENGTH + 1), Source::stream(std::io::Cursor::new(bytes(1, 0..LENGTH + 1)))] {
         let error = block_on(client.upload(too_large).send()).unwrap_err();
@@ -179,7 +179,7 @@ pub(crate) fn limits_are_respected(server: Server) {
     }
 }
 
-/// The response to the complete upload is the application's, and so is its refusal.
+/// The response to the complete upload is the application's, and so is its rejection.
 pub(crate) fn the_application_s_response_is_the_result(server: Server) {
     let started = server.start_with(|builder| {
         builder.before_finish(|cx| async move {
@@ -202,7 +202,7 @@ pub(crate) fn the_application_s_response_is_the_result(server: Server) {
     assert_eq!((error.status(), error.is_final()), (Some(StatusCode::UNPROCESSABLE_ENTITY), true));
     assert!(error.to_string().ends_with("no films of 3 bytes"), "{error}");
     assert_eq!(std::fs::read_to_string(&urls).unwrap(), "{}", "neither is to be resumed");
-    // What the server itself refuses is a problem.
+    // A rejection by the server itself is a problem.
     let options = eager().retry(Retry::default().retries(0));
     let client = self::client(started.running.address, options).build().unwrap();
     let other = format!("http://{}/files/nothing", started.running.address);

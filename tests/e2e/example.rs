@@ -73,13 +73,13 @@ impl Example {
         Connection::open(self.address)
     }
 
-    /// SIGTERM: it ends in order.
+    /// SIGTERM: it shuts down gracefully.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
         self.child.wait().unwrap()
     }
 
-    /// SIGTERM. `None` where it does not end within a minute.
+    /// SIGTERM. `None` if it does not end within a minute.
     pub(crate) fn stops(&mut self) -> Option<ExitStatus> {
         assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
         let mut status = None;
@@ -90,7 +90,7 @@ impl Example {
         status
     }
 
-    /// SIGKILL: it gets no chance to tidy up.
+    /// SIGKILL: it gets no chance to clean up.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -1,4 +1,4 @@
-//! `Expect: 100-continue` (RFC 9110, 10.1.1): a client that asks first sends no body that will be refused.
+//! `Expect: 100-continue` (RFC 9110, 10.1.1): a client that asks first sends no body that will be rejected.
 
 use tests::Framework;
 

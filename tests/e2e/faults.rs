@@ -52,7 +52,7 @@ fn each_system_call_may_fail_once() {
             (Some(process), Some(attached))
         } else {
             strace.args(["-qq", SERVER, "axum", "synced"]).arg(server.directory.path());
-            // A server that fails to start says why and changes nothing.
+            // A server that fails to start reports the reason and changes nothing.
             (Process::try_run(strace), None)
         };
         runs += 1;
@@ -163,7 +163,7 @@ fn descriptors_may_run_out() {
             connection
         }));
     }
-    // No descriptor is left for a file; the request may be refused, but stored bytes stay.
+    // No descriptor is left for a file: the request may be rejected, but stored bytes stay.
     let refused = first.patch(&path, 1000, &bytes(8, 1000..2000));
     assert!([204, 500].contains(&refused.status), "{refused:?}");
     drop(crowd);

@@ -45,7 +45,7 @@ struct Shared {
 }
 
 impl Line {
-    /// The first `faults` connections fail somewhere before `most` bytes have come from the client.
+    /// The first `faults` connections fail somewhere before `most` bytes from the client have been forwarded.
     pub(crate) fn to(server: SocketAddr, fault: Fault, faults: u64, most: u64, seed: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -23,7 +23,7 @@ const LENGTH: u64 = 8 << 20;
 /// A small file system, unmounted on drop.
 struct SmallDisk {
     at: PathBuf,
-    /// The file in which it is, unless it is in memory.
+    /// The file that contains it, unless it is in memory.
     _image: Option<TempDir>,
 }
 
@@ -44,8 +44,9 @@ impl SmallDisk {
                 let directory = tempfile::tempdir().unwrap();
                 let image = directory.path().join("image");
                 File::create(&image).unwrap().set_len(32 << 20).unwrap();
-                // Blocks as a disk has them. SQLite maps its index into memory and allocates one byte of each 4 KiB: with
-                // smaller blocks the system kills a process that writes into the rest when the disk is full.
+                // Blocks of the size of a disk's. SQLite maps its index into memory and allocates one byte of each 4
+                // KiB: with smaller blocks, the system kills a process that writes into the rest when the disk is
+                // full.
                 let made = run(Command::new("mkfs.ext4").args(["-q", "-m", "0", "-b", "4096"]).arg(&image));
                 (made && run(Command::new("mount").args(["-o", "loop"]).args([&image, &at])), Some(directory))
             }
@@ -57,10 +58,10 @@ impl SmallDisk {
         assert!(run(Command::new("mount").args(["-o", "remount,size=48m"]).arg(&self.at)));
     }
 
-    /// Another program takes all of it but so many bytes.
+    /// Another program uses all of it except this many bytes.
     fn fill(&self, except: u64) {
         let mut filler = OpenOptions::new().create(true).append(true).open(self.filler()).unwrap();
-        // What is freed may be free only after a sync.
+        // Freed blocks may become available only after a sync.
         loop {
             let before = filler.metadata().unwrap().len();
             for size in [64 << 10, 1 << 10] {
@@ -128,7 +129,7 @@ pub(crate) fn a_full_disk_keeps_stored_bytes(server: Server) {
     assert_same(&started.content(&path), &bytes(6, 0..LENGTH));
 }
 
-/// No disk is filled and emptied again with every try.
+/// No disk is filled and emptied again with every attempt.
 pub(crate) fn a_final_upload_without_room_is_not_begun(server: Server) {
     if !server.outlives_its_process() {
         return;
@@ -142,17 +143,17 @@ pub(crate) fn a_final_upload_without_room_is_not_begun(server: Server) {
     let part = connection.create_with(&[("Upload-Concat", "partial"), ("Upload-Length", &length)]);
     let path = connection.create_with(&[("Upload-Concat", &format!("final;{part} {part}"))]);
     assert_eq!(connection.patch(&part, 0, &bytes(6, 0..LENGTH)).status, 204);
-    // HEAD answers when it was tried.
+    // HEAD responds after the attempt.
     let head = connection.request("HEAD", &path, &[], b"");
     assert_eq!((head.status, head.headers.get("upload-offset")), (200, None));
     assert_eq!(server.files().len(), 1, "the part's");
-    // It is kept, and there when there is room.
+    // It is kept, and exists when there is room.
     disk.grow();
     wait_until(|| started.upload(&path).unwrap().is_complete());
     assert_eq!(connection.offset(&path), 2 * LENGTH);
 }
 
-/// How much of the disk is left when it counts as full, in blocks: from none to more than a removal writes.
+/// How much of a full disk is left, in blocks: from none to more than a removal writes.
 const BLOCKS: u64 = 40;
 const BLOCK: u64 = 4096;
 
@@ -166,7 +167,7 @@ fn begun(connection: &mut Connection) -> Vec<String> {
     (0..3).map(|_| create(connection)).collect()
 }
 
-/// Small requests, until there is no room for another one.
+/// Small requests until there is no room for another one.
 fn patch_until_full(connection: &mut Connection, path: &str) {
     loop {
         let offset = connection.offset(path);
@@ -189,7 +190,7 @@ fn is_emptied_by_deletion(kind: FileSystem, store: Store) {
         missing("a small file system cannot be mounted here");
     };
     let mut used = 0;
-    // With the log of the time before, or with a new one.
+    // With the log from before, or with a new one.
     let mut started: Option<Started> = None;
     for blocks in 0..BLOCKS {
         let server_is_new = blocks % 2 == 0;
@@ -199,7 +200,7 @@ fn is_emptied_by_deletion(kind: FileSystem, store: Store) {
         disk.fill(blocks * BLOCK);
         patch_until_full(&mut connection, &paths[0]);
         if blocks % 4 < 2 {
-            // The log goes with the server, and somebody else takes its room.
+            // The log is deleted with the server, and somebody else uses its space.
             drop((connection, running));
             disk.fill(0);
             running = server.start();
@@ -256,7 +257,7 @@ fn is_emptied_by_expiry(kind: FileSystem, store: Store) {
         missing("a small file system cannot be mounted here");
     };
     for blocks in (0..BLOCKS).step_by(4) {
-        // It looks for what has expired at its start only.
+        // It looks for expired uploads only at its start.
         let first = server.start_with(expiring(Duration::from_secs(3600)));
         let mut connection = first.connect();
         let paths = begun(&mut connection);
@@ -270,7 +271,7 @@ fn is_emptied_by_expiry(kind: FileSystem, store: Store) {
         drop(connection);
         let beside = (blocks % 8 == 0).then_some(first);
         if beside.is_none() {
-            // The log goes with the server, and somebody else takes its room.
+            // The log is deleted with the server, and somebody else uses its space.
             disk.fill(0);
         }
         let started = server.start_with(expiring(Duration::from_millis(50)));

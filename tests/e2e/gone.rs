@@ -158,7 +158,7 @@ pub(crate) fn a_chunked_body_may_be_interrupted_within_a_chunk(server: Server) {
 }
 
 pub(crate) fn a_body_without_its_checksum_is_discarded(server: Server) {
-    // With checkpoints, one would come now.
+    // With checkpoints, one would be made now.
     let (started, storage) = server.start_watched(|builder| builder.checkpoint_interval(Duration::ZERO));
     let checksum = Checksum::of(Algorithm::Sha1, &bytes(1, 0..LENGTH)).to_header();
     let checksum = ("Upload-Checksum", checksum.to_str().unwrap());

@@ -67,8 +67,8 @@ impl Server {
         self.start_over(self.open(), configure)
     }
 
-    /// Starts it in this process with other settings, so that clients are informed by interim responses where the
-    /// framework can.
+    /// Starts it in this process with other settings, so that clients get interim responses if the framework supports
+    /// them.
     pub(crate) fn start_informing(&self, configure: impl FnOnce(Builder) -> Builder + Send + 'static) -> Started {
         let storage = self.open();
         let running = Running::start_with(self.framework, storage.clone(), Interim::On, configure).unwrap();
@@ -238,7 +238,7 @@ impl Process {
         Self::try_run(command).expect("a server")
     }
 
-    /// The same; `None` if it exits at once.
+    /// The same; `None` if it exits immediately.
     pub(crate) fn try_run(mut command: Command) -> Option<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
@@ -330,7 +330,7 @@ pub(crate) fn comes(mut come: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// A test that needs this was built where it was there (see `build.rs`), or was to run in any case.
+/// A test that needs this was built where it exists (see `build.rs`), or must run in any case.
 #[track_caller]
 pub(crate) fn missing(why: &str) -> ! {
     panic!("{why}; a test that cannot run is ignored when the tests are built without TUS_TEST_NO_SKIP");

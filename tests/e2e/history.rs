@@ -1,5 +1,5 @@
-//! Many clients use one upload: what each of them saw fits an append-only register on which every operation happens at
-//! one moment between its start and its end (it is linearizable).
+//! Many clients use one upload: their observations match an append-only register in which every operation takes
+//! effect at one moment between its start and its end (it is linearizable).
 
 use std::{
     collections::HashSet,
@@ -39,7 +39,7 @@ pub(crate) fn histories() -> u64 {
 
 /// Where the clients find the upload.
 pub(crate) struct Servers<'a> {
-    /// A connection to one of the servers, by a random number.
+    /// A connection to one of the servers, chosen by a random number.
     pub(crate) connect: &'a (dyn Fn(usize) -> Connection + Sync),
     /// The committed bytes at a path.
     pub(crate) content: &'a (dyn Fn(&str) -> Vec<u8> + Sync),
@@ -66,7 +66,7 @@ enum What {
     Inspect(u64),
     /// Bytes were added at an offset, as the content shows.
     Append(u64, u64),
-    /// The offset that was refused as wrong.
+    /// The offset that was rejected as wrong.
     Refused(u64),
 }
 
@@ -186,7 +186,7 @@ impl Client<'_> {
             return Seen { began, ended, request, response: Some(response) };
         }
         connection.head("PATCH", self.path, &headers);
-        // The server may have refused it already.
+        // The server may have rejected it already.
         let _ = connection.try_send(&body[..self.random.usize(0..=body.len())]);
         if kind < 88 {
             self.stalled.push(connection);

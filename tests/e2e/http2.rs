@@ -78,7 +78,7 @@ impl Session {
 }
 
 impl Stream {
-    /// Sends bytes as fast as the server reads them. A server that refuses them may end the stream.
+    /// Sends bytes as fast as the server reads them. A server that rejects them may end the stream.
     async fn send(&mut self, content: Vec<u8>, ends: bool) {
         let mut content = Bytes::from(content);
         if content.is_empty() && ends {

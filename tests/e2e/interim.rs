@@ -1,5 +1,5 @@
-//! Interim responses: a client learns where its upload is before its request breaks; and nothing of them is ever within
-//! or after another response.
+//! Interim responses: a client learns the URL of its upload before its request breaks off; and no interim response
+//! ever appears within or after another response.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
 
 const LENGTH: u64 = (2 << 20) + 3;
 
-/// A server that informs its clients, if its framework can.
+/// A server that sends interim responses, if its framework supports them.
 fn started(server: &Server) -> Option<Started> {
     server.framework.informs().then(|| server.start_informing(|builder| builder))
 }
@@ -25,7 +25,7 @@ fn session(started: &Started, version: u8) -> UrlSession {
     UrlSession::new(version, started.running.address)
 }
 
-/// An ordinary request that completes its upload, as far as it is sent.
+/// An ordinary request that completes its upload, up to where it is sent.
 fn begin(session: &UrlSession, length: u64, more: &[(&str, &str)], content: &[u8]) -> Connection {
     let mut connection = session.connect();
     let length = length.to_string();
@@ -34,7 +34,7 @@ fn begin(session: &UrlSession, length: u64, more: &[(&str, &str)], content: &[u8
     connection
 }
 
-/// The path of a new upload, by the interim response.
+/// The path of a new upload, from the interim response.
 #[track_caller]
 fn informed(session: &UrlSession, connection: &mut Connection) -> String {
     let interim = connection.any_response("POST").unwrap();
@@ -72,7 +72,7 @@ pub(crate) fn an_ordinary_request_resumes_after_a_cut(server: Server) {
     }
 }
 
-/// Progress is reported as far as it is durable, without a location; not in the versions that do not know it.
+/// Progress is reported as far as it is durable, without a location, and not in versions that do not support it.
 pub(crate) fn progress_is_reported_as_far_as_it_is_durable(server: Server) {
     if !server.framework.informs() {
         return;
@@ -82,7 +82,7 @@ pub(crate) fn progress_is_reported_as_far_as_it_is_durable(server: Server) {
         let session = session(&started, version);
         let mut connection = begin(&session, 15, &[], b"hello");
         let path = informed(&session, &mut connection);
-        // What has come is reported when more of it comes, at the latest.
+        // Received bytes are reported at the latest when more of them arrive.
         let mut reported = 0;
         for piece in [b"aaaa", b"bbbb"] {
             let progress = connection.any_response("POST").unwrap();
@@ -114,7 +114,7 @@ fn responses(connection: &mut Connection, methods: &[&str]) -> Vec<Response> {
     responses
 }
 
-/// Requests that come without waiting for responses: each interim response is just before its own final one.
+/// Requests that are sent without waiting for responses: each interim response comes just before its own final one.
 pub(crate) fn pipelined_requests_keep_their_order(server: Server) {
     let Some(started) = started(&server) else {
         return;
@@ -135,7 +135,7 @@ pub(crate) fn pipelined_requests_keep_their_order(server: Server) {
             let finals: Vec<_> = statuses.iter().copied().filter(|status| *status >= 200).collect();
             assert_eq!(finals, [201, 404, 201, 201, 404, 201, 404]);
             for pair in responses.windows(2).filter(|pair| pair[0].status == 104) {
-                // Its own upload, or how far that is.
+                // The URL of its upload, or its progress.
                 let is_own =
                     pair[0].headers.get("location").is_none_or(|at| Some(at) == pair[1].headers.get("location"));
                 assert!(is_own && pair[1].status != 404, "{pair:?}");
@@ -157,7 +157,7 @@ pub(crate) fn a_download_is_not_interrupted(server: Server) {
     let content = bytes(5, 0..LENGTH);
     let film = session.request("POST", tests::MOUNT, &[session.complete(true)], &content).header("location").to_owned();
     let mut connection = session.connect();
-    // The client does not read meanwhile: the download fills the connection.
+    // The client does not read during this time, so the download fills the connection.
     let get = format!("GET {film} HTTP/1.1\r\nHost: tus.example.org\r\n\r\n").into_bytes();
     let post = [session.complete(true), ("Content-Length", "5"), ("Connection", "close")];
     let post = [session.head("POST", tests::MOUNT, &post), b"hello".to_vec()].concat();
@@ -184,7 +184,7 @@ pub(crate) fn continue_is_sent_as_well(server: Server) {
     assert!(session.is_complete(&connection.response("POST")));
 }
 
-/// A client that never reads is not waited for.
+/// The server does not wait for a client that never reads.
 pub(crate) fn a_client_that_never_reads_uploads_all_the_same(server: Server) {
     if !server.framework.informs() {
         return;
@@ -200,13 +200,13 @@ pub(crate) fn a_client_that_never_reads_uploads_all_the_same(server: Server) {
     assert_eq!(started.count(), before + 1);
     let done = connection.response("POST");
     assert_eq!((done.status, done.offset()), (201, LENGTH));
-    // And a kept connection goes on as usual.
+    // A kept connection continues as usual.
     connection.send(&session.head("HEAD", &path, &[("Connection", "close")]));
     let responses = responses(&mut connection, &["HEAD"]);
     assert_eq!((responses.len(), responses[0].offset()), (1, LENGTH));
 }
 
-/// Nobody else is sent one: not a client of tus, of no known version, of HTTP/1.0, or behind a proxy.
+/// No other client gets one: not a client of tus, of an unknown version, of HTTP/1.0, or behind a proxy.
 pub(crate) fn only_clients_that_ask_are_informed(server: Server) {
     let started = server.start_informing(|builder| builder);
     let session = session(&started, 6);
@@ -236,7 +236,7 @@ pub(crate) fn only_clients_that_ask_are_informed(server: Server) {
     assert!(!text.contains(" 104 ") && text.contains(" 201 "), "{text}");
 }
 
-/// What a client sends and receives, as text: each path of an upload is the same, and there are no dates.
+/// What a client sends and receives, as text. The path of an upload is always the same, and dates are removed.
 #[derive(Default)]
 struct Traffic(String);
 

@@ -1,4 +1,4 @@
-//! SIGKILL at random moments, again and again: no acknowledged byte is missing or misplaced, and every upload can be
+//! SIGKILL at random moments, repeatedly: no acknowledged byte is missing or misplaced, and every upload can be
 //! resumed. One server on a store, and several.
 
 use std::{

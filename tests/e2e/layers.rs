@@ -1,4 +1,4 @@
-//! The application's own layer for CORS around the endpoint, with the lists that are there for it.
+//! The application's own CORS layer around the endpoint, with the provided lists.
 
 use std::{collections::HashSet, fmt::Debug};
 
@@ -56,7 +56,7 @@ where
         assert_eq!(list(&allowed, "access-control-allow-headers"), Cors::REQUEST_HEADERS.map(str::to_owned).into());
     }
     let options = sent(&mut service, Request::options(tests::MOUNT)).await;
-    // `CorsLayer` answers every request of OPTIONS by itself; a client does not depend on what it says.
+    // `CorsLayer` answers every OPTIONS request itself. Clients do not depend on its response.
     assert!(options.status().is_success(), "{}", options.status());
     let created = Request::post(tests::MOUNT).header("tus-resumable", "1.0.0").header("upload-length", 5);
     let created = sent(&mut service, created).await;

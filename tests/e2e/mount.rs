@@ -1,4 +1,4 @@
-//! What a router, or the way a client writes a URL, can break.
+//! What a router, or the spelling of a URL by a client, can break.
 
 use crate::{
     client::OCTETS,

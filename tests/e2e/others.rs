@@ -77,8 +77,8 @@ fn tus_js_client_uploads() {
     }
 }
 
-/// tus-js-client speaks interop versions 5 and 6 of the IETF's draft, too, and cannot hear interim responses: it creates
-/// its upload without content first.
+/// tus-js-client also supports interop versions 5 and 6 of the IETF's draft. It cannot receive interim responses, so
+/// it creates its upload without content first.
 #[test]
 #[cfg_attr(
     not(has_node),

@@ -1,4 +1,4 @@
-//! Nobody else reads uploads, or what the database knows of them.
+//! Other users can read neither uploads nor the database.
 
 use std::{
     fs::{self, Permissions},
@@ -48,7 +48,7 @@ fn permissions_do_not_depend_on_the_umask() {
             assert_eq!(data.parent().unwrap().metadata().unwrap().mode() & 0o777, directory);
             process.stop();
 
-            // As an older version made them.
+            // As an older version created them.
             for (name, mode) in [("uploads", 0o755), ("uploads.db", 0o644)] {
                 fs::set_permissions(data.join(name), Permissions::from_mode(mode)).unwrap();
             }

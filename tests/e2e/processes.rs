@@ -1,8 +1,7 @@
 //! Several processes on one store: a newer request in one takes over from an older one in another (R40), and one of
 //! them at a time does an upload's background work.
 //!
-//! Two servers that open the directory each for itself are to each other what two processes are; the last test has
-//! real ones.
+//! Two servers that open the directory separately are like two processes. The last test uses real ones.
 
 use std::{
     sync::{
@@ -34,7 +33,7 @@ struct Stalled {
 }
 
 impl Stalled {
-    /// `None` for a storage that goes with its process.
+    /// `None` for a storage that ends with its process.
     fn new(server: &Server) -> Option<Self> {
         if !server.outlives_its_process() {
             return None;
@@ -50,7 +49,7 @@ impl Stalled {
         Some(Self { first, second, path, connection })
     }
 
-    /// The stalled request has to go. What it still sends comes to nothing.
+    /// The stalled request must end. What it still sends has no effect.
     fn ends(mut self) {
         let _ = self.connection.try_send(&bytes(9, SENT..LENGTH));
         if let Some(response) = self.connection.try_response("PATCH") {
@@ -151,7 +150,7 @@ pub(crate) fn what_one_process_receives_does_not_expire_in_another(server: Serve
                 break (connection, path);
             }
         };
-        // The other process sees it expired, and removes what expired later.
+        // The other process sees it expired, and removes what expires later.
         wait_until(|| first.upload(&path).unwrap().is_expired(SystemTime::now()));
         let later = first.connect().create(11);
         wait_until(|| first.upload(&later).is_none());
@@ -186,7 +185,7 @@ pub(crate) fn one_process_at_a_time_notifies_the_application(server: Server) {
     let mut connection = first.connect();
     connection.begin_patch(&path, 0, 5);
     connection.send(b"hello");
-    // The other process finds that the application is still to be notified, again and again.
+    // The other process repeatedly finds that the application has yet to be notified.
     storage.wait_for_refused_claims(3);
     assert_eq!(calls.load(SeqCst), 1);
     go.send_replace(true);

@@ -1,4 +1,4 @@
-//! Interim responses through proxies: those that pass them on at once, and one that must not see any.
+//! Interim responses through proxies: those that forward them immediately, and one that must not see any.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -73,7 +73,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// `None` where there is no such program.
+    /// `None` if there is no such program.
     fn start(program: &str, arguments: &[&str], configuration: &str, server: SocketAddr) -> Option<Self> {
         let directory = TempDir::new().unwrap();
         // The port is free again, and unlikely to be reused so soon.
@@ -137,7 +137,7 @@ fn caddy_passes_interim_responses() {
     passes_interim_responses("caddy", &["run", "--config", "configuration", "--adapter", "caddyfile"], CADDY);
 }
 
-/// nginx takes an interim response for the final one: by default none is sent through a proxy.
+/// nginx mistakes an interim response for the final one: by default none is sent through a proxy.
 #[test]
 #[cfg_attr(not(has_nginx), ignore = "nginx is not installed")]
 fn nothing_interim_is_sent_through_nginx() {

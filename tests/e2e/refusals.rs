@@ -1,4 +1,4 @@
-//! The guide's table of refusals: tus-js-client meets each, and goes on or stops as the table says.
+//! The guide's table of responses: tus-js-client gets each of them, and continues or stops as the table says.
 
 use std::{
     io::{BufRead, BufReader},
@@ -24,13 +24,13 @@ use crate::{
     watched::Watch,
 };
 
-/// Little enough for a server that refuses the body to read what is left of it.
+/// Small enough for a server that rejects the body to read the rest of it.
 const LENGTH: u64 = (300 << 10) + 3;
 
 /// The most scenarios of one row.
 const SCENARIOS: usize = 2;
 
-/// How often they are tried, at the most.
+/// The maximum number of attempts.
 const TRIES: usize = 10;
 
 /// A row of the table.
@@ -48,21 +48,21 @@ fn table() -> Vec<Row<'static>> {
             panic!("{line}");
         };
         let statuses = statuses.split(|c: char| !c.is_ascii_digit()).filter(|number| number.len() == 3).collect();
-        let goes_on = then.starts_with("goes on");
+        let goes_on = then.starts_with("continues");
         assert!(goes_on || then.starts_with("stops"), "{line}");
         Row { happened, statuses, goes_on }
     };
     rows.take_while(|line| line.starts_with('|')).map(row).collect()
 }
 
-/// How a row comes about.
+/// How a row's situation is caused.
 struct Scenario {
     server: Server,
     started: Started,
     /// What the client connects to.
     address: SocketAddr,
     options: String,
-    /// What is done when the client has got a refusal.
+    /// What happens after the client got a rejection.
     when_refused: Box<dyn FnMut()>,
 }
 
@@ -83,7 +83,7 @@ impl Scenario {
         Self { server, started, address, options: "{}".to_owned(), when_refused: Box::new(|| ()) }
     }
 
-    /// Somebody else does something to the upload before the first bytes are added.
+    /// Another client changes the upload before the first bytes are added.
     fn interfering(framework: Framework, interfere: fn(&mut Connection, &str)) -> Self {
         let (first, address) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(None)));
         let known = address.clone();
@@ -109,10 +109,10 @@ impl Scenario {
         let with_headers =
             |headers: &str| Self::new(framework, &format!(r#"{{"headers": {headers}}}"#), |builder| builder);
         match happened {
-            "another request has the upload, or changed it meanwhile" => {
+            "another request holds the upload or has changed it" => {
                 [Failure::Busy, Failure::Conflict].map(|failure| Self::failing(framework, failure)).into()
             }
-            "the offset is another one" => {
+            "the offset is wrong" => {
                 vec![Self::interfering(framework, |connection, path| {
                     assert_eq!(connection.patch(path, 0, &bytes(1, 0..5)).status, 204);
                 })]
@@ -123,7 +123,7 @@ impl Scenario {
                 scenario.address = Line::to(scenario.address, Fault::Slows, u64::MAX, u64::MAX, 1).address;
                 vec![scenario]
             }
-            "more final uploads wait, or more downloads run, than may at once" => {
+            "too many final uploads wait, or too many downloads run" => {
                 vec![Self::failing(framework, Failure::Overloaded)]
             }
             "the disk is full" => vec![Self::failing(framework, Failure::Full)],
@@ -180,7 +180,7 @@ fn tus_js_client_goes_on_and_stops_as_the_guide_says() {
         Framework::ALL.into_iter().flat_map(|framework| table.iter().map(move |row| (framework, row)))
     {
         let mut seen: Vec<String> = Vec::new();
-        // A line that breaks meanwhile may lose an answer.
+        // A line that breaks in the meantime may lose a response.
         let scenarios = (0..TRIES).flat_map(|_| Scenario::of(row.happened, framework));
         for (tried, mut scenario) in scenarios.enumerate() {
             if tried >= SCENARIOS && row.statuses.iter().all(|status| seen.iter().any(|seen| seen == status)) {
@@ -210,7 +210,7 @@ fn tus_js_client_goes_on_and_stops_as_the_guide_says() {
             }
             drop((scenario.started, scenario.server));
         }
-        // One that goes on may meet others on its way.
+        // A client that continues may get others on its way.
         seen.retain(|status| row.statuses.contains(&&**status) || !others_that_go_on.contains(&&**status));
         seen.sort();
         seen.dedup();

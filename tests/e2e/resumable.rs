@@ -1,4 +1,4 @@
-//! Any handler, resumable: the application's own at `/photos` gets each upload as the request that it was meant to be.
+//! Any handler, resumable: the application's handler at `/photos` gets each upload as one request.
 
 use tests::photos::{self, PHOTOS, got};
 use tus_service::{Config, Phase};
@@ -13,10 +13,10 @@ use crate::{
 
 const LENGTH: u64 = (2 << 20) + 3;
 
-/// Where the photos of an album are.
+/// The path of the photos of an album.
 const ALBUM: &str = "/photos?album=7";
 
-/// A server that informs its clients, if its framework can.
+/// A server that sends interim responses, if its framework supports them.
 fn start(server: &Server) -> Started {
     server.start_informing(|builder| builder)
 }
@@ -30,12 +30,12 @@ fn id(url: &str) -> &str {
     url.rsplit('=').next().unwrap()
 }
 
-/// The path by which the storage's side of the tests knows an upload.
+/// The path by which the storage's part of the tests identifies an upload.
 fn path(url: &str) -> String {
     format!("/{}", id(url))
 }
 
-/// Creates an upload without content. Its URL.
+/// Creates an upload without content. Returns its URL.
 #[track_caller]
 fn create(session: &UrlSession, method: &str, headers: &[(&str, &str)]) -> String {
     let headers = [&[session.complete(false)], headers].concat();
@@ -46,7 +46,7 @@ fn create(session: &UrlSession, method: &str, headers: &[(&str, &str)]) -> Strin
     url
 }
 
-/// An ordinary request that is all of an upload, as far as it is sent.
+/// An ordinary request with all of an upload, up to where it is sent.
 fn begin(session: &UrlSession, headers: &[(&str, &str)], content: &[u8]) -> Connection {
     let mut connection = session.connect();
     let length = LENGTH.to_string();
@@ -61,7 +61,7 @@ fn assert_final(session: &UrlSession, response: &Response, status: u16, text: &s
     assert!(session.is_complete(response), "{response:?}");
 }
 
-/// What has no header of the draft, or gains nothing by being stored, is the handler's alone.
+/// Requests without headers of the draft, or that gain nothing by being stored, go to the handler only.
 pub(crate) fn what_is_no_upload_passes_untouched(server: Server) {
     let started = start(&server);
     let before = started.count();
@@ -86,7 +86,7 @@ pub(crate) fn what_is_no_upload_passes_untouched(server: Server) {
     assert_eq!((options.status, options.header("upload-limit")), (204, "min-size=1048576"));
 }
 
-/// The handler gets the request that created the upload, whichever requests brought its content.
+/// The handler gets the request that created the upload, whichever requests contained its content.
 pub(crate) fn an_upload_reaches_the_handler_as_one_request(server: Server) {
     let started = start(&server);
     for version in VERSIONS {
@@ -119,8 +119,8 @@ pub(crate) fn an_empty_upload_reaches_the_handler(server: Server) {
     }
 }
 
-/// What an iPhone does with a form of the application: one ordinary request, an interim response, a cut, the offset, the
-/// rest; and the response is the handler's.
+/// What an iPhone does with a form of the application: one ordinary request, an interim response, a cut, the offset,
+/// the rest. The response is the handler's.
 pub(crate) fn an_ordinary_request_survives_a_cut(server: Server) {
     if !server.framework.informs() {
         return;
@@ -154,7 +154,8 @@ pub(crate) fn an_ordinary_request_survives_a_cut(server: Server) {
     }
 }
 
-/// The client leaves while the handler runs: it goes on, and the client gets its response when it asks again.
+/// The client disconnects while the handler runs: the handler continues, and the client gets its response when it
+/// asks again.
 pub(crate) fn a_lost_response_is_replayed(server: Server) {
     let started = start(&server);
     for version in [3, 6, 10] {
@@ -221,7 +222,7 @@ pub(crate) fn the_handlers_own_errors_reach_the_client(server: Server) {
     assert_eq!(photos::calls(id(&url)), 2);
 }
 
-/// A response that is too large to be kept arrives, and is not replayed.
+/// A response that is too large to store arrives, and is not replayed.
 pub(crate) fn a_large_response_arrives_once(server: Server) {
     let started = start(&server);
     let session = session(&started, 9);
@@ -232,7 +233,7 @@ pub(crate) fn a_large_response_arrives_once(server: Server) {
     assert!(session.is_complete(&session.state(&url)));
     let again = session.append(&url, 5, true, b"");
     assert_eq!(again.status, 409);
-    assert!(again.text().contains("too large to be kept"), "{again:?}");
+    assert!(again.text().contains("too large to store"), "{again:?}");
 }
 
 /// Whoever did not create an upload does not learn that it exists.
@@ -275,7 +276,7 @@ pub(crate) fn what_is_too_large_is_refused_before_the_handler_is_called(server: 
     assert_eq!(photos::calls(id(&url)), 0);
 }
 
-/// Kills at every moment of an upload: while its content comes, while the handler runs, and after its response.
+/// Kills at every stage of an upload: while its content arrives, while the handler runs, and after its response.
 pub(crate) fn the_handler_gets_exactly_the_bytes_whatever_is_killed(server: Server) {
     let Some(mut process) = server.spawn() else {
         return;
@@ -284,7 +285,7 @@ pub(crate) fn the_handler_gets_exactly_the_bytes_whatever_is_killed(server: Serv
     let expected = got("POST", ALBUM, &content);
     let url = create(&UrlSession::new(6, process.address), "POST", &[]);
     let uploads = server.uploads();
-    // While its content comes.
+    // While its content arrives.
     for _ in 0..2 {
         let session = UrlSession::new(6, process.address);
         let offset = session.state(&url).offset();
@@ -305,7 +306,7 @@ pub(crate) fn the_handler_gets_exactly_the_bytes_whatever_is_killed(server: Serv
     let session = UrlSession::new(6, process.address);
     let state = session.state(&url);
     assert_eq!((state.offset(), session.is_complete(&state)), (LENGTH, false));
-    // What the killed process had claimed is free after a while.
+    // The killed process's claim expires after a while.
     let mut done = None;
     let answered = comes(|| {
         let response = session.append(&url, LENGTH, true, b"");
@@ -341,7 +342,7 @@ pub(crate) fn one_process_at_a_time_calls_the_handler(server: Server) {
     assert_eq!(busy.header("upload-complete"), "?0");
 }
 
-/// A server that stops lets the handler end, and its response is kept.
+/// A server that shuts down lets the handler end, and its response is stored.
 pub(crate) fn a_shutdown_waits_for_the_handler(server: Server) {
     let mut started = start(&server);
     let session = session(&started, 6);
@@ -363,7 +364,7 @@ pub(crate) fn a_shutdown_waits_for_the_handler(server: Server) {
     drop(connection);
 }
 
-/// Without the layer's path, nothing is taken.
+/// Without the path from the layer, nothing is handled.
 pub(crate) fn each_path_has_its_own_uploads(server: Server) {
     let started = start(&server);
     let session = session(&started, 6);
@@ -383,7 +384,7 @@ fn form(file: &[u8]) -> Vec<u8> {
     [head.as_bytes(), file, b"\r\n--xyz--\r\n"].concat()
 }
 
-/// The example with axum: a form that breaks off twice, once because its server is killed.
+/// The axum example: a form that breaks off twice, once because its server is killed.
 #[test]
 fn an_example_with_axum_gets_its_form_and_its_backup() {
     let directory = tempfile::tempdir().unwrap();

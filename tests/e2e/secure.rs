@@ -1,4 +1,4 @@
-//! The client over https: what is never sent over http, where credentials go, and connections of HTTP/2.
+//! The client over https: what is never sent over http, where credentials go, and HTTP/2 connections.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -26,7 +26,7 @@ use crate::{
 
 const LENGTH: u64 = (3 << 20) + 3;
 
-/// A server that answers as a test wants, and the heads of the requests that it got.
+/// A server that answers as a test wants, and the heads of the requests that it received.
 struct Scripted {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -47,7 +47,7 @@ impl Scripted {
         Self { address, heads }
     }
 
-    /// A tus server with one upload, whose URL is this.
+    /// A tus server with one upload that has this URL.
     fn with_upload_at(location: String) -> Self {
         Self::start(move |method| match method {
             "POST" => format!("201 Created\r\nTus-Resumable: 1.0.0\r\nLocation: {location}"),
@@ -90,7 +90,7 @@ fn serve(stream: TcpStream, heads: &Mutex<Vec<String>>, answer: &dyn Fn(&str) ->
     }
 }
 
-/// A port at which a connection would send bytes in clear text, and how many came.
+/// A port to which a connection would send bytes in clear text, and how many arrived.
 fn clear_text() -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, connections) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
@@ -103,7 +103,7 @@ fn clear_text() -> (u16, Arc<AtomicUsize>) {
     (port, connections)
 }
 
-/// Each request at the same time has a connection of its own.
+/// Each concurrent request has its own connection.
 fn client(url: &str, authority: &Authority) -> Builder {
     let pem = authority.pem();
     let http = Connections::each(move || client_builder().tls_certs_merge([pem.clone()]));
@@ -148,11 +148,11 @@ fn an_upload_on_another_host_over_http_is_an_error() {
 #[test]
 fn a_server_that_does_not_know_of_tls_is_used_over_https() {
     let authority = Authority::new();
-    // A port of its own, which is not that of the front; none; and the front's.
+    // A port other than the front's; none; and the front's.
     let (port, clear) = clear_text();
     for base in [format!("http://localhost:{port}/files"), "http://localhost/files".into(), String::new()] {
         let location = match &*base {
-            // http, and what the request's Host says.
+            // http, and the host of the request.
             "" => Location::Host,
             base => Location::base(base).unwrap(),
         };
@@ -187,7 +187,7 @@ fn credentials_go_to_named_origins_only() {
 
     send(bearer(&front.url("/files")).trust(away.url("/"))).unwrap();
     assert_eq!(elsewhere.credentials()[2..], [some("PATCH", "Bearer secret")]);
-    // The same, where a later process begins.
+    // The same, where a later process starts.
     let resumed = bearer(&front.url("/files")).build().unwrap();
     block_on(resumed.resume(&*away.url("/files/1"), Source::bytes("hello")).send()).unwrap();
     assert_eq!(elsewhere.credentials()[3..], [none("HEAD"), none("PATCH")]);
@@ -209,7 +209,7 @@ fn parts_have_connections_of_their_own_over_http2() {
 fn a_dead_http2_connection_is_not_used_again() {
     let (authority, started) = (Authority::new(), Server::new(Framework::Axum, Store::Memory).start());
     let front = Front::before(started.running.address, &authority, None, &["h2"]);
-    // The first connection falls silent before the server has got everything.
+    // The first connection falls silent before the server has received everything.
     let line = Line::to(front.address, Fault::FallsSilent, 1, LENGTH, 3);
     let url = format!("https://localhost:{}/files", line.address.port());
     let client = client(&url, &authority).timeout(Duration::from_secs(1)).build().unwrap();

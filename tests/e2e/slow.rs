@@ -1,4 +1,4 @@
-//! The disk hangs: the application's other routes are served all the same.
+//! The disk hangs: the application's other routes are served nevertheless.
 
 use std::process::{Child, Command};
 
@@ -17,7 +17,7 @@ const UPLOADS: usize = 6;
 /// Longer than the test takes, in microseconds.
 const DELAY: u64 = 120_000_000;
 
-/// The calls that hang: all on a file, those that write an upload's bytes, and those that change the database.
+/// The calls that hang: all calls on a file, those that write an upload's bytes, and those that change the database.
 const HANGING: [&str; 3] = [
     "openat,newfstatat,statx,fstat,flock,fcntl,ftruncate,lseek,pread64,write,writev,pwrite64,fdatasync,fsync",
     "write,writev",
@@ -76,7 +76,7 @@ fn other_routes_are_served(framework: Framework, store: Store) {
         for connection in &mut stuck {
             assert!(!connection.has_answered(), "nothing hangs");
         }
-        // First, since it would not report the end of the server before the calls'.
+        // First, because it would not report the end of the server before the calls'.
         drop(strace);
         process.kill();
     }

@@ -1,4 +1,4 @@
-//! A newer request succeeds at once although an older one is stalled, and bytes never interleave (R40).
+//! A newer request succeeds immediately although an older one is stalled, and bytes never interleave (R40).
 
 use std::{sync::Barrier, thread, time::Duration};
 
@@ -79,7 +79,7 @@ pub(crate) fn a_deletion_does_not_wait_for_a_stalled_request(server: Server) {
 }
 
 pub(crate) fn a_request_that_never_stalls_is_superseded_as_well(server: Server) {
-    // The storage needs longer for everything than a test waits for a response.
+    // The storage takes longer for everything than a test waits for a response.
     const LENGTH: u64 = 4 << 30;
     let (started, storage) = server.start_watched(|builder| builder);
     // Slower than the client, so that there is always something to write.

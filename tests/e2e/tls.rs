@@ -140,10 +140,10 @@ fn arrives(started: &Started, uploaded: Result<Uploaded, Error>) {
 #[track_caller]
 fn is_refused(uploaded: Result<Uploaded, Error>, word: &str) {
     let error = uploaded.unwrap_err();
-    // It is not retried: a certificate does not become another one.
+    // It is not retried: a certificate does not change.
     let text = error.with_causes().to_lowercase();
     let hopeless = matches!(error, Error::Unreachable(_));
-    // Its own certificate is refused after the handshake, where the connection may break before the reason is read.
+    // Its own certificate is rejected after the handshake, and the connection may break before the reason is read.
     let broken = word.is_empty() && matches!(error.last(), Error::Connection(_));
     assert!((hopeless || broken) && text.contains(word), "{error:?}");
 }

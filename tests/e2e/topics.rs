@@ -80,7 +80,7 @@ fn auth_keeps_a_quota() {
     assert_eq!(create(&mut connection, ANNA, 0).0, 201, "the eleventh, which is empty");
     assert_eq!(create(&mut connection, ANNA, 0).0, 403);
 
-    // What is refused later takes no room.
+    // A request that is rejected later uses no quota.
     example.kill();
     let example = Example::start("auth", directory.path(), &[USERS, ("TUS_QUOTA", "2000"), ("TUS_MAX_SIZE", "600")]);
     let mut connection = example.connect();
@@ -90,7 +90,7 @@ fn auth_keeps_a_quota() {
     assert_eq!(create(&mut connection, BERT, 600).0, 201);
 }
 
-/// Creations at once, half of them in each of two processes on one directory: their statuses.
+/// Concurrent creations, half of them in each of two processes on one directory: their statuses.
 fn at_once(examples: &[Example; 2], count: usize, length: u64) -> Vec<(u16, String)> {
     let all_began = Barrier::new(count);
     let racing = |example: &Example| {
@@ -112,7 +112,7 @@ fn auth_keeps_a_quota_in_two_processes() {
     let start = || [0, 1].map(|_| Example::start("auth", directory.path(), &settings));
     let examples = start();
     for _ in 0..10 {
-        // Creations that are refused for another reason lock nobody out.
+        // Creations that are rejected for another reason lock nobody out.
         let refused = at_once(&examples, 6, 251);
         assert!(refused.iter().all(|(status, _)| *status == 413), "{refused:?}");
         let created = at_once(&examples, 6, 100);
@@ -133,7 +133,7 @@ fn auth_keeps_a_quota_in_two_processes() {
     assert_eq!(create(&mut examples[0].connect(), ANNA, 100).0, 413, "it may be created still");
     table.execute("UPDATE used SET since = since - 60", ()).unwrap();
     assert_eq!(create(&mut examples[0].connect(), ANNA, 100).0, 201);
-    // What is there counts, also where the table is lost.
+    // Existing uploads count, even if the table is lost.
     examples.into_iter().for_each(Example::kill);
     drop(table);
     for suffix in ["", "-wal", "-shm"] {
@@ -225,7 +225,7 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// `None` where there is no nginx.
+    /// `None` if nginx is missing.
     fn before(server: SocketAddr) -> Option<Self> {
         let directory = TempDir::new().unwrap();
         // The port is free again, and unlikely to be reused so soon.

@@ -1,4 +1,4 @@
-//! A checksum that follows the body, if the framework passes trailers on.
+//! A checksum that follows the body, if the framework forwards trailers.
 
 use tests::Framework;
 

@@ -19,14 +19,14 @@ const LENGTH: u64 = 8 << 20;
 
 const DOWNLOADS: usize = 200;
 
-/// What a download may take, in KiB.
+/// The memory that a download may use, in KiB.
 const EACH: u64 = 160;
 
-/// What a client's socket buffers, so that its download stands soon.
+/// What a client's socket buffers, so that its download stalls soon.
 const WINDOW: usize = 32 << 10;
 
-/// A server process that serves downloads, and the path of a finished upload. One that was downloaded once, and has had
-/// as many connections as will come, has warmed up.
+/// A server process that serves downloads, and the path of a finished upload. Both are warmed up: one download, and
+/// as many connections as will follow.
 fn serving(framework: Framework, variables: &[(&str, &str)]) -> (Server, Process, String) {
     let server = Server::new(framework, Store::Buffered);
     let process = server.spawn_with(&[&[("DOWNLOADS", "on")], variables].concat()).unwrap();
@@ -50,7 +50,7 @@ fn narrow(address: SocketAddr) -> Connection {
     Connection::over(TcpStream::from(socket))
 }
 
-/// Asserts that downloads made the server's memory grow little.
+/// Asserts that downloads increase the server's memory only a little.
 fn assert_little(process: &Process, idle: Option<u64>) {
     let Some((idle, now)) = idle.zip(process.memory("VmRSS")) else {
         missing("/proc does not show how much memory a process uses");
@@ -134,7 +134,7 @@ fn who_reads_nothing_is_given_up() {
         connection.head("GET", &path, &[]);
         wait_until(|| connection.has_answered());
         wait_until(|| !process.has_open(id(&path).as_str()));
-        // What the sockets have still comes, and then the end: not all of it.
+        // What the sockets have buffered still arrives, and then the end: not all of it.
         let came = connection.text().len() as u64;
         assert!(came < LENGTH, "{framework}: {came} bytes came");
         assert_eq!(process.connect().offset(&path), LENGTH);

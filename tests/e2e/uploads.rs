@@ -1,4 +1,4 @@
-//! The client of this project against its servers.
+//! This project's client against its servers.
 
 use std::{
     io::Write,

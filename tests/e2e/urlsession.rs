@@ -1,16 +1,17 @@
-//! A client of the IETF's draft that does what Apple's URLSession does: it sends an upload in one ordinary request,
-//! hears where the upload is, and goes on from there when the connection breaks, with all that is left in one request.
+//! A client of the IETF's draft that behaves like Apple's URLSession: it sends an upload in one ordinary request,
+//! receives the URL of the upload, and after a broken connection continues from there with everything that is left in
+//! one request.
 
 use std::net::SocketAddr;
 
 use crate::client::{Connection, Response};
 
-/// The versions that clients speak.
+/// The versions that clients use.
 pub(crate) const VERSIONS: [u8; 6] = [3, 5, 6, 8, 9, 10];
 
 pub(crate) const PARTIAL: &str = "application/partial-upload";
 
-/// A client that speaks one version of the draft.
+/// A client that uses one version of the draft.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UrlSession {
     pub(crate) version: u8,
@@ -35,7 +36,7 @@ impl UrlSession {
         head.into_bytes()
     }
 
-    /// Says whether a request completes its upload.
+    /// Declares whether a request completes its upload.
     pub(crate) fn complete(&self, complete: bool) -> (&'static str, &'static str) {
         match (self.version, complete) {
             (3, true) => ("Upload-Incomplete", "?0"),
@@ -45,7 +46,7 @@ impl UrlSession {
         }
     }
 
-    /// What a response says of completeness.
+    /// The completeness in a response.
     #[track_caller]
     pub(crate) fn is_complete(&self, response: &Response) -> bool {
         match self.version {
@@ -70,7 +71,7 @@ impl UrlSession {
         connection.response(method)
     }
 
-    /// Creates an upload without content, for a server that cannot say before the end where it is. Its path.
+    /// Creates an upload without content, for a server that cannot send interim responses. Returns its path.
     #[track_caller]
     pub(crate) fn create(&self, headers: &[(&str, &str)]) -> String {
         let headers = [&[self.complete(false)], headers].concat();
@@ -88,7 +89,7 @@ impl UrlSession {
         response
     }
 
-    /// Begins to append what is left of an upload, without sending any of it.
+    /// Starts to append the rest of an upload, without sending any of it.
     pub(crate) fn begin_append(&self, path: &str, offset: u64, length: u64) -> Connection {
         let (offset, length) = (offset.to_string(), length.to_string());
         let mut connection = self.connect();

@@ -89,12 +89,12 @@ impl Watch {
         wait_until(|| self.commits.load(Ordering::Relaxed) > 0);
     }
 
-    /// Waits until so many claims of background work were refused.
+    /// Waits until this many claims of background work were refused.
     pub(crate) fn wait_for_refused_claims(&self, claims: u64) {
         wait_until(|| self.refused_claims.load(Ordering::Relaxed) >= claims);
     }
 
-    /// Waits until the storage was handed so many bytes, be they committed or not.
+    /// Waits until the storage has received this many bytes, committed or not.
     pub(crate) fn wait_for_bytes(&self, bytes: u64) {
         wait_until(|| self.has_received(bytes));
     }

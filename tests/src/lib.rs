@@ -74,7 +74,7 @@ pub enum Framework {
 }
 
 impl Framework {
-    /// All of them.
+    /// All frameworks.
     pub const ALL: [Self; 3] = [Self::Axum, Self::ActixWeb, Self::Warp];
 }
 
@@ -89,8 +89,8 @@ pub enum Store {
     Buffered,
     /// A bucket in memory.
     Bucket,
-    /// The bucket `uploads` of a server of others on this machine, whose address is in the file `endpoint` of the
-    /// directory; in its second line the prefix, if it is not the directory's name.
+    /// The bucket `uploads` of another project's server on this machine. Its address is in the file `endpoint` of the
+    /// directory; the second line contains the prefix if it is not the directory's name.
     Remote,
 }
 
@@ -100,7 +100,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The path of the endpoint.
 pub const MOUNT: &str = "/files";
 
-/// What the application's middleware knows of a request, by the header `X-User`.
+/// The user that the application's middleware takes from the header `X-User`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User(pub String);
 
@@ -111,7 +111,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// When it cannot be opened.
+    /// If it cannot be opened.
     pub fn open(self, directory: &Path) -> Result<Arc<dyn Storage>, Box<dyn Error>> {
         let sqlite = |durability| Sqlite::options().durability(durability).open(directory);
         Ok(match self {
@@ -124,7 +124,7 @@ impl Store {
     }
 }
 
-/// The name of the bucket in servers of others.
+/// The name of the bucket in servers of other projects.
 pub const CONTAINER: &str = "uploads";
 
 /// The account that every Azurite has.
@@ -142,17 +142,17 @@ fn remote(directory: &Path) -> Result<tus_object_store::Builder, Box<dyn Error>>
     Ok(foreign(endpoint, HttpClient::clone)?.prefix(&prefix.replace('.', "")))
 }
 
-/// The bucket of an S3 server of others, or of Azurite: there the address begins with `az+`. `client` may look at the
-/// requests that copy.
+/// The bucket of another project's S3 server, or of Azurite if the address begins with `az+`. `client` may inspect
+/// the requests that copy.
 ///
 /// # Errors
 ///
-/// When the address is none.
+/// If the address is invalid.
 pub fn foreign(
     endpoint: &str,
     client: impl FnOnce(&HttpClient) -> HttpClient,
 ) -> Result<tus_object_store::Builder, Box<dyn Error>> {
-    // A test that makes a store fail waits for all tries.
+    // A test that makes a store fail waits for all attempts.
     let retry = RetryConfig { max_retries: 3, retry_timeout: Duration::from_secs(5), ..RetryConfig::default() };
     let options = ClientOptions::new().with_allow_http(true);
     if let Some(endpoint) = endpoint.strip_prefix("az+") {
@@ -169,7 +169,7 @@ pub fn foreign(
     let store = AmazonS3Builder::new()
         .with_endpoint(endpoint)
         .with_bucket_name(CONTAINER)
-        // What s3rver wants; the others take any.
+        // What s3rver requires; the others accept any.
         .with_access_key_id("S3RVER")
         .with_secret_access_key("S3RVER")
         .with_region("us-east-1")
@@ -179,7 +179,7 @@ pub fn foreign(
     Ok(ObjectStore::builder(store.clone()).copies(store, client(&connected), CONTAINER))
 }
 
-/// Opens a storage of an object store, also where a runtime runs already.
+/// Opens a storage of an object store, even if a runtime is already running.
 fn apart<E>(opening: impl Future<Output = Result<ObjectStore, E>> + Send + 'static) -> Result<Arc<dyn Storage>, String>
 where
     E: fmt::Display + Send + 'static,
@@ -239,12 +239,12 @@ impl fmt::Display for Store {
     }
 }
 
-/// Whether clients may be informed by interim responses.
+/// Whether clients may get interim responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interim {
-    /// As a framework serves by itself.
+    /// No, as the framework serves by default.
     Off,
-    /// Where the framework can.
+    /// If the framework supports them.
     On,
 }
 
@@ -256,11 +256,11 @@ impl Framework {
     }
 }
 
-/// Serves until `stop`, and then shuts down cleanly.
+/// Serves until `stop`, and then shuts down gracefully.
 ///
 /// # Errors
 ///
-/// When the socket cannot be used.
+/// If the socket cannot be used.
 pub async fn serve(
     framework: Framework,
     listener: TcpListener,
@@ -272,7 +272,7 @@ pub async fn serve(
     let stopped = {
         let tus = tus.clone();
         async move {
-            // A dropped sender means stop, too.
+            // A dropped sender also means stop.
             let _ = stop.await;
             tus.shutdown(Duration::from_secs(10)).await;
         }
@@ -327,7 +327,7 @@ async fn serve_axum(
     }
 }
 
-/// What the header `X-Do` is called in this file.
+/// The name of the header `X-Do` in this file.
 const ACTION: &str = "x-do";
 
 fn response<B: From<String>>((status, text): (u16, String)) -> Response<B> {
@@ -379,7 +379,7 @@ async fn serve_actix_web(
         .disable_signals()
         .keep_alive(PATIENCE)
         .client_request_timeout(PATIENCE)
-        // It waits for idle connections, too; received bytes have been committed before.
+        // It waits for idle connections, too. Received bytes have been committed before.
         .shutdown_timeout(1)
         .listen_auto_h2c(listener)?
         .run();
@@ -449,7 +449,7 @@ fn photos_of_warp(
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Two services: one for photos, which knows the user, and one for the rest.
+/// Two services: one for photos, which knows the user, and one for everything else.
 #[derive(Clone)]
 struct Either<P, O> {
     photos: P,
@@ -485,7 +485,7 @@ where
     }
 }
 
-/// Plain hyper, over connections that carry interim responses.
+/// Plain hyper over connections that support interim responses.
 async fn serve_hyper<S, B>(listener: &tokio::net::TcpListener, service: &S, stopped: impl Future<Output = ()>)
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static,
@@ -511,7 +511,7 @@ where
     let _ = tokio::time::timeout(Duration::from_secs(1), connections.shutdown()).await;
 }
 
-/// A server in this process, on a runtime and a port of its own. It stops on drop.
+/// A server in this process, with its own runtime and port. It stops on drop.
 #[derive(Debug)]
 pub struct Running {
     /// The address that it listens on.
@@ -525,7 +525,7 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// When no port or no thread is available.
+    /// If no port or no thread is available.
     pub fn start(
         framework: Framework,
         storage: Arc<dyn Storage>,
@@ -538,7 +538,7 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// When no port or no thread is available.
+    /// If no port or no thread is available.
     pub fn start_with(
         framework: Framework,
         storage: Arc<dyn Storage>,
@@ -563,7 +563,7 @@ impl Running {
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Stops the server cleanly, and waits until it has stopped.
+    /// Stops the server gracefully, and waits until it has stopped.
     pub fn stop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {

@@ -1,5 +1,5 @@
-//! A handler of the application's own at `/photos`, resumable, in each framework. It says what it got, and does what the
-//! header `X-Do` says.
+//! The application's own handler at `/photos`, resumable, in each framework. It reports what it received, and does
+//! what the header `X-Do` says.
 
 use std::{
     collections::HashMap,
@@ -29,17 +29,17 @@ pub fn calls(id: &str) -> u32 {
     calls_of_all().get_or_insert_default().get(id).map_or(0, |(calls, _)| *calls)
 }
 
-/// Lets the calls for an upload go on that wait.
+/// Lets the waiting calls for an upload continue.
 pub fn let_go(id: &str) {
     calls_of_all().get_or_insert_default().entry(id.to_owned()).or_default().1 = true;
 }
 
-/// What makes it resumable: an upload is its user's.
+/// Makes it resumable: an upload belongs to its user.
 pub fn resumable(tus: Tus) -> Resumable {
     Resumable::new(tus).owner(|head| head.extensions.get().map(|User(name)| name.clone()))
 }
 
-/// What the handler says it got.
+/// The handler's report of what it received.
 pub fn got(method: &str, uri: &str, content: &[u8]) -> String {
     format!("{method} {uri}: {} bytes, {:016x}", content.len(), digest(DIGEST_OF_NOTHING, content))
 }

@@ -1,4 +1,4 @@
-//! Signed requests, as far as they are needed to copy parts: UploadPartCopy of S3.
+//! The signed requests that are needed to copy parts: UploadPartCopy of S3.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -23,12 +23,12 @@ use crate::{Bucket, Operation, Rules, objects::Objects};
 pub const NAME: &str = "bucket";
 
 const HOST: &str = "http://bucket.invalid/";
-/// What a URL has as it is.
+/// The characters that a URL does not encode.
 const ENCODED: percent_encoding::AsciiSet = percent_encoding::NON_ALPHANUMERIC.remove(b'/').remove(b'.');
 
 const SIGNATURE: &str = "X-Amz-Signature";
 
-/// What the signature of a request depends on.
+/// The signature of a request.
 fn signature(method: &Method, url: &Url, headers: &HeaderMap) -> String {
     let mut hasher = DefaultHasher::new();
     method.hash(&mut hasher);
@@ -74,7 +74,7 @@ struct Copy {
     number: usize,
 }
 
-/// What a request asks for, or what is wrong with it.
+/// The content of a request, or why it is invalid.
 fn parse(request: &HttpRequest) -> std::result::Result<Copy, &'static str> {
     let url = Url::parse(&request.uri().to_string()).map_err(|_| "no URL")?;
     let query = |name: &str| url.query_pairs().find(|pair| pair.0 == name).map(|pair| pair.1.into_owned());

@@ -1,6 +1,6 @@
-//! A bucket in memory, for tests: what an object store does, counted by operation, and what goes wrong with one.
+//! A bucket in memory, for tests: an object store that counts requests by operation and can fail.
 //!
-//! It is deterministic: nothing happens by chance or by the clock, unless a test says so ([`Bucket::on_request`]).
+//! It is deterministic: nothing depends on chance or the clock, unless a test says so ([`Bucket::on_request`]).
 
 mod copies;
 mod objects;
@@ -22,7 +22,7 @@ use tokio::{sync::Notify, task::yield_now, time::sleep};
 pub use crate::copies::NAME;
 use crate::objects::Objects;
 
-/// A bucket. Clones are the same bucket.
+/// A bucket. Clones share it.
 #[derive(Clone, Default)]
 pub struct Bucket {
     shared: Arc<Shared>,
@@ -40,12 +40,12 @@ struct Connection {
 }
 
 impl Line {
-    /// From now on nothing is sent, and no answer comes; what was sent is done.
+    /// From here on nothing is sent, and no response arrives. What was sent before is done.
     pub fn cut(&self) {
         self.0.is_cut.store(true, Relaxed);
     }
 
-    /// It works again, and all that waited goes on, in its order.
+    /// The connection works again, and everything that waited continues in order.
     pub fn restore(&self) {
         self.0.is_cut.store(false, Relaxed);
         self.0.restored.notify_waiters();
@@ -74,20 +74,20 @@ struct State {
 
 type OnRequest = Box<dyn FnMut(&Request<'_>) -> Fate + Send>;
 
-/// How a store behaves that differs from store to store.
+/// Behaviour that differs between stores.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rules {
-    /// A version is a number that grows (as in GCS), and not a digest of the bytes (as in S3).
+    /// A version is an increasing number (as in GCS) instead of a digest of the bytes (as in S3).
     pub generations: bool,
     /// Objects are written whatever the condition says.
     pub ignores_conditions: bool,
-    /// A condition is looked at before the bytes come: two writers at once may both succeed.
+    /// A condition is checked before the bytes arrive: two concurrent writers may both succeed.
     pub races: bool,
-    /// A completion takes what is there, whatever the part was that is named.
+    /// A completion uses the existing part, whichever version was named.
     pub ignores_part_tags: bool,
-    /// All parts but the last have the same size (as in R2).
+    /// All parts except the last have the same size (as in R2).
     pub equal_parts: bool,
-    /// No part is made of an object in the bucket, as in stores that speak only some of S3's protocol.
+    /// Parts cannot be copied from objects, as in stores that support only some of S3's protocol.
     pub copies_nothing: bool,
     /// The smallest part but the last, in bytes.
     pub smallest_part: usize,
@@ -103,84 +103,85 @@ pub struct Rules {
 /// The kinds of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
-    /// An object is put whether there is one or not.
+    /// An object is written whether it exists or not.
     Put,
-    /// An object is put where there is none.
+    /// An object is written if it does not exist.
     PutNew,
-    /// An object is put in the place of a certain version.
+    /// An object is written in place of a certain version.
     PutIf,
-    /// An object is read, or some of it.
+    /// An object, or a range of it, is read.
     Get,
-    /// What is known of an object is read.
+    /// The metadata of an object is read.
     Head,
     /// Up to a thousand objects are deleted.
     Delete,
     /// Up to a thousand names are listed.
     List,
-    /// A multipart upload begins.
+    /// A multipart upload is started.
     Begin,
-    /// A part is put.
+    /// A part is uploaded.
     Part,
     /// A part is copied from an object.
     Copy,
     /// A multipart upload becomes an object.
     Complete,
-    /// A multipart upload is given up.
+    /// A multipart upload is aborted.
     Abort,
 }
 
-/// A request that is about to be done.
+/// A request that is about to be handled.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// What it is.
+    /// Its kind.
     pub operation: Operation,
     /// The name of the object, the prefix of a list, or the first of several names; for a part, with its number.
     pub key: &'a str,
 }
 
-/// What becomes of a request.
+/// The fate of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fate {
     /// It is done.
     #[default]
     Done,
-    /// It is not done, and fails.
+    /// It fails and is not done.
     Failed,
-    /// It is done, and fails.
+    /// It is done, but fails.
     AnswerLost,
-    /// It takes so long to come, and its answer takes so long. The caller may go away meanwhile: it is done all the same.
+    /// It takes this long to arrive, and its response takes this long. The caller may go away; it is done
+    /// nevertheless.
     Slow(Duration, Duration),
-    /// It fails at once, and is done after this time.
+    /// It fails immediately, and is done after this time.
     Late(Duration),
-    /// Neither is it done, nor does it end.
+    /// It is neither done nor does it end.
     Hangs,
 }
 
 impl Operation {
-    /// Whether it makes another version of an object.
+    /// Whether it makes a new version of an object.
     fn writes(self) -> bool {
         matches!(self, Self::Put | Self::PutNew | Self::PutIf | Self::Complete)
     }
 }
 
 impl Bucket {
-    /// An empty bucket with rules of its own.
+    /// An empty bucket with these rules.
     pub fn with(rules: Rules) -> Self {
         Self { shared: Arc::new(Shared { rules, state: Mutex::default() }), line: None }
     }
 
-    /// The same bucket by a connection of its own.
+    /// The same bucket through a connection of its own.
     pub fn line(&self) -> (Self, Line) {
         let line = Line::default();
         (Self { shared: self.shared.clone(), line: Some(line.clone()) }, line)
     }
 
-    /// What was asked for since the last call, by operation.
+    /// The requests since the last call, by operation.
     pub fn requests(&self) -> BTreeMap<Operation, usize> {
         std::mem::take(&mut self.state().requests)
     }
 
-    /// The names of all objects that begin so.
+    /// The names of all objects with this prefix.
     pub fn keys(&self, prefix: &str) -> Vec<String> {
         self.state().objects.keys(prefix)
     }
@@ -190,22 +191,22 @@ impl Bucket {
         self.state().objects.bytes(key).map(|bytes| bytes.to_vec())
     }
 
-    /// The number of multipart uploads that are neither completed nor given up.
+    /// The number of multipart uploads that are neither completed nor aborted.
     pub fn multiparts(&self) -> usize {
         self.state().objects.multiparts()
     }
 
-    /// All objects were written so much earlier.
+    /// Makes all objects older by this time.
     pub fn age(&self, by: Duration) {
         self.state().objects.age(by);
     }
 
-    /// The next request of this kind has this fate; several are met in order.
+    /// The next request of this kind gets this fate; several are used in order.
     pub fn next(&self, operation: Operation, fate: Fate) {
         self.state().faults.push((operation, fate));
     }
 
-    /// Asks for the fate of each request.
+    /// Calls a function for the fate of each request.
     pub fn on_request(&self, fate: impl FnMut(&Request<'_>) -> Fate + Send + 'static) {
         self.state().on_request = Some(Box::new(fate));
     }
@@ -214,7 +215,7 @@ impl Bucket {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does what is asked for, as its fate will have it.
+    /// Handles a request according to its fate.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         operation: Operation,
@@ -282,7 +283,7 @@ impl Bucket {
             Fate::Late(time) => {
                 tokio::spawn(async move {
                     sleep(time).await;
-                    // Nobody asks any more.
+                    // Nobody waits for it any more.
                     drop(now());
                 });
                 yield_now().await;

@@ -1,4 +1,4 @@
-//! What is in the bucket.
+//! The content of the bucket.
 
 use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
@@ -23,7 +23,7 @@ pub(crate) const PAGE: usize = 1000;
 pub(crate) struct Objects {
     objects: BTreeMap<String, Object>,
     multiparts: BTreeMap<String, Multipart>,
-    /// The last number that was given.
+    /// The last number in use.
     numbers: u64,
 }
 
@@ -42,7 +42,7 @@ struct Multipart {
     attributes: Attributes,
 }
 
-/// An object that is read.
+/// An object that was read.
 pub(crate) struct Read {
     pub(crate) meta: ObjectMeta,
     pub(crate) attributes: Attributes,
@@ -50,7 +50,7 @@ pub(crate) struct Read {
     pub(crate) range: Range<u64>,
 }
 
-/// The same bytes have the same digest again.
+/// The same bytes always have the same digest.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
@@ -91,7 +91,7 @@ impl Objects {
         self.objects.values_mut().for_each(|object| object.modified -= by);
     }
 
-    /// Whether an object was written a moment ago.
+    /// Whether an object was written too recently.
     pub(crate) fn is_too_soon(&self, rules: &Rules, key: &str) -> bool {
         let written = self.objects.get(key).map(|object| object.written);
         matches!((written, rules.write_interval), (Some(last), Some(interval)) if last.elapsed() < interval)
@@ -101,7 +101,7 @@ impl Objects {
         self.multiparts.len()
     }
 
-    /// Whether the condition of a put holds.
+    /// Whether the condition of a write is true.
     pub(crate) fn check(&self, rules: &Rules, key: &str, mode: &PutMode) -> Result<()> {
         let there = self.objects.get(key);
         match mode {
@@ -195,7 +195,7 @@ impl Objects {
         Ok(tag)
     }
 
-    /// Makes a part of a range of an object that has this tag, where one is given.
+    /// Makes a part from a range of an object, which must have this tag if one is given.
     pub(crate) fn copy_part(
         &mut self,
         rules: &Rules,

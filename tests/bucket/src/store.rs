@@ -1,4 +1,4 @@
-//! The bucket as the crate `object_store` wants it.
+//! The bucket with the interface of the crate `object_store`.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use tokio::task::yield_now;
 
 use crate::{Bucket, Operation, objects::PAGE};
 
-/// How many bytes of an object come at once.
+/// The number of bytes of an object that arrive at once.
 const CHUNK: usize = 64 * 1024;
 
 fn not_needed(operation: &str) -> Error {

@@ -1,4 +1,4 @@
-//! Several servers on one bucket behind a proxy that gives each connection to the next one.
+//! Several servers on one bucket behind a proxy that passes each connection to the next one.
 
 use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -25,10 +25,10 @@ use crate::{
 
 const LENGTH: u64 = 24 << 20;
 
-/// Histories that are recorded at once: they consist of waiting.
+/// Histories that are recorded concurrently, because they consist of waiting.
 const AT_ONCE: u64 = 16;
 
-/// Any client may come to any server with each of its requests.
+/// Any client may reach any server with each of its requests.
 #[test]
 fn an_upload_is_an_append_only_register_on_several_servers() {
     for count in [2, 3] {
@@ -51,7 +51,7 @@ fn an_upload_is_an_append_only_register_on_several_servers() {
     }
 }
 
-/// Gives each connection to the next server that takes it.
+/// Passes each connection to the next server that accepts it.
 struct RoundRobin {
     address: SocketAddr,
     shared: Arc<Mutex<Connections>>,
@@ -87,7 +87,7 @@ impl RoundRobin {
         self.shared.lock().unwrap().open.last().map(|open| open.0)
     }
 
-    /// Another server, or none, takes the place of one. Its connections are closed, as load balancers do it.
+    /// Replaces a server by another one or none. Its connections are closed, as load balancers do.
     fn replace(&self, server: SocketAddr, by: Option<SocketAddr>) {
         let mut shared = self.shared.lock().unwrap();
         shared.servers.retain(|address| *address != server);
@@ -127,12 +127,12 @@ fn signal(process: &Process, signal: &str) {
     assert!(Command::new("kill").args([signal, &process.number().to_string()]).status().unwrap().success());
 }
 
-/// What befalls a server while a client uploads.
+/// What happens to a server while a client uploads.
 #[derive(Clone, Copy)]
 enum Trouble {
-    /// It is killed, and another one comes in its place.
+    /// It is killed, and another one replaces it.
     Killed,
-    /// It is stopped until others have gone on without it, past every patience.
+    /// It is suspended until others have continued without it, beyond every timeout.
     Stopped,
 }
 
@@ -156,7 +156,7 @@ fn survives(moto: &Foreign, count: usize, trouble: Trouble) {
     assert_same(&uploads.content(url.path()), &bytes(6, 0..LENGTH));
 }
 
-/// As often as there are servers, that one has trouble which has the client's connection.
+/// As many times as there are servers, the one that has the client's connection gets trouble.
 fn make_trouble(
     server: &Server,
     proxy: &RoundRobin,

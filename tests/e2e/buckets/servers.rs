@@ -1,5 +1,6 @@
-//! Object stores of others, each in a process of its own: moto and Azurite, which the storage works with, and two that it
-//! refuses. They are in the directory `TUS_TEST_OTHERS`, in its `node_modules` and in its Python environment `venv`.
+//! Other projects' object stores, each in a separate process: moto and Azurite, which the storage supports, and two
+//! that it rejects. They are in the directory `TUS_TEST_OTHERS`, in its `node_modules` and in its Python environment
+//! `venv`.
 
 use std::{
     io::{Read, Write},
@@ -54,12 +55,12 @@ impl Foreign {
         Self::start(start).with_bucket()
     }
 
-    /// A server that speaks Azure's protocol.
+    /// A server with Azure's protocol.
     pub(super) fn azurite() -> Self {
         let (program, mut azurite) = (python(), node("azurite"));
         let start = |port: &str, _: &Path| {
             azurite.args(["node_modules/azurite/dist/src/blob/main.js", "--inMemoryPersistence", "--silent"]);
-            // Without the last one it reports to its makers.
+            // Without the last option it sends telemetry to its makers.
             azurite.args([
                 "--blobHost",
                 "127.0.0.1",
@@ -78,7 +79,7 @@ impl Foreign {
         azurite
     }
 
-    /// An S3 server that does not keep conditions.
+    /// An S3 server without conditional writes.
     pub(super) fn s3rver() -> Self {
         let mut s3rver = node("s3rver");
         let start = |port: &str, directory: &Path| {
@@ -125,19 +126,19 @@ impl Foreign {
         if self.is_azure { format!("az+http://{address}/{AZURITE_ACCOUNT}") } else { format!("http://{address}") }
     }
 
-    /// A server on a prefix of its own of the bucket.
+    /// A server on its own prefix of the bucket.
     pub(super) fn server(&self, framework: Framework) -> Server {
         self.server_by(&self.endpoint(), framework)
     }
 
-    /// The same, by another address of this store.
+    /// The same through another address of this store.
     pub(super) fn server_by(&self, endpoint: &str, framework: Framework) -> Server {
         let server = Server::new(framework, Store::Remote);
         std::fs::write(server.directory.path().join("endpoint"), endpoint).unwrap();
         server
     }
 
-    /// What an example has in its environment to use a prefix of the bucket.
+    /// The environment of an example that uses a prefix of the bucket.
     pub(super) fn variables(&self, prefix: &str) -> Vec<(&'static str, String)> {
         let endpoint = self.endpoint();
         if let Some(endpoint) = endpoint.strip_prefix("az+") {

@@ -1,4 +1,4 @@
-//! All that a kill may show, over object stores of others; and stores that are refused.
+//! What a kill may affect, over other projects' object stores; and stores that are rejected.
 
 use std::sync::{
     Arc, Mutex,
@@ -110,7 +110,7 @@ fn stores_that_keep_no_conditions_are_refused() {
     }
 }
 
-/// As a user starts it, with the names of the store's own tools in the environment.
+/// As a user starts it, with the variables of the store's own tools in the environment.
 #[test]
 #[cfg_attr(
     not(all(has_python, has_node)),

@@ -66,7 +66,7 @@ struct Recording {
     acknowledged: Vec<Acknowledged>,
 }
 
-/// Cuts the power at points of `events` until a promise is broken.
+/// Cuts the power at points of `events` until a guarantee is violated.
 fn replay(recording: &Recording, events: &[Event], cuts: usize, seed: u64) -> Option<String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut points: Vec<usize> = (0..cuts).map(|_| random.usize(0..=events.len())).collect();
@@ -293,7 +293,7 @@ impl Talk<'_> {
         response
     }
 
-    /// Keeps what a response promised.
+    /// Records what a response promised.
     fn promised(&mut self, response: &Response, path: &str, promise: Promise) {
         assert!(response.status < 300, "{response:?}");
         let acknowledged =

@@ -178,7 +178,7 @@ fn call(text: &str, result: Option<u64>, root: &Path) -> Option<Call> {
 /// The number in `7</path>`, if the path is relevant.
 fn opened(argument: &str, root: &Path) -> Option<u32> {
     let path = path_of(argument)?;
-    // What is in shared memory is nothing after a power cut, and of the reserve only its length counts.
+    // The content of shared memory is lost in a power cut, and of the reserve only its length matters.
     let is_lost = |path: &str| path.ends_with("-shm") || path.ends_with(".reserve");
     let of_interest = path.starts_with(root) && !path.to_str().is_some_and(is_lost);
     of_interest.then(|| argument.split('<').next().unwrap().parse().unwrap())

@@ -1,5 +1,5 @@
-//! Whatever a server answers: the client ends, reads nothing outside its source, sends what it has to keep to
-//! itself to no other origin, and says that an upload is complete only when the server has said so.
+//! Whatever a server answers: the client ends, reads nothing outside its source, sends secrets to no other origin,
+//! and reports an upload as complete only when the server has reported it.
 
 #![no_main]
 
@@ -29,7 +29,7 @@ struct Run<'a> {
 
 #[derive(Debug, Arbitrary)]
 enum Answer<'a> {
-    /// What a server would say.
+    /// The response of a correct server.
     Honest,
     /// The same, with one header replaced.
     Nearly(u8, &'a [u8]),
@@ -90,7 +90,7 @@ struct Server<'a> {
     answers: std::vec::IntoIter<Answer<'a>>,
     offset: u64,
     length: Option<u64>,
-    /// The last offset in an answer that the client may believe.
+    /// The last offset in a response that the client may believe.
     confirmed: Option<u64>,
     endpoint: Url,
 }

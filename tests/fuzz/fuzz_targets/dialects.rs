@@ -1,5 +1,5 @@
-//! Both dialects at one endpoint, in every mix: what the model checks at each step holds, no request changes an upload of
-//! the other dialect, and nobody is answered in words that he did not use.
+//! Both dialects at one endpoint, in every mix: the model's checks hold at each step, no request changes an upload of
+//! the other dialect, and every response is in the dialect of its request.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Whatever stands in a request's headers: what is accepted means what was sent, and the rest is refused in words.
+//! Whatever a request's headers contain: what is accepted has its meaning, and everything else is rejected with a
+//! text.
 
 #![no_main]
 
@@ -107,14 +108,14 @@ fn create(model: &mut Model) -> UploadId {
     model.uploads.ids().next().unwrap().clone()
 }
 
-/// The newest upload shows what its creation sent, letter by letter.
+/// The newest upload returns exactly what its creation sent.
 fn is_echoed(model: &mut Model, sent: &HeaderMap) {
     let id = model.uploads.ids().last().unwrap();
     let head = Request::head(format!("{MOUNT}/{id}")).header("tus-resumable", "1.0.0").body(()).unwrap();
     let response = model.exchange(&head.into_parts().0, Body::default());
     assert_eq!(response.status(), 200);
     for name in ["upload-metadata", "upload-concat"] {
-        // Several lines are one list, and an empty value is none.
+        // Several lines form one list, and an empty value means none.
         let lines = sent.get_all(name).iter().map(|line| line.as_bytes()).filter(|line| !line.trim_ascii().is_empty());
         let sent = lines.collect::<Vec<_>>().join(&b',');
         let shown = response.headers().get(name).map_or(&b""[..], |value| value.as_bytes());

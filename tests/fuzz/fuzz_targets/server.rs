@@ -1,5 +1,5 @@
-//! Whatever clients do one after the other, whatever fails meanwhile: an upload is an append-only register, and what
-//! was acknowledged stays. (The documentation of the model has the list; it is checked at each step.)
+//! Whatever clients do in sequence, and whatever fails: an upload is an append-only register, and acknowledged bytes
+//! stay. (The model's documentation has the list of invariants; they are checked at each step.)
 
 #![no_main]
 
@@ -51,9 +51,9 @@ enum Act<'a> {
     Delete {
         upload: u8,
     },
-    /// Seconds, backwards as well.
+    /// Seconds, possibly backwards.
     Wait(i16),
-    /// Somebody in another process takes hold of an upload, or lets go.
+    /// Another process holds or releases an upload.
     Hold {
         upload: u8,
         held: bool,

@@ -1,4 +1,4 @@
-//! Whatever bytes come in on connections: the service stays well, every upload has as many bytes as it says, and a
+//! Whatever bytes arrive on connections: the service survives, every upload has as many bytes as it reports, and a
 //! complete new upload still works.
 
 #![no_main]
@@ -73,7 +73,7 @@ fuzz_target!(|run: Run| {
                 if client.write_all(&bytes).await.is_err() {
                     break;
                 }
-                // What comes back must not fill the pipe.
+                // Responses must not fill the pipe.
                 let mut back = [0; 4096];
                 while let Ok(Ok(1..)) = tokio::time::timeout(Duration::from_millis(1), client.read(&mut back)).await {}
             }
@@ -123,7 +123,7 @@ async fn written(storage: &Memory, piece: Piece<'_>) -> Vec<u8> {
                 Some(length) => format!("Content-Length: {length}\r\n"),
                 None => "Transfer-Encoding: chunked\r\n".to_owned(),
             };
-            // Mostly where it goes on.
+            // Mostly where it continues.
             let at = match offset {
                 0..200 => uploads.get(usize::from(upload) % uploads.len().max(1)).map_or(0, |upload| upload.offset),
                 other => other.into(),

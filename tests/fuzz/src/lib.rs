@@ -1,5 +1,5 @@
-//! What the targets share: the [`Model`] of a server, which checks at each step what must hold whatever a client sends
-//! (its documentation has the list), and the troubles that a fuzzer picks by number.
+//! What the targets share: the [`Model`] of a server, which checks invariants at each step (see its documentation),
+//! and the troubles that a fuzzer picks by number.
 
 use bytes::Bytes;
 use http::{Response, request::Parts};
@@ -16,20 +16,20 @@ pub const MOUNT: &str = "/files";
 pub struct Trouble {
     /// The number of the step that fails, and how.
     pub failure: Option<(u8, Failure)>,
-    /// The number of the question to which the application says no.
+    /// The number of the question that the application answers with no.
     pub rejects: Option<u8>,
-    /// Whether what a checkpoint may commit is committed.
+    /// Whether checkpoints are committed.
     pub checkpoints: bool,
 }
 
 impl Trouble {
-    /// Handles a request in a server that has this trouble.
+    /// Handles a request in a server with this trouble.
     pub fn exchange(self, model: &mut Model, head: &Parts, body: Body) -> Response<Bytes> {
         self.befalls(model);
         model.exchange(head, body)
     }
 
-    /// The next exchange will have this trouble.
+    /// The next exchange gets this trouble.
     pub fn befalls(self, model: &mut Model) {
         if let Some((step, failure)) = self.failure {
             model.fail_at(step.into(), failure);

@@ -1,5 +1,5 @@
-//! The limit: servers that write each piece of a body to a file at once, and do nothing else. They neither check nor
-//! remember anything, and nothing that they acknowledge is durable.
+//! The limit: servers that write each piece of a body to a file immediately, and do nothing else. They neither check
+//! nor remember anything, and nothing that they acknowledge is durable.
 
 use std::{
     error::Error,

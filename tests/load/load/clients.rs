@@ -1,4 +1,4 @@
-//! Compares clients: the same file to the same server, and what that costs the client.
+//! Compares clients: the same file to the same server, and the client's cost.
 
 use std::{
     error::Error,
@@ -32,15 +32,15 @@ pub(crate) enum Client {
     OneRequest,
     /// Ours, in requests of 8 MiB.
     Large,
-    /// Ours, in requests of a MiB.
+    /// Ours, in requests of 1 MiB.
     Small,
     /// Ours, in requests of 8 MiB, each with its SHA-1.
     LargeVerified,
-    /// Ours, in requests of a MiB, each with its SHA-1.
+    /// Ours, in requests of 1 MiB, each with its SHA-1.
     SmallVerified,
     /// Ours with its defaults.
     Default,
-    /// None: the SHA-1 of as many bytes in memory.
+    /// None: the SHA-1 of the same number of bytes in memory.
     Digest,
 }
 
@@ -132,7 +132,7 @@ impl Client {
     }
 }
 
-/// What a SHA-1 of that many bytes costs by itself.
+/// The cost of a SHA-1 of that many bytes alone.
 fn digest(length: u64) -> Result<(), Box<dyn Error>> {
     let mut piece = vec![0; 64 * 1024];
     workloads::content(length)?.read_exact(&mut piece)?;

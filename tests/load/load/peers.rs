@@ -1,5 +1,5 @@
-//! The servers of others, as `tests/load/peers/install` leaves them in a directory. Each is set up as its documentation
-//! proposes for one server and a local disk; what differs from that says why.
+//! The servers of other projects, as `tests/load/peers/install` leaves them in a directory. Each is configured as its
+//! documentation proposes for one server and a local disk; comments explain deviations.
 
 use std::{
     fmt, fs, io,
@@ -11,7 +11,7 @@ use std::{
 
 use tests::MOUNT;
 
-/// A server of others.
+/// A server of another project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
     /// The crates salvo and salvo-tus.
@@ -30,12 +30,12 @@ impl Peer {
     pub(crate) const ALL: [Self; 5] =
         [Self::SalvoTus, Self::TusAxum, Self::Rustus, Self::TusNode, Self::ResumableUpload];
 
-    /// Whether it knows the extension checksum.
+    /// Whether it supports the extension checksum.
     pub(crate) fn verifies(self) -> bool {
         !matches!(self, Self::SalvoTus | Self::TusNode)
     }
 
-    /// What is there when it is installed.
+    /// A file that exists if it is installed.
     fn installed(self, peers: &Path) -> PathBuf {
         match self {
             Self::SalvoTus | Self::TusAxum | Self::Rustus => peers.join("bin").join(self.to_string()),
@@ -63,7 +63,7 @@ impl Peer {
         match self {
             Self::SalvoTus | Self::TusAxum => command.arg(uploads).arg(address.to_string()),
             Self::TusNode => command.arg(peers.join("node/tus_server.mjs")).arg(uploads).arg(address.to_string()),
-            // It reads a request's complete body first, and refuses more than 256 KiB by default.
+            // It reads a request's complete body first, and rejects more than 256 KiB by default.
             Self::Rustus => command
                 .args(["--host", &host, "--port", &port, "--url", MOUNT, "--log-level", "OFF"])
                 .args(["--max-body-size", &(1_u64 << 40).to_string(), "--data-dir"])

@@ -103,7 +103,7 @@ impl Client<'_> {
         Ok(offset)
     }
 
-    /// Sends the upload up to `end` in one request, and resumes where that breaks.
+    /// Sends the upload up to `end` in one request, and resumes if that breaks.
     pub(crate) fn send(&self, upload: &mut Upload, end: u64, headers: &str) -> io::Result<()> {
         let mut connection = self.connect()?;
         let mut moved = 0;

@@ -17,7 +17,7 @@ pub struct Process(Child);
 ///
 /// # Errors
 ///
-/// When the system does not report its path.
+/// If the system does not report its path.
 pub fn this_program() -> io::Result<Command> {
     std::env::current_exe().map(Command::new)
 }
@@ -27,7 +27,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When it exits instead.
+    /// If it exits instead.
     pub fn start(command: &mut Command, address: SocketAddr) -> Result<Self, Box<dyn Error>> {
         let mut child = command.stdin(Stdio::null()).spawn()?;
         loop {
@@ -45,7 +45,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When the system reports an error.
+    /// If the system reports an error.
     pub fn kill(&mut self) -> io::Result<()> {
         self.0.kill()?;
         self.0.wait().map(drop)
@@ -55,7 +55,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When there is no such file.
+    /// If there is no such file.
     pub fn status(&self, field: &str) -> io::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
@@ -66,7 +66,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When they cannot be listed.
+    /// If they cannot be listed.
     pub fn descriptors(&self) -> io::Result<u64> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.0.id()))?.count() as u64)
     }
@@ -75,7 +75,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When the system does not report it.
+    /// If the system does not report it.
     pub fn processor(&self) -> io::Result<Duration> {
         ticks(&format!("/proc/{}/stat", self.0.id()), 11)
     }
@@ -85,7 +85,7 @@ impl Process {
 ///
 /// # Errors
 ///
-/// When the system does not report it.
+/// If the system does not report it.
 pub fn children() -> io::Result<Duration> {
     ticks("/proc/self/stat", 13)
 }

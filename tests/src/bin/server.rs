@@ -1,8 +1,8 @@
-//! A server in a process of its own that tests can kill: `server FRAMEWORK STORE DIRECTORY [PORT]`.
+//! A server in a separate process that tests can kill: `server FRAMEWORK STORE DIRECTORY [PORT]`.
 //!
-//! It prints a line `listening on ADDRESS`, and a line `finished ID` for each upload that is finished, in no order; with
-//! `HANG_IN_FINISHED` set, it then hangs in the hook. `DOWNLOADS` turns downloads on, and `DOWNLOAD_TIMEOUT_MS` says how
-//! long a client may take nothing of one. It shuts down cleanly when its standard input is closed.
+//! It prints a line `listening on ADDRESS`, and a line `finished ID` for each finished upload, in no order; with
+//! `HANG_IN_FINISHED` set, it then hangs in the hook. `DOWNLOADS` turns downloads on, and `DOWNLOAD_TIMEOUT_MS` sets
+//! how long a client may read nothing of one. It shuts down gracefully when its standard input is closed.
 
 use std::{error::Error, io::Read, net::TcpListener, time::Duration};
 

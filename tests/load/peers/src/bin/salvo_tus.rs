@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (Some(directory), Some(address)) = (arguments.next(), arguments.next()) else {
         return Err("salvo-tus DIRECTORY ADDRESS".into());
     };
-    // It refuses more than 2 GiB by default.
+    // It rejects more than 2 GiB by default.
     let tus = Tus::new().path("/files").storage_root(directory).max_size(MaxSize::Fixed(1 << 40));
     let router = Router::new().push(tus.into_router());
     Server::new(TcpListener::new(address).bind().await).serve(router).await;

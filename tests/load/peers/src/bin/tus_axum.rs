@@ -14,7 +14,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (Some(directory), Some(address)) = (arguments.next().map(PathBuf::from), arguments.next()) else {
         return Err("tus-axum DIRECTORY ADDRESS".into());
     };
-    // Whatever would make it wait for a body's end is off.
+    // Everything that would make it wait for the end of a body is off.
     let config = Config::all_extensions().without_extension(Extension::ChecksumTrailer).with_base_path("/files");
     let protocol = ProtocolHandle::new(
         config,
