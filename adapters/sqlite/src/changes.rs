@@ -121,7 +121,10 @@ impl Changes {
     }
 
     fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
-        if std::mem::take(&mut queue.is_asleep) {
+        let wakes = std::mem::take(&mut queue.is_asleep);
+        // Released first: the woken thread would wait for it.
+        drop(queue);
+        if wakes {
             self.bell.notify_one();
         }
     }

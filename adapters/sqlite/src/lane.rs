@@ -85,12 +85,14 @@ impl Lane {
             return;
         }
         state.waiting.push_back((pool, call));
-        if state.is_asleep {
-            state.is_asleep = false;
+        let wakes = std::mem::take(&mut state.is_asleep);
+        let wakes_watch = std::mem::take(&mut state.watch_is_asleep);
+        // Released first: the woken thread would wait for it.
+        drop(state);
+        if wakes {
             self.bell.notify_one();
         }
-        if state.watch_is_asleep {
-            state.watch_is_asleep = false;
+        if wakes_watch {
             self.watch_bell.notify_one();
         }
     }
