@@ -228,7 +228,7 @@ mod tests {
     fn a_document_of_another_format_is_refused_in_words() {
         for json in [r#"{"format":7}"#, r#"{"format":7,"nonce":"a","more":[1]}"#] {
             let error = Document::from_json(json.as_bytes()).unwrap_err().to_string();
-            assert!(error.contains("the format 7") && error.contains("knows 1"), "{error}");
+            assert!(error.contains("the format 7") && error.contains("supports 1"), "{error}");
         }
         for json in ["", "{}", r#"{"format":1}"#, "[]"] {
             assert!(Document::from_json(json.as_bytes()).is_err(), "{json}");

@@ -16,7 +16,7 @@ async fn a_store_that_keeps_no_conditions_is_refused_in_words() {
     let refused = [
         (Rules { ignores_conditions: true, ..Rules::default() }, "although the condition was that there is none"),
         (Rules { races: true, ..Rules::default() }, "of 8 concurrent writers"),
-        (Rules { ignores_part_tags: true, ..Rules::default() }, "another part than the one that was named"),
+        (Rules { ignores_part_tags: true, ..Rules::default() }, "a part other than the named one"),
         (Rules { forgets_metadata: true, ..Rules::default() }, "does not store the metadata"),
     ];
     for (rules, reason) in refused {

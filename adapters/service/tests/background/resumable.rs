@@ -134,7 +134,7 @@ async fn a_handler_that_takes_too_long_is_called_again() {
         text(200, "never")
     });
     let url = create(&one).await;
-    assert_is(complete(&one, &url, "6", "world").await, 500, "?0", "ask again").await;
+    assert_is(complete(&one, &url, "6", "world").await, 500, "?0", "try again").await;
     assert_is(complete(&other, &url, "11", "").await, 200, "?1", "the other's").await;
 }
 
@@ -149,7 +149,7 @@ async fn bytes_that_cannot_be_read_are_not_the_clients_fault() {
         }
     });
     let url = create(&server).await;
-    assert_is(complete(&server, &url, "6", "world").await, 500, "?0", "ask again").await;
+    assert_is(complete(&server, &url, "6", "world").await, 500, "?0", "try again").await;
     assert_is(complete(&server, &url, "11", "").await, 200, "?1", "all of it").await;
 }
 
@@ -162,7 +162,7 @@ async fn a_response_that_breaks_off_is_made_again() {
         }
     });
     let url = create(&server).await;
-    assert_is(complete(&server, &url, "6", "world").await, 500, "?0", "ask again").await;
+    assert_is(complete(&server, &url, "6", "world").await, 500, "?0", "try again").await;
     assert_is(complete(&server, &url, "11", "").await, 200, "?1", "whole").await;
 }
 
