@@ -163,7 +163,7 @@ mod tests {
 
     /// A body whose bytes wait for memory does not count as silent.
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_waits_for_memory_does_not_time_out() {
+    async fn a_body_waiting_for_memory_does_not_time_out() {
         let tus = Tus::builder(Memory::new()).build();
         let mount = Mount::at("/files");
         let create = request("POST", "/files").header("upload-length", 5).body(Full::new(Bytes::new())).unwrap();
@@ -186,7 +186,7 @@ mod tests {
 
     /// A byte now and then is too slow; 2 kB/s are not.
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_trickles_times_out_and_a_slow_one_does_not() {
+    async fn a_trickling_body_times_out_and_a_slow_one_does_not() {
         let tus = Tus::builder(Memory::new()).build();
         let mount = Mount::at("/files");
         for (piece, status, offset) in
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rule_for_origins_that_panics_fails_only_its_request() {
+    async fn a_panicking_origin_function_fails_only_its_request() {
         let cors = Cors::Matching(Arc::new(|_| panic!("as the test wants it")));
         let tus = Tus::builder(Memory::new()).config(Config::default().cors(cors)).build();
         let options = async |origin: bool| {

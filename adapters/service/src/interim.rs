@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flush_writes_what_is_queued() {
+    async fn a_flush_writes_queued_responses() {
         let (mut io, mut client, interim) = connection(1000);
         let session = session(&interim, Version::HTTP_11).unwrap();
         let sender = session.sender();
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_later_one_replaces_one_that_waits() {
+    async fn a_later_response_replaces_a_queued_one() {
         let (mut io, mut client, interim) = connection(1000);
         let session = session(&interim, Version::HTTP_11).unwrap();
         (1..5).for_each(|offset| session.sender().offer(&response(offset)));
@@ -369,7 +369,7 @@ mod tests {
 
     /// A client that does not read: a started response is finished before anything else, and nobody waits forever.
     #[tokio::test(start_paused = true)]
-    async fn what_was_begun_is_finished_first() {
+    async fn a_started_response_is_finished_first() {
         let (mut io, mut client, interim) = connection(10);
         let session = session(&interim, Version::HTTP_11).unwrap();
         let sender = session.sender();
@@ -390,7 +390,7 @@ mod tests {
 
     /// A connection that never flushes: the response is withdrawn.
     #[tokio::test(start_paused = true)]
-    async fn what_is_never_begun_is_withdrawn() {
+    async fn a_response_that_is_never_started_is_withdrawn() {
         let (mut io, mut client, interim) = connection(100);
         let session = session(&interim, Version::HTTP_11).unwrap();
         assert!(!session.sender().send(&response(1)).await);

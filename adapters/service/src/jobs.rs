@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn waits_grow_and_tries_are_counted() {
+    async fn waits_grow_and_attempts_are_counted() {
         let jobs = Arc::new(Jobs::default());
         let job = jobs.begin(incarnation(1)).unwrap();
         assert!(jobs.begin(incarnation(1)).is_none() && jobs.begin(incarnation(2)).is_some());
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn jobs_and_what_is_remembered_of_them_are_bounded() {
+    async fn jobs_and_their_history_are_bounded() {
         let jobs = Arc::new(Jobs::default());
         let running: Vec<_> = (0..MOST as u128).map(|bits| jobs.begin(incarnation(bits)).unwrap()).collect();
         assert!(!jobs.may_begin(incarnation(MOST as u128)));

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_task_at_a_time_looks_after_an_upload_and_goes_round_again() {
+    fn one_task_at_a_time_processes_an_upload_and_repeats() {
         let (waking, id) = (Waking::default(), "a".parse().unwrap());
         assert!(waking.ended(&id).is_cancelled());
         assert!(waking.begin(&id));

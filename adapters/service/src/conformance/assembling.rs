@@ -110,7 +110,7 @@ pub async fn an_upload_without_parts_is_assembled_from_its_own_bytes(fixture: Fi
 }
 
 /// [`Storage::waiting_for`] returns the final uploads that name the part and are not assembled yet, each once.
-pub async fn finals_wait_for_their_parts(fixture: Fixture) {
+pub async fn waiting_final_uploads_are_found_by_part(fixture: Fixture) {
     let part = created(fixture.one(), partial("part", 0)).await;
     let waiting = async |storage: &dyn Storage, part| {
         let mut finals = storage.waiting_for(&id(part), usize::MAX).await.unwrap();
@@ -141,7 +141,7 @@ pub async fn finals_wait_for_their_parts(fixture: Fixture) {
 }
 
 /// [`Storage::pending_finals`] counts the final uploads that are not assembled yet, up to the given limit.
-pub async fn pending_finals_are_counted(fixture: Fixture) {
+pub async fn pending_final_uploads_are_counted(fixture: Fixture) {
     let part = created(fixture.one(), partial("part", 0)).await;
     created(fixture.one(), partial("unfinished", 5)).await;
     created(fixture.one(), upload("single", Kind::Single, Some(5))).await;

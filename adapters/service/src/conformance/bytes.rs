@@ -53,7 +53,7 @@ async fn assert_unheld(fixture: &Fixture, expected: &Stored, bytes: &[u8]) {
 }
 
 /// [`Writer::commit`]: bytes beyond the offset of the change, which is that of the last commit then, are forgotten.
-pub async fn a_commit_may_forget_all_since_the_last_one(fixture: Fixture) {
+pub async fn a_commit_may_discard_everything_since_the_last_one(fixture: Fixture) {
     for kept in ["", "abc"] {
         let stored = created(fixture.one(), single(&format!("kept-{kept}"))).await;
         let mut writer = fixture.one().open(&stored).await.unwrap();
@@ -78,7 +78,7 @@ pub async fn a_commit_may_forget_all_since_the_last_one(fixture: Fixture) {
 }
 
 /// Dropping a writer without a commit discards the bytes since the last commit.
-pub async fn a_dropped_writer_leaves_nothing(fixture: Fixture) {
+pub async fn a_dropped_writer_leaves_no_bytes(fixture: Fixture) {
     let stored = created(fixture.one(), single("dropped")).await;
     let stored = appended(fixture.one(), &stored, "kept ").await;
     let mut writer = fixture.one().open(&stored).await.unwrap();
@@ -105,7 +105,7 @@ pub async fn many_small_chunks_keep_their_order(fixture: Fixture) {
 }
 
 /// [`Writer::checkpoint`] may commit less, or later. The bytes that a record claims always exist.
-pub async fn a_checkpoint_claims_no_more_than_there_is(fixture: Fixture) {
+pub async fn a_checkpoint_claims_only_existing_bytes(fixture: Fixture) {
     let stored = created(fixture.one(), single("checkpoint")).await;
     let mut writer = fixture.one().open(&stored).await.unwrap();
     for (end, hint) in [(4, Hint::Streaming), (8, Hint::Stalled)] {
@@ -153,7 +153,7 @@ pub async fn a_hint_that_allows_nothing_changes_nothing(fixture: Fixture) {
 
 /// A writer releases its [`Chunks`] with a commit, and when no more bytes arrive, including those that may not be
 /// committed yet. It loses none of them.
-pub async fn a_writer_lets_go_of_its_chunks(fixture: Fixture) {
+pub async fn a_writer_releases_its_chunks(fixture: Fixture) {
     let budget = Arc::new(Semaphore::new(5));
     for (name, allowed) in [("committed", None), ("stalled", Some(5)), ("verified", Some(0))] {
         let stored = created(fixture.one(), single(name)).await;
@@ -186,7 +186,7 @@ async fn assert_taken(writer: &mut dyn Writer, change: &Change) {
 }
 
 /// [`Checkpoint::Taken`]: what may be committed is committed, or will be without another call.
-pub async fn a_taken_checkpoint_needs_no_other_word(fixture: Fixture) {
+pub async fn a_taken_checkpoint_needs_no_further_call(fixture: Fixture) {
     for (name, hint) in [("streaming", Hint::Streaming), ("stalled", Hint::Stalled)] {
         let stored = created(fixture.one(), single(name)).await;
         let mut writer = fixture.one().open(&stored).await.unwrap();
@@ -241,7 +241,7 @@ pub async fn many_writers_do_not_mix(fixture: Fixture) {
 }
 
 /// [`Storage::tidy`] removes nothing that belongs to an upload, nor what a writer is about to commit.
-pub async fn tidying_takes_nothing_that_belongs_to_an_upload(fixture: Fixture) {
+pub async fn tidying_removes_nothing_that_belongs_to_an_upload(fixture: Fixture) {
     let new = created(fixture.one(), single("new")).await;
     let half = created(fixture.one(), single("half")).await;
     let half = appended(fixture.one(), &half, "hello").await;

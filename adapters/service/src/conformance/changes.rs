@@ -9,7 +9,7 @@ use super::{Fixture, uploads::*};
 use crate::Storage;
 
 /// [`Storage::update`] makes the change and changes nothing else.
-pub async fn an_update_changes_what_it_says(fixture: Fixture) {
+pub async fn an_update_changes_only_its_fields(fixture: Fixture) {
     let mut upload = upload("updated", Kind::Single, None);
     upload.owner = Some("anna".into());
     let stored = created(fixture.one(), upload).await;
@@ -28,7 +28,7 @@ pub async fn an_update_changes_what_it_says(fixture: Fixture) {
 }
 
 /// [`Upload::verbatim`](tus_core::Upload::verbatim) changes only if the change includes it.
-pub async fn an_update_changes_what_is_repeated(fixture: Fixture) {
+pub async fn an_update_changes_verbatim_values(fixture: Fixture) {
     let mut upload = upload("repeated", Kind::Single, None);
     upload.verbatim = Verbatim::from_bytes("upload-metadata:a\n");
     let stored = created(fixture.one(), upload).await;
@@ -44,7 +44,7 @@ pub async fn an_update_changes_what_is_repeated(fixture: Fixture) {
 }
 
 /// An update of an outdated version is a conflict and changes nothing.
-pub async fn an_update_of_another_version_is_refused(fixture: Fixture) {
+pub async fn an_update_of_an_outdated_version_fails(fixture: Fixture) {
     let (stale, now) = changed_meanwhile(&fixture, "stale-update").await;
     for storage in [fixture.one(), fixture.other()] {
         for phase in [Phase::Receiving, Phase::Complete, Phase::Invalid] {
@@ -55,7 +55,7 @@ pub async fn an_update_of_another_version_is_refused(fixture: Fixture) {
 }
 
 /// A removal of an outdated version is a conflict and removes nothing.
-pub async fn a_removal_of_another_version_is_refused(fixture: Fixture) {
+pub async fn a_removal_of_an_outdated_version_fails(fixture: Fixture) {
     let (stale, now) = changed_meanwhile(&fixture, "stale-removal").await;
     for storage in [fixture.one(), fixture.other()] {
         assert_eq!(failure(storage.remove(&stale).await), Failure::Conflict);
@@ -65,7 +65,7 @@ pub async fn a_removal_of_another_version_is_refused(fixture: Fixture) {
 }
 
 /// Bytes are not added to an outdated version, whether its writer was opened before or after the change.
-pub async fn a_commit_to_another_version_is_refused(fixture: Fixture) {
+pub async fn a_commit_to_an_outdated_version_fails(fixture: Fixture) {
     let (stale, now) = changed_meanwhile(&fixture, "stale-open").await;
     for storage in [fixture.one(), fixture.other()] {
         for bytes in ["late!", ""] {
@@ -117,7 +117,7 @@ pub async fn the_first_commit_wins(fixture: Fixture) {
 }
 
 /// Of concurrent changes to one version, one succeeds.
-pub async fn of_many_updates_one_succeeds(fixture: Fixture) {
+pub async fn one_of_many_updates_succeeds(fixture: Fixture) {
     let stored = created(fixture.one(), single("updates")).await;
     let mut now = appended(fixture.one(), &stored, "hello").await;
     for round in 0..4 {
@@ -156,7 +156,7 @@ pub async fn a_length_is_declared_once(fixture: Fixture) {
 }
 
 /// Changes and open writers fail after the upload is gone.
-pub async fn what_is_gone_is_not_changed(fixture: Fixture) {
+pub async fn a_missing_upload_cannot_be_changed(fixture: Fixture) {
     let stored = created(fixture.one(), single("gone")).await;
     let stored = appended(fixture.one(), &stored, "secret").await;
     let part = created(fixture.one(), partial("gone-part", 0)).await;

@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(50);
 
 /// [`Storage::claim`]: what is ours stays ours, and can be claimed again when it was given back.
-pub async fn a_claim_is_ours_until_it_runs_out(fixture: Fixture) {
+pub async fn a_claim_lasts_until_it_expires(fixture: Fixture) {
     let stored = created(fixture.one(), single("claimed")).await;
     for duration in [LONG, SHORT, Duration::MAX, LONG, Duration::ZERO, LONG, Duration::ZERO] {
         assert!(fixture.one().claim(&stored.upload, duration).await.unwrap(), "{duration:?}");
@@ -58,7 +58,7 @@ pub async fn the_change_that_completes_an_upload_claims_it(fixture: Fixture) {
 }
 
 /// A duration of zero releases a claim.
-pub async fn a_claim_that_is_given_back_is_free(fixture: Fixture) {
+pub async fn a_released_claim_is_free(fixture: Fixture) {
     let upload = created(fixture.one(), single("claimed")).await.upload;
     for (one, two) in [(fixture.one(), fixture.two()), (fixture.two(), fixture.one())] {
         assert!(claim(one, &upload, LONG).await);
@@ -71,7 +71,7 @@ pub async fn a_claim_that_is_given_back_is_free(fixture: Fixture) {
 }
 
 /// A claim expires, so that the work of a killed process continues; renewing it extends it.
-pub async fn a_claim_runs_out(fixture: Fixture) {
+pub async fn a_claim_expires(fixture: Fixture) {
     let upload = created(fixture.one(), single("claimed")).await.upload;
     assert!(claim(fixture.one(), &upload, SHORT).await);
     let mut tries = 0;
@@ -87,7 +87,7 @@ pub async fn a_claim_runs_out(fixture: Fixture) {
 }
 
 /// A process can release only its own claim.
-pub async fn nobody_gives_back_the_claim_of_another_process(fixture: Fixture) {
+pub async fn a_process_releases_only_its_own_claim(fixture: Fixture) {
     let upload = created(fixture.one(), single("claimed")).await.upload;
     assert!(claim(fixture.one(), &upload, LONG).await);
     assert!(!claim(fixture.two(), &upload, Duration::ZERO).await);
@@ -96,7 +96,7 @@ pub async fn nobody_gives_back_the_claim_of_another_process(fixture: Fixture) {
 }
 
 /// Of concurrent claims of an upload, those of one process succeed.
-pub async fn of_many_claims_one_process_has_its_own(fixture: Fixture) {
+pub async fn one_of_many_claiming_processes_succeeds(fixture: Fixture) {
     let upload = created(fixture.one(), single("claimed")).await.upload;
     let claims =
         [fixture.one(), fixture.two()].into_iter().cycle().take(8).map(|storage| claim(storage, &upload, LONG));

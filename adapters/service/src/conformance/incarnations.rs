@@ -6,7 +6,7 @@ use tus_core::{Failure, Phase, Stored};
 use super::{Fixture, uploads::*};
 
 /// A change that was based on another incarnation is a conflict, and the new incarnation does not change.
-pub async fn an_id_that_is_used_again_is_another_upload(fixture: Fixture) {
+pub async fn a_reused_id_is_a_different_upload(fixture: Fixture) {
     let (old, new) = used_again(&fixture, "again").await;
     for storage in [fixture.one(), fixture.other()] {
         for stale in look_alikes(&old, &new) {

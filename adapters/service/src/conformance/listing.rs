@@ -37,7 +37,7 @@ pub async fn uploads_are_listed_by_owner_and_phase(fixture: Fixture) {
 }
 
 /// Lists are ordered by id, bytewise.
-pub async fn a_list_is_in_the_order_of_ids(fixture: Fixture) {
+pub async fn a_list_is_ordered_by_id(fixture: Fixture) {
     let sorted = ["-", "0", "A", "AA", "Aa", "Z", "_", "a", "a-", "a0", "aA", "a_", "aa", "z"];
     all_created(fixture.one(), sorted.into_iter().rev().map(single)).await;
     for storage in [fixture.one(), fixture.other()] {
@@ -46,7 +46,7 @@ pub async fn a_list_is_in_the_order_of_ids(fixture: Fixture) {
 }
 
 /// A list starts after an id, whether there is an upload with that id or not.
-pub async fn a_list_goes_on_after_an_id(fixture: Fixture) {
+pub async fn a_list_continues_after_an_id(fixture: Fixture) {
     let owned = ["b", "d", "e"].map(|name| {
         let mut upload = single(name);
         upload.owner = Some("anna".into());
@@ -88,7 +88,7 @@ pub async fn a_long_list_is_complete(fixture: Fixture) {
 }
 
 /// A list that is read during changes contains all uploads that exist throughout.
-pub async fn a_list_goes_on_while_uploads_come_and_go(fixture: Fixture) {
+pub async fn a_list_continues_while_uploads_come_and_go(fixture: Fixture) {
     let uploads = all_created(fixture.one(), (0..MANY).map(|n| single(&format!("list-{n:03}")))).await;
     let mut listed = Vec::new();
     let mut stream = fixture.one().list(UploadFilter::default(), None);

@@ -55,61 +55,61 @@ macro_rules! storage_tests {
         $crate::storage_tests! { @tests { $(#[$attribute])* } $open:
             // claims
             a_claim_keeps_another_process_out
-            a_claim_that_is_given_back_is_free
+            a_released_claim_is_free
             the_change_that_completes_an_upload_claims_it
-            a_claim_runs_out
-            nobody_gives_back_the_claim_of_another_process
-            of_many_claims_one_process_has_its_own
+            a_claim_expires
+            a_process_releases_only_its_own_claim
+            one_of_many_claiming_processes_succeeds
             a_claim_ends_with_its_upload
             // takeover
-            bytes_that_come_in_another_process_are_reported
-            an_upload_is_taken_over_and_no_byte_is_lost
-            an_upload_goes_to_and_fro
-            of_two_requests_the_newer_one_wins
-            a_reader_waits_and_takes_nothing
-            who_does_not_leave_is_reported
-            nobody_is_asked_to_leave_whom_nobody_asked
-            a_removed_upload_is_held_by_nobody
+            bytes_arriving_in_another_process_are_reported
+            an_upload_is_taken_over_without_losing_bytes
+            an_upload_moves_back_and_forth
+            the_newer_of_two_requests_wins
+            a_reader_waits_without_taking_over
+            a_writer_that_does_not_leave_is_reported
+            writers_are_not_asked_to_leave_without_reason
+            a_removed_upload_is_not_held
         }
     };
     ($(#[$attribute:meta])* one_process: $open:path) => {
         $crate::storage_tests! { @tests { $(#[$attribute])* } $open:
             // records
-            records_come_back_as_they_were
-            times_come_back_to_the_millisecond
-            an_id_is_taken_once
-            of_many_who_create_an_id_one_succeeds
-            loads_come_in_the_order_of_the_ids
+            records_are_loaded_as_stored
+            times_are_stored_to_the_millisecond
+            an_id_can_be_created_once
+            one_of_many_creations_of_an_id_succeeds
+            loads_are_in_the_order_of_the_ids
             a_removed_upload_is_gone
             // bytes
             bytes_exist_after_a_commit
-            a_commit_may_forget_all_since_the_last_one
-            a_dropped_writer_leaves_nothing
+            a_commit_may_discard_everything_since_the_last_one
+            a_dropped_writer_leaves_no_bytes
             many_small_chunks_keep_their_order
-            a_checkpoint_claims_no_more_than_there_is
-            a_taken_checkpoint_needs_no_other_word
+            a_checkpoint_claims_only_existing_bytes
+            a_taken_checkpoint_needs_no_further_call
             a_hint_that_allows_nothing_changes_nothing
-            a_writer_lets_go_of_its_chunks
+            a_writer_releases_its_chunks
             a_commit_completes_an_upload
             many_writers_do_not_mix
-            tidying_takes_nothing_that_belongs_to_an_upload
+            tidying_removes_nothing_that_belongs_to_an_upload
             // reading
-            a_range_ends_where_the_bytes_end
+            a_range_ends_with_the_bytes
             bytes_are_read_in_small_pieces
-            a_stream_that_is_dropped_early_does_no_harm
-            a_stream_has_the_bytes_of_one_upload
+            dropping_a_stream_early_does_no_harm
+            a_stream_contains_bytes_of_one_upload
             // changes
-            an_update_changes_what_is_repeated
-            an_update_changes_what_it_says
-            an_update_of_another_version_is_refused
-            a_removal_of_another_version_is_refused
-            a_commit_to_another_version_is_refused
+            an_update_changes_verbatim_values
+            an_update_changes_only_its_fields
+            an_update_of_an_outdated_version_fails
+            a_removal_of_an_outdated_version_fails
+            a_commit_to_an_outdated_version_fails
             the_first_commit_wins
-            of_many_updates_one_succeeds
+            one_of_many_updates_succeeds
             a_length_is_declared_once
-            what_is_gone_is_not_changed
+            a_missing_upload_cannot_be_changed
             // incarnations
-            an_id_that_is_used_again_is_another_upload
+            a_reused_id_is_a_different_upload
             a_writer_of_an_old_incarnation_adds_nothing_to_the_new_one
             an_old_incarnation_is_not_read
             // assembling
@@ -119,22 +119,22 @@ macro_rules! storage_tests {
             a_failed_assembly_changes_nothing
             an_upload_is_assembled_once
             an_upload_without_parts_is_assembled_from_its_own_bytes
-            finals_wait_for_their_parts
-            pending_finals_are_counted
+            waiting_final_uploads_are_found_by_part
+            pending_final_uploads_are_counted
             // listing
             uploads_are_listed_by_owner_and_phase
-            a_list_is_in_the_order_of_ids
-            a_list_goes_on_after_an_id
+            a_list_is_ordered_by_id
+            a_list_continues_after_an_id
             a_long_list_is_complete
-            a_list_goes_on_while_uploads_come_and_go
+            a_list_continues_while_uploads_come_and_go
             // pending
-            what_has_expired_is_pending
-            what_is_due_is_pending
-            all_that_is_pending_is_found
-            what_is_pending_can_be_done_as_it_comes
+            expired_uploads_are_pending
+            due_uploads_are_pending
+            every_pending_upload_is_found
+            pending_work_can_be_done_while_listing
             // what one process can show of claims and takeover
-            a_claim_is_ours_until_it_runs_out
-            who_asks_himself_gets_the_record
+            a_claim_lasts_until_it_expires
+            settling_an_own_upload_returns_the_record
         }
     };
     (@tests $attributes:tt $open:path: $($truth:ident)*) => {$(

@@ -8,7 +8,7 @@ use tus_core::{Dialect, Kind, Phase, Upload};
 use super::{Fixture, uploads::*};
 
 /// [`Storage::pending`](crate::Storage::pending) returns the uploads that have expired at the given time.
-pub async fn what_has_expired_is_pending(fixture: Fixture) {
+pub async fn expired_uploads_are_pending(fixture: Fixture) {
     for (name, expires) in [("late", Some(300)), ("never", None), ("early", Some(100)), ("middle", Some(200))] {
         let mut upload = single(name);
         upload.expires = expires.map(at);
@@ -39,7 +39,7 @@ pub async fn what_has_expired_is_pending(fixture: Fixture) {
 }
 
 /// [`Storage::pending`](crate::Storage::pending) returns the uploads that are due, and no others.
-pub async fn what_is_due_is_pending(fixture: Fixture) {
+pub async fn due_uploads_are_pending(fixture: Fixture) {
     let mut expected = BTreeSet::new();
     let kinds = [("single", Kind::Single), ("partial", Kind::Partial), ("final", Kind::Final(vec![part("part", 0)]))];
     for (kind, of_kind) in kinds {
@@ -69,7 +69,7 @@ pub async fn what_is_due_is_pending(fixture: Fixture) {
 }
 
 /// Each pending upload is found once, however many there are, even if it is both due and expired.
-pub async fn all_that_is_pending_is_found(fixture: Fixture) {
+pub async fn every_pending_upload_is_found(fixture: Fixture) {
     let pending = |n: usize| {
         let mut upload = upload(&format!("pending-{n}"), Kind::Single, Some(0));
         let expires = match n % 3 {
@@ -99,7 +99,7 @@ pub async fn all_that_is_pending_is_found(fixture: Fixture) {
 }
 
 /// Pending work can be done while the list is read: a changed or removed upload hides no other.
-pub async fn what_is_pending_can_be_done_as_it_comes(fixture: Fixture) {
+pub async fn pending_work_can_be_done_while_listing(fixture: Fixture) {
     let pending = |n: usize| {
         let mut upload = upload(&format!("pending-{n}"), Kind::Single, Some(0));
         upload.expires = n.is_multiple_of(2).then(|| at(100 + n as u64));

@@ -8,7 +8,7 @@ use super::{Fixture, uploads::*};
 use crate::Storage;
 
 /// [`Storage::read`] returns all existing bytes of the range.
-pub async fn a_range_ends_where_the_bytes_end(fixture: Fixture) {
+pub async fn a_range_ends_with_the_bytes(fixture: Fixture) {
     let stored = created(fixture.one(), single("range")).await;
     let stored = appended(fixture.one(), &stored, "hello ").await;
     let stored = appended(fixture.other(), &stored, "world").await;
@@ -42,7 +42,7 @@ pub async fn bytes_are_read_in_small_pieces(fixture: Fixture) {
 }
 
 /// Dropping a stream early does no harm: the upload can be read, changed and removed.
-pub async fn a_stream_that_is_dropped_early_does_no_harm(fixture: Fixture) {
+pub async fn dropping_a_stream_early_does_no_harm(fixture: Fixture) {
     let (stored, bytes) = large(fixture.one(), "early", 3).await;
     for storage in [fixture.one(), fixture.other()] {
         drop(storage.read(&stored, 0..u64::MAX).await.unwrap());
@@ -57,7 +57,7 @@ pub async fn a_stream_that_is_dropped_early_does_no_harm(fixture: Fixture) {
 }
 
 /// A stream never contains bytes of two uploads: after a removal it continues with its own, or ends with an error.
-pub async fn a_stream_has_the_bytes_of_one_upload(fixture: Fixture) {
+pub async fn a_stream_contains_bytes_of_one_upload(fixture: Fixture) {
     let (old, old_bytes) = large(fixture.one(), "again", 3).await;
     let mut unread = fixture.one().read(&old, 0..u64::MAX).await.unwrap();
     let mut begun = fixture.other().read(&old, 0..u64::MAX).await.unwrap();

@@ -9,7 +9,7 @@ use tus_core::{Change, Dialect, Failure, Kind, MAX_LENGTH, Metadata, Phase, Uplo
 use super::{Fixture, uploads::*};
 
 /// A record is loaded as it was created: every field, byte by byte.
-pub async fn records_come_back_as_they_were(fixture: Fixture) {
+pub async fn records_are_loaded_as_stored(fixture: Fixture) {
     let mut full = upload("full", Kind::Final(vec![part("b", u128::MAX), part("a", 1), part("b", 0)]), None);
     full.dialect = Dialect::Draft(9);
     full.max_size = Some(MAX_LENGTH);
@@ -34,7 +34,7 @@ pub async fn records_come_back_as_they_were(fixture: Fixture) {
 }
 
 /// Times are stored at least to the millisecond, and other changes do not affect them.
-pub async fn times_come_back_to_the_millisecond(fixture: Fixture) {
+pub async fn times_are_stored_to_the_millisecond(fixture: Fixture) {
     let mut upload = single("times");
     upload.created = SystemTime::UNIX_EPOCH + Duration::from_nanos(1_700_000_000_123_456_789);
     upload.expires = Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(4_000_000_000_987_654_321));
@@ -55,7 +55,7 @@ pub async fn times_come_back_to_the_millisecond(fixture: Fixture) {
 }
 
 /// [`Storage::create`](crate::Storage::create) leaves an existing upload with that id unchanged.
-pub async fn an_id_is_taken_once(fixture: Fixture) {
+pub async fn an_id_can_be_created_once(fixture: Fixture) {
     let taken = created(fixture.one(), single("taken")).await;
     let taken = appended(fixture.one(), &taken, "hello").await;
     for (storage, again) in fixture.in_turn().zip([single("taken"), partial("taken", 0), taken.upload.clone()]) {
@@ -65,7 +65,7 @@ pub async fn an_id_is_taken_once(fixture: Fixture) {
 }
 
 /// Of concurrent creations with one id, one succeeds.
-pub async fn of_many_who_create_an_id_one_succeeds(fixture: Fixture) {
+pub async fn one_of_many_creations_of_an_id_succeeds(fixture: Fixture) {
     let uploads: Vec<_> = (0..8).map(|length| upload("race", Kind::Single, Some(length + 1))).collect();
     let creations = fixture.in_turn().zip(&uploads).map(|(storage, upload)| storage.create(upload));
     let mut winners = Vec::new();
@@ -81,7 +81,7 @@ pub async fn of_many_who_create_an_id_one_succeeds(fixture: Fixture) {
 
 /// [`Storage::load_all`](crate::Storage::load_all) returns what [`Storage::load`](crate::Storage::load) would, in the
 /// order of the ids.
-pub async fn loads_come_in_the_order_of_the_ids(fixture: Fixture) {
+pub async fn loads_are_in_the_order_of_the_ids(fixture: Fixture) {
     let c = created(fixture.one(), single("c")).await;
     let a = created(fixture.one(), final_of("a", &["c"])).await;
     let b = created(fixture.one(), partial("b", 5)).await;

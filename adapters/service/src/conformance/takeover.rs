@@ -16,7 +16,7 @@ const IMPATIENCE: Duration = Duration::from_millis(300);
 
 /// [`Stored::held_elsewhere`] reports that another process is adding bytes that the record does not include yet, at
 /// the latest after a hint. In the process itself, no [`Stored`] reports it.
-pub async fn bytes_that_come_in_another_process_are_reported(fixture: Fixture) {
+pub async fn bytes_arriving_in_another_process_are_reported(fixture: Fixture) {
     let stored = created(fixture.one(), single("held")).await;
     let stored = appended(fixture.one(), &stored, "hel").await;
     let other = created(fixture.one(), single("other")).await;
@@ -34,7 +34,7 @@ pub async fn bytes_that_come_in_another_process_are_reported(fixture: Fixture) {
 
 /// [`Storage::settle`] asks the process that adds bytes to commit and leave. The upload is then free, with all of its
 /// bytes.
-pub async fn an_upload_is_taken_over_and_no_byte_is_lost(fixture: Fixture) {
+pub async fn an_upload_is_taken_over_without_losing_bytes(fixture: Fixture) {
     let stored = created(fixture.one(), single("wanted")).await;
     let stored = appended(fixture.one(), &stored, "hello").await;
     let (writer, now) = written(fixture.one(), &stored, " wor").await;
@@ -49,7 +49,7 @@ pub async fn an_upload_is_taken_over_and_no_byte_is_lost(fixture: Fixture) {
 }
 
 /// The process that had to leave can take the upload back, repeatedly.
-pub async fn an_upload_goes_to_and_fro(fixture: Fixture) {
+pub async fn an_upload_moves_back_and_forth(fixture: Fixture) {
     let mut now = created(fixture.one(), upload("wanted", Kind::Single, Some(12))).await;
     for (one, two) in [(fixture.one(), fixture.two()), (fixture.two(), fixture.one())].repeat(2) {
         let (writer, seen) = written(one, &now, "ab").await;
@@ -65,7 +65,7 @@ pub async fn an_upload_goes_to_and_fro(fixture: Fixture) {
 
 /// Of two requests that wait for an upload, the newer one gets it. The older one fails immediately: it neither adds
 /// to nor deletes what the newer one continues with.
-pub async fn of_two_requests_the_newer_one_wins(fixture: Fixture) {
+pub async fn the_newer_of_two_requests_wins(fixture: Fixture) {
     let stored = created(fixture.one(), single("wanted")).await;
     let (writer, now) = written(fixture.one(), &stored, "hello").await;
     let held = held(fixture.two(), &now).await;
@@ -90,7 +90,7 @@ pub async fn of_two_requests_the_newer_one_wins(fixture: Fixture) {
 
 /// A request that only reads also makes the process that adds bytes leave, and does not take the upload from a
 /// request that waits to write.
-pub async fn a_reader_waits_and_takes_nothing(fixture: Fixture) {
+pub async fn a_reader_waits_without_taking_over(fixture: Fixture) {
     let stored = created(fixture.one(), single("read")).await;
     let (writer, now) = written(fixture.one(), &stored, "hel").await;
     let seen = held(fixture.two(), &now).await;
@@ -114,7 +114,7 @@ pub async fn a_reader_waits_and_takes_nothing(fixture: Fixture) {
 }
 
 /// [`Storage::settle`] waits no longer than its patience, and reports that the upload is still held.
-pub async fn who_does_not_leave_is_reported(fixture: Fixture) {
+pub async fn a_writer_that_does_not_leave_is_reported(fixture: Fixture) {
     let stored = created(fixture.one(), single("kept")).await;
     let (mut writer, now) = written(fixture.one(), &stored, "hello").await;
     let held = held(fixture.two(), &now).await;
@@ -135,7 +135,7 @@ pub async fn who_does_not_leave_is_reported(fixture: Fixture) {
 
 /// [`Writer::asked_to_leave`] does not complete for a writer that was not asked: not because of a load, nor because
 /// of another upload.
-pub async fn nobody_is_asked_to_leave_whom_nobody_asked(fixture: Fixture) {
+pub async fn writers_are_not_asked_to_leave_without_reason(fixture: Fixture) {
     let wanted = created(fixture.one(), single("wanted")).await;
     let other = created(fixture.one(), single("other")).await;
     let (wanted_writer, wanted_now) = written(fixture.one(), &wanted, "hello").await;
@@ -150,7 +150,7 @@ pub async fn nobody_is_asked_to_leave_whom_nobody_asked(fixture: Fixture) {
 }
 
 /// An upload that is removed while its writer is asked to leave is gone.
-pub async fn a_removed_upload_is_held_by_nobody(fixture: Fixture) {
+pub async fn a_removed_upload_is_not_held(fixture: Fixture) {
     let stored = created(fixture.one(), single("removed")).await;
     let (writer, stored) = written(fixture.one(), &stored, "hello").await;
     let held = held(fixture.two(), &stored).await;
@@ -165,7 +165,7 @@ pub async fn a_removed_upload_is_held_by_nobody(fixture: Fixture) {
 }
 
 /// [`Storage::settle`] returns the record immediately if no other process adds bytes.
-pub async fn who_asks_himself_gets_the_record(fixture: Fixture) {
+pub async fn settling_an_own_upload_returns_the_record(fixture: Fixture) {
     let stored = created(fixture.one(), single("own")).await;
     let stored = appended(fixture.one(), &stored, "hello").await;
     for storage in [fixture.one(), fixture.other()] {

@@ -61,7 +61,7 @@ mod does_nothing {
 }
 
 #[test]
-fn each_truth_is_tested() {
+fn every_conformance_test_is_generated() {
     let files = [
         include_str!("assembling.rs"),
         include_str!("bytes.rs"),

@@ -42,7 +42,7 @@ async fn held(memory: &Memory, stored: &Stored) -> Box<dyn Writer> {
 }
 
 #[tokio::test]
-async fn a_deletion_that_a_newer_request_outdoes_deletes_nothing() {
+async fn a_superseded_deletion_deletes_nothing() {
     let memory = Memory::new();
     let stored = created(&memory, 5).await;
     let mut writer = held(&memory, &stored).await;
@@ -67,7 +67,7 @@ async fn a_deletion_that_a_newer_request_outdoes_deletes_nothing() {
 }
 
 #[tokio::test]
-async fn a_deletion_gets_an_upload_whose_process_does_not_answer() {
+async fn a_deletion_takes_over_from_an_unresponsive_process() {
     tokio::time::pause();
     let memory = Memory::new();
     let stored = created(&memory, 5).await;
@@ -79,7 +79,7 @@ async fn a_deletion_gets_an_upload_whose_process_does_not_answer() {
 
 /// The client waits for the hook. The sweep of another process comes at the worst moment.
 #[tokio::test]
-async fn no_other_process_asks_the_application_for_the_client_that_waits() {
+async fn only_the_process_of_the_waiting_client_calls_before_finish() {
     let memory = Memory::new();
     let asked = Arc::new(Mutex::new(Vec::new()));
     let service = |memory: Memory, name: &'static str| {

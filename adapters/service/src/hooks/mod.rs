@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closure_is_called_before_the_method_and_a_panic_is_500() {
+    async fn closures_take_precedence_and_panics_are_500() {
         let mut runner = Runner::new(Duration::from_secs(1));
         runner.set(Owners);
         runner.closures.before_create = Some(Box::new(|cx| {

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_waits_for_the_commit_only() {
+    async fn a_reader_waits_only_for_the_commit() {
         let leases = Leases::default();
         let id = id();
         let held = leases.hold(&id, PATIENCE).await.unwrap();

@@ -91,7 +91,7 @@ mod tests {
     use crate::Storage;
 
     #[tokio::test]
-    async fn a_hint_that_allows_nothing_is_no_work() {
+    async fn a_hint_that_allows_nothing_does_nothing() {
         let memory = Memory::new();
         let upload = Upload::new(UploadId::from_random(1), Incarnation::from_random(2), Kind::Single);
         let stored = Stored::new(upload.clone(), memory.create(&upload).await.unwrap());

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_piece_is_read_when_the_one_before_is_gone() {
+    async fn a_piece_is_read_when_the_previous_one_was_dropped() {
         let (downloads, file) = (Arc::new(Semaphore::new(1)), Arc::new(()));
         let sending = sending(&downloads, &file, Duration::ZERO);
         let first = next(&sending).await.unwrap().unwrap();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_is_given_up() {
+    async fn downloads_to_clients_that_read_nothing_are_aborted() {
         for takes in [false, true] {
             let (downloads, file) = (Arc::new(Semaphore::new(1)), Arc::new(()));
             let sending = sending(&downloads, &file, Duration::ZERO);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_storage_is_no_slow_client() {
+    async fn a_slow_storage_is_not_mistaken_for_a_slow_client() {
         let (downloads, file) = (Arc::new(Semaphore::new(1)), Arc::new(()));
         let sending = sending(&downloads, &file, 10 * TIMEOUT);
         for piece in ["hello", " world"] {

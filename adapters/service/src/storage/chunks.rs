@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "7 bytes are split off 6")]
-    fn no_more_is_split_than_there_is() {
+    fn splitting_beyond_the_end_panics() {
         let _ = chunks().split_to(7);
     }
 

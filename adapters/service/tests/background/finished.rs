@@ -28,7 +28,7 @@ async fn until(tus: &Tus, path: &str, phase_wanted: Phase) {
 
 /// A hook that never returns delays neither the response nor other uploads, requests or sweeps.
 #[tokio::test]
-async fn a_hook_that_hangs_delays_nobody_else() {
+async fn a_hanging_hook_delays_nobody_else() {
     let (started, mut starts) = mpsc::unbounded_channel();
     let tus = Tus::builder(Memory::new())
         .config(Config::default().expire_after(Duration::from_millis(1)))
@@ -89,7 +89,7 @@ async fn before_finish_is_not_called_beside_finished() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hook_that_fails_is_called_again_after_growing_waits() {
+async fn a_failed_hook_is_called_again_after_growing_waits() {
     let tries = Arc::new(Mutex::new(Vec::new()));
     let seen = tries.clone();
     let tus = Tus::builder(Memory::new())
@@ -113,7 +113,7 @@ async fn a_hook_that_fails_is_called_again_after_growing_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_takes_too_long_is_dropped_and_comes_again() {
+async fn a_call_that_times_out_is_dropped_and_repeated() {
     let (attempts, mut seen) = mpsc::unbounded_channel();
     let tus = Tus::builder(Memory::new())
         .finished_timeout(Duration::from_secs(100))
@@ -134,7 +134,7 @@ async fn a_call_that_takes_too_long_is_dropped_and_comes_again() {
 
 /// Shutdown waits for running calls, but not for those that never return. The next start repeats these.
 #[tokio::test]
-async fn a_stop_lets_calls_end_and_gives_up_those_that_do_not() {
+async fn shutdown_waits_for_calls_and_abandons_hanging_ones() {
     let store = Memory::new();
     let (started, mut starts) = mpsc::unbounded_channel();
     let may_end = Arc::new(Notify::new());
@@ -207,7 +207,7 @@ async fn one_process_at_a_time_calls_the_hook() {
 
 /// An application that counts what it allows learns what was not created after all.
 #[tokio::test]
-async fn a_creation_that_fails_is_reported() {
+async fn a_failed_creation_is_reported() {
     let (events, mut seen) = mpsc::unbounded_channel();
     let (allowed, failed, made) = (events.clone(), events.clone(), events);
     let tus = Tus::builder(Memory::new())

@@ -67,7 +67,7 @@ async fn a_claim_is_renewed_beside_the_work_that_it_protects() {
 
 /// A handler or an assembly may take longer than its upload lives.
 #[tokio::test]
-async fn what_another_process_works_on_does_not_expire() {
+async fn uploads_in_use_by_another_process_do_not_expire() {
     let store = Memory::new();
     let mut upload = Upload::new("a".parse().unwrap(), Incarnation::from_random(1), Kind::Single);
     (upload.phase, upload.length, upload.expires) = (Phase::Complete, Some(0), Some(SystemTime::UNIX_EPOCH));
@@ -89,7 +89,7 @@ async fn what_another_process_works_on_does_not_expire() {
 
 /// A program that only inspects uploads must not prevent the application from being notified.
 #[tokio::test]
-async fn a_process_without_hooks_leaves_notifications_to_the_others() {
+async fn a_process_without_hooks_leaves_notifications_to_others() {
     let store = Memory::new();
     let calls = Arc::new(AtomicUsize::new(0));
     let (counted, done) = (calls.clone(), Arc::new(Notify::new()));
@@ -119,7 +119,7 @@ async fn a_process_without_hooks_leaves_notifications_to_the_others() {
 }
 
 #[tokio::test]
-async fn a_program_without_background_work_never_looks() {
+async fn a_program_without_background_work_never_sweeps() {
     let storage = Wrapped::new();
     let sweeps = storage.sweeps.clone();
     let _looks = Tus::builder(storage).background(false).sweep_interval(SOON).build();
@@ -133,7 +133,7 @@ async fn a_program_without_background_work_never_looks() {
 }
 
 #[tokio::test]
-async fn background_work_goes_on_after_a_panic() {
+async fn background_work_continues_after_a_panic() {
     let storage = Wrapped { panics: 2, ..Wrapped::new() };
     let sweeps = storage.sweeps.clone();
     let tus = Tus::builder(storage).config(Config::default().expire_after(Duration::from_millis(1)));
@@ -181,7 +181,7 @@ async fn a_program_without_background_work_leaves_final_uploads_to_the_server() 
 
 /// What another process has acknowledged survives a creation that failed.
 #[tokio::test]
-async fn a_creation_that_failed_removes_only_what_it_made() {
+async fn a_failed_creation_removes_only_its_own_upload() {
     for grows in [true, false] {
         let tus = Tus::builder(Wrapped { grows, ..Wrapped::new() }).before_create(|cx| async move {
             let mut upload = cx.upload;

@@ -154,7 +154,7 @@ async fn bytes_that_cannot_be_read_are_not_the_clients_fault() {
 }
 
 #[tokio::test]
-async fn a_response_that_breaks_off_is_made_again() {
+async fn a_response_that_breaks_off_is_repeated() {
     let server = server(Memory::new(), |call, _| async move {
         match call {
             1 => in_pieces(200, Duration::ZERO, vec![Ok("half"), Err(io::ErrorKind::BrokenPipe.into())]),
@@ -168,7 +168,7 @@ async fn a_response_that_breaks_off_is_made_again() {
 
 /// The service waits for a response for a while, so that it can be stored. A longer one is forwarded and not stored.
 #[tokio::test(start_paused = true)]
-async fn a_response_that_goes_on_is_passed_on() {
+async fn a_streaming_response_is_forwarded() {
     for (pause, kept) in [(2, true), (3, false), (1000, false)] {
         let server = server(Memory::new(), move |_, _| async move {
             in_pieces(200, Duration::from_secs(pause), vec![Ok("a"), Ok("b")])
@@ -185,7 +185,7 @@ async fn a_response_that_goes_on_is_passed_on() {
 
 /// The key by which a handler recognises a repetition is the same each time.
 #[tokio::test]
-async fn a_repeat_has_the_same_key() {
+async fn a_repeated_call_has_the_same_key() {
     let keys = Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = keys.clone();
     let server = server(Memory::new(), move |call, request| {
@@ -204,7 +204,7 @@ async fn a_repeat_has_the_same_key() {
 
 /// The future of the client's request is dropped, and the handler continues.
 #[tokio::test]
-async fn the_handler_goes_on_without_its_client() {
+async fn the_handler_continues_without_its_client() {
     let (go, (began, begins)) = (Arc::new(tokio::sync::Notify::new()), tokio::sync::mpsc::unbounded_channel());
     let gate = go.clone();
     let mut begins = begins;

@@ -29,45 +29,45 @@ macro_rules! are_found {
 are_found! {
     open_is_busy: BusyOnOpen breaks bytes_exist_after_a_commit
     open_is_busy_where_the_first_commit_would_win: BusyOnOpen breaks the_first_commit_wins
-    updates_ignore_versions: IgnoresVersions breaks an_update_of_another_version_is_refused
-    of_many_updates_many_succeed: IgnoresVersions breaks of_many_updates_one_succeeds
-    removals_ignore_versions: IgnoresVersions breaks a_removal_of_another_version_is_refused
-    commits_ignore_versions: IgnoresVersions breaks a_commit_to_another_version_is_refused
+    updates_ignore_versions: IgnoresVersions breaks an_update_of_an_outdated_version_fails
+    of_many_updates_many_succeed: IgnoresVersions breaks one_of_many_updates_succeeds
+    removals_ignore_versions: IgnoresVersions breaks a_removal_of_an_outdated_version_fails
+    commits_ignore_versions: IgnoresVersions breaks a_commit_to_an_outdated_version_fails
     assemblies_ignore_versions: IgnoresVersions breaks a_failed_assembly_changes_nothing
-    changes_ignore_incarnations: IgnoresIncarnations breaks an_id_that_is_used_again_is_another_upload
+    changes_ignore_incarnations: IgnoresIncarnations breaks a_reused_id_is_a_different_upload
     reads_ignore_incarnations: IgnoresIncarnations breaks an_old_incarnation_is_not_read
     an_assembly_ignores_incarnations_of_parts: IgnoresIncarnations breaks a_failed_assembly_changes_nothing
-    records_lose_data: LosesPrivateData breaks records_come_back_as_they_were
-    what_is_repeated_does_not_change: KeepsVerbatim breaks an_update_changes_what_is_repeated
-    ids_are_taken_twice: Replaces breaks an_id_is_taken_once
-    loads_are_out_of_order: LoadsInOtherOrder breaks loads_come_in_the_order_of_the_ids
+    records_lose_data: LosesPrivateData breaks records_are_loaded_as_stored
+    what_is_repeated_does_not_change: KeepsVerbatim breaks an_update_changes_verbatim_values
+    ids_are_taken_twice: Replaces breaks an_id_can_be_created_once
+    loads_are_out_of_order: LoadsInOtherOrder breaks loads_are_in_the_order_of_the_ids
     a_list_has_no_last: ForgetsTheLast breaks a_long_list_is_complete
     a_filter_has_no_last: ForgetsTheLast breaks uploads_are_listed_by_owner_and_phase
-    a_list_begins_too_early: ListsAgain breaks a_list_goes_on_after_an_id
-    what_is_due_is_forgotten: FindsNothingDue breaks what_is_due_is_pending
-    what_has_expired_comes_twice: FindsTwice breaks what_has_expired_is_pending
-    too_much_is_pending: AllIsPending breaks what_is_due_is_pending
-    the_last_that_is_pending_is_forgotten: ForgetsTheLast breaks all_that_is_pending_is_found
-    finals_wait_for_any_part: AllWait breaks finals_wait_for_their_parts
+    a_list_begins_too_early: ListsAgain breaks a_list_continues_after_an_id
+    what_is_due_is_forgotten: FindsNothingDue breaks due_uploads_are_pending
+    what_has_expired_comes_twice: FindsTwice breaks expired_uploads_are_pending
+    too_much_is_pending: AllIsPending breaks due_uploads_are_pending
+    the_last_that_is_pending_is_forgotten: ForgetsTheLast breaks every_pending_upload_is_found
+    finals_wait_for_any_part: AllWait breaks waiting_final_uploads_are_found_by_part
     claims_are_given_to_all: ClaimsAlways breaks a_claim_keeps_another_process_out
-    many_claims_are_given: ClaimsAlways breaks of_many_claims_one_process_has_its_own
+    many_claims_are_given: ClaimsAlways breaks one_of_many_claiming_processes_succeeds
     whoever_completes_an_upload_claims_nothing: ClaimsAlways breaks the_change_that_completes_an_upload_claims_it
-    no_claim_is_given: ClaimsNever breaks a_claim_is_ours_until_it_runs_out
-    claims_do_not_run_out: ClaimsForever breaks a_claim_runs_out
-    nobody_is_held: HeldByNobody breaks bytes_that_come_in_another_process_are_reported
-    nobody_is_asked: AsksNobody breaks an_upload_is_taken_over_and_no_byte_is_lost
-    all_are_asked: AsksAll breaks nobody_is_asked_to_leave_whom_nobody_asked
-    who_was_outdone_gets_in: OpensForAll breaks of_two_requests_the_newer_one_wins
-    a_reader_takes_an_upload: WritesWhereItReads breaks a_reader_waits_and_takes_nothing
-    a_reader_asks_nobody: AsksNobody breaks a_reader_waits_and_takes_nothing
+    no_claim_is_given: ClaimsNever breaks a_claim_lasts_until_it_expires
+    claims_do_not_run_out: ClaimsForever breaks a_claim_expires
+    nobody_is_held: HeldByNobody breaks bytes_arriving_in_another_process_are_reported
+    nobody_is_asked: AsksNobody breaks an_upload_is_taken_over_without_losing_bytes
+    all_are_asked: AsksAll breaks writers_are_not_asked_to_leave_without_reason
+    who_was_outdone_gets_in: OpensForAll breaks the_newer_of_two_requests_wins
+    a_reader_takes_an_upload: WritesWhereItReads breaks a_reader_waits_without_taking_over
+    a_reader_asks_nobody: AsksNobody breaks a_reader_waits_without_taking_over
     claims_ignore_incarnations: IgnoresIncarnations breaks a_claim_ends_with_its_upload
-    requests_wait_for_ever: WaitsForEver breaks who_does_not_leave_is_reported
-    a_taken_checkpoint_is_lost: LosesCheckpoints breaks a_taken_checkpoint_needs_no_other_word
-    a_checkpoint_claims_too_much: ClaimsTooMuch breaks a_checkpoint_claims_no_more_than_there_is
-    bytes_beyond_a_commit_stay: KeepsTooMuch breaks a_commit_may_forget_all_since_the_last_one
+    requests_wait_for_ever: WaitsForEver breaks a_writer_that_does_not_leave_is_reported
+    a_taken_checkpoint_is_lost: LosesCheckpoints breaks a_taken_checkpoint_needs_no_further_call
+    a_checkpoint_claims_too_much: ClaimsTooMuch breaks a_checkpoint_claims_only_existing_bytes
+    bytes_beyond_a_commit_stay: KeepsTooMuch breaks a_commit_may_discard_everything_since_the_last_one
     any_hint_is_a_commit: CommitsAnyHint breaks a_hint_that_allows_nothing_changes_nothing
-    chunks_are_kept: KeepsChunks breaks a_writer_lets_go_of_its_chunks
-    what_came_after_a_hint_is_lost: KeepsTooLittle breaks an_upload_is_taken_over_and_no_byte_is_lost
+    chunks_are_kept: KeepsChunks breaks a_writer_releases_its_chunks
+    what_came_after_a_hint_is_lost: KeepsTooLittle breaks an_upload_is_taken_over_without_losing_bytes
     pieces_are_too_large: LargePieces breaks bytes_are_read_in_small_pieces
 }
 
