@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_main_that_fails_says_why_once() {
+    fn an_error_is_printed_once() {
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
         let error = OpenError::Directory("uploads-data".into(), denied());
         assert_eq!(error.to_string(), "the directory uploads-data cannot be used: permission denied");

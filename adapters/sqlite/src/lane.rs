@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_a_call_that_hangs() {
+    async fn nobody_waits_for_a_hanging_call() {
         let lane = lane();
         let (go_on, hangs) = mpsc::channel::<()>();
         let (began, begins) = oneshot::channel();
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_that_are_too_many_go_to_the_pool() {
+    async fn excess_calls_go_to_the_pool() {
         let lane = lane();
         let (go_on, hangs) = mpsc::channel::<()>();
         let (began, begins) = oneshot::channel();
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_panics_ends_only_itself() {
+    async fn a_panicking_call_affects_only_itself() {
         let panics = quick(|| -> Result<(), _> { panic!("a defect") });
         assert!(panics.await.is_err());
         assert_eq!(quick(|| Ok(1)).await.unwrap(), 1);

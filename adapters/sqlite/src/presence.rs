@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_storage_is_alone_until_another_one_comes() {
+    fn a_storage_is_alone_until_another_one_opens() {
         let directory = tempfile::tempdir().unwrap();
         let open = || {
             let file = File::open(&directory).unwrap();

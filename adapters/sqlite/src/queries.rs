@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_of_many_rows_is_asked_of_an_index() {
+    fn queries_for_many_rows_use_an_index() {
         let mut connection = Connection::open_in_memory().unwrap();
         crate::schema::migrate(&mut connection, "".as_ref(), || Ok(std::iter::empty())).unwrap();
         for (sql, plan) in [

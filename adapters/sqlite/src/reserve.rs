@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_space_is_really_taken_and_given_back() {
+    fn the_space_is_really_reserved_and_freed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("reserve");
         let reserve = Reserve::open(&path).unwrap();

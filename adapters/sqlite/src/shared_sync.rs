@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn callers_that_come_while_one_runs_share_the_next() {
+    async fn callers_during_a_sync_share_the_next_one() {
         let (shared, count, go) = (SharedSync::default(), Cell::new(0), Notify::new());
         let sync = async || {
             count.set(count.get() + 1);
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_fails_or_is_given_up_is_nobody_elses() {
+    async fn a_failed_or_dropped_sync_counts_for_nobody_else() {
         let shared = SharedSync::default();
         let mut given_up = Box::pin(shared.run(async || pending::<Result<(), ()>>().await));
         assert!(poll!(&mut given_up).is_pending());

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_who_is_older_is_asked_to_leave() {
+    fn only_older_writers_are_asked_to_leave() {
         let writers = Arc::new(Writers::default());
         let id: UploadId = "a".parse().unwrap();
         let (older, newer) = (writers.enter(&id, Tick(5)), writers.enter(&id, Tick(7)));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_given_an_upload_has_it_since_he_asked() {
+    fn a_writer_has_its_right_since_its_request() {
         let writers = Writers::default();
         let id: UploadId = "a".parse().unwrap();
         let asked = Tick(Tick::now().0 - 500);

@@ -5,7 +5,7 @@ use super::*;
 const DATABASE: [&str; 2] = ["uploads.db", "uploads.db-wal"];
 
 #[tokio::test]
-async fn a_database_that_was_moved_away_takes_no_changes_until_it_is_back() {
+async fn a_moved_database_accepts_no_changes_until_it_is_back() {
     for name in DATABASE {
         let directory = directory();
         let sqlite = Sqlite::open(&directory).unwrap();
@@ -26,7 +26,7 @@ async fn a_database_that_was_moved_away_takes_no_changes_until_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_directory_that_was_replaced_takes_no_changes_until_it_is_back() {
+async fn a_replaced_directory_accepts_no_changes_until_it_is_back() {
     let above = directory();
     let (data, away) = (above.path().join("data"), above.path().join("away"));
     let sqlite = Sqlite::open(&data).unwrap();
@@ -41,7 +41,7 @@ async fn a_directory_that_was_replaced_takes_no_changes_until_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_overwritten_is_an_error_and_no_byte_is_lost() {
+async fn an_overwritten_database_is_an_error_and_loses_no_byte() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "a", Some(11), b"hello ").await;
@@ -66,7 +66,7 @@ async fn a_database_that_is_overwritten_is_an_error_and_no_byte_is_lost() {
 }
 
 #[tokio::test]
-async fn a_change_that_panics_is_an_error_and_the_next_one_is_made() {
+async fn a_panicking_change_is_an_error_and_the_next_one_succeeds() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let panicked =
@@ -78,7 +78,7 @@ async fn a_change_that_panics_is_an_error_and_the_next_one_is_made() {
 
 /// A row that somebody changed by hand blocks neither lists nor the background work on other uploads.
 #[tokio::test]
-async fn a_record_that_cannot_be_read_hides_no_other() {
+async fn an_invalid_record_does_not_hide_others() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     for name in ["a", "b", "c"] {

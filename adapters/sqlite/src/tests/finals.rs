@@ -13,7 +13,7 @@ pub(super) async fn part_and_final(sqlite: &Sqlite) -> (Stored, Stored, Change) 
 }
 
 #[tokio::test]
-async fn a_final_upload_that_was_cut_is_joined_again() {
+async fn a_truncated_final_upload_is_assembled_again() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let (part, final_one, change) = part_and_final(&sqlite).await;
@@ -31,7 +31,7 @@ async fn a_final_upload_that_was_cut_is_joined_again() {
 }
 
 #[tokio::test]
-async fn a_join_that_fails_leaves_no_bytes_and_can_be_done_again() {
+async fn a_failed_assembly_leaves_no_bytes_and_can_be_repeated() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let (part, final_one, change) = part_and_final(&sqlite).await;

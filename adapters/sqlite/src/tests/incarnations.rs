@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_file_of_a_removed_upload_goes_at_the_next_start() {
+async fn files_of_removed_uploads_are_deleted_at_the_next_start() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "killed", Some(11), b"hello").await;
@@ -21,7 +21,7 @@ async fn a_file_of_a_removed_upload_goes_at_the_next_start() {
 }
 
 #[tokio::test]
-async fn a_new_upload_of_a_removed_one_s_name_keeps_its_file() {
+async fn a_new_upload_with_a_reused_id_keeps_its_file() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let old = stored(&sqlite, "again", Some(5), b"old").await;
@@ -36,7 +36,7 @@ async fn a_new_upload_of_a_removed_one_s_name_keeps_its_file() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_made_for_a_removed_upload_goes() {
+async fn a_file_created_for_a_removed_upload_is_deleted() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let late = created(&sqlite, upload("late", Some(5))).await;
@@ -50,7 +50,7 @@ async fn a_file_that_was_made_for_a_removed_upload_goes() {
 }
 
 #[tokio::test]
-async fn a_writer_of_a_removed_upload_does_not_speak_for_a_new_one_of_its_name() {
+async fn a_writer_of_a_removed_upload_does_not_affect_a_new_one_with_its_id() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let first = created(&sqlite, upload("again", Some(5))).await;
@@ -65,7 +65,7 @@ async fn a_writer_of_a_removed_upload_does_not_speak_for_a_new_one_of_its_name()
 }
 
 #[tokio::test]
-async fn who_comes_too_late_leaves_nothing_in_the_file_of_another_upload() {
+async fn a_late_writer_leaves_nothing_in_the_file_of_another_upload() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let old = stored(&sqlite, "again", Some(11), b"hello").await;
@@ -80,7 +80,7 @@ async fn who_comes_too_late_leaves_nothing_in_the_file_of_another_upload() {
 }
 
 #[tokio::test]
-async fn a_download_goes_on_with_the_upload_that_it_began_with() {
+async fn a_download_stays_with_its_upload() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let old = stored(&sqlite, "again", Some(5), b"first").await;

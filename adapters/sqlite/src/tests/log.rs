@@ -47,7 +47,7 @@ fn open(directory: &TempDir, durability: Durability) -> Sqlite {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_large_records_do_not_make_it_long() {
+async fn many_large_records_keep_the_log_short() {
     for durability in [Durability::Synced, Durability::Buffered] {
         let directory = directory();
         let sqlite = open(&directory, durability);
@@ -65,7 +65,7 @@ async fn many_large_records_do_not_make_it_long() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_small_changes_do_not_make_it_long() {
+async fn many_small_changes_keep_the_log_short() {
     for durability in [Durability::Synced, Durability::Buffered] {
         let directory = directory();
         let sqlite = open(&directory, durability);
@@ -86,7 +86,7 @@ async fn many_small_changes_do_not_make_it_long() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_is_cut_when_nobody_reads_it_any_more() {
+async fn the_log_is_truncated_when_nobody_reads_it() {
     let directory = directory();
     let sqlite = open(&directory, Durability::Buffered);
     let log = || directory.path().join("uploads.db-wal").metadata().unwrap().len();

@@ -76,7 +76,7 @@ fn expected() -> Vec<(Upload, &'static str)> {
 }
 
 #[tokio::test]
-async fn every_record_and_byte_of_the_first_edition_is_there() {
+async fn every_record_and_byte_of_the_first_version_is_migrated() {
     let directory = of_the_first_edition();
     let sqlite = Sqlite::open(&directory).unwrap();
     let all: Vec<_> = sqlite.list(UploadFilter::default(), None).try_collect().await.unwrap();
@@ -114,7 +114,7 @@ async fn every_record_and_byte_of_the_first_edition_is_there() {
 }
 
 #[tokio::test]
-async fn a_second_open_changes_nothing_and_an_old_program_changes_nothing_more() {
+async fn a_second_open_changes_nothing_and_old_programs_are_locked_out() {
     let directory = of_the_first_edition();
     let old = Connection::open(directory.path().join("uploads.db")).unwrap();
     let mut finish = old.prepare("UPDATE uploads SET finished = 1, due = 0 WHERE id = 'untold'").unwrap();

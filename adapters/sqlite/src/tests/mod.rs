@@ -104,7 +104,7 @@ fn failure<T>(result: Result<T, StorageError>) -> Failure {
 }
 
 #[tokio::test]
-async fn uploads_outlive_a_restart() {
+async fn uploads_survive_a_restart() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "a", Some(11), b"hello ").await;
@@ -130,7 +130,7 @@ async fn an_empty_upload_has_a_file() {
 }
 
 #[tokio::test]
-async fn a_file_shorter_than_its_row_sets_the_offset_back() {
+async fn a_file_shorter_than_its_row_resets_the_offset() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "short", Some(11), b"hello world").await;
@@ -160,7 +160,7 @@ async fn a_finished_upload_whose_file_was_moved_away_stays_complete() {
 }
 
 #[tokio::test]
-async fn a_link_in_the_directory_leads_nowhere() {
+async fn links_in_the_directory_are_not_followed() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let secret = directory.path().join("secret");
@@ -212,7 +212,7 @@ async fn a_second_process_waits_for_the_first() {
 }
 
 #[tokio::test]
-async fn many_at_once_share_the_database() {
+async fn many_writers_share_the_database() {
     let directory = directory();
     let handles = [Sqlite::open(&directory).unwrap(), Sqlite::open(&directory).unwrap()];
     let tasks: Vec<_> = (0..64)
@@ -268,7 +268,7 @@ async fn a_full_database_keeps_what_it_has() {
 }
 
 #[tokio::test]
-async fn a_database_that_became_read_only_is_an_error_and_is_still_read() {
+async fn a_read_only_database_is_an_error_and_can_still_be_read() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "readonly", Some(11), b"hello ").await;
@@ -286,7 +286,7 @@ async fn a_database_that_became_read_only_is_an_error_and_is_still_read() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_used_says_why() {
+fn an_unusable_directory_is_a_clear_error() {
     let directory = directory();
     let database = directory.path().join("uploads.db");
     let error = |path: &Path| Sqlite::open(path).unwrap_err().to_string();
@@ -312,7 +312,7 @@ fn a_directory_that_cannot_be_used_says_why() {
 }
 
 #[test]
-fn an_open_of_a_newer_database_changes_nothing() {
+fn opening_a_newer_database_changes_nothing() {
     let directory = directory();
     drop(Sqlite::open(&directory).unwrap());
     let connection = Connection::open(directory.path().join("uploads.db")).unwrap();
@@ -323,7 +323,7 @@ fn an_open_of_a_newer_database_changes_nothing() {
 }
 
 #[tokio::test]
-async fn who_has_not_seen_the_length_adds_nothing_to_a_complete_file() {
+async fn an_outdated_writer_adds_nothing_to_a_complete_file() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let unaware = stored(&sqlite, "declared", None, b"hello").await;
@@ -337,7 +337,7 @@ async fn who_has_not_seen_the_length_adds_nothing_to_a_complete_file() {
 }
 
 #[tokio::test]
-async fn files_that_are_all_away_are_not_taken_for_lost() {
+async fn missing_files_of_all_uploads_are_an_error_at_opening() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "unmounted", Some(5), b"hell").await;
@@ -362,7 +362,7 @@ async fn an_empty_upload_that_is_complete_later_has_a_file() {
 }
 
 #[tokio::test]
-async fn what_is_pending_is_found_beyond_the_first_page() {
+async fn pending_uploads_are_found_beyond_the_first_page() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     for n in 0..600 {

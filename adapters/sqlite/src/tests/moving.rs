@@ -95,7 +95,7 @@ async fn an_upload_is_moved_to_another_file_system() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_moved_stays_and_the_error_names_both_paths() {
+async fn a_failed_move_leaves_the_file_and_names_both_paths() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "stays", Some(5), b"hello").await;
@@ -116,7 +116,7 @@ async fn what_cannot_be_moved_stays_and_the_error_names_both_paths() {
 }
 
 #[tokio::test]
-async fn a_copy_that_fails_leaves_nothing() {
+async fn a_failed_copy_leaves_nothing_behind() {
     let Some(other) = elsewhere() else {
         eprintln!("skipped: there is one file system only");
         return;
@@ -134,7 +134,7 @@ async fn a_copy_that_fails_leaves_nothing() {
 /// A directory below `/proc` cannot be synced, so an error shows who tries to.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn what_was_moved_before_is_made_durable() {
+async fn an_earlier_move_is_made_durable() {
     use crate::Durability::{Buffered, Synced};
     let target = Path::new("/proc/version");
     assert_eq!(fs::metadata(target).unwrap().len(), 0);
@@ -151,7 +151,7 @@ async fn what_was_moved_before_is_made_durable() {
 }
 
 #[tokio::test]
-async fn what_is_not_this_upload_is_not_taken_for_it() {
+async fn other_files_at_the_target_are_not_mistaken_for_the_upload() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "lost", Some(5), b"hello").await;
@@ -170,7 +170,7 @@ async fn what_is_not_this_upload_is_not_taken_for_it() {
 }
 
 #[tokio::test]
-async fn a_file_whose_name_is_anothers_by_now_is_not_moved() {
+async fn a_file_whose_name_was_reused_is_not_moved() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "replaced", Some(5), b"hello").await;
@@ -190,7 +190,7 @@ async fn a_file_whose_name_is_anothers_by_now_is_not_moved() {
 }
 
 #[tokio::test]
-async fn a_rename_that_finds_no_file_was_made_only_if_the_target_is_that_file() {
+async fn a_rename_without_a_source_succeeds_only_if_the_target_is_that_file() {
     for is_moved in [true, false] {
         let directory = directory();
         let sqlite = Sqlite::options().busy_timeout(Duration::from_secs(60)).open(&directory).unwrap();
@@ -260,7 +260,7 @@ async fn a_directory_is_refused_before_anything_is_copied() {
 }
 
 #[tokio::test]
-async fn the_storages_own_directory_is_no_target() {
+async fn the_storages_own_directory_is_rejected_as_the_target() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "film", Some(5), b"hello").await;

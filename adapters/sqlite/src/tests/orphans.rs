@@ -55,7 +55,7 @@ async fn an_orphan_whose_upload_comes_back_is_kept() {
 }
 
 #[tokio::test]
-async fn what_was_there_before_the_database_is_left_alone() {
+async fn files_older_than_the_database_are_left_alone() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let orphan = stored(&sqlite, "orphan", Some(11), b"precious").await;
@@ -72,7 +72,7 @@ async fn what_was_there_before_the_database_is_left_alone() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_an_upload_is_left_alone() {
+async fn files_that_cannot_be_uploads_are_left_alone() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let uploads = directory.path().join("uploads");

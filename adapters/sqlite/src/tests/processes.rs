@@ -56,7 +56,7 @@ fn wanted(connection: &Connection) -> Result<i64, StorageError> {
 }
 
 #[tokio::test]
-async fn who_does_not_leave_is_told_of() {
+async fn a_process_that_does_not_leave_is_reported() {
     let directory = directory();
     let (one, two) = two(&directory);
     let upload = stored(&one, "kept", Some(11), b"hello").await;
@@ -70,7 +70,7 @@ async fn who_does_not_leave_is_told_of() {
 }
 
 #[tokio::test]
-async fn an_upload_whose_owner_does_not_leave_is_busy_soon() {
+async fn an_upload_of_an_unresponsive_owner_is_soon_busy() {
     let directory = directory();
     let (one, two) = two(&directory);
     let upload = stored(&one, "kept", Some(11), b"hello").await;
@@ -87,7 +87,7 @@ async fn an_upload_whose_owner_does_not_leave_is_busy_soon() {
 
 /// This takes a little longer than a request's patience.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_for_the_upload_of_a_frozen_process_is_refused_and_loses_nothing() {
+async fn a_request_for_the_upload_of_a_frozen_process_fails_and_loses_nothing() {
     let directory = directory();
     let (one, two) = two(&directory);
     let upload = stored(&one, "frozen", Some(11), b"hello").await;
@@ -111,7 +111,7 @@ async fn a_request_for_the_upload_of_a_frozen_process_is_refused_and_loses_nothi
 }
 
 #[tokio::test]
-async fn a_hint_that_allows_nothing_is_no_work() {
+async fn a_hint_that_allows_nothing_does_nothing() {
     let directory = directory();
     let sqlite = Sqlite::open(&directory).unwrap();
     let upload = stored(&sqlite, "a", Some(11), b"hello").await;
@@ -129,7 +129,7 @@ async fn a_hint_that_allows_nothing_is_no_work() {
 
 /// No more bytes arrive that would cause another checkpoint.
 #[tokio::test]
-async fn a_checkpoint_whose_row_could_not_be_written_is_tried_again() {
+async fn a_checkpoint_whose_row_could_not_be_written_is_retried() {
     let directory = directory();
     let sqlite = Sqlite::options().busy_timeout(Duration::from_millis(10)).open(&directory).unwrap();
     let upload = stored(&sqlite, "a", Some(11), b"hello").await;
@@ -153,7 +153,7 @@ fn turns_in(sqlite: &Sqlite) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_requests_the_later_one_gets_it() {
+async fn the_newer_of_two_requests_gets_the_upload() {
     let directory = directory();
     let (one, two) = two(&directory);
     let three = Sqlite::open(&directory).unwrap();
@@ -178,7 +178,7 @@ async fn of_two_requests_the_later_one_gets_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_older_asker_does_not_push_out_a_newer_writer() {
+async fn an_older_request_does_not_displace_a_newer_writer() {
     let directory = directory();
     let (one, two) = two(&directory);
     let upload = stored(&one, "wanted", Some(11), b"hello").await;
@@ -203,7 +203,7 @@ async fn an_older_asker_does_not_push_out_a_newer_writer() {
 }
 
 #[tokio::test]
-async fn rows_of_dead_askers_are_ignored_and_go() {
+async fn rows_of_dead_requests_are_ignored_and_deleted() {
     let directory = directory();
     let (one, _two) = two(&directory);
     let upload = stored(&one, "wanted", Some(11), b"hello").await;
@@ -228,7 +228,7 @@ async fn rows_of_dead_askers_are_ignored_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storage_without_writers_looks_for_nothing() {
+async fn a_storage_without_writers_does_not_poll() {
     let directory = directory();
     let (one, two) = two(&directory);
     let looks = |sqlite: &Sqlite| sqlite.inner().looks.load(Relaxed);
@@ -264,7 +264,7 @@ async fn a_file_without_a_lock_is_held_by_nobody() {
 }
 
 #[tokio::test]
-async fn background_work_is_one_process_s() {
+async fn background_work_belongs_to_one_process() {
     let directory = directory();
     let (one, two) = two(&directory);
     let upload = stored(&one, "claimed", Some(5), b"hello").await;
@@ -282,7 +282,7 @@ async fn background_work_is_one_process_s() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_join_that_fails_does_not_take_the_file_from_another_process() {
+async fn a_failed_assembly_does_not_delete_the_file_of_another_process() {
     let directory = directory();
     let (one, two) = two(&directory);
     let (part, final_one, change) = finals::part_and_final(&one).await;
