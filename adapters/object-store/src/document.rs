@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_of_another_format_is_refused_in_words() {
+    fn a_document_of_an_unknown_format_is_a_clear_error() {
         for json in [r#"{"format":7}"#, r#"{"format":7,"nonce":"a","more":[1]}"#] {
             let error = Document::from_json(json.as_bytes()).unwrap_err().to_string();
             assert!(error.contains("the format 7") && error.contains("supports 1"), "{error}");

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_what_they_were_made_of() {
+    fn names_can_be_parsed() {
         let upload = Upload::new("a-b".parse().unwrap(), Incarnation::from_random(7), Kind::Single);
         for key in [todo(&upload), expiry(SystemTime::UNIX_EPOCH, &upload), waits(&upload.id, &upload)] {
             assert_eq!(of(&key), Some((upload.id.clone(), Some(upload.incarnation))), "{key}");

@@ -70,7 +70,7 @@ async fn costs(rules: Rules, lengths: &[u64]) -> (usize, usize, usize) {
 }
 
 #[tokio::test]
-async fn parts_are_copied_where_their_sizes_allow_it() {
+async fn parts_are_copied_if_their_sizes_allow_it() {
     let rules = Rules::default();
     assert_eq!(costs(rules, &[PART, PART / 2, 3 * PART + 7]).await, (3, 0, 0), "no byte is read");
     assert_eq!(costs(rules, &[0, PART, 0, PART, 1, 0]).await, (3, 0, 0), "the last one may be small");
@@ -79,7 +79,7 @@ async fn parts_are_copied_where_their_sizes_allow_it() {
 }
 
 #[tokio::test]
-async fn parts_are_put_again_where_they_cannot_be_copied() {
+async fn parts_are_uploaded_again_if_they_cannot_be_copied() {
     let rules = Rules::default();
     assert_eq!(costs(rules, &[PART, 10, PART]).await, (0, 3, 3), "a small one in the middle");
     assert_eq!(costs(Rules { copies_nothing: true, ..rules }, &[PART, PART]).await, (0, 2, 2));
@@ -92,7 +92,7 @@ async fn parts_are_put_again_where_they_cannot_be_copied() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_copy_that_fails_is_tried_again_and_then_put() {
+async fn a_failed_copy_is_retried_and_then_uploaded() {
     for (faults, fate) in [(1, Fate::Failed), (3, Fate::AnswerLost), (8, Fate::Failed), (8, Fate::AnswerLost)] {
         let (bucket, store) = opened(Rules::default());
         let (parts, all, stored) = assembling(&store, &[PART, 2 * PART]).await;
@@ -111,7 +111,7 @@ async fn a_copy_that_fails_is_tried_again_and_then_put() {
 }
 
 #[tokio::test]
-async fn a_part_that_is_gone_is_not_concatenated() {
+async fn a_missing_part_is_not_concatenated() {
     let (bucket, store) = opened(Rules::default());
     let (parts, all, stored) = assembling(&store, &[PART, 2 * PART]).await;
     // Another process removes it at the moment when it is copied.

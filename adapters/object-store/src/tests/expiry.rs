@@ -31,7 +31,7 @@ async fn pending(store: &ObjectStore) -> Vec<Stored> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_dead_process_had_expires() {
+async fn uploads_of_a_dead_process_expire() {
     let bucket = Bucket::default();
     let [one, two, three] = [(); 3].map(|()| builder(&bucket).open_unchecked().unwrap());
     let (stored, writer) = owned(&one).await;
@@ -50,7 +50,7 @@ async fn what_a_dead_process_had_expires() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_living_process_receives_does_not_expire() {
+async fn uploads_that_a_live_process_receives_do_not_expire() {
     let bucket = Bucket::default();
     let [one, two] = [(); 2].map(|()| builder(&bucket).open_unchecked().unwrap());
     let (stored, mut writer) = owned(&one).await;

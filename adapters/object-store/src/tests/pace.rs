@@ -84,7 +84,7 @@ async fn times(
 /// that completes a part makes two, and the last one of a large upload makes three. Writes behind a long stream delay
 /// nobody.
 #[tokio::test(start_paused = true)]
-async fn a_request_takes_a_second_longer_for_each_write_where_an_object_is_written_once_a_second() {
+async fn each_write_takes_a_second_if_objects_can_be_written_once_a_second() {
     let (short, long) = (Duration::ZERO, Duration::from_millis(40));
     for (lengths, pace) in [
         (&[3000][..], short),

@@ -42,7 +42,7 @@ async fn a_small_upload_costs_three_requests() {
 }
 
 #[tokio::test]
-async fn a_small_upload_costs_one_more_where_it_expires_and_three_more_where_the_application_is_notified() {
+async fn expiry_adds_one_request_and_notification_adds_three() {
     let (bucket, store) = opened();
     let mut upload = upload("small", Kind::Single, Some(3000));
     upload.expires = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000));
@@ -134,7 +134,7 @@ async fn an_interruption_costs_two_requests() {
 }
 
 #[tokio::test]
-async fn a_sweep_with_nothing_due_costs_two_requests_however_many_there_are() {
+async fn an_idle_sweep_costs_two_requests_for_any_number_of_uploads() {
     let (bucket, store) = opened();
     for n in 0..3000 {
         let mut upload = upload(&format!("live-{n}"), Kind::Single, Some(1));
@@ -165,7 +165,7 @@ async fn termination_costs_eight_requests_at_most() {
 }
 
 #[tokio::test]
-async fn small_patches_do_not_make_thousands_of_pieces() {
+async fn small_patches_do_not_leave_thousands_of_pieces() {
     let (bucket, store) = opened();
     let mut stored = created(&store, "a", Kind::Single, None).await;
     let mut written = 0;
@@ -182,7 +182,7 @@ async fn small_patches_do_not_make_thousands_of_pieces() {
 }
 
 #[tokio::test]
-async fn bytes_of_many_uploads_stay_within_the_memory() {
+async fn bytes_of_many_uploads_stay_within_the_memory_budget() {
     let bucket = Bucket::default();
     let memory = 4 * PART as usize;
     let store = builder(&bucket).with(|settings| settings.memory = memory).open_unchecked().unwrap();

@@ -55,7 +55,7 @@ fn a_second(counts: &BTreeMap<Operation, usize>, operation: Operation) -> f64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_trickles_costs_less_than_two_requests_a_second() {
+async fn a_slow_upload_costs_less_than_two_requests_a_second() {
     let bucket = Bucket::default();
     let servers = servers(&bucket);
     let names = (0..SERVERS * UPLOADS).map(|n| (&servers[n % SERVERS], format!("upload-{n}")));
@@ -68,7 +68,7 @@ async fn an_upload_that_trickles_costs_less_than_two_requests_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn servers_with_nothing_to_do_list_twice() {
+async fn idle_servers_list_twice() {
     let bucket = Bucket::default();
     let servers = servers(&bucket);
     let sweeps = servers.iter().map(|store| async {

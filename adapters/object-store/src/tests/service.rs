@@ -44,7 +44,7 @@ fn service(store: &ObjectStore) -> Tus {
 
 /// Bodies that wait for each other's memory, each holding bytes that may not be committed yet.
 #[tokio::test(start_paused = true)]
-async fn a_body_that_stalls_holds_no_memory_although_nothing_of_it_counts() {
+async fn a_stalled_body_holds_no_memory_even_if_it_cannot_be_committed() {
     let (bucket, store, _) = two();
     let tus = service(&store);
     let all = bytes(1000, 1);
@@ -78,7 +78,7 @@ async fn a_body_that_stalls_holds_no_memory_although_nothing_of_it_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_is_taken_over_from_a_process_that_does_not_answer() {
+async fn an_upload_is_taken_over_from_an_unresponsive_process() {
     let (_, one, two) = two();
     let stored = created(&one, "frozen", Kind::Partial, Some(1000)).await;
     let mut frozen = one.open(&stored).await.unwrap();
@@ -95,7 +95,7 @@ async fn an_upload_is_taken_over_from_a_process_that_does_not_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_gives_way_to_one_that_asks_later() {
+async fn a_request_yields_to_a_newer_one() {
     let (_, one, two) = two();
     let stored = created(&one, "frozen", Kind::Partial, Some(1000)).await;
     let mut frozen = one.open(&stored).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_request_gives_way_to_one_that_asks_later() {
 
 /// If the application moves the object elsewhere, or a rule of the bucket deletes it.
 #[tokio::test]
-async fn a_download_of_an_object_that_was_moved_away_is_gone() {
+async fn downloading_a_moved_object_is_gone() {
     let (bucket, one, two) = two();
     let stored = created(&one, "moved", Kind::Single, Some(1000)).await;
     let mut stored = appended(&one, stored, bytes(1000, 1)).await.unwrap();

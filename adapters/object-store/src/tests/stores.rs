@@ -12,7 +12,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn a_store_that_keeps_no_conditions_is_refused_in_words() {
+async fn a_store_without_conditional_writes_is_rejected_with_a_reason() {
     let refused = [
         (Rules { ignores_conditions: true, ..Rules::default() }, "although the condition was that there is none"),
         (Rules { races: true, ..Rules::default() }, "of 8 concurrent writers"),
@@ -33,7 +33,7 @@ async fn a_store_that_keeps_no_conditions_is_refused_in_words() {
 
 #[cfg(feature = "aws")]
 #[tokio::test]
-async fn a_directory_bucket_is_refused_in_words() {
+async fn a_directory_bucket_is_rejected_with_a_reason() {
     use object_store::aws::AmazonS3Builder;
     let store = AmazonS3Builder::new().with_bucket_name("uploads--usw2-az1--x-s3").with_region("us-west-2");
     let store = std::sync::Arc::new(store.with_skip_signature(true).build().unwrap());
@@ -42,7 +42,7 @@ async fn a_directory_bucket_is_refused_in_words() {
 }
 
 #[tokio::test]
-async fn a_store_is_opened_with_few_requests_and_nothing_is_left() {
+async fn opening_takes_few_requests_and_leaves_nothing_behind() {
     let bucket = Bucket::default();
     builder(&bucket).open().await.unwrap();
     let requests: usize = bucket.requests().values().sum();
@@ -51,7 +51,7 @@ async fn a_store_is_opened_with_few_requests_and_nothing_is_left() {
 }
 
 #[tokio::test]
-async fn parts_have_the_same_size_where_the_store_wants_it() {
+async fn parts_have_equal_sizes_if_the_store_requires_it() {
     let rules = Rules { equal_parts: true, smallest_part: PART as usize, ..Rules::default() };
     let bucket = Bucket::with(rules);
     let store = builder(&bucket).equal_parts(true).open().await.unwrap();
@@ -67,7 +67,7 @@ async fn parts_have_the_same_size_where_the_store_wants_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_answers_change_nothing() {
+async fn slow_responses_change_nothing() {
     let bucket = Bucket::default();
     bucket.on_request(|_| Fate::Slow(Duration::from_millis(40), Duration::from_millis(40)));
     let store = builder(&bucket).open().await.unwrap();
@@ -78,7 +78,7 @@ async fn slow_answers_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_gives_up_a_multipart_upload_sets_the_upload_back() {
+async fn an_aborted_multipart_upload_resets_the_upload() {
     let bucket = Bucket::default();
     let store = builder(&bucket).open_unchecked().unwrap();
     let all = bytes(5 * PART, 1);
@@ -118,7 +118,7 @@ async fn the_application_chooses_the_name_of_the_object() {
 }
 
 #[tokio::test]
-async fn an_object_of_before_is_replaced_and_no_truncated_one_is_ever_there() {
+async fn an_existing_object_is_replaced_atomically() {
     let bucket = Bucket::default();
     let store = builder(&bucket).open_unchecked().unwrap();
     for length in [5, 3 * PART] {
@@ -137,7 +137,7 @@ async fn an_object_of_before_is_replaced_and_no_truncated_one_is_ever_there() {
 }
 
 #[tokio::test]
-async fn the_operation_that_fails_is_not_the_upload() {
+async fn a_failed_operation_does_not_fail_the_upload() {
     let operations = [
         Operation::PutNew,
         Operation::PutIf,
@@ -174,7 +174,7 @@ async fn the_operation_that_fails_is_not_the_upload() {
 
 /// The last part is uploaded from pieces, which the store refuses after the object exists.
 #[tokio::test]
-async fn an_object_is_found_that_was_made_before_a_crash() {
+async fn an_object_made_before_a_crash_is_found() {
     for rules in [Rules::default(), Rules { forgets_metadata_of_parts: true, ..Rules::default() }] {
         let bucket = Bucket::with(rules);
         let store = builder(&bucket).open_unchecked().unwrap();

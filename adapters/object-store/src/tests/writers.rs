@@ -13,7 +13,7 @@ use super::{
 
 /// A commit whose response was lost was made, and another writer had the upload before that was known.
 #[tokio::test(start_paused = true)]
-async fn what_was_committed_by_a_lost_answer_is_not_committed_again() {
+async fn a_commit_whose_response_was_lost_is_not_repeated() {
     let bucket = Bucket::default();
     let store = builder(&bucket).open_unchecked().unwrap();
     let all = bytes(5 * PART, 1);
@@ -49,7 +49,7 @@ async fn what_was_committed_by_a_lost_answer_is_not_committed_again() {
 
 /// A creation whose response was lost was made, and its upload was removed before that was known.
 #[tokio::test(start_paused = true)]
-async fn what_was_removed_is_not_created_again_by_a_lost_answer() {
+async fn a_removed_upload_is_not_recreated_after_a_lost_response() {
     let bucket = Bucket::default();
     let [one, two] = [(); 2].map(|()| builder(&bucket).open_unchecked().unwrap());
     let upload = upload("a", Kind::Single, Some(10));

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_taken_anywhere_and_memory_goes_with_them() {
+    fn bytes_are_split_anywhere_with_their_memory() {
         for n in 0..=7 {
             let memory = Arc::new(Semaphore::new(6));
             let mut held = Held::default();

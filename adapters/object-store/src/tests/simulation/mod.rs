@@ -293,7 +293,7 @@ fn violation(seed: u64, without: Option<Rule>) -> Option<String> {
 /// `TUS_SIMULATION_SEED=n` replays one run; `TUS_SIMULATION_RUNS=n` makes that many, starting at
 /// `TUS_SIMULATION_FROM`.
 #[test]
-fn no_run_violates_anything() {
+fn no_run_violates_an_invariant() {
     let variable = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     if let Some(seed) = variable("TUS_SIMULATION_SEED") {
         assert_eq!(violation(seed, None), None, "seed {seed}");
@@ -323,7 +323,7 @@ fn without_the_window_bytes_are_lost() {
 }
 
 #[test]
-fn without_the_pieces_of_contested_parts_bytes_are_lost() {
+fn without_pieces_of_contested_parts_bytes_are_lost() {
     is_found(Rule::Contested);
 }
 
@@ -333,17 +333,17 @@ fn without_nonces_bytes_are_lost() {
 }
 
 #[test]
-fn without_the_order_of_commit_and_deletion_bytes_are_lost() {
+fn deleting_before_the_commit_loses_bytes() {
     is_found(Rule::DeleteAfterCommit);
 }
 
 #[test]
-fn without_sealing_first_bytes_are_lost() {
+fn replacing_objects_before_sealing_loses_bytes() {
     is_found(Rule::Sealing);
 }
 
 #[test]
-fn without_markers_what_is_due_is_not_done() {
+fn without_markers_due_work_is_not_done() {
     is_found(Rule::Marker);
 }
 
@@ -353,6 +353,6 @@ fn without_fences_bytes_are_lost() {
 }
 
 #[test]
-fn without_the_question_uploads_outlive_their_time() {
+fn without_the_question_uploads_do_not_expire() {
     is_found(Rule::Question);
 }
