@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_version_stored_is_read() {
+    fn entries_of_an_earlier_version_are_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("urls.json");
         fs::write(&path, r#"{"a": "http://x/1", "b": 7, "c": {"url": "http://x/2", "more": true}}"#).unwrap();
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_awaited_with_a_bound() {
+    fn waiting_for_a_lock_is_limited() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("urls.json");
         let other = JsonFile::new(&path);

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn boundaries_are_the_callers() {
+    fn the_caller_chooses_the_boundaries() {
         let ranges = |boundaries: &[u64]| {
             let parts = Parts { boundaries: boundaries.to_vec(), ..Parts::default() };
             parts.ranges(10).ok()

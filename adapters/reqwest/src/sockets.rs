@@ -148,7 +148,7 @@ mod tests {
 
     #[tokio::test]
     #[cfg(target_os = "linux")]
-    async fn the_system_says_what_is_unsent() {
+    async fn the_system_reports_unsent_bytes() {
         use hyper_util::rt::TokioIo;
         use tokio::net::{TcpListener, TcpStream};
         for address in ["127.0.0.1:0", "[::1]:0"] {

@@ -56,7 +56,7 @@ fn redirecting() -> Server {
 }
 
 #[tokio::test]
-async fn redirects_are_this_crates_unless_a_finished_client_follows_them() {
+async fn this_crate_follows_redirects_unless_a_finished_client_does() {
     let server = redirecting();
     let following = || reqwest::Client::builder().redirect(Policy::limited(3));
     let builder = client(&server).http(following()).build().unwrap();
@@ -69,7 +69,7 @@ async fn redirects_are_this_crates_unless_a_finished_client_follows_them() {
 }
 
 #[tokio::test]
-async fn own_timeouts_stay_in_force() {
+async fn timeouts_of_the_builder_stay_in_force() {
     let (_, server) = tus_but(|_| Some(Reply::Nothing));
     let hasty = || reqwest::Client::builder().timeout(Duration::from_millis(50));
     for connections in [Connections::from(hasty()), Connections::from(hasty().build().unwrap())] {

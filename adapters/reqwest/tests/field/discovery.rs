@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn whatever_options_answers_the_upload_is_tried() {
+async fn the_upload_is_tried_whatever_the_response_to_options() {
     let answers: [fn() -> Reply; 10] = [
         || foreign(204, ""),
         || answer(204, &[]),
@@ -31,7 +31,7 @@ async fn whatever_options_answers_the_upload_is_tried() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_caller_is_an_error() {
+async fn a_rejection_of_the_caller_is_an_error() {
     let (_, server) = tus_but(|request| (request.method == "OPTIONS").then(|| answer(401, &[])));
     let client = client(&server).options(Options::default()).build().unwrap();
     let error = client.upload(Source::bytes("hello")).send().await.unwrap_err();
@@ -39,7 +39,7 @@ async fn a_refusal_of_the_caller_is_an_error() {
 }
 
 #[tokio::test]
-async fn only_what_needs_an_answer_asks_and_asks_once() {
+async fn capabilities_are_requested_once_and_only_if_needed() {
     let (_, server) = tus_but(|_| None);
     let plain_client = client(&server).build().unwrap();
     plain_client.upload(Source::bytes("hello")).send().await.unwrap();

@@ -19,7 +19,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_server_that_loses_bytes_is_not_asked_for_ever() {
+async fn a_server_that_loses_bytes_is_not_retried_forever() {
     let (_, server) = tus_but(|request| match &*request.method {
         "POST" => Some(answer(201, &[("Location", "/files/1")])),
         "PATCH" if request.header("upload-offset") == Some("0") => Some(answer(204, &[("Upload-Offset", "50")])),
@@ -41,7 +41,7 @@ async fn a_server_that_loses_bytes_is_not_asked_for_ever() {
 }
 
 #[tokio::test]
-async fn the_deadline_bounds_what_hangs() {
+async fn the_deadline_ends_whatever_hangs() {
     let deadline = Retry::default().deadline(Duration::from_millis(200));
     let (_, server) = tus_but(|request| (request.method == "PATCH").then_some(Reply::Nothing));
     let client = client(&server).options(plain().retry(deadline)).build().unwrap();
@@ -73,7 +73,7 @@ impl Resolve for Unknown {
 }
 
 #[tokio::test]
-async fn an_unknown_name_is_an_error_at_once() {
+async fn an_unknown_host_name_is_an_immediate_error() {
     let http = client_builder().no_proxy().dns_resolver(Arc::new(Unknown));
     let retry = Retry::default().delay(Duration::from_secs(3600), Duration::from_secs(3600));
     let client = tus_reqwest::Client::builder("http://tus.invalid/files").options(plain().retry(retry)).http(http);
@@ -83,7 +83,7 @@ async fn an_unknown_name_is_an_error_at_once() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_may_pass() {
+async fn a_refused_connection_is_retried() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let client = tus_reqwest::Client::builder(&format!("http://{nobody}/files"));
     let client = client.options(plain()).build().unwrap();
@@ -115,7 +115,7 @@ async fn the_head_of_a_response_is_enough() {
 }
 
 #[tokio::test]
-async fn a_slow_concatenation_is_not_made_twice() {
+async fn a_slow_concatenation_is_not_repeated() {
     let (tus, server) = tus_but(|request| {
         if request.header("upload-concat").is_some_and(|concat| concat.starts_with("final")) {
             std::thread::sleep(Duration::from_millis(700));

@@ -35,7 +35,7 @@ impl UrlStore for Shared {
 }
 
 #[tokio::test]
-async fn a_stored_url_that_is_refused_is_dropped() {
+async fn a_rejected_stored_url_is_dropped() {
     for status in [400, 401, 403, 404, 410] {
         let (tus, server) = tus_but(move |request| (request.path == "/files/old").then(|| answer(status, &[])));
         let store = Shared::default();
@@ -51,7 +51,7 @@ async fn a_stored_url_that_is_refused_is_dropped() {
 }
 
 #[tokio::test]
-async fn an_upload_that_vanishes_begins_again_and_progress_says_so() {
+async fn an_upload_that_is_gone_starts_again_and_so_does_its_progress() {
     let (tus, server) = tus_but(|_| None);
     let vanished = Arc::new(AtomicBool::new(false));
     let (removing, uploads) = (vanished.clone(), tus.clone());
@@ -83,7 +83,7 @@ async fn an_upload_that_vanishes_begins_again_and_progress_says_so() {
 }
 
 #[tokio::test]
-async fn the_same_bytes_with_other_metadata_are_another_upload() {
+async fn equal_bytes_with_different_metadata_are_different_uploads() {
     let (tus, server) = tus();
     let client = client(&server).url_store(MemoryStore::default(), Fingerprint::Content).build().unwrap();
     let upload = |kind: &str| client.upload(Source::bytes("hello")).metadata("kind", kind.to_owned()).stop_at(2).send();
@@ -108,7 +108,7 @@ async fn the_same_bytes_with_other_metadata_are_another_upload() {
 }
 
 #[tokio::test]
-async fn the_caller_chooses_the_key_and_what_becomes_of_it() {
+async fn the_caller_chooses_the_key_and_keeps_the_entry() {
     let (tus, server) = tus();
     let store = Shared::default();
     // Signed URLs differ each time.
@@ -130,7 +130,7 @@ async fn the_caller_chooses_the_key_and_what_becomes_of_it() {
 }
 
 #[tokio::test]
-async fn two_uploads_of_one_key_do_not_run_into_each_other() {
+async fn two_uploads_with_one_key_do_not_interfere() {
     let (tus, server) = tus();
     let client = client(&server).options(plain().chunk_size(Some(10)));
     let client = client.url_store(MemoryStore::default(), Fingerprint::Content).build().unwrap();
@@ -144,7 +144,7 @@ async fn two_uploads_of_one_key_do_not_run_into_each_other() {
 }
 
 #[tokio::test]
-async fn an_upload_is_aborted_and_deleted_in_one_call() {
+async fn abort_deletes_the_upload() {
     let (tus, server) = tus();
     let client = client(&server).options(plain().chunk_size(Some(10)));
     let client = client.url_store(MemoryStore::default(), Fingerprint::Content).build().unwrap();

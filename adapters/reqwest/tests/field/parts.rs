@@ -36,7 +36,7 @@ async fn a_thousand_parts_are_sent_a_few_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_part_has_a_connection_of_its_own() {
+async fn each_part_has_its_own_connection() {
     let all = Barrier::new(4);
     let (_, server) = tus_but(move |request| {
         // None is answered before all of them have arrived.
@@ -53,7 +53,7 @@ async fn each_part_has_a_connection_of_its_own() {
 }
 
 #[tokio::test]
-async fn boundaries_metadata_and_removal_are_the_callers() {
+async fn the_caller_chooses_boundaries_metadata_and_removal() {
     let (tus, server) = tus();
     let client = client(&server).build().unwrap();
     let upload = client.upload(Source::bytes(bytes(100))).part_boundaries([10, 90]).metadata("kind", "film");
@@ -123,7 +123,7 @@ async fn parts_are_concatenated_again_after_a_lost_response() {
 }
 
 #[tokio::test]
-async fn parts_that_are_gone_after_a_lost_response_are_an_error_and_the_same_call_begins_again() {
+async fn parts_missing_after_a_lost_response_are_an_error() {
     let (tus, server) = forgetful(false);
     let client = client(&server).url_store(MemoryStore::default(), Fingerprint::Content).build().unwrap();
     let upload = || client.upload(Source::bytes(bytes(100))).parts(2).send();

@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_resumed_upload_has_a_speed_from_the_first_report_on() {
+async fn a_resumed_upload_reports_its_speed_from_the_start() {
     let (_, server) = tus();
     let client = client(&server).options(plain().chunk_size(Some(10))).build().unwrap();
     let url = client.upload(Source::bytes(bytes(100))).stop_at(60).send().await.unwrap().url;
@@ -29,7 +29,7 @@ async fn a_resumed_upload_has_a_speed_from_the_first_report_on() {
 }
 
 #[tokio::test]
-async fn the_url_is_reported_also_when_the_creation_is_all() {
+async fn the_url_of_an_empty_upload_is_reported() {
     for (content, options) in [("", plain()), ("hello", Options::default().data_in_creation(true))] {
         let (_, server) = tus_but(move |request| match &*request.method {
             "OPTIONS" => Some(answer(204, &[("Tus-Extension", "creation,creation-with-upload")])),

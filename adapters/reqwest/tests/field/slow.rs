@@ -86,7 +86,7 @@ async fn a_slow_line_is_not_silent() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
-async fn a_line_that_dies_with_full_buffers_is_silent() {
+async fn a_dead_connection_with_full_buffers_is_silent() {
     let (tus, server) = tus();
     let client = over(slow_line(server.address, 1)).build().unwrap();
     let waits = Arc::new(Mutex::new(Vec::new()));

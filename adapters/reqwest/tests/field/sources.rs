@@ -33,7 +33,7 @@ async fn a_pipe_is_a_stream() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn what_the_system_makes_up_is_a_stream() {
+async fn generated_files_are_streams() {
     for path in ["/proc/version", "/proc/self/mounts"] {
         let content = std::fs::read(path).unwrap();
         assert!(!content.is_empty());
@@ -51,7 +51,7 @@ async fn an_empty_file_is_a_file() {
 }
 
 #[tokio::test]
-async fn a_directory_and_a_missing_file_are_errors_that_differ() {
+async fn directories_and_missing_files_are_different_errors() {
     let directory = tempfile::tempdir().unwrap();
     for (path, kind) in [
         (directory.path().to_owned(), std::io::ErrorKind::IsADirectory),
@@ -79,7 +79,7 @@ async fn every_kind_of_source_arrives() {
 }
 
 #[tokio::test]
-async fn a_stream_of_known_length_declares_it_and_keeps_it() {
+async fn a_stream_of_known_length_declares_it_and_must_match_it() {
     let (_, server) = tus();
     let client = client(&server).options(plain().chunk_size(Some(3))).build().unwrap();
     let send = |length| client.upload(Source::stream(&b"hello"[..]).with_length(length)).send();

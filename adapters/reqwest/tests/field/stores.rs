@@ -32,7 +32,7 @@ fn over(server: &Server, path: &PathBuf, required: bool) -> Client {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_without_a_store_that_fails() {
+async fn an_upload_continues_if_the_store_fails() {
     let directory = TempDir::new().unwrap();
     for place in odd_places(&directory) {
         let (tus, server) = tus();
@@ -42,7 +42,7 @@ async fn an_upload_goes_on_without_a_store_that_fails() {
 }
 
 #[tokio::test]
-async fn a_required_store_that_fails_is_named_before_anything_is_created() {
+async fn a_failing_required_store_is_reported_before_the_creation() {
     let directory = TempDir::new().unwrap();
     for place in odd_places(&directory) {
         let (tus, server) = tus();

@@ -76,7 +76,7 @@ fn stormy(seed: u64) -> (Tus, Server, Arc<AtomicU64>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_interruptions_end_well_or_say_whose_fault_it_is() {
+async fn a_thousand_interruptions_end_in_success_or_a_clear_error() {
     let content = bytes(40_000);
     let (mut met, mut uploads, mut arrived, mut requests) = (0, 0, 0, 0);
     for seed in 0.. {
