@@ -55,7 +55,7 @@ async fn a_router_is_merged_at_any_path() {
 }
 
 #[tokio::test]
-async fn a_service_is_nested_or_takes_what_is_left() {
+async fn a_service_can_be_nested_or_be_the_fallback() {
     uploads_at(app().fallback_service(axum_tus::service(tus())), "/").await;
     uploads_at(app().nest_service("/files", axum_tus::service(tus())), "/files").await;
     let nested = Router::new().route("/list", get(|| async {})).fallback_service(axum_tus::service(tus()));
@@ -63,7 +63,7 @@ async fn a_service_is_nested_or_takes_what_is_left() {
 }
 
 #[tokio::test]
-async fn at_the_root_what_is_no_upload_is_not_found() {
+async fn other_paths_at_the_root_are_not_found() {
     let app = app().merge(axum_tus::router("/", tus()));
     for path in ["/0123", "/a/b", "/health/x"] {
         assert_eq!(send(&app, Method::HEAD, path, &[], "").await.status(), StatusCode::NOT_FOUND, "{path}");

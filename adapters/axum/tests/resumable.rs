@@ -79,7 +79,7 @@ async fn a_multipart_form_is_the_same_in_one_request_and_as_an_upload() {
 
 /// State, path parameters, extensions of layers, and the URLs that the handler sees.
 #[tokio::test]
-async fn a_nested_route_is_as_it_was() {
+async fn nested_routes_keep_state_and_parameters() {
     async fn photos(
         State(state): State<&'static str>,
         Path(user): Path<String>,
@@ -134,7 +134,7 @@ async fn a_layer_around_the_route_sees_each_request() {
 
 /// axum's limit applies to what the handler reads, not to the upload: the handler's `413` is final.
 #[tokio::test]
-async fn the_frameworks_limit_is_the_handlers() {
+async fn the_frameworks_limit_applies_to_the_handler() {
     async fn photos(content: Bytes) -> String {
         content.len().to_string()
     }
