@@ -29,9 +29,7 @@ pub(crate) async fn download(http: &Client, url: &str, path: &Path) -> Result<()
         // The complete upload follows; the file may be its beginning.
         StatusCode::OK if from == 0 => {}
         StatusCode::OK => {
-            return Err(Error::Unsupported(
-                "the server does not support ranges: delete the file to start again".into(),
-            ));
+            return Err(Error::Unsupported("ranges; delete the file to start again".into()));
         }
         status => return Err(Error::Invalid(format!("the server answered GET with {status}"))),
     }

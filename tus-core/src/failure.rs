@@ -4,8 +4,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// Another request changed the record first; nothing was done.
-    #[error("another request changed the upload; ask for its offset and continue from there")]
+    /// The record is not as expected, mostly because something else changed it first; nothing was done.
+    #[error("the upload has changed in the meantime; ask for its offset and continue from there")]
     Conflict,
     /// There is no such upload, or no longer.
     #[error("there is no such upload")]

@@ -235,7 +235,7 @@ pub struct OpenError(String, check::Unfit);
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "uploads cannot be kept in {}: {}", self.0, self.1)
+        write!(f, "uploads cannot be stored in {}: {}", self.0, self.1)
     }
 }
 

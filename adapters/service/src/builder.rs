@@ -67,8 +67,7 @@ pub struct Builder {
     background: bool,
 }
 
-/// Each hook as a closure with the parameters and result of the method of [`Hooks`] of the same name. A closure takes
-/// precedence over the method.
+/// Each hook as a closure with the parameters and result of the method of [`Hooks`] of the same name.
 macro_rules! closures {
     ($($(#[$doc:meta])* $hook:ident($cx:ident) -> $output:ty;)+) => {
         impl Builder {
@@ -124,7 +123,8 @@ impl Builder {
         self
     }
 
-    /// The application's hooks.
+    /// The application's hooks. If a closure is set for a hook, too, the closure is called first, and then the method.
+    /// Either can reject.
     pub fn hooks(mut self, hooks: impl Hooks) -> Self {
         self.hooks.set(hooks);
         self

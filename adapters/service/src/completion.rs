@@ -138,7 +138,7 @@ fn release_parts(engine: &Engine, parts: Vec<(Stored, Change)>) {
     let storage = engine.storage.clone();
     engine.exchanges.spawn(async move {
         for (part, change) in parts {
-            // A part that was changed or removed in the meantime is in use.
+            // A part that was changed or removed in the meantime is left alone.
             if let Err(error) = storage.update(&part, &change).await {
                 failure(&part.upload.id, &error);
             }

@@ -106,8 +106,8 @@ impl Tus {
     }
 
     /// Ends every exchange: bodies that are still arriving are cut short, and what has arrived is committed. Their
-    /// clients are asked to continue in a moment. Running calls of [`Hooks::finished`](crate::Hooks::finished) may
-    /// end. Waits for all of this for at most `grace`. A call that still runs then is dropped at its next await, and
+    /// clients are asked to continue in a moment. Running calls of [`Hooks::finished`](crate::Hooks::finished) can
+    /// finish. Waits for all of this for at most `grace`. A call that still runs then is dropped at its next await, and
     /// is repeated after the next start.
     ///
     /// Call it when the server is about to stop. Bodies that begin to arrive afterwards are cut short immediately.

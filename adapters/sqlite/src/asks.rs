@@ -57,7 +57,7 @@ pub(crate) fn want(
     execute(connection, sql, &[&id.as_str(), &since.0, &asker, &(access == Access::Write)]).map(drop)
 }
 
-/// Whether another process asked later in order to write.
+/// Whether a newer request, in this or another process, wants to write.
 pub(crate) fn is_outdone(
     connection: &Connection,
     id: &UploadId,

@@ -12,8 +12,8 @@
 //! A directory of an older version of this crate is migrated when it is opened. Older versions can no longer open it
 //! then. Stop all processes that use it before the first process of a new version opens it.
 //!
-//! A file in `uploads/` that belongs to no upload is deleted one day after it was first noticed, unless it is older
-//! than the database. Files whose names cannot be upload ids are left alone.
+//! A file in `uploads/` that belongs to no upload is deleted one day after it was first noticed, unless it existed
+//! before the database. Files whose names cannot be upload ids are left alone.
 //!
 //! What survives a power cut depends on the [`Durability`]:
 //!

@@ -49,7 +49,7 @@ pub(crate) async fn settle(
         Some(file) => asking.ask(file, began, patience).await?,
     };
     if end == End::Outdone {
-        return Err(StorageError::new(Failure::Busy, "another process asked for the upload later"));
+        return Err(StorageError::new(Failure::Busy, "a newer request asked for the upload"));
     }
     if end == End::Impatient {
         // Before its upload is opened nevertheless.

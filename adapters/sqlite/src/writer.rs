@@ -58,7 +58,7 @@ enum NotSaved {
     Row(StorageError),
 }
 
-/// Whether another attempt would fail as well: another process changed or removed the upload.
+/// Whether another attempt would fail as well: another request or process changed or removed the upload.
 fn is_final(failure: Failure) -> bool {
     matches!(failure, Failure::Conflict | Failure::NotFound)
 }
@@ -263,9 +263,9 @@ async fn open(inner: &Arc<Inner>, stored: &Stored) -> Result<Held, StorageError>
     let since = inner.writers.right_since(&stored.upload.id);
     let (began, mut pause) = (Instant::now(), Duration::from_millis(1));
     loop {
-        // A request that did not get the upload does not get in before one that asked later.
+        // A request that lost the upload must not open it before a newer one.
         if stored.held_elsewhere && takeover::is_wanted(inner, &stored.upload.id).await? {
-            return Err(StorageError::new(Failure::Busy, "another process asked for the upload later"));
+            return Err(StorageError::new(Failure::Busy, "a newer request asked for the upload"));
         }
         let (again, stored) = (inner.clone(), stored.clone());
         if let Some(held) = quick(move || try_open(&again, &stored, since)).await? {

@@ -42,7 +42,7 @@ pub struct Upload {
     /// When it was created.
     #[cfg_attr(feature = "serde", serde(with = "super::document::milliseconds"))]
     pub created: SystemTime,
-    /// When an unfinished upload expires; `None` for never.
+    /// When it expires, unless it is used before; `None` for never.
     #[cfg_attr(feature = "serde", serde(with = "super::document::optional_milliseconds"))]
     pub expires: Option<SystemTime>,
 }

@@ -13,7 +13,7 @@
 //!
 //! It panics if one of these is violated. This crate's own tests and fuzzers use it.
 //!
-//! # For whoever writes a driver
+//! # For authors of drivers
 //!
 //! The model is the shortest correct driver; read it together with the steps. In tests it predicts what a driver
 //! should answer: both get the same requests, and the test injects the storage failures and concurrent changes that

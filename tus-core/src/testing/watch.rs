@@ -209,7 +209,7 @@ impl Watch {
         let more = (bytes.len() - old_bytes.len()) as u64;
         assert_eq!(new.offset, old.offset + more, "{id}: the offset does not go with the bytes");
         assert!(old.length.is_none() || new.length == old.length, "{id}: the length changed");
-        assert!(!old.is_complete() || new.is_complete(), "{id}: what was complete is not any more");
+        assert!(!old.is_complete() || new.is_complete(), "{id}: a complete upload became incomplete");
         within_limits(new);
     }
 

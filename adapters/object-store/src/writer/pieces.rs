@@ -26,7 +26,7 @@ impl PartWriter {
         Ok(memory.acquire_many_owned(needed).await.ok())
     }
 
-    /// Writes the buffer as a piece, which frees its memory. Bytes that were waiting and make parts become parts.
+    /// Writes the buffer as a piece, which frees its memory. Buffered bytes that fill parts become parts first.
     pub(super) async fn put_piece(&mut self) -> Result<(), StorageError> {
         while self.tail() > self.next_size() {
             self.put_part(self.next_size()).await?;

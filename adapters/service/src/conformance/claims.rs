@@ -12,7 +12,7 @@ use crate::Storage;
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(50);
 
-/// [`Storage::claim`]: what is ours stays ours, and can be claimed again when it was given back.
+/// [`Storage::claim`]: a process keeps its claim until it expires, and can claim again after releasing it.
 pub async fn a_claim_lasts_until_it_expires(fixture: Fixture) {
     let stored = created(fixture.one(), single("claimed")).await;
     for duration in [LONG, SHORT, Duration::MAX, LONG, Duration::ZERO, LONG, Duration::ZERO] {

@@ -12,8 +12,8 @@ use super::{
 
 type Closure<C, T> = Box<dyn Fn(C) -> BoxFuture<'static, T> + Send + Sync>;
 
-/// One for each hook, if the application passed one. They take precedence over the application's
-/// [`Hooks`](super::Hooks).
+/// One for each hook, if the application passed one. They are called before the methods of the
+/// application's [`Hooks`](super::Hooks).
 #[derive(Default)]
 pub(crate) struct Closures {
     pub(crate) authorize: Option<Closure<Authorize, Result<(), Rejection>>>,

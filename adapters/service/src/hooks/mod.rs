@@ -40,7 +40,7 @@ pub type HookError = Box<dyn Error + Send + Sync>;
 ///
 /// For one upload they are called in this order: `authorize` and `before_create`, `created` or `creation_failed`, any
 /// number of `progress`, `before_finish`, `finished`; and at the end `before_terminate` and `terminated`, possibly
-/// while `finished` runs. Hooks that are called before something can reject it. If one of these panics or exceeds the
+/// while `finished` runs. Hooks that run before an action can reject it. If one of these panics or exceeds the
 /// [`hook_timeout`](crate::Builder::hook_timeout), this counts as a rejection with `500`; failures of the others are
 /// logged. A hook that times out is dropped at its current await, so it must not leave work half done there. A hook
 /// that blocks its thread cannot be stopped, and blocks everything else on that thread: use
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn closures_take_precedence_and_panics_are_500() {
+    async fn closures_run_before_methods_and_panics_are_500() {
         let mut runner = Runner::new(Duration::from_secs(1));
         runner.set(Owners);
         runner.closures.before_create = Some(Box::new(|cx| {

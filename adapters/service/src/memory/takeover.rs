@@ -28,7 +28,7 @@ impl Holders {
         self.elsewhere(upload, process).next().is_some()
     }
 
-    /// Whether a newer request to write is waiting than the one that saw this.
+    /// Whether a request to write is waiting that is newer than the one that saw this.
     pub(super) fn is_wanted(&self, seen: &Stored) -> bool {
         seen.held_elsewhere && self.wanted.contains_key(&seen.upload.id)
     }

@@ -50,7 +50,7 @@ metrics! {
     "tus_received_bytes_total" Counter Bytes [] "Bytes of uploads passed to the storage";
     "tus_sent_bytes_total" Counter Bytes [] "Bytes of downloads passed to the framework";
     "tus_uploads_created_total" Counter Count [] "Created uploads";
-    "tus_uploads_finished_total" Counter Count [] "Uploads that are complete and whose hooks have returned";
+    "tus_uploads_finished_total" Counter Count [] "Uploads that are complete and whose hooks have succeeded";
     "tus_uploads_removed_total" Counter Count ["cause"] "Removed uploads: client, application, expired, failed";
     "tus_uploads_in_flight" Gauge Count [] "Requests that are adding bytes to an upload";
     "tus_downloads_in_flight" Gauge Count [] "Downloads that hold memory or a file";

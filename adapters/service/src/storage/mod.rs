@@ -78,7 +78,7 @@ pub trait Storage: Send + Sync + 'static {
     /// The same for many uploads, in the order of `ids`, in as few round trips as the store allows.
     async fn load_all(&self, ids: &[UploadId]) -> Result<Vec<Option<Stored>>, StorageError>;
 
-    /// Asks a process that is adding bytes to the upload to commit what it has and to leave, and waits for that for
+    /// Asks another process that is adding bytes to the upload to commit what it has and to leave, and waits for that for
     /// at most `patience`. Returns the record afterwards; it is still [`held_elsewhere`](Stored::held_elsewhere) if
     /// the other process did not leave. A change may be tried nevertheless ([`Storage::open`]).
     ///
@@ -109,9 +109,9 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Failure::Busy`](crate::Failure::Busy) if a newer request waits for the upload, or if another process is
-    /// adding bytes and the storage can tell, within a few seconds. A storage that cannot tell lets the first commit
-    /// win. [`Failure::Conflict`](crate::Failure::Conflict) if the record has changed or is not
+    /// [`Failure::Busy`](crate::Failure::Busy) if a newer request waits for the upload, or if another writer is
+    /// adding bytes and the storage can tell; it fails within a few seconds. A storage that cannot tell lets the first
+    /// commit win. [`Failure::Conflict`](crate::Failure::Conflict) if the record has changed or is not
     /// [receiving](tus_core::Phase::Receiving), [`Failure::NotFound`](crate::Failure::NotFound) if it is gone, both
     /// if the storage can tell already.
     async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError>;
@@ -139,7 +139,7 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// [`Failure::Conflict`](crate::Failure::Conflict) if the record has changed,
     /// [`Failure::NotFound`](crate::Failure::NotFound) if it or a part is gone,
-    /// [`Failure::Busy`](crate::Failure::Busy) if another process is assembling it.
+    /// [`Failure::Busy`](crate::Failure::Busy) if it is being assembled already, in this or another process.
     async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError>;
 
     /// Deletes an upload. It is not found afterwards, and its space is freed immediately or soon. An open writer
@@ -147,8 +147,8 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Failure::Busy`](crate::Failure::Busy) if another process adds bytes and the storage cannot delete the upload
-    /// during that; [`Failure::Conflict`](crate::Failure::Conflict) if the record has changed,
+    /// [`Failure::Busy`](crate::Failure::Busy) if a writer, in this or another process, adds bytes and the storage
+    /// cannot delete the upload during that; [`Failure::Conflict`](crate::Failure::Conflict) if the record has changed,
     /// [`Failure::NotFound`](crate::Failure::NotFound) if it is gone.
     async fn remove(&self, stored: &Stored) -> Result<(), StorageError>;
 
@@ -156,7 +156,7 @@ pub trait Storage: Send + Sync + 'static {
     /// one handle, so that a download never mixes bytes of two uploads. Pieces have at most [`MAX_PIECE`] bytes and
     /// are read when the stream is polled.
     ///
-    /// A storage need not be able to read incomplete uploads. Only finished uploads are served.
+    /// A storage need not be able to read incomplete uploads. Only finished uploads can be downloaded.
     ///
     /// # Errors
     ///
@@ -211,7 +211,7 @@ pub trait Storage: Send + Sync + 'static {
 pub trait Writer: Send {
     /// Takes the next bytes: all chunks, in order. They exist only after a commit and may be buffered until then;
     /// their share of the memory budget is freed when the storage drops them. A storage that buffers bytes must
-    /// release them at the latest after a hint that no more arrive ([`Hint::Stalled`]). Otherwise all bodies together
+    /// release them when it is given [`Hint::Stalled`]: no more arrive. Otherwise all bodies together
     /// could wait for room forever.
     ///
     /// If it fails, [`Writer::stored`] reports how much was taken, and that much can still be committed.
@@ -227,7 +227,7 @@ pub trait Writer: Send {
     /// A hint about how bytes arrive, called repeatedly while a body is received. The storage may commit now, while
     /// the next bytes arrive, or not at all.
     ///
-    /// `change` is what may be committed now. Its offset may be less than the bytes taken, even zero of them, and it
+    /// `change` is what may be committed now. It may cover fewer bytes than were taken, even none, and it
     /// never completes the upload. The hint applies nevertheless: a storage can release memory without committing.
     /// The offset never decreases from one hint to the next. If it equals that of the last commit, only the expiry
     /// may change.

@@ -125,7 +125,7 @@ impl Receive {
     }
 
     /// What a checkpoint may commit now: all bytes so far. If these do not count yet, what the last checkpoint could
-    /// commit, or the record as it is before the first one, with a later expiry. A checkpoint never completes the
+    /// commit, or the record as it is before the first one; possibly with a later expiry. A checkpoint never completes the
     /// upload, and its offset never decreases.
     pub fn checkpoint(&mut self, now: SystemTime) -> Change {
         // The last commit is at the end of the body: a client that sends too much must not complete the upload.

@@ -159,7 +159,7 @@ fn a_commit_is_refused_if_the_offset_changed_since_the_body_began() {
             bytes.push(b'!');
         });
     });
-    world.patch(&id).offset(5).body(b" world").send().says(423, "another request changed the upload");
+    world.patch(&id).offset(5).body(b" world").send().says(423, "the upload has changed");
     assert_eq!(world.bytes(&id), b"hello!");
     assert!(world.notified.is_empty());
 }

@@ -83,7 +83,7 @@ fn an_interruption_has_a_status_and_reports_the_offset() {
 #[test]
 fn a_failure_of_the_storage_has_a_status_at_every_step() {
     for (failure, status, word) in [
-        (Failure::Conflict, 423, "another request changed the upload"),
+        (Failure::Conflict, 423, "the upload has changed"),
         (Failure::Exists, 409, "already exists"),
         (Failure::NotFound, 404, "no such upload"),
         (Failure::Busy, 423, "in use"),

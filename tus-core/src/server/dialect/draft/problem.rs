@@ -25,7 +25,7 @@ pub(crate) enum Problem {
     #[error("the header upload-offset must be the number of bytes already stored, in at most 15 digits")]
     NoOffset,
     /// A request for the offset, or a deletion, contains state.
-    #[error("this request must have neither upload-offset nor upload-complete")]
+    #[error("this request must have neither upload-offset nor upload-complete (upload-incomplete in older versions)")]
     HasState,
     /// The content of an append does not have the right media type.
     #[error("the content must have content-type: application/partial-upload")]

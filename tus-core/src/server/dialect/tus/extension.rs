@@ -4,7 +4,7 @@ use crate::server::Config;
 
 /// An extension of tus 1.0.0 that can be turned off.
 ///
-/// `expiration` is not among them: it is on if [`Config::expire_after`] was called.
+/// `expiration` is not among them: it is on only if [`Config::expire_after`] was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 #[non_exhaustive]
