@@ -64,7 +64,7 @@ pub fn scope(path: &str, tus: Tus) -> Scope {
 /// use actix_web::{HttpMessage, Scope};
 /// use actix_web_tus::{Memory, Rejection, Tus, scope_with};
 ///
-/// /// Put into the request's extensions by the application's own middleware.
+/// /// The application's own middleware adds it to the request's extensions.
 /// #[derive(Clone)]
 /// struct User(String);
 ///

@@ -26,7 +26,7 @@
 //! ```
 //! use axum_tus::{Hooks, NewUpload, Rejection, Sqlite, Tus, context, http::request::Parts};
 //!
-//! /// Put into the request's extensions by the application's own middleware.
+//! /// The application's own middleware adds it to the request's extensions.
 //! #[derive(Clone)]
 //! struct User(String);
 //!

@@ -1,7 +1,7 @@
 //! Makes one object from committed parts and pieces.
 //!
 //! An object carries a seal that identifies it: that of its multipart upload, or the state of the record from which
-//! it was made. Whoever seals, even twice or late, makes the same object or finds it. If a store accepts no metadata
+//! it was made. A sealer, even a late or a second one, makes the same object or finds it. If a store accepts no metadata
 //! with a multipart upload, its object is recognized by having no seal: objects that were written in one request have
 //! one.
 

@@ -64,7 +64,8 @@ impl Tus {
     /// Deletes an upload, finished or not. A request that is adding to it is stopped first.
     /// [`Hooks::terminated`](crate::Hooks::terminated) is called.
     ///
-    /// Do not call this from a hook of the same upload, because the hook's request would have to stop first.
+    /// Of the hooks of the same upload, only [`Hooks::finished`](crate::Hooks::finished) may call this: the request of any
+    /// other hook would have to stop first.
     ///
     /// # Errors
     ///

@@ -288,7 +288,7 @@ fn try_open(inner: &Inner, stored: &Stored, since: Tick) -> Result<Option<Held>,
     let Some(file) = file else {
         return inner.unchanged(stored).and(Err(Failure::Conflict.into()));
     };
-    // First, so that whoever finds the file locked knows that this storage holds it.
+    // First, so that others that find the file locked know that this storage holds it.
     let entered = inner.writers.enter(&upload.id, since);
     if !files::lock(&file)? {
         return Ok(None);

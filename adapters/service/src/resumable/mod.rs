@@ -134,7 +134,7 @@ impl Resumable {
     /// ```
     /// use tus_service::{Memory, Resumable, Tus};
     ///
-    /// /// Put into the request's extensions by the application's own middleware.
+    /// /// The application's own middleware adds it to the request's extensions.
     /// #[derive(Clone)]
     /// struct User(String);
     ///

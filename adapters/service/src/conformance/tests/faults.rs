@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Generates a test for each pair of a fault and a conformance test that detects it. The clock is paused and advances
-/// for whoever waits.
+/// for waiting tasks.
 macro_rules! are_found {
     ($($test:ident: $fault:ident breaks $truth:ident)*) => {$(
         #[tokio::test(start_paused = true)]
