@@ -195,7 +195,7 @@ async fn cost(world: &World, kind: &str, status: u16) -> Cost {
 }
 
 #[test]
-fn each_kind_of_request_has_its_bound() {
+fn the_cost_of_each_kind_of_request_is_bounded() {
     let _profiler = dhat::Profiler::builder().testing().build();
     let directory = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_obeys_no_text() {
+    fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(clean("größer.film 映画"), "größer.film 映画");
         assert_eq!(clean("a\x1b[2J\r\n\x07\u{9b}b"), "a\\u{1b}[2J\\r\\n\\u{7}\\u{9b}b");
         assert_eq!(clean("gpj.\u{202e}exe"), "gpj.\\u{202e}exe");

@@ -66,7 +66,7 @@ async fn read(storage: &Arc<dyn Storage>, stored: &Stored) -> Vec<u8> {
 }
 
 #[test]
-fn a_request_takes_over_from_another_server_that_still_receives() {
+fn a_request_takes_over_from_a_receiving_server() {
     for framework in Framework::ALL {
         takes_over(framework);
     }

@@ -205,7 +205,7 @@ fn standard_input_and_pipes_are_uploaded() {
 }
 
 #[test]
-fn ctrl_c_ends_it_at_once_while_a_pipe_is_silent() {
+fn ctrl_c_works_while_a_pipe_is_silent() {
     let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let server = Example::start("axum", there.path(), &[]);
     let to = format!("http://{}/files", server.address);

@@ -53,7 +53,7 @@ pub(crate) fn a_final_upload_waits_for_its_parts(server: Server) {
     assert_same(&started.content(&final_upload), &[bytes(1, 0..LENGTH), bytes(2, 0..LENGTH)].concat());
 }
 
-pub(crate) fn so_many_final_uploads_may_wait(server: Server) {
+pub(crate) fn the_number_of_waiting_final_uploads_is_limited(server: Server) {
     let started = server.start_with(|builder| builder.config(Config::default().max_pending_finals(2)));
     let mut connection = started.connect();
     let part = create_part(&mut connection, 5);

@@ -60,7 +60,7 @@ pub(crate) fn a_finished_upload_downloads_completely_and_in_ranges(server: Serve
     assert_eq!(connection.request("GET", &unfinished, &[], b"").status, 404);
 }
 
-pub(crate) fn a_client_that_leaves_does_no_harm(server: Server) {
+pub(crate) fn a_client_that_disconnects_does_no_harm(server: Server) {
     let started = server.start_with(downloads);
     let (path, mut connection) = uploaded(&started);
     for _ in 0..20 {
@@ -118,7 +118,7 @@ type MoveTo = Arc<dyn Fn(UploadId, PathBuf) -> BoxFuture<'static, Result<(), Sto
 
 /// The hook moves the file away. Afterwards it is gone, unless the application answers with its new location.
 #[test]
-fn a_file_that_was_moved_away_is_gone_or_elsewhere() {
+fn a_moved_file_is_gone_or_redirected() {
     for framework in Framework::ALL {
         for (storage, move_to, directory) in movable() {
             let films = directory.path().join("films");

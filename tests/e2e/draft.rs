@@ -77,7 +77,7 @@ pub(crate) fn an_upload_resumes_until_it_is_complete(server: Server) {
 
 /// "the server SHOULD prevent race conditions, data loss, and corruption by terminating the previous request before
 /// processing the new request."
-pub(crate) fn a_stalled_request_gives_way(server: Server) {
+pub(crate) fn a_stalled_request_yields(server: Server) {
     let started = server.start_with(|builder| builder.checkpoint_interval(Duration::from_secs(3600)));
     let session = session(&started, 6);
     let path = session.create(&[]);
@@ -102,7 +102,7 @@ pub(crate) fn a_stalled_request_gives_way(server: Server) {
 }
 
 /// A client that stops sending gets a response after which it retries, and received bytes are kept.
-pub(crate) fn a_silent_client_may_come_again(server: Server) {
+pub(crate) fn a_silent_client_may_return(server: Server) {
     let started = server.start_with(|builder| builder.body_timeout(Duration::from_millis(100)));
     let session = session(&started, 6);
     let path = session.create(&[]);
@@ -284,7 +284,7 @@ pub(crate) fn an_upload_survives_a_kill(server: Server) {
 }
 
 /// A client of tus on an iPhone: URLSession adds its headers to each of its uploads.
-pub(crate) fn a_tus_client_on_an_iphone_speaks_tus(server: Server) {
+pub(crate) fn a_tus_client_on_an_iphone_uses_tus(server: Server) {
     let started = server.start();
     let mut connection = started.connect();
     let added = [("Upload-Draft-Interop-Version", "6"), ("Upload-Complete", "?1")];
@@ -309,7 +309,7 @@ pub(crate) fn a_tus_client_on_an_iphone_speaks_tus(server: Server) {
 }
 
 /// "the server MUST NOT omit the 100 (Continue) response".
-pub(crate) fn content_that_is_asked_for_first_gets_100_continue(server: Server) {
+pub(crate) fn content_with_expect_gets_100_continue(server: Server) {
     let started = server.start();
     let session = session(&started, 6);
     let mut connection = session.connect();

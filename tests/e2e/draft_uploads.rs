@@ -95,7 +95,7 @@ pub(crate) fn it_completes_over_connections_that_always_break(server: Server) {
 }
 
 /// The entry in the store determines the protocol of the upload, whatever the client's default is.
-pub(crate) fn an_entry_says_in_which_protocol_it_goes_on(server: Server) {
+pub(crate) fn an_entry_stores_its_protocol(server: Server) {
     let started = server.start();
     let urls = server.directory.path().join("urls.json");
     let client = |options: Options| {
@@ -131,7 +131,7 @@ pub(crate) fn an_entry_says_in_which_protocol_it_goes_on(server: Server) {
 }
 
 /// A client that asks uses the server's protocol.
-pub(crate) fn the_protocol_may_be_the_server_s(server: Server) {
+pub(crate) fn the_server_may_choose_the_protocol(server: Server) {
     let ask = |started: &Started| {
         let url = format!("http://{}/files", started.running.address);
         let client = Client::builder(&url).options(eager().protocol(None)).build().unwrap();
@@ -180,7 +180,7 @@ pub(crate) fn limits_are_respected(server: Server) {
 }
 
 /// The response to the complete upload is the application's, and so is its rejection.
-pub(crate) fn the_application_s_response_is_the_result(server: Server) {
+pub(crate) fn the_applications_response_is_the_result(server: Server) {
     let started = server.start_with(|builder| {
         builder.before_finish(|cx| async move {
             if cx.upload.offset == 3 {

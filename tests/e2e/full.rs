@@ -130,7 +130,7 @@ pub(crate) fn a_full_disk_keeps_stored_bytes(server: Server) {
 }
 
 /// No disk is filled and emptied again with every attempt.
-pub(crate) fn a_final_upload_without_room_is_not_begun(server: Server) {
+pub(crate) fn a_final_upload_without_room_is_not_assembled(server: Server) {
     if !server.outlives_its_process() {
         return;
     }

@@ -221,7 +221,7 @@ fn resolve(seen: Seen, content: &[u8]) -> Option<Operation> {
 }
 
 #[test]
-fn histories_of_other_objects_do_not_fit() {
+fn the_checker_rejects_invalid_histories() {
     let operation = |began, ended, what| Operation { began, ended: Some(ended), what };
     let append = |began, ended, at, bytes| operation(began, ended, What::Append(at, bytes));
     let inspect = |began, ended, offset_seen| operation(began, ended, What::Inspect(offset_seen));

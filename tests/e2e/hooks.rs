@@ -197,7 +197,7 @@ impl Hooks for Planned {
     }
 }
 
-pub(crate) fn before_finish_refuses_and_shapes_the_response(server: Server) {
+pub(crate) fn before_finish_rejects_and_shapes_the_response(server: Server) {
     let planned = Planned { plan: "rph", calls: Arc::default() };
     let started = server.start_with(|builder| builder.hooks(planned).hook_timeout(Duration::from_millis(100)));
     let mut connection = started.connect();

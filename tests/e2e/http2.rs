@@ -129,7 +129,7 @@ async fn resumes(session: &Session, started: &Started, path: &str) {
     assert_same(&content, &bytes(1, 0..LENGTH));
 }
 
-pub(crate) fn a_stream_that_is_reset_loses_nothing(server: Server) {
+pub(crate) fn a_reset_stream_loses_nothing(server: Server) {
     let (started, storage) = start(&server);
     run(async {
         let session = Session::open(started.running.address).await;
@@ -141,7 +141,7 @@ pub(crate) fn a_stream_that_is_reset_loses_nothing(server: Server) {
     });
 }
 
-pub(crate) fn a_connection_that_breaks_loses_nothing_of_its_streams(server: Server) {
+pub(crate) fn a_broken_connection_loses_no_bytes_of_its_streams(server: Server) {
     let (started, storage) = start(&server);
     run(async {
         let session = Session::open(started.running.address).await;

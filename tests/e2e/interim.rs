@@ -73,7 +73,7 @@ pub(crate) fn an_ordinary_request_resumes_after_a_cut(server: Server) {
 }
 
 /// Progress is reported as far as it is durable, without a location, and not in versions that do not support it.
-pub(crate) fn progress_is_reported_as_far_as_it_is_durable(server: Server) {
+pub(crate) fn durable_progress_is_reported(server: Server) {
     if !server.framework.informs() {
         return;
     }
@@ -172,7 +172,7 @@ pub(crate) fn a_download_is_not_interrupted(server: Server) {
 
 /// "the server MUST NOT omit the 100 (Continue) response because it has sent an interim response with the 104 (Upload
 /// Resumption Supported) status code."
-pub(crate) fn continue_is_sent_as_well(server: Server) {
+pub(crate) fn continue_is_sent_too(server: Server) {
     let Some(started) = started(&server) else {
         return;
     };
@@ -185,7 +185,7 @@ pub(crate) fn continue_is_sent_as_well(server: Server) {
 }
 
 /// The server does not wait for a client that never reads.
-pub(crate) fn a_client_that_never_reads_uploads_all_the_same(server: Server) {
+pub(crate) fn a_client_that_never_reads_can_upload(server: Server) {
     if !server.framework.informs() {
         return;
     }
@@ -207,7 +207,7 @@ pub(crate) fn a_client_that_never_reads_uploads_all_the_same(server: Server) {
 }
 
 /// No other client gets one: not a client of tus, of an unknown version, of HTTP/1.0, or behind a proxy.
-pub(crate) fn only_clients_that_ask_are_informed(server: Server) {
+pub(crate) fn only_clients_that_ask_get_interim_responses(server: Server) {
     let started = server.start_informing(|builder| builder);
     let session = session(&started, 6);
     let uninformed = |request: Vec<u8>| {
@@ -270,7 +270,7 @@ impl Traffic {
 }
 
 #[test]
-fn the_document_shows_what_an_iphone_sees() {
+fn the_document_shows_what_an_iphone_receives() {
     let server = Server::new(Framework::Axum, Store::Buffered);
     let started = server.start_informing(|builder| builder.checkpoint_interval(Duration::from_millis(20)));
     let session = session(&started, 6);

@@ -16,7 +16,7 @@ use crate::harness::block_on;
 const APP: &str = "https://app.example";
 
 #[test]
-fn the_layer_of_tower_http_may_do_cors() {
+fn the_cors_layer_of_tower_http_works() {
     block_on(async {
         let tus = Tus::builder(Memory::new()).build();
         let layer = CorsLayer::new()
@@ -29,7 +29,7 @@ fn the_layer_of_tower_http_may_do_cors() {
 }
 
 #[test]
-fn the_filter_of_warp_may_do_cors() {
+fn the_cors_filter_of_warp_works() {
     block_on(async {
         let tus = Tus::builder(Memory::new()).build();
         let cors = warp::cors()

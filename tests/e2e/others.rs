@@ -84,7 +84,7 @@ fn tus_js_client_uploads() {
     not(has_node),
     ignore = "TUS_TEST_OTHERS names no directory with tus-js-client and @tus/server, or node is missing"
 )]
-fn tus_js_client_uploads_in_the_drafts_words() {
+fn tus_js_client_uploads_with_the_draft() {
     let others = installed();
     let directory = TempDir::new().unwrap();
     let film = directory.path().join("film");
@@ -130,7 +130,7 @@ fn tuspy_uploads() {
     not(has_node),
     ignore = "TUS_TEST_OTHERS names no directory with tus-js-client and @tus/server, or node is missing"
 )]
-fn this_client_uploads_to_tus_server_of_node() {
+fn this_client_uploads_to_tus_node_server() {
     let others = installed();
     let directory = TempDir::new().unwrap();
     let mut server = node(&others, include_str!("others/tus_server.mjs"));

@@ -59,7 +59,7 @@ impl Stalled {
     }
 }
 
-pub(crate) fn head_in_another_process_shows_all_that_a_stalled_request_has_sent(server: Server) {
+pub(crate) fn head_in_another_process_reports_all_bytes_of_a_stalled_request(server: Server) {
     let Some(stalled) = Stalled::new(&server) else { return };
     let mut connection = stalled.second.connect();
     assert_eq!(connection.offset(&stalled.path), SENT);
@@ -108,7 +108,7 @@ pub(crate) fn an_upload_goes_back_and_forth_between_processes(server: Server) {
     assert_same(&servers[0].content(&path), &bytes(1, 0..LENGTH));
 }
 
-pub(crate) fn a_killed_process_holds_nobody_up(server: Server) {
+pub(crate) fn a_killed_process_delays_nobody(server: Server) {
     let Some(process) = server.spawn() else { return };
     let path = process.connect().create(LENGTH);
     let mut connection = process.connect();
@@ -121,7 +121,7 @@ pub(crate) fn a_killed_process_holds_nobody_up(server: Server) {
     assert_same(&second.content(&path), &bytes(1, 0..LENGTH));
 }
 
-pub(crate) fn what_one_process_receives_does_not_expire_in_another(server: Server) {
+pub(crate) fn uploads_received_by_one_process_do_not_expire_in_another(server: Server) {
     if !server.outlives_its_process() {
         return;
     }

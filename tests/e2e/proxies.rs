@@ -127,20 +127,20 @@ fn passes_interim_responses(program: &str, arguments: &[&str], configuration: &s
 
 #[test]
 #[cfg_attr(not(has_haproxy), ignore = "haproxy is not installed")]
-fn haproxy_passes_interim_responses() {
+fn haproxy_forwards_interim_responses() {
     passes_interim_responses("haproxy", &["-f", "configuration"], HAPROXY);
 }
 
 #[test]
 #[cfg_attr(not(has_caddy), ignore = "caddy is not installed")]
-fn caddy_passes_interim_responses() {
+fn caddy_forwards_interim_responses() {
     passes_interim_responses("caddy", &["run", "--config", "configuration", "--adapter", "caddyfile"], CADDY);
 }
 
 /// nginx mistakes an interim response for the final one: by default none is sent through a proxy.
 #[test]
 #[cfg_attr(not(has_nginx), ignore = "nginx is not installed")]
-fn nothing_interim_is_sent_through_nginx() {
+fn no_interim_response_is_sent_through_nginx() {
     let server = Server::new(Framework::Axum, Store::Buffered);
     let started = server.start_informing(|builder| builder);
     let arguments = ["-p", ".", "-c", "configuration", "-e", "stderr"];

@@ -167,7 +167,7 @@ impl Scenario {
     not(has_node),
     ignore = "TUS_TEST_OTHERS names no directory with tus-js-client and @tus/server, or node is missing"
 )]
-fn tus_js_client_goes_on_and_stops_as_the_guide_says() {
+fn tus_js_client_retries_as_the_guide_says() {
     let others = installed();
     let directory = TempDir::new().unwrap();
     let film = directory.path().join("film");

@@ -62,7 +62,7 @@ fn assert_final(session: &UrlSession, response: &Response, status: u16, text: &s
 }
 
 /// Requests without headers of the draft, or that gain nothing by being stored, go to the handler only.
-pub(crate) fn what_is_no_upload_passes_untouched(server: Server) {
+pub(crate) fn other_requests_are_forwarded_untouched(server: Server) {
     let started = start(&server);
     let before = started.count();
     let session = session(&started, 6);
@@ -184,7 +184,7 @@ pub(crate) fn a_lost_response_is_replayed(server: Server) {
 }
 
 /// A second client that asks while the handler runs waits for its response.
-pub(crate) fn the_handler_is_not_called_twice_at_a_time(server: Server) {
+pub(crate) fn the_handler_is_not_called_twice_at_once(server: Server) {
     let started = start(&server);
     let session = session(&started, 6);
     let url = create(&session, "POST", &[("X-Do", "wait")]);
@@ -236,8 +236,8 @@ pub(crate) fn a_large_response_arrives_once(server: Server) {
     assert!(again.text().contains("too large to store"), "{again:?}");
 }
 
-/// Whoever did not create an upload does not learn that it exists.
-pub(crate) fn an_upload_is_its_owners(server: Server) {
+/// A user who did not create an upload does not learn that it exists.
+pub(crate) fn an_upload_belongs_to_its_owner(server: Server) {
     let started = start(&server);
     let session = session(&started, 6);
     let (anna, berta) = (("X-User", "anna"), ("X-User", "berta"));
@@ -260,7 +260,7 @@ pub(crate) fn an_upload_is_its_owners(server: Server) {
     assert_eq!(started.upload(&path(&url)).unwrap().owner.as_deref(), Some("anna"));
 }
 
-pub(crate) fn what_is_too_large_is_refused_before_the_handler_is_called(server: Server) {
+pub(crate) fn oversized_content_is_rejected_before_the_handler_is_called(server: Server) {
     let started = server.start_informing(|builder| builder.config(Config::default().max_size(8)));
     let session = session(&started, 6);
     let headers = [session.complete(false), ("Upload-Length", "11")];
@@ -386,7 +386,7 @@ fn form(file: &[u8]) -> Vec<u8> {
 
 /// The axum example: a form that breaks off twice, once because its server is killed.
 #[test]
-fn an_example_with_axum_gets_its_form_and_its_backup() {
+fn the_axum_example_receives_its_form_and_its_backup() {
     let directory = tempfile::tempdir().unwrap();
     let mut example = Example::start("photos", directory.path(), &[]);
     let form = form(&bytes(7, 0..LENGTH));
@@ -421,7 +421,7 @@ fn an_example_with_axum_gets_its_form_and_its_backup() {
 }
 
 #[test]
-fn an_example_with_actix_web_gets_its_backup() {
+fn the_actix_web_example_receives_its_backup() {
     let directory = tempfile::tempdir().unwrap();
     let example = Example::start("photos_actix_web", directory.path(), &[]);
     backs_up(&UrlSession::new(6, example.address));

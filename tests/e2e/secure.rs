@@ -146,7 +146,7 @@ fn an_upload_on_another_host_over_http_is_an_error() {
 }
 
 #[test]
-fn a_server_that_does_not_know_of_tls_is_used_over_https() {
+fn a_server_unaware_of_tls_works_over_https() {
     let authority = Authority::new();
     // A port other than the front's; none; and the front's.
     let (port, clear) = clear_text();
@@ -194,7 +194,7 @@ fn credentials_go_to_named_origins_only() {
 }
 
 #[test]
-fn parts_have_connections_of_their_own_over_http2() {
+fn parts_have_their_own_connections_over_http2() {
     const AT_ONCE: usize = 4;
     let (authority, started) = (Authority::new(), Server::new(Framework::Axum, Store::Memory).start());
     let front = Front::before(started.running.address, &authority, None, &["h2"]);
@@ -206,7 +206,7 @@ fn parts_have_connections_of_their_own_over_http2() {
 }
 
 #[test]
-fn a_dead_http2_connection_is_not_used_again() {
+fn a_dead_http2_connection_is_not_reused() {
     let (authority, started) = (Authority::new(), Server::new(Framework::Axum, Store::Memory).start());
     let front = Front::before(started.running.address, &authority, None, &["h2"]);
     // The first connection falls silent before the server has received everything.

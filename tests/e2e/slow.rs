@@ -84,21 +84,21 @@ fn other_routes_are_served(framework: Framework, store: Store) {
 
 #[test]
 #[cfg_attr(not(has_strace), ignore = "strace is missing, or may not attach to a process")]
-fn a_disk_that_hangs_stops_no_other_route_of_axum() {
+fn a_hanging_disk_blocks_no_other_route_of_axum() {
     other_routes_are_served(Framework::Axum, Store::Synced);
     other_routes_are_served(Framework::Axum, Store::Buffered);
 }
 
 #[test]
 #[cfg_attr(not(has_strace), ignore = "strace is missing, or may not attach to a process")]
-fn a_disk_that_hangs_stops_no_other_route_of_actix_web() {
+fn a_hanging_disk_blocks_no_other_route_of_actix_web() {
     other_routes_are_served(Framework::ActixWeb, Store::Synced);
     other_routes_are_served(Framework::ActixWeb, Store::Buffered);
 }
 
 #[test]
 #[cfg_attr(not(has_strace), ignore = "strace is missing, or may not attach to a process")]
-fn a_disk_that_hangs_stops_no_other_route_of_warp() {
+fn a_hanging_disk_blocks_no_other_route_of_warp() {
     other_routes_are_served(Framework::Warp, Store::Synced);
     other_routes_are_served(Framework::Warp, Store::Buffered);
 }

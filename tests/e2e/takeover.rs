@@ -58,7 +58,7 @@ pub(crate) fn head_reports_what_was_committed_during_authorization(server: Serve
     assert_eq!(asking.response("HEAD").offset(), SENT);
 }
 
-pub(crate) fn another_request_resumes_where_a_stalled_one_is(server: Server) {
+pub(crate) fn another_request_resumes_where_a_stalled_one_stopped(server: Server) {
     for sent in [1, SENT] {
         let (started, path, stalled) = stalled(&server, sent);
         let patched = started.connect().patch(&path, sent, &bytes(1, sent..LENGTH));

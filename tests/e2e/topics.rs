@@ -51,7 +51,7 @@ fn auth_lets_users_access_only_their_uploads() {
 }
 
 #[test]
-fn auth_keeps_a_quota() {
+fn auth_enforces_a_quota() {
     let directory = TempDir::new().unwrap();
     let example = Example::start("auth", directory.path(), &[USERS, QUOTA]);
     let all_began = Barrier::new(20);
@@ -106,7 +106,7 @@ fn at_once(examples: &[Example; 2], count: usize, length: u64) -> Vec<(u16, Stri
 }
 
 #[test]
-fn auth_keeps_a_quota_in_two_processes() {
+fn auth_enforces_a_quota_in_two_processes() {
     let directory = TempDir::new().unwrap();
     let settings = [USERS, ("TUS_QUOTA", "300"), ("TUS_MAX_SIZE", "250")];
     let start = || [0, 1].map(|_| Example::start("auth", directory.path(), &settings));

@@ -127,7 +127,7 @@ fn unread_streams(framework: Framework) {
 
 #[test]
 #[cfg_attr(not(has_proc), ignore = "/proc does not show sockets and memory")]
-fn who_reads_nothing_is_given_up() {
+fn a_download_that_is_not_read_is_aborted() {
     for framework in Framework::ALL {
         let (_server, process, path) = serving(framework, &[("DOWNLOAD_TIMEOUT_MS", "300")]);
         let mut connection = narrow(process.address);

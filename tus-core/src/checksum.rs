@@ -201,7 +201,7 @@ mod tests {
 
     /// The digests of "hello world", by coreutils and zlib.
     #[test]
-    fn digests_are_the_published_ones() {
+    fn digests_match_published_values() {
         for (name, hex) in [
             ("sha256", "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"),
             (

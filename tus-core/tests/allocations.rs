@@ -9,7 +9,7 @@ mod exchanges;
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
 #[test]
-fn an_exchange_asks_for_memory_a_few_times() {
+fn an_exchange_makes_few_allocations() {
     let exchanges = exchanges::all(Config::default());
     let tus_alone = exchanges::all(Config::default().without_draft());
     let _profiler = dhat::Profiler::builder().testing().build();

@@ -167,7 +167,7 @@ fn make_trouble(
 ) -> Vec<Process> {
     let goes_on = |by: u64| {
         let before = uploads.total();
-        assert!(comes(|| uploads.total() >= before + by || is_done.load(SeqCst)), "nobody goes on");
+        assert!(comes(|| uploads.total() >= before + by || is_done.load(SeqCst)), "no client continues");
     };
     for _ in 0..processes.len() {
         goes_on(1);
@@ -201,7 +201,7 @@ fn an_upload_survives_servers_that_are_killed() {
 
 #[test]
 #[cfg_attr(not(has_python), ignore = "TUS_TEST_OTHERS names no directory with a Python environment")]
-fn an_upload_survives_servers_that_are_stopped_past_every_patience() {
+fn an_upload_survives_servers_that_are_suspended_past_every_timeout() {
     let moto = Foreign::moto();
     survives(&moto, 2, Trouble::Stopped);
     survives(&moto, 3, Trouble::Stopped);

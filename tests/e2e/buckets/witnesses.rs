@@ -42,7 +42,7 @@ fn on_every_framework(store: &Foreign) {
         killed::acknowledged_bytes_survive_a_kill(store.server(framework));
         killed::a_body_resumes_after_each_of_many_kills(store.server(framework));
         killed::a_final_upload_is_concatenated_after_a_kill(store.server(framework));
-        processes::a_killed_process_holds_nobody_up(store.server(framework));
+        processes::a_killed_process_delays_nobody(store.server(framework));
         processes::one_process_at_a_time_notifies_the_application(store.server(framework));
         concatenation::finished_parts_are_concatenated(store.server(framework));
     }
@@ -102,7 +102,7 @@ fn moto_copies_the_parts_of_a_concatenation() {
 
 #[test]
 #[cfg_attr(not(has_node), ignore = "node is missing, or TUS_TEST_OTHERS names no directory with packages for it")]
-fn stores_that_keep_no_conditions_are_refused() {
+fn stores_without_conditional_writes_are_rejected() {
     for store in [Foreign::s3rver(), Foreign::fauxqs()] {
         let opened = block_on(foreign(&store.endpoint(), HttpClient::clone).unwrap().open());
         let refused = opened.expect_err("it is not to be used").to_string();

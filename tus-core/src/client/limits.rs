@@ -73,7 +73,7 @@ mod tests {
     /// unexpected type MUST cause the entire Upload-Limit header field to be ignored". "Its value is a Dictionary. Other
     /// values MUST cause the entire header field to be ignored."
     #[test]
-    fn limits_are_integers_of_known_keys() {
+    fn limits_are_integers_with_known_keys() {
         let all = read("max-size=9;a, min-size=0, max-append-size=4, min-append-size=2, max-age=60, colour=\"red\", x");
         let all = all.unwrap();
         assert_eq!((all.max_size, all.min_size), (Some(9), Some(0)));

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn other_content_is_no_problem() {
+    fn other_content_is_not_a_problem() {
         let kind = |body| read("application/problem+json", body).map(|problem| problem.kind);
         assert_eq!(kind(r#"{"title": 7, "detail": null}"#), Some(ProblemType::Other("about:blank".into())));
         assert_eq!(

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_durations_are_no_overflow() {
+    fn the_longest_durations_do_not_overflow() {
         let retry = Retry::default().delay(Duration::MAX, Duration::MAX);
         for before in [0, 1, 31, 32, u32::MAX] {
             assert_eq!(retry.wait(before, Some(Duration::MAX), 0.0), Ok(Duration::MAX));

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_finds_what_the_line_carries_in_a_few_seconds() {
+    fn the_default_adapts_to_the_line_within_seconds() {
         let mut size = size(Options::default());
         let mut sizes = |bytes_per_second: u64| -> Vec<u64> {
             let mut next = || {

@@ -97,7 +97,7 @@ mod tests {
     use crate::{Dialect, Incarnation, Kind, Metadata, Part, Phase, Upload, UploadId, Verbatim};
 
     #[test]
-    fn a_record_comes_back_from_its_document() {
+    fn a_record_survives_its_document() {
         let id: UploadId = "a-b".parse().unwrap();
         let part = Part { id: id.clone(), incarnation: Incarnation::from_random(9) };
         let mut upload = Upload::new(id, Incarnation::from_random(7), Kind::Final(vec![part]));

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_pairs_of_key_and_base64() {
+    fn invalid_pairs_are_rejected() {
         for (text, error) in [
             ("", InvalidMetadata::EmptyKey),
             ("a,,b", InvalidMetadata::EmptyKey),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn own_pairs_become_a_header_that_reads_back() {
+    fn the_applications_pairs_become_a_valid_header() {
         let own = Metadata::from_pairs([("filename", "Größe.txt"), ("flag", "")]).unwrap();
         assert_eq!(own.to_header().unwrap(), "filename R3LDtsOfZS50eHQ=,flag");
         assert_eq!(Metadata::parse(&own.to_header().unwrap()).unwrap(), own);

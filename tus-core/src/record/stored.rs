@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_bytes_set_tus_back_and_invalidate_the_draft() {
+    fn lost_bytes_reset_tus_and_invalidate_the_draft() {
         let change = upload(Kind::Single).after_loss(3);
         assert_eq!((change.offset, change.length, change.phase), (3, Some(7), Phase::Receiving));
         let change = upload(Kind::Final(vec![Part::from(&upload(Kind::Partial))])).after_loss(3);

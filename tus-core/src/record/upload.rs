@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn due_is_what_no_request_will_ask_for() {
+    fn uploads_with_pending_work_are_due() {
         let due = |kind: &Kind, phase| {
             let mut upload = upload(kind.clone());
             upload.phase = phase;

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_come_back_by_their_names() {
+    fn values_are_stored_by_name() {
         let (a, b) = (HeaderName::from_static("a"), HeaderName::from_static("ab"));
         let mut verbatim = Verbatim::default();
         assert_eq!(verbatim.get(&a), None);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_and_its_response_come_back() {
+    fn a_request_and_its_response_are_stored() {
         let digest = HeaderName::from_static("repr-digest");
         let sent = headers(&[("accept", b"a"), ("x", b"1"), ("x", b""), ("x", b"\xe4: b")]);
         let mut verbatim = Verbatim::default();

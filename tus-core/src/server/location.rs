@@ -260,7 +260,7 @@ mod tests {
 
     /// Application code gets the same URL as the client.
     #[test]
-    fn a_url_without_a_request_is_that_of_the_location() {
+    fn the_url_without_a_request_is_the_location() {
         let id: UploadId = "a".parse().unwrap();
         for location in [Location::Path, Location::base("https://example.org/app/files/").unwrap()] {
             let config = Config::default().location(location.clone());
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_headers_count_only_where_they_are_trusted() {
+    fn forwarded_headers_count_only_if_trusted() {
         let headers = [
             ("host", "inner"),
             ("forwarded", "for=1.2.3.4;host=\"outer:1\";proto=HTTPS, host=x"),
@@ -497,7 +497,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_reference_of_any_form_names_what_it_names_to_a_browser_or_nothing(
+        fn any_reference_resolves_as_in_a_browser_or_not_at_all(
             reference in r"(http:)?/{0,3}([a.:@?#|-]|/|/|%2[eEfF]|\.\./|\./){0,9}a?",
             mount in r"(/[a|][a.|-]{0,2}){0,2}",
         ) {
@@ -513,7 +513,7 @@ mod tests {
         }
 
         #[test]
-        fn forwarded_of_any_form_leaves_a_url(forwarded in r#"[hostpr=\\",;: a.\[\]]{0,24}"#) {
+        fn any_forwarded_header_results_in_a_url(forwarded in r#"[hostpr=\\",;: a.\[\]]{0,24}"#) {
             let by_host = Config::default().location(Location::Host).trust_forwarded(true);
             let location = location(by_host, &[("host", "inner"), ("forwarded", &forwarded)]);
             let url: Uri = location.to_str().unwrap().parse().unwrap();

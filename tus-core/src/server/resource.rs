@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_an_id_names_nothing() {
+    fn invalid_ids_refer_to_nothing() {
         for url in ["/photos?resumable-upload=", "/photos?resumable-upload=a/b", "/photos?resumable-upload=%61"] {
             assert_eq!(at(url).named, Target::Nothing, "{url}");
         }

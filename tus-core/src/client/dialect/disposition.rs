@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_name_has_a_form() {
+    fn any_name_can_be_expressed() {
         for (name, form) in [
             ("film.mp4", "inline; filename=\"film.mp4\""),
             ("file name.jpg", "inline; filename=\"file name.jpg\""),

@@ -12,7 +12,7 @@ fn found(status: u16, headers: &[(&str, &str)]) -> Result<Capabilities, Error> {
 }
 
 #[test]
-fn what_is_not_said_is_not_known() {
+fn what_the_server_does_not_state_is_unknown() {
     for status in [200, 204, 301, 302, 400, 403, 404, 405, 429, 500, 501, 503] {
         let capabilities = found(status, &[]).unwrap();
         assert_eq!(capabilities, Capabilities::default(), "{status}");
@@ -28,14 +28,14 @@ fn what_is_not_said_is_not_known() {
 }
 
 #[test]
-fn refusals_of_the_caller_or_of_the_version_are_errors() {
+fn rejections_of_the_caller_or_the_version_are_errors() {
     assert_eq!(found(401, &[]).unwrap_err().status().unwrap(), 401);
     assert_eq!(found(412, &[]).unwrap_err().status().unwrap(), 412);
     assert!(matches!(found(412, &[("tus-version", "0.2.2")]), Err(Error::Unsupported(_))));
 }
 
 #[test]
-fn nonsense_is_no_limit() {
+fn invalid_limits_are_ignored() {
     for size in ["0", "-1", "many", "", "99999999999999999999"] {
         assert_eq!(found(204, &[("tus-max-size", size)]).unwrap().max_size, None, "{size:?}");
     }
@@ -43,7 +43,7 @@ fn nonsense_is_no_limit() {
 }
 
 #[test]
-fn a_list_without_creation_is_no_reason_to_give_up() {
+fn an_upload_is_tried_even_if_creation_is_not_listed() {
     let capabilities = found(204, &[("tus-extension", "Termination")]).unwrap();
     assert_eq!(capabilities.offers(TusExtension::Termination), Some(true));
     create(endpoint(), NewUpload::new(Some(5)), Options::default(), Some(&capabilities)).map(drop).unwrap();
@@ -55,7 +55,7 @@ fn a_list_without_creation_is_no_reason_to_give_up() {
 }
 
 #[test]
-fn only_uploads_that_need_capabilities_ask_for_them() {
+fn only_uploads_that_need_capabilities_request_them() {
     let plain = Options::default().verification(Verification::Off);
     let needs = |upload: NewUpload, options: &Options| upload.needs_capabilities(options);
     assert!(!needs(NewUpload::new(Some(5)), &plain));

@@ -90,7 +90,7 @@ fn a_creation_is_empty_and_has_the_length() {
 /// including the Upload-Offset header field. To ensure that the upload resource will accept the request, the offset SHOULD
 /// be taken from an immediate previous response". "The request MUST include the Upload-Complete header field."
 #[test]
-fn an_append_has_its_offset_and_says_whether_it_is_the_last() {
+fn an_append_declares_its_offset_and_whether_it_is_the_last() {
     let mut script = Script::new([created(), appended(), appended(), done()]);
     script.run(new(100, plain().chunk_size(Some(40)))).unwrap();
     assert_eq!(script.lines()[1..], ["PATCH /files/a 0..40", "PATCH /files/a 40..80", "PATCH /files/a 80..100"]);
@@ -106,7 +106,7 @@ fn an_append_has_its_offset_and_says_whether_it_is_the_last() {
 /// indicators (1) and (2) are both present in the same request, their indicated lengths MUST match. The representation's
 /// length, if known, MUST stay consistent across subsequent requests."
 #[test]
-fn an_unknown_length_is_named_with_the_last_bytes() {
+fn an_unknown_length_is_declared_with_the_last_bytes() {
     let mut script = Script::new([created(), appended(), appended(), done()]);
     let uploaded = script.run(new(None, plain().chunk_size(Some(40)))).unwrap();
     assert_eq!((uploaded.length, script.header(0, "upload-length")), (Some(100), None));
@@ -149,7 +149,7 @@ fn every_request_names_the_interop_version() {
 /// Content-Disposition header field can be used to transmit a filename. For this purpose, the inline disposition type is
 /// RECOMMENDED."
 #[test]
-fn metadata_is_in_the_fields_of_http() {
+fn metadata_uses_http_fields() {
     let pairs = [("filename", "größe.txt"), ("filetype", "text/plain"), ("content-encoding", "gzip"), ("kind", "film")];
     let upload = NewUpload::new(Some(100)).metadata(Metadata::from_pairs(pairs).unwrap());
     let mut script = Script::new([created(), done()]);
@@ -214,7 +214,7 @@ fn an_early_response_ends_the_upload() {
 
 /// "Upload-Offset", "Completeness", "Length": "Other values MUST cause the entire header field to be ignored."
 #[test]
-fn values_of_another_form_are_ignored() {
+fn values_of_the_wrong_type_are_ignored() {
     for other in ["", "-1", "1.0", "?1", "\"100\"", "100, 100", "many", "1000000000000000"] {
         // Missing where it must exist.
         let mut script = Script::new([said(204, &[("upload-offset", other), ("upload-complete", "?0")])]);
@@ -276,7 +276,7 @@ fn a_lost_response_is_fetched_again() {
 
 /// An upload that is complete with a length other than the source's is not the upload of this source.
 #[test]
-fn an_upload_that_is_complete_elsewhere_than_at_the_length_is_another_one() {
+fn an_upload_complete_at_another_length_is_a_different_upload() {
     let complete = || said(204, &[("upload-offset", "50"), ("upload-complete", "?1")]);
     let resumed =
         |length, answer| Script::new([answer]).run(resume(url(), NewUpload::new(length), plain(), None).unwrap());
@@ -299,7 +299,7 @@ fn an_upload_that_is_complete_elsewhere_than_at_the_length_is_another_one() {
 /// "Retry": "409 (Conflict) with the Upload-Complete header field set to false can be resumed with the correct offset. If
 /// no Upload-Offset header field is provided, the client SHOULD retrieve the offset before resuming."
 #[test]
-fn a_conflict_that_names_the_offset_goes_on_from_there() {
+fn a_conflict_with_the_offset_continues_from_there() {
     let conflict = |offset| said(409, &[("upload-complete", "?0"), ("upload-offset", offset)]);
     let mut script = Script::new([created(), appended(), conflict("20"), done()]);
     script.run(new(100, plain().chunk_size(Some(50)))).unwrap();
@@ -324,7 +324,7 @@ fn a_conflict_that_names_the_offset_goes_on_from_there() {
 /// retried." "If no final response was received at all due to connectivity issues, the client MAY automatically attempt
 /// upload resumption by retrieving the current offset". "The client SHOULD limit the number of retries".
 #[test]
-fn what_may_pass_is_tried_again_a_few_times() {
+fn temporary_failures_are_retried_a_few_times() {
     for passing in [broken(), said(429, &[("retry-after", "7")]), said(500, &[("upload-complete", "?0")])] {
         let mut script = Script::new([created(), passing, at("30"), done()]);
         script.run(new(100, plain())).unwrap();
@@ -383,7 +383,7 @@ fn no_request_is_smaller_than_the_limit_unless_it_is_the_last() {
 /// "Limits": "After the resource's lifetime is reached, the server might make the upload resource inaccessible and a client
 /// SHOULD NOT attempt to access the upload resource as these requests will likely fail."
 #[test]
-fn an_upload_whose_time_is_over_is_begun_again() {
+fn an_expired_upload_is_started_again() {
     let mut script = Script::new([created_with("max-age=5"), said(503, &[("retry-after", "5")]), created(), done()]);
     script.run(new(100, plain())).unwrap();
     assert_eq!(script.lines()[2..], ["POST /files", "PATCH /files/a 0..100"]);
@@ -428,7 +428,7 @@ fn an_upload_that_is_too_large_is_deleted() {
 /// "Limits": "When a client receives a response with a 413 (Content Too Large) status code [...], it SHOULD retry the
 /// request with a smaller size residing between min-append-size and max-append-size."
 #[test]
-fn a_request_that_is_too_large_is_made_smaller() {
+fn requests_shrink_if_they_are_too_large() {
     const MIB: u64 = 1 << 20;
     let refused = || said(413, &[("upload-complete", "?0")]);
     let sizes = |limits: &str, answers: Vec<Result<Response<bytes::Bytes>, Error>>| {
@@ -454,7 +454,7 @@ fn a_request_that_is_too_large_is_made_smaller() {
 /// a request with the Upload-Complete header field set to true or via a conventional upload." "Upgrading To Resumable
 /// Uploads": "The Upload-Length header field SHOULD be added if the representation's length is known upfront."
 #[test]
-fn an_upload_that_is_too_small_is_sent_in_one_request() {
+fn an_upload_below_the_minimum_is_sent_in_one_request() {
     let known = limits("min-size=101");
     let small = || create(endpoint(), NewUpload::new(Some(100)), plain().chunk_size(Some(10)), Some(&known)).unwrap();
     for last in [said(200, &[]), done()] {
@@ -513,7 +513,7 @@ fn an_upload_is_deleted() {
 
 /// "Problem Types": "Mismatching Offset", "Inconsistent Length".
 #[test]
-fn problems_are_read_into_errors() {
+fn problem_details_become_errors() {
     let mut refused = said(400, &[("upload-complete", "?0"), ("content-type", "application/problem+json")]).unwrap();
     let kind = "https://iana.org/assignments/http-problem-types#inconsistent-upload-length";
     *refused.body_mut() = format!("{{\"type\":\"{kind}\",\"title\":\"a\",\"detail\":\"7 is not 8\"}}").into();
@@ -567,7 +567,7 @@ fn the_draft_has_neither_parts_nor_method_override() {
 
 /// RFC 9530, "The Content-Digest Field".
 #[test]
-fn a_digest_is_that_of_the_request_s_content() {
+fn a_digest_covers_the_content_of_its_request() {
     let sent = |verification| {
         let mut script = Script::new([created(), done()]);
         script.run(create(endpoint(), NewUpload::new(Some(11)), plain().verification(verification), None)?)?;
@@ -625,7 +625,7 @@ fn redirects_keep_the_method() {
 
 /// A stored URL may lead to anything by now.
 #[test]
-fn a_stored_url_that_is_of_no_use_is_replaced() {
+fn an_unusable_stored_url_is_replaced() {
     for status in [400, 403, 404, 410] {
         let mut script = Script::new([said(status, &[("upload-complete", "?0")]), created(), done()]);
         let step = resume_or_create(url(), endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
@@ -636,7 +636,7 @@ fn a_stored_url_that_is_of_no_use_is_replaced() {
 
 /// A response without signs of the draft does not come from its server.
 #[test]
-fn what_something_on_the_way_answers_is_tried_again() {
+fn responses_of_intermediaries_are_retried() {
     let mut script = Script::new([said(200, &[]), created(), said(200, &[]), at("0"), done()]);
     script.run(new(100, plain())).unwrap();
     let mut script = Script::new([said(200, &[]), created(), done()]);
@@ -653,7 +653,7 @@ fn what_something_on_the_way_answers_is_tried_again() {
 
 /// A stream must have its declared length.
 #[test]
-fn a_stream_keeps_its_promise() {
+fn a_stream_must_have_its_declared_length() {
     let step = || create(endpoint(), NewUpload::stream(100), plain().chunk_size(Some(60)), None).unwrap();
     let mut script = Script::new([created(), appended(), done()]);
     let uploaded = script.run(step()).unwrap();
@@ -669,7 +669,7 @@ fn a_stream_keeps_its_promise() {
 }
 
 #[test]
-fn no_time_is_too_long() {
+fn any_duration_is_accepted() {
     let found = said(204, &[("upload-offset", "0"), ("upload-limit", "max-age=999999999999999")]);
     let options = plain().retry(Retry::default().delay(SECOND, SECOND * 4).retries(1));
     let mut script = Script::new([found, broken(), at("0"), done()]);
@@ -711,7 +711,7 @@ fn any_response() -> impl Strategy<Value = Option<(u16, Vec<(&'static str, &'sta
 /// Every loop of the machine ends, whatever a server answers, and reports an upload as complete only if the server
 /// did.
 #[test]
-fn whatever_a_server_says_the_client_ends() {
+fn the_client_ends_whatever_the_server_responds() {
     let options = (option::of(1u64..120), option::of(0u64..120), any::<bool>());
     let upload = (any::<bool>(), any::<bool>(), any::<bool>());
     let case = (options, upload, vec(any_response(), 0..20), any_response());

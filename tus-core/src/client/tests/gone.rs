@@ -18,7 +18,7 @@ fn kept() -> url::Url {
 }
 
 #[test]
-fn a_stored_url_that_is_of_no_use_is_replaced() {
+fn an_unusable_stored_url_is_replaced() {
     let other = answer(200, &[("upload-offset", "0"), ("upload-length", "99")]);
     let answers = [400, 401, 403, 404, 410].map(|status| answer(status, &[])).into_iter().chain([other]);
     for refusal in answers {
@@ -41,7 +41,7 @@ fn a_stored_url_that_is_of_no_use_is_replaced() {
 }
 
 #[test]
-fn an_upload_that_vanishes_in_mid_way_begins_again() {
+fn an_upload_that_disappears_is_started_again() {
     for status in [404, 410] {
         let half = answer(204, &[("upload-offset", "50")]);
         let mut script = Script::new([
@@ -59,14 +59,14 @@ fn an_upload_that_vanishes_in_mid_way_begins_again() {
 }
 
 #[test]
-fn beginning_again_has_an_end() {
+fn restarts_are_limited() {
     let answers = (0..4).flat_map(|_| [answer(201, CREATED), answer(404, &[])]);
     let step = create(endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
     assert!(Script::new(answers).run(step).unwrap_err().is_gone());
 }
 
 #[test]
-fn what_cannot_be_read_again_does_not_begin_again() {
+fn a_source_that_cannot_be_reread_is_not_restarted() {
     let stream = || create(endpoint(), NewUpload::new(None), plain().chunk_size(Some(50)), None).unwrap();
     let mut script = Script::new([answer(201, CREATED), answer(204, &[("upload-offset", "50")]), answer(404, &[])]);
     assert!(script.run(stream()).unwrap_err().is_gone());
@@ -77,7 +77,7 @@ fn what_cannot_be_read_again_does_not_begin_again() {
 }
 
 #[test]
-fn a_url_of_the_caller_is_never_replaced() {
+fn the_callers_url_is_never_replaced() {
     let step = resume(kept(), NewUpload::new(Some(100)), plain(), None).unwrap();
     assert!(Script::new([answer(404, &[])]).run(step).unwrap_err().is_gone());
 }
@@ -87,7 +87,7 @@ fn parts() -> NewUpload {
 }
 
 #[test]
-fn a_concatenation_is_awaited_not_assumed() {
+fn a_concatenation_is_awaited() {
     let waiting = || answer(200, &[("upload-concat", "final;/a /b"), ("upload-length", "100")]);
     let some = answer(200, &[("upload-length", "100"), ("upload-offset", "40")]);
     let done = answer(200, &[("upload-length", "100"), ("upload-offset", "100")]);
@@ -105,7 +105,7 @@ fn a_concatenation_is_awaited_not_assumed() {
 }
 
 #[test]
-fn a_concatenation_without_an_answer_is_not_made_twice() {
+fn a_concatenation_without_a_response_is_not_repeated() {
     let silent = || Err(Error::Silent(std::time::Duration::from_secs(600)));
     let mut script = Script::new([silent(), answer(404, &[])]);
     let error = script.run(create(endpoint(), parts(), plain(), None).unwrap()).unwrap_err();

@@ -31,7 +31,7 @@ fn patched(offset: &str) -> Result<http::Response<bytes::Bytes>, Error> {
 }
 
 #[test]
-fn bytes_that_are_lost_again_and_again_are_no_progress() {
+fn repeatedly_lost_bytes_are_not_progress() {
     let options = plain().chunk_size(Some(50));
     let lost = || [answer(409, &[]), head("0"), patched("50")];
     let answers = [answer(201, CREATED), patched("50")].into_iter().chain((0..3).flat_map(|_| lost()));
@@ -42,7 +42,7 @@ fn bytes_that_are_lost_again_and_again_are_no_progress() {
 }
 
 #[test]
-fn replicas_that_disagree_are_not_asked_for_ever() {
+fn disagreeing_replicas_are_not_retried_forever() {
     // One replica has 60 bytes and one has 40, and each request reaches the other one.
     let answers = ["40", "60", "40", "60", "40"].into_iter().flat_map(|offset| [head(offset), answer(409, &[])]);
     let mut script = Script::new(answers);
@@ -52,7 +52,7 @@ fn replicas_that_disagree_are_not_asked_for_ever() {
 }
 
 #[test]
-fn an_offset_beyond_what_was_sent_is_a_lie() {
+fn an_offset_beyond_the_sent_bytes_is_an_error() {
     let mut script = Script::new([answer(201, CREATED), broken(), head("100")]);
     let error = script.run(upload(plain().chunk_size(Some(50)))).unwrap_err();
     assert!(error.to_string().contains("only 50 were sent"), "{error}");
@@ -62,7 +62,7 @@ fn an_offset_beyond_what_was_sent_is_a_lie() {
 }
 
 #[test]
-fn the_deadline_counts_while_all_goes_well() {
+fn the_deadline_applies_to_successful_tasks() {
     let options = plain().chunk_size(Some(1)).retry(Retry::default().deadline(SECOND * 5));
     let mut step = upload(options);
     let mut now = SECOND * 1000;
@@ -80,7 +80,7 @@ fn the_deadline_counts_while_all_goes_well() {
 }
 
 #[test]
-fn no_duration_is_too_long() {
+fn any_time_limit_is_accepted() {
     let never = Retry::default().delay(Duration::MAX, Duration::MAX).deadline(Duration::MAX);
     for jitter in [0.0, 0.5, 1.0] {
         let Step::Transmit(transmit) = inspect(endpoint(), plain().retry(never.clone())) else { panic!() };
@@ -90,7 +90,7 @@ fn no_duration_is_too_long() {
 }
 
 #[test]
-fn a_wait_of_a_day_is_an_error_that_says_so() {
+fn a_demanded_wait_of_a_day_is_an_error() {
     let mut script = Script::new([answer(503, &[("retry-after", "86400")])]);
     let error = script.run(inspect(endpoint(), plain())).unwrap_err();
     assert!(error.to_string().contains("86400") && error.to_string().contains("600"), "{error}");
@@ -105,7 +105,7 @@ fn a_wait_of_a_day_is_an_error_that_says_so() {
 }
 
 #[test]
-fn what_cannot_pass_is_final_at_once_unless_the_server_has_answered_before() {
+fn permanent_failures_are_final_unless_the_server_has_answered_before() {
     let unknown = || Err(Error::Unreachable("no such host".into()));
     let mut script = Script::new([unknown()]);
     assert!(matches!(script.run(upload(plain())), Err(Error::Unreachable(_))));
@@ -136,7 +136,7 @@ fn requests_shrink_after_a_silence_without_progress() {
 }
 
 #[test]
-fn a_checksum_covers_no_request_that_is_too_large_to_lose() {
+fn checksums_cover_only_requests_of_limited_size() {
     let capabilities = super::super::Capabilities {
         extensions: Some(vec!["creation".into(), "checksum".into()]),
         ..Default::default()
@@ -157,7 +157,7 @@ fn a_checksum_covers_no_request_that_is_too_large_to_lose() {
 }
 
 #[test]
-fn a_stream_keeps_its_promise() {
+fn a_stream_must_have_its_declared_length() {
     let step = || create(endpoint(), NewUpload::stream(100), plain().chunk_size(Some(60)), None).unwrap();
     let answers = || [answer(201, CREATED), patched("60"), patched("100")];
     let mut script = Script::new(answers());

@@ -102,7 +102,7 @@ fn other_redirects_too_many_and_downgrades_are_errors() {
 }
 
 #[test]
-fn bytes_never_leave_in_clear_text_when_the_endpoint_is_https() {
+fn nothing_is_sent_in_clear_text_if_the_endpoint_is_https() {
     for (endpoint, location, expected) in [
         ("https://tus.example.org/files", "http://tus.example.org/files/a", "https://tus.example.org/files/a"),
         (
@@ -149,7 +149,7 @@ fn a_location_may_be_relative_and_is_never_guessed() {
 }
 
 #[test]
-fn only_named_origins_are_home() {
+fn only_named_origins_are_trusted() {
     let mut options = plain();
     options.trust(endpoint());
     let elsewhere = url("https://evil.example.com/files/a");
@@ -177,7 +177,7 @@ fn only_named_origins_are_home() {
 }
 
 #[test]
-fn a_password_in_a_url_goes_to_its_origin_alone_and_is_never_shown() {
+fn a_password_in_a_url_goes_only_to_its_origin_and_is_never_shown() {
     let secret = url("http://user:secret@tus.example.org/files");
     let mut script = Script::new([to(201, "//cdn.example.org/a"), answer(403, &[])]);
     let step = create(secret.clone(), NewUpload::new(Some(100)), plain(), None).unwrap();

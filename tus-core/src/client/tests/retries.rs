@@ -38,7 +38,7 @@ fn temporary_failures_are_retried_and_others_are_final() {
 }
 
 #[test]
-fn after_a_conflict_the_offset_is_requested_at_once() {
+fn after_a_conflict_the_offset_is_requested_immediately() {
     let mut script = Script::new([answer(201, CREATED), answer(409, &[]), head("40"), answer(204, COMPLETE)]);
     script.run(upload(plain())).unwrap();
     assert_eq!(script.lines()[2..], ["HEAD /files/a", "PATCH /files/a 40..100"]);

@@ -60,7 +60,7 @@ fn the_example_of_the_core_protocol() {
 /// tus 1.0.0, "Tus-Resumable": "The `Tus-Resumable` header MUST be included in every request and response, except
 /// for `OPTIONS` requests." And "OPTIONS": "The Client SHOULD NOT include the `Tus-Resumable` header in the request".
 #[test]
-fn every_request_but_options_names_the_version() {
+fn every_request_except_options_has_the_version() {
     let mut script = Script::new([
         answer(201, CREATED),
         Err(Error::connection("reset")),
@@ -83,7 +83,7 @@ fn every_request_but_options_names_the_version() {
 /// tus 1.0.0, "Tus-Resumable": "If the version specified by the Client is not supported by the Server, it MUST
 /// respond with the `412 Precondition Failed` status and MUST include the `Tus-Version` header into the response."
 #[test]
-fn another_version_is_an_error_that_names_it() {
+fn an_unsupported_version_is_an_error_that_names_it() {
     for status in [412, 200] {
         let other = http::Response::builder().status(status).header("tus-resumable", "0.2.2");
         let other = other.header("tus-version", "0.2.2").body(bytes::Bytes::new()).unwrap();
@@ -95,7 +95,7 @@ fn another_version_is_an_error_that_names_it() {
 /// tus 1.0.0, "HEAD": "The Server MUST always include the `Upload-Offset` header in the response for a `HEAD` request,
 /// even if the offset is `0`, or the upload is already considered completed." Without it the offset is unknown.
 #[test]
-fn an_offset_that_is_missing_or_impossible_is_the_server_s_fault() {
+fn a_missing_or_impossible_offset_is_the_servers_fault() {
     let patched = |headers: &[(&str, &str)]| {
         let mut script = Script::new([answer(201, CREATED), answer(204, headers)]);
         script.run(new(NewUpload::new(Some(5)))).unwrap_err()
@@ -202,7 +202,7 @@ fn the_creation_carries_bytes_if_the_server_offers_that() {
 /// the Server SHOULD respond with the `404 Not Found` or `410 Gone` status. [...] In both cases the Client SHOULD
 /// start a new upload."
 #[test]
-fn a_missing_upload_is_distinguished_from_other_refusals() {
+fn a_missing_upload_is_distinguished_from_other_rejections() {
     for (status, gone) in [(404, true), (410, true), (403, false)] {
         let mut script = Script::new([answer(status, &[])]);
         let error = script.run(resume(url(), NewUpload::new(Some(100)), plain(), None).unwrap()).unwrap_err();
@@ -212,7 +212,7 @@ fn a_missing_upload_is_distinguished_from_other_refusals() {
 
 /// tus 1.0.0, "Checksum": "A Client MAY include the `Upload-Checksum` header in a `PATCH` request."
 #[test]
-fn a_checksum_is_that_of_the_request_s_bytes() {
+fn a_checksum_covers_the_bytes_of_its_request() {
     let mut capabilities = offering(&["creation", "checksum"]);
     capabilities.algorithms.push("sha1".into());
     let sent = |verification, capabilities: Option<&Capabilities>| {
@@ -236,7 +236,7 @@ fn a_checksum_is_that_of_the_request_s_bytes() {
 /// to the upload creation request. [...] The Client MUST NOT include the `Upload-Length` header in the final upload
 /// creation."
 #[test]
-fn a_final_upload_is_made_of_its_parts() {
+fn a_final_upload_names_its_parts() {
     let mut wire = Wire::new(*b"hello world");
     let parts = [0..5, 5..11].map(|range| wire.upload(create(endpoint(), NewUpload::partial(range), plain(), None)));
     let urls: Vec<_> = parts.into_iter().map(|part| part.unwrap().url).collect();

@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_read_by_people_and_never_too_large() {
+    fn amounts_are_readable_and_rounded_down() {
         for (bytes, text) in [
             (0, "0 bytes"),
             (1023, "1023 bytes"),

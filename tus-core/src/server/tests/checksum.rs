@@ -85,7 +85,7 @@ fn a_length_declared_with_a_mismatched_body_is_discarded() {
 /// tus 1.0.0, "Checksum": "`400 Bad Request` if the checksum algorithm is not supported by the server" "In the
 /// first two cases the uploaded chunk MUST be discarded, and the upload and its offset MUST NOT be updated."
 #[test]
-fn an_algorithm_that_is_not_supported_is_400() {
+fn an_unsupported_algorithm_is_400() {
     let mut world = world_that_expires();
     let id = world.upload(b"hello", 11);
     unchanged_by(&mut world, &id, |world, id| {
@@ -125,7 +125,7 @@ fn the_algorithms_are_listed_and_each_works() {
 /// tus 1.0.0, "Upload-Checksum": "The header MUST consist of the name of the used checksum algorithm and the
 /// Base64 encoded checksum separated by a space."
 #[test]
-fn a_checksum_that_cannot_be_read_is_400() {
+fn an_invalid_checksum_is_400() {
     let mut world = World::new();
     let id = world.upload(b"hello", 11);
     unchanged_by(&mut world, &id, |world, id| {
@@ -158,7 +158,7 @@ fn a_checksum_may_follow_the_body() {
 ///
 /// An announced checksum that is missing verifies nothing.
 #[test]
-fn a_trailer_that_does_not_come_is_400() {
+fn a_missing_trailer_is_400() {
     let mut world = World::new();
     let id = world.upload(b"hello", 11);
     unchanged_by(&mut world, &id, |world, id| {

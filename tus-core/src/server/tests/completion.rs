@@ -92,7 +92,7 @@ fn a_starting_server_assembles_what_a_killed_one_left() {
 }
 
 #[test]
-fn an_expired_upload_is_removed_unless_it_changed_meanwhile() {
+fn an_expired_upload_is_removed_unless_it_has_changed() {
     let mut world = World::with(Config::default().expire_after(Duration::from_secs(60)));
     let id = world.upload(b"hel", 5);
     assert!(!world.recover(&id));

@@ -58,7 +58,7 @@ fn the_application_is_notified_of_the_final_upload_only() {
 /// tus 1.0.0, "Concatenation": "The length of the final upload MUST be the sum of the length of all partial
 /// uploads." "The partial uploads MUST be concatenated as per the order specified in the list."
 #[test]
-fn the_final_upload_is_its_parts_in_their_order() {
+fn the_final_upload_consists_of_its_parts_in_order() {
     let mut world = World::new();
     let (a, b, none) = (world.partial(b"hello", 5), world.partial(b" world", 6), world.partial(b"", 0));
     let orders = [
@@ -154,7 +154,7 @@ fn a_final_upload_with_a_length_is_400() {
 /// tus 1.0.0, "Concatenation": "This concatenation request SHOULD happen after all of the corresponding partial
 /// uploads are completed."
 #[test]
-fn a_final_upload_waits_for_parts_only_where_that_is_announced() {
+fn a_final_upload_waits_for_parts_only_if_announced() {
     let mut world = World::with(Config::default().without(TusExtension::ConcatenationUnfinished));
     let (complete, part) = (world.partial(b"hello", 5), world.partial(b"wo", 5));
     world.post().concat(&[&complete, &part]).send().says(409, part.as_str());
@@ -273,7 +273,7 @@ fn a_partial_upload_has_an_offset() {
 /// tus 1.0.0, "Concatenation": "The `Upload-Length` header MUST be included if the length of the final resource
 /// can be calculated at the time of the request."
 #[test]
-fn the_length_of_a_final_upload_is_reported_once_its_parts_have_one() {
+fn the_length_of_a_final_upload_is_reported_when_its_parts_have_lengths() {
     let mut world = World::new();
     let (known, unknown) = (world.partial(b"", 5), partial_of_unknown_length(&mut world));
     let calculable = world.concatenate(&[&known, &known]);
@@ -288,7 +288,7 @@ fn the_length_of_a_final_upload_is_reported_once_its_parts_have_one() {
 
 /// Each waiting upload costs work in every sweep.
 #[test]
-fn so_many_final_uploads_may_wait() {
+fn the_number_of_waiting_final_uploads_is_limited() {
     let mut world = World::with(Config::default().max_pending_finals(2));
     let part = world.partial(b"he", 5);
     let waiting = [world.concatenate(&[&part]), world.concatenate(&[&part, &part])];

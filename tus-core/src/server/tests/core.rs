@@ -51,7 +51,7 @@ fn offsets_and_lengths_are_non_negative_integers() {
 /// versions supported by the Server." "The list MUST be sorted by Server's preference where the first one
 /// is the most preferred one."
 #[test]
-fn the_versions_are_a_list_that_begins_with_the_version_of_the_responses() {
+fn the_list_of_versions_starts_with_that_of_the_responses() {
     let answer = World::new().options().send();
     let versions: Vec<_> = answer.header("tus-version").unwrap().split(',').collect();
     assert_eq!(versions, [TUS_VERSION]);
@@ -104,7 +104,7 @@ fn a_request_without_a_version_is_refused() {
 /// MUST respond with the `412 Precondition Failed` status and MUST include the `Tus-Version` header into the
 /// response." "In addition, the Server MUST NOT process the request."
 #[test]
-fn an_unsupported_version_is_refused_and_nothing_is_done() {
+fn an_unsupported_version_is_rejected_without_effect() {
     let mut world = World::new();
     let id = world.upload(b"hello", 100);
     let before = world.uploads.clone();

@@ -41,7 +41,7 @@ const REQUEST_HEADERS: [&str; 9] = [
 ];
 
 #[test]
-fn any_origin_sees_every_response_even_a_refusal() {
+fn any_origin_sees_every_response_even_rejections() {
     for answer in every_kind_of_answer(Cors::Any, APP) {
         let answer = answer.has(ALLOW_ORIGIN, "*").lacks("access-control-allow-credentials");
         let exposed = list(&answer, "access-control-expose-headers");
@@ -52,7 +52,7 @@ fn any_origin_sees_every_response_even_a_refusal() {
 }
 
 #[test]
-fn a_listed_origin_sees_every_response_even_a_refusal() {
+fn a_listed_origin_sees_every_response_even_rejections() {
     for cors in [listed(), matching()] {
         for answer in every_kind_of_answer(cors, APP) {
             let answer = answer.has(ALLOW_ORIGIN, APP).has("access-control-allow-credentials", "true");

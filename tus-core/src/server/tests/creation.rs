@@ -6,7 +6,7 @@ use crate::{Config, Failure, Location, MAX_LENGTH, Rejection, TusExtension};
 /// tus 1.0.0, "Creation": "The Client and the Server SHOULD implement the upload creation extension." "If the
 /// Server supports this extension, it MUST add `creation` to the `Tus-Extension` header."
 #[test]
-fn creation_is_offered_and_announced() {
+fn creation_is_announced() {
     let mut world = World::new();
     assert!(world.announces("creation"));
     world.post().length(100).send().is(201);
@@ -59,7 +59,7 @@ fn an_empty_upload_is_complete_at_once() {
 /// tus 1.0.0, "POST": "If the length of the upload exceeds the maximum, which MAY be specified using the
 /// `Tus-Max-Size` header, the Server MUST respond with the `413 Request Entity Too Large` status."
 #[test]
-fn an_upload_that_is_too_large_is_413() {
+fn an_upload_beyond_the_maximum_is_413() {
     let mut world = World::with(Config::default().max_size(1000));
     for length in [1001, MAX_LENGTH] {
         world.post().length(length).send().says(413, "1000 bytes");
@@ -71,7 +71,7 @@ fn an_upload_that_is_too_large_is_413() {
 
 /// An application that counts what it allows must learn what was not created after all.
 #[test]
-fn the_application_learns_that_an_upload_it_allowed_is_not_created() {
+fn the_application_learns_of_failed_creations() {
     let mut world = World::with(Config::default().max_size(10));
     world.post().length(11).send().is(413);
     assert_eq!(world.path(), "Authorize Create Abandon Respond");

@@ -29,7 +29,7 @@ fn any_value_other_than_1_is_400() {
 
 /// tus 1.0.0, "Upload-Defer-Length": "If the length of an upload is not deferred, this header MUST be omitted."
 #[test]
-fn upload_defer_length_is_omitted_once_the_length_is_known() {
+fn upload_defer_length_is_omitted_when_the_length_is_known() {
     let mut world = World::new();
     let declared_later = world.deferred(b"hel");
     world.patch(&declared_later).offset(3).length(5).send().is(204);

@@ -143,7 +143,7 @@ fn a_storage_failure_is_reported_before_the_first_byte() {
 /// conditions, prior to processing the request content, would have been a status code other than a 2xx (Successful) or
 /// 412".
 #[test]
-fn a_file_that_was_moved_away_is_gone_for_every_request() {
+fn a_moved_file_is_gone_for_every_request() {
     let mut world = world();
     let id = finished(&mut world, "filename eA==");
     for (name, value) in [("x", ""), ("range", "bytes=6-"), ("range", "bytes=99-"), ("if-none-match", "*")] {

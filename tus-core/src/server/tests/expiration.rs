@@ -11,7 +11,7 @@ const IN_AN_HOUR: &str = "Wed, 25 Jun 2014 16:00:00 GMT";
 /// tus 1.0.0, "Expiration": "The Server MAY remove unfinished uploads once they expire. In order to indicate
 /// this behavior to the Client, the Server MUST add `expiration` to the `Tus-Extension` header."
 #[test]
-fn expiration_is_announced_where_uploads_expire() {
+fn expiration_is_announced_if_uploads_expire() {
     assert!(expiring().announces("expiration"));
     assert!(!World::new().announces("expiration"));
 }
@@ -126,7 +126,7 @@ fn a_finished_upload_does_not_expire_and_a_part_does() {
 /// the Server, the Server SHOULD respond with the`404 Not Found` or `410 Gone` status." "The latter one SHOULD
 /// be used if the Server is keeping track of expired uploads."
 #[test]
-fn an_expired_upload_is_gone_and_one_that_was_removed_is_not_found() {
+fn an_expired_upload_is_gone_and_a_removed_one_is_not_found() {
     let mut world = expiring();
     let id = world.upload(b"hello", 100);
     world.wait(HOUR);
@@ -224,7 +224,7 @@ fn a_final_upload_whose_parts_are_complete_is_assembled_and_not_removed() {
 
 /// Only uploads in progress keep a part: not if the storage cannot be asked, and not a later upload.
 #[test]
-fn nothing_is_removed_while_the_store_cannot_say_what_it_belongs_to() {
+fn nothing_is_removed_if_related_uploads_cannot_be_loaded() {
     let mut world = expiring();
     let part = world.partial(b"hel", 5);
     let waiting = world.concatenate(&[&part]);
@@ -238,7 +238,7 @@ fn nothing_is_removed_while_the_store_cannot_say_what_it_belongs_to() {
 
 /// Bytes with a checksum do not count before the end, but keep their upload from expiring.
 #[test]
-fn an_upload_does_not_expire_while_a_body_comes() {
+fn an_upload_does_not_expire_while_a_body_arrives() {
     use crate::server::{End, Mount, Step, begin};
     let mut world = expiring();
     let id = world.upload(b"", 100);

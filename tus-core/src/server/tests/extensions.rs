@@ -6,7 +6,7 @@ use super::{request::Answer, world::World};
 use crate::{Config, TusExtension};
 
 #[test]
-fn an_extension_is_announced_exactly_where_it_works() {
+fn an_extension_is_announced_exactly_if_it_works() {
     for off in 0..1u32 << TusExtension::ALL.len() {
         let turned_off = |at: usize| off & (1 << at) != 0;
         let off: Vec<_> =
@@ -68,7 +68,7 @@ fn a_refusal_names_the_missing_extension() {
 }
 
 #[test]
-fn a_final_upload_is_refused_where_concatenation_is_off() {
+fn a_final_upload_is_rejected_if_concatenation_is_off() {
     let mut world = World::with(Config::default().without(TusExtension::Concatenation));
     let part = world.place_partial(5, 5);
     world.post().concat(&[&part]).send().says(400, "concatenation");
@@ -76,7 +76,7 @@ fn a_final_upload_is_refused_where_concatenation_is_off() {
 }
 
 #[test]
-fn expiration_is_announced_exactly_where_uploads_expire() {
+fn expiration_is_announced_exactly_if_uploads_expire() {
     let config = Config::default().expire_after(Duration::from_secs(60));
     assert!(announced(&config).contains("expiration"));
     let mut world = World::with(config);

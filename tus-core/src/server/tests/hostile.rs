@@ -35,7 +35,7 @@ const HOSTILE_NUMBERS: [&str; 22] = [
 
 /// A record stays small, whoever writes it.
 #[test]
-fn a_final_upload_is_made_of_at_most_128_parts_or_as_configured() {
+fn a_final_upload_has_at_most_128_parts_or_as_configured() {
     let mut world = World::new();
     let part = world.partial(b"a", 1);
     world.post().concat(&[&part; 128]).send().is(201);
@@ -106,7 +106,7 @@ fn sums_do_not_overflow() {
 }
 
 #[test]
-fn an_upload_never_grows_beyond_the_largest_offset_whatever_the_application_allows() {
+fn an_upload_never_exceeds_the_largest_offset() {
     let mut world = World::new();
     let id = world.place(MAX_LENGTH, None, Some(u64::MAX));
     world.patch(&id).offset(MAX_LENGTH).body(b"!").send().is(413);
@@ -140,7 +140,7 @@ fn a_repeated_header_is_refused_even_if_both_agree() {
 }
 
 #[test]
-fn an_override_that_is_no_method_or_none_that_is_allowed_changes_nothing() {
+fn an_invalid_or_disallowed_override_changes_nothing() {
     let mut world = World::new();
     let id = world.upload(b"hello", 100);
     let before = world.uploads.clone();
@@ -160,7 +160,7 @@ fn an_override_that_is_no_method_or_none_that_is_allowed_changes_nothing() {
 /// RFC 9112, 6.1: "A server that receives a request message with a transfer coding it does not understand SHOULD respond
 /// with 501". The frameworks undo `chunked` and leave what is below it as it is.
 #[test]
-fn another_transfer_coding_than_chunked_is_501_and_stores_nothing() {
+fn a_transfer_coding_other_than_chunked_is_501_and_stores_nothing() {
     let mut world = World::new();
     let id = world.upload(b"hello", 100);
     let before = world.uploads.clone();
@@ -178,7 +178,7 @@ fn another_transfer_coding_than_chunked_is_501_and_stores_nothing() {
 
 /// Bytes that would be discarded are rejected.
 #[test]
-fn a_creation_with_a_body_of_another_type_is_415() {
+fn a_creation_with_a_body_of_a_wrong_type_is_415() {
     let mut world = World::new();
     for (name, value) in [("transfer-encoding", "chunked"), ("content-length", "5")] {
         let request = world.post().length(5).without("content-length").header(name, value);

@@ -55,7 +55,7 @@ fn an_id_reused_while_an_upload_is_held_gets_none_of_its_bytes() {
 
 /// Bytes that another process has not committed don't exist yet. The storage decides whether it is taken over.
 #[test]
-fn an_upload_that_is_held_elsewhere_shows_what_is_committed_and_goes_to_the_storage() {
+fn an_upload_held_elsewhere_shows_its_committed_state() {
     let mut world = World::new();
     let id = world.upload(b"hello", 11);
     world.uploads.hold_elsewhere(&id, true);
@@ -76,7 +76,7 @@ fn an_upload_that_is_held_elsewhere_shows_what_is_committed_and_goes_to_the_stor
 
 /// It would wait for the upload again only to report its expiry.
 #[test]
-fn who_did_not_get_the_upload_commits_nothing() {
+fn a_request_that_did_not_get_the_upload_commits_nothing() {
     let mut world = World::with(Config::default().expire_after(std::time::Duration::from_secs(60)));
     let id = world.upload(b"hello", 11);
     let before = world.uploads.clone();

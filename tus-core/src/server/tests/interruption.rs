@@ -60,7 +60,7 @@ fn checkpoints_and_the_commit_at_the_end_add_up() {
 }
 
 #[test]
-fn an_interruption_keeps_what_was_received() {
+fn an_interruption_keeps_received_bytes() {
     for why in INTERRUPTIONS {
         for commits_checkpoints in [false, true] {
             let mut world = World::new();
@@ -77,7 +77,7 @@ fn an_interruption_keeps_what_was_received() {
 }
 
 #[test]
-fn an_interruption_keeps_nothing_that_a_checksum_covers() {
+fn an_interruption_discards_bytes_with_a_checksum() {
     for why in INTERRUPTIONS {
         let mut world = World::new();
         let id = world.upload(b"hello", 11);
@@ -113,7 +113,7 @@ fn a_body_interrupted_after_its_last_byte_completes_the_upload() {
 }
 
 #[test]
-fn a_storage_that_fails_within_a_body_keeps_what_it_accepted() {
+fn a_storage_failure_within_a_body_keeps_accepted_bytes() {
     for (failure, status) in [(Failure::Full, 507), (Failure::Internal, 500), (Failure::Busy, 423)] {
         for stored in 0..=6 {
             let mut world = World::new();
@@ -136,7 +136,7 @@ fn a_storage_that_fails_within_a_body_keeps_what_it_accepted() {
 }
 
 #[test]
-fn a_checkpoint_that_fails_ends_the_body() {
+fn a_failed_checkpoint_ends_the_body() {
     let mut world = World::new();
     world.commits_checkpoints = true;
     let id = world.upload(b"", 100);
@@ -149,7 +149,7 @@ fn a_checkpoint_that_fails_ends_the_body() {
 }
 
 #[test]
-fn a_commit_is_refused_if_the_offset_changed_since_the_body_began() {
+fn a_commit_fails_if_the_offset_changed_since_the_body_began() {
     let mut world = World::new();
     let id = world.upload(b"hello", 100);
     let key = id.clone();
@@ -166,7 +166,7 @@ fn a_commit_is_refused_if_the_offset_changed_since_the_body_began() {
 
 /// A client that doesn't learn the URL of a new upload can neither resume nor delete it.
 #[test]
-fn a_commit_that_fails_within_a_creation_leaves_nothing_behind() {
+fn a_failed_commit_of_a_creation_leaves_nothing_behind() {
     for (failure, status) in [(Failure::Full, 507), (Failure::Internal, 500), (Failure::Busy, 423)] {
         let mut world = World::new();
         world.fail("Commit", failure);
@@ -225,7 +225,7 @@ fn a_concatenation_done_by_another_process_succeeds() {
 }
 
 #[test]
-fn older_requests_leave_for_one_that_was_authorized() {
+fn older_requests_leave_for_an_authorized_one() {
     let mut world = World::new();
     let (id, complete) = (world.upload(b"hel", 5), world.upload(b"hello", 5));
     world.head(&id).send().is(200);

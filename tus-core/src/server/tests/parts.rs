@@ -72,7 +72,7 @@ fn an_empty_patch_at_the_end_of_a_part_changes_nothing() {
 
 /// The application may have chosen the id, or sent it to its client before the response.
 #[test]
-fn a_failed_creation_leaves_alone_what_another_request_has_added() {
+fn a_failed_creation_keeps_bytes_of_another_request() {
     let mut world = World::new();
     world.choose_id("known");
     let id: UploadId = "known".parse().unwrap();
@@ -95,7 +95,7 @@ fn a_failed_creation_leaves_alone_what_another_request_has_added() {
 /// tus 1.0.0, "Upload-Expires": "This header MUST be included in every `PATCH` response if the upload is going to
 /// expire."
 #[test]
-fn a_patch_that_is_refused_while_it_waits_says_when_the_upload_expires() {
+fn a_patch_rejected_while_waiting_has_upload_expires() {
     let mut world = World::with(Config::default().expire_after(Duration::from_secs(60)));
     let id = world.upload(b"hel", 5);
     world.fail("Hold", Failure::Busy);
@@ -105,7 +105,7 @@ fn a_patch_that_is_refused_while_it_waits_says_when_the_upload_expires() {
 
 /// A server without hooks may serve the same store as one with them.
 #[test]
-fn a_server_with_nobody_to_notify_leaves_that_to_others_and_serves_nothing() {
+fn a_server_without_hooks_leaves_notification_and_download_to_others() {
     let mut world = World::with(Config::default().download(crate::Download::attachment()));
     let id = world.upload(b"hel", 5);
     world.fail("Notify", Failure::Internal);
@@ -126,7 +126,7 @@ fn a_server_with_nobody_to_notify_leaves_that_to_others_and_serves_nothing() {
 
 /// The known parts suffice.
 #[test]
-fn a_final_upload_that_outgrows_its_limit_does_not_wait_for_the_last_part() {
+fn a_final_upload_that_exceeds_its_limit_does_not_wait_for_the_last_part() {
     let mut world = World::with(Config::default().max_size(6));
     let unknown = world.post().header("upload-concat", "partial").header("upload-defer-length", "1").send().id();
     let open = world.partial(b"", 3);
@@ -144,7 +144,7 @@ fn a_final_upload_that_outgrows_its_limit_does_not_wait_for_the_last_part() {
 
 /// A response contains no offset that is not the upload's.
 #[test]
-fn a_creation_that_lost_its_upload_to_another_request_does_not_say_its_offset() {
+fn a_creation_that_lost_its_upload_does_not_report_its_offset() {
     for (failure, status) in [(Failure::Conflict, 423), (Failure::Busy, 201)] {
         let mut world = World::new();
         world.choose_id("known");

@@ -10,7 +10,7 @@ use super::{
 use crate::{Config, Failure, UploadId};
 
 #[test]
-fn what_is_malformed_is_400() {
+fn malformed_requests_are_400() {
     let mut world = World::new();
     let id = world.upload(b"hello", 11);
     world.post().send().says(400, "upload-length");
@@ -23,7 +23,7 @@ fn what_is_malformed_is_400() {
 }
 
 #[test]
-fn what_is_forbidden_is_403() {
+fn forbidden_requests_are_403() {
     let mut world = World::new();
     let part = world.partial(b"hello", 5);
     let final_upload = world.concatenate(&[&part]);
@@ -33,7 +33,7 @@ fn what_is_forbidden_is_403() {
 }
 
 #[test]
-fn what_is_not_there_is_404_or_410() {
+fn missing_uploads_are_404_or_410() {
     let mut world = World::with(Config::default().expire_after(std::time::Duration::from_secs(1)));
     let id = world.upload(b"hello", 11);
     world.head(&UploadId::from_random(0)).send().says(404, "no such upload");
@@ -49,7 +49,7 @@ fn a_missing_part_is_named() {
 }
 
 #[test]
-fn what_does_not_fit_the_state_is_409() {
+fn requests_that_do_not_match_the_state_are_409() {
     let mut world = World::with(Config::default().without(crate::TusExtension::ConcatenationUnfinished));
     let id = world.upload(b"hello", 11);
     let answer = world.patch(&id).offset(4).send().says(409, "upload-offset is 4");
@@ -59,7 +59,7 @@ fn what_does_not_fit_the_state_is_409() {
 }
 
 #[test]
-fn what_is_too_large_or_of_another_kind_is_413_or_415() {
+fn bodies_of_wrong_size_or_type_are_413_or_415() {
     let mut world = World::with(Config::default().max_size(100));
     let id = world.upload(b"hello", 11);
     world.post().length(101).send().says(413, "100 bytes");
@@ -147,7 +147,7 @@ fn the_driver_can_refuse_unread_requests() {
 }
 
 #[test]
-fn a_refusal_is_text_that_browsers_show_as_text() {
+fn rejections_are_plain_text() {
     let mut world = World::new();
     let id = world.upload(b"hello", 11);
     for refusal in [

@@ -78,7 +78,7 @@ fn the_application_may_add_to_the_finishing_response() {
 }
 
 #[test]
-fn a_starting_server_notifies_of_what_a_killed_one_finished() {
+fn a_starting_server_notifies_of_uploads_of_a_killed_one() {
     let mut world = World::new();
     let (complete, part) = (world.place(5, Some(5), None), world.partial(b"hello", 5));
     let (unfinished, deferred) = (world.upload(b"hel", 5), world.deferred(b"hel"));
@@ -160,7 +160,7 @@ fn a_final_upload_cannot_exceed_the_maximum_size() {
 }
 
 #[test]
-fn an_id_in_use_is_409_and_its_upload_stays() {
+fn an_id_in_use_is_409_and_its_upload_is_unchanged() {
     let mut world = World::new();
     world.choose_id("mine");
     let id = world.upload(b"hello", 11);

@@ -73,7 +73,7 @@ fn a_terminated_upload_is_not_found() {
 ///
 /// 204 is sent only for an upload that is really gone.
 #[test]
-fn a_delete_that_fails_is_not_confirmed() {
+fn a_failed_delete_is_not_confirmed() {
     let mut world = World::new();
     let id = world.upload(b"hello", 100);
     world.fail("Terminate", Failure::Internal);

@@ -23,7 +23,7 @@ mod tests {
     use crate::{Algorithm, Incarnation, Kind, UploadId};
 
     #[test]
-    fn a_digest_is_kept_with_the_record() {
+    fn a_digest_is_stored_with_the_record() {
         let mut upload = Upload::new(UploadId::from_random(1), Incarnation::from_random(1), Kind::Single);
         assert_eq!(kept(&upload), None);
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {

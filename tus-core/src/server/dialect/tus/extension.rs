@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_extension_turns_off_with_the_one_it_needs() {
+    fn an_extension_is_off_without_the_one_it_needs() {
         let config = Config::default().without(TusExtension::Creation).without(TusExtension::Checksum);
         assert_eq!(list(&config, true).as_deref(), Some("termination"));
         assert_eq!(

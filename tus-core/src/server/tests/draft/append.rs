@@ -32,7 +32,7 @@ fn appends_follow_one_another() {
 
 /// "Media Type": other content is refused (RFC 5789, section 2.2).
 #[test]
-fn content_of_another_type_is_415() {
+fn content_of_a_wrong_type_is_415() {
     let mut world = World::new();
     let id = begun(&mut world, DRAFT_12, b"hel");
     for other in ["application/offset+octet-stream", "application/octet-stream", "", "application/partial-upload2"] {
@@ -47,7 +47,7 @@ fn content_of_another_type_is_415() {
 /// "the server SHOULD append as much of the patch document as possible to the upload resource, starting at its beginning
 /// and without discontinuities." "In addition, the upload resource MUST NOT be considered complete then."
 #[test]
-fn an_interrupted_append_keeps_what_came_and_is_not_complete() {
+fn an_interrupted_append_keeps_its_bytes_and_is_incomplete() {
     for version in VERSIONS {
         for (why, status) in INTERRUPTIONS {
             for (sized, checkpoints) in [(true, false), (false, true)] {
@@ -73,7 +73,7 @@ fn an_interrupted_append_keeps_what_came_and_is_not_complete() {
 /// correct offset in the Upload-Offset header field." "Mismatching Offset": "A response using this problem type SHOULD
 /// populate both members".
 #[test]
-fn another_offset_is_409_with_the_right_one() {
+fn a_wrong_offset_is_409_with_the_correct_one() {
     for version in VERSIONS {
         let mut world = World::new();
         let (unfinished, complete) = (begun(&mut world, version, b"hel"), completed(&mut world, version, b"hel"));
@@ -115,7 +115,7 @@ fn the_last_append_is_answered_like_a_complete_creation() {
 /// itself or the processing of the uploaded representation": what the application rejects is final; where it fails, the
 /// client may try again.
 #[test]
-fn the_applications_rejection_is_the_final_response_and_its_failure_is_not() {
+fn the_applications_rejection_is_final_and_its_failure_is_not() {
     for (status, is_final) in [(422, true), (403, true), (500, false), (503, false)] {
         let mut world = World::new();
         let status_code = http::StatusCode::from_u16(status).unwrap();
@@ -220,7 +220,7 @@ fn content_beyond_the_length_makes_the_upload_invalid() {
 /// "The server SHOULD include the Upload-Complete header field in the response": every refusal says that the upload is not
 /// complete; statuses are those after which clients try again ("Retry") where they may.
 #[test]
-fn a_storage_that_fails_is_a_problem_after_which_clients_try_again() {
+fn a_storage_failure_is_a_problem_that_clients_retry() {
     for (failure, status) in
         [(Failure::Full, 507), (Failure::Internal, 500), (Failure::Busy, 503), (Failure::Conflict, 409)]
     {
@@ -238,7 +238,7 @@ fn a_storage_that_fails_is_a_problem_after_which_clients_try_again() {
 /// "Concurrency": "the server MUST take measures to prevent race conditions, data loss and corruption from concurrent
 /// requests".
 #[test]
-fn a_request_that_was_overtaken_adds_nothing() {
+fn a_superseded_request_adds_nothing() {
     let mut world = World::new();
     let id = begun(&mut world, DRAFT_12, b"hello");
     let key = id.clone();
@@ -261,7 +261,7 @@ fn a_request_that_was_overtaken_adds_nothing() {
 
 /// If another process is currently asking the application about the upload, the client returns for the answer.
 #[test]
-fn a_final_response_that_is_made_elsewhere_is_asked_for_again() {
+fn a_final_response_of_another_process_is_requested_again() {
     let mut world = World::new();
     let id = begun(&mut world, DRAFT_12, b"hello");
     world.fail("Finish", Failure::Busy);
@@ -285,7 +285,7 @@ fn an_upload_in_progress_stays_alive() {
 
 /// "Transfer Codings": "a server is responsible for transfer decoding the message before computing the upload offset."
 #[test]
-fn a_transfer_coding_that_is_not_undone_is_refused() {
+fn an_unsupported_transfer_coding_is_rejected() {
     let mut world = World::new();
     let id = begun(&mut world, DRAFT_12, b"hel");
     let coded = patch(&mut world, DRAFT_12, &id, 3, true, b"lo").without("content-length");

@@ -102,7 +102,7 @@ fn interim_and_final_responses_have_the_same_location() {
 /// "The server SHOULD include the Upload-Complete header field in the response to indicate whether it is the result of
 /// processing the uploaded representation."
 #[test]
-fn a_refused_creation_says_that_it_is_not_complete() {
+fn a_rejected_creation_is_incomplete() {
     let mut world = World::with(Config::default().max_size(3));
     for (status, refused) in [
         (413, post(&mut world, DRAFT_12, true, b"hello").send()),
@@ -138,7 +138,7 @@ fn post_and_put_create() {
 /// server SHOULD append as much of the request content as possible to the upload resource [...]. In addition, the upload
 /// resource MUST NOT be considered complete then."
 #[test]
-fn an_interrupted_creation_keeps_what_came_and_is_not_complete() {
+fn an_interrupted_creation_keeps_its_bytes_and_is_incomplete() {
     for version in VERSIONS {
         for commits_checkpoints in [false, true] {
             for why in [Interruption::Disconnected, Interruption::TimedOut, Interruption::Superseded] {
@@ -177,7 +177,7 @@ fn content_that_breaks_off_after_its_last_byte_is_complete() {
 
 /// A client that knows about its upload finds it again, whatever fails at the end.
 #[test]
-fn an_upload_that_its_client_knows_is_not_undone() {
+fn an_upload_known_to_its_client_is_not_undone() {
     for informs in [true, false] {
         let mut world = World::new();
         (world.informs, world.commits_checkpoints) = (informs, true);

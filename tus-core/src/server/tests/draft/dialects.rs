@@ -45,7 +45,7 @@ fn a_tus_request_with_the_drafts_headers_is_a_tus_request() {
 }
 
 #[test]
-fn a_completeness_a_version_or_the_media_type_means_the_draft() {
+fn completeness_version_or_media_type_select_the_draft() {
     let mut world = World::new();
     let bare = |world: &mut World, method: Method, path: &str| -> Answer {
         world.request(method, path).without("tus-resumable").send()
@@ -66,7 +66,7 @@ fn a_completeness_a_version_or_the_media_type_means_the_draft() {
 }
 
 #[test]
-fn a_request_that_says_nothing_speaks_the_dialect_of_the_upload() {
+fn a_request_without_a_dialect_uses_that_of_the_upload() {
     let mut world = World::new();
     for version in VERSIONS {
         let id = begun(&mut world, version, b"hello");
@@ -89,7 +89,7 @@ fn a_request_that_says_nothing_speaks_the_dialect_of_the_upload() {
 }
 
 #[test]
-fn an_upload_is_asked_for_in_its_own_dialect_only() {
+fn an_upload_is_available_only_in_its_own_dialect() {
     let mut world = World::new();
     let (tus, draft) = (world.upload(b"hel", 5), begun(&mut world, DRAFT_12, b"hel"));
     let before = world.uploads.clone();
@@ -158,7 +158,7 @@ fn a_dialect_can_be_turned_off() {
 
 /// A page of an allowed origin may also send and see the headers of the draft.
 #[test]
-fn pages_of_other_origins_may_speak_the_draft() {
+fn pages_of_other_origins_may_use_the_draft() {
     let mut world = World::with(Config::default().cors(Cors::Any));
     let preflight = world.options().header("origin", "https://a.example");
     let answer = preflight.header("access-control-request-method", "PUT").send().is(204);

@@ -63,7 +63,7 @@ fn a_client_of_no_known_version_gets_no_interim_response() {
 /// Since draft 03; "The Upload-Offset header field in responses serves as an acknowledgment", so that only what is durable
 /// is reported.
 #[test]
-fn progress_is_told_when_it_is_durable() {
+fn progress_is_reported_when_it_is_durable() {
     for version in VERSIONS {
         let mut world = World::new();
         (world.informs, world.commits_checkpoints) = (true, true);
@@ -102,7 +102,7 @@ fn tus_has_no_interim_responses() {
 
 /// Some proxies mistake an interim response for the final one, so none is sent through a proxy unless enabled.
 #[test]
-fn a_proxy_gets_no_interim_response_unless_it_is_known_to_pass_it_on() {
+fn a_proxy_gets_no_interim_response_unless_it_forwards_them() {
     for (name, value) in [
         ("forwarded", "for=192.0.2.1"),
         ("x-forwarded-for", "192.0.2.1"),

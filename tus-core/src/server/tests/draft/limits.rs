@@ -16,7 +16,7 @@ const LIMITS: &str = "max-size=100, max-append-size=20, min-append-size=4, max-a
 /// the request supports the creation of a resumable upload resource, the server MUST include the Upload-Limit header
 /// field with the corresponding limits in the response."
 #[test]
-fn options_has_the_limits_beside_what_it_says_of_tus() {
+fn options_announces_the_limits_together_with_tus() {
     let mut world = World::with(limited());
     for path in ["/files", "/files/", "/files/24e533e0"] {
         let answer = world.request(Method::OPTIONS, path).without("tus-resumable").send().is(204);
@@ -33,7 +33,7 @@ fn options_has_the_limits_beside_what_it_says_of_tus() {
 /// "If a server is configured such that all of its resources support the creation of upload resources with identical
 /// limits, it SHOULD include the Upload-Limit header field in response to an OPTIONS request for the target *".
 #[test]
-fn options_for_the_server_has_the_limits_too() {
+fn options_for_the_server_announces_the_limits() {
     let mut world = World::with(limited());
     world.request(Method::OPTIONS, "*").without("tus-resumable").send().is(204).has("upload-limit", LIMITS);
 }
@@ -52,7 +52,7 @@ fn without_limits_the_smallest_size_is_0() {
 /// and min-append-size SHOULD NOT increase." "the end of the upload resource's lifetime as implied by max-age SHOULD NOT
 /// decrease."
 #[test]
-fn the_limits_of_an_upload_stay_and_its_end_is_never_sooner() {
+fn the_limits_of_an_upload_stay_and_its_expiry_never_decreases() {
     let mut world = World::with(limited());
     world.application.shape = Box::new(|new| {
         new.max_size = Some(50);
@@ -83,7 +83,7 @@ fn options_announces_the_limits_that_apply() {
 /// "When a request is rejected because limits were violated, the response SHOULD include the Upload-Limit header field
 /// carrying all limits of the corresponding upload if possible."
 #[test]
-fn a_refusal_because_of_a_limit_has_the_limits() {
+fn a_rejection_by_a_limit_contains_the_limits() {
     let mut world = World::with(limited());
     let large = [0; 21];
     let id = begun_of(&mut world, DRAFT_12, b"hello", 90);

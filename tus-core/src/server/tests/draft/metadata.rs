@@ -41,7 +41,7 @@ fn type_name_and_coding_are_metadata() {
 
 /// tus-js-client sends `Upload-Metadata` in this dialect, too.
 #[test]
-fn metadata_as_in_tus_counts_first() {
+fn tus_metadata_takes_precedence() {
     let mut world = World::new();
     let request = post(&mut world, 6, false, b"").header("upload-metadata", "filename ZmlsbS5tcDQ=,kind ZmlsbQ==");
     let id = request.header("content-type", "video/mp4").send().id();
@@ -60,7 +60,7 @@ fn metadata_as_in_tus_counts_first() {
 
 /// "Security Considerations": "metadata MUST be validated and/or sanitized". What is stored is bounded, and is data only.
 #[test]
-fn what_is_stored_is_bounded() {
+fn stored_metadata_is_bounded() {
     let mut world = World::with(Config::default().max_metadata(50));
     let sized = |bytes: usize| format!("{:x<1$}", "text/", bytes);
     post(&mut world, DRAFT_12, true, b"").header("content-type", sized(50)).send().is(201);

@@ -61,7 +61,7 @@ fn head_of(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {
 
 /// Which requests are handled, and which are forwarded to the handler untouched.
 #[test]
-fn only_uploads_that_can_be_resumed_are_taken() {
+fn only_resumable_uploads_are_handled() {
     let (config, resource) = (Config::default(), Resource::default());
     let takes = |method, uri, headers: &[(&str, &str)], informs| {
         let head = head_of(method, uri, headers);
@@ -119,7 +119,7 @@ fn only_uploads_that_can_be_resumed_are_taken() {
 /// "the response that matches what the resource, that was targeted by the initial upload creation, would have generated
 /// if it had processed the entire representation in the initial request".
 #[test]
-fn the_handler_gets_the_request_as_it_was_meant_and_its_response_is_final() {
+fn the_handler_gets_the_original_request_and_its_response_is_final() {
     for version in VERSIONS {
         let mut world = world();
         let post = request(&mut world, version, Method::PUT, "/photos?album=7").body(b"hello ");
@@ -233,7 +233,7 @@ fn the_handler_sees_the_request_that_was_authorized() {
 }
 
 #[test]
-fn one_request_may_be_all_of_it() {
+fn an_upload_may_consist_of_one_request() {
     let mut world = world();
     world.informs = true;
     let post = request(&mut world, 6, Method::POST, "/photos").stream(b"hello");
@@ -308,7 +308,7 @@ fn cookies_are_not_replayed() {
 
 /// 64 KiB are stored.
 #[test]
-fn a_response_that_is_too_large_to_be_kept_is_not_replayed() {
+fn a_response_too_large_to_store_is_not_replayed() {
     let long = "x".repeat(65_000);
     for (content, headers, kept) in [
         (Some(vec![b'\n'; 65_536]), "", true),
@@ -470,7 +470,7 @@ fn each_resource_has_its_own_uploads() {
 }
 
 #[test]
-fn each_request_of_an_upload_is_asked_about() {
+fn each_request_of_an_upload_is_authorized() {
     let mut world = world();
     let url = create(&mut world, 6, b"hello");
     world.application.rejects = Box::new(|_, _| true);
@@ -487,7 +487,7 @@ fn each_request_of_an_upload_is_asked_about() {
 
 /// The endpoint's downloads do not apply to resources: GET requests the offset.
 #[test]
-fn a_request_that_says_nothing_speaks_the_draft() {
+fn a_request_without_a_dialect_uses_the_draft() {
     let mut world = world();
     let url = create(&mut world, 6, b"hello");
     for method in [Method::HEAD, Method::GET] {
@@ -502,7 +502,7 @@ fn a_request_that_says_nothing_speaks_the_draft() {
 
 /// The content is for the handler, whatever the protocol of a request.
 #[test]
-fn nothing_is_downloaded_from_a_resource() {
+fn resources_have_no_downloads() {
     let mut world = with(Config::default().download(Download::attachment()));
     let url = create(&mut world, 6, b"hello");
     for completed in [false, true] {
@@ -526,7 +526,7 @@ fn nothing_is_downloaded_from_a_resource() {
 
 /// The client sees the resource at the URL of the proxy or of its own request. The base belongs to the endpoint.
 #[test]
-fn the_url_of_an_upload_is_that_of_the_resource_as_the_client_sees_it() {
+fn the_url_of_an_upload_is_the_public_url_of_the_resource() {
     for (config, before) in [
         (Config::default(), ""),
         (Config::default().location(Location::Host), "http://tus.example.org"),
@@ -545,7 +545,7 @@ fn the_url_of_an_upload_is_that_of_the_resource_as_the_client_sees_it() {
 
 /// The handler is never called without a client. Uploads that no client asks for expire.
 #[test]
-fn what_no_client_asks_for_expires() {
+fn uploads_that_no_client_asks_for_expire() {
     let mut world = with(Config::default().expire_after(Duration::from_secs(100)));
     world.application.handler = Box::new(|_, _| Err(Failure::Internal));
     let url = create(&mut world, 6, b"hello");
@@ -569,7 +569,7 @@ fn what_no_client_asks_for_expires() {
 
 /// A request may take longer than a response is kept.
 #[test]
-fn a_response_is_kept_from_when_it_was_made() {
+fn a_response_is_kept_from_the_time_it_was_made() {
     let minute = Duration::from_secs(60);
     let mut world = world();
     world.application.handler_takes = minute * 70;
@@ -584,7 +584,7 @@ fn a_response_is_kept_from_when_it_was_made() {
 }
 
 #[test]
-fn limits_hold_before_the_handler_is_called() {
+fn limits_apply_before_the_handler_is_called() {
     let mut world = with(Config::default().max_size(8));
     let post = request(&mut world, 6, Method::POST, "/photos").body(b"hello world");
     complete(post, 6, false).send().is(413).complete(6, false);
@@ -631,7 +631,7 @@ fn options_announces_the_limits() {
 /// Content of unknown length that breaks off after its last byte may have been declared complete, but only its end
 /// shows that.
 #[test]
-fn content_that_breaks_off_is_not_given_to_the_handler() {
+fn interrupted_content_does_not_reach_the_handler() {
     let mut world = world();
     let url = create(&mut world, 6, b"hello");
     let patch = request(&mut world, 6, Method::PATCH, &url).offset(5).stream(b" world");

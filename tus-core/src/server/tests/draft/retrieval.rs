@@ -9,7 +9,7 @@ use crate::{Config, Download, Rejection, server::Access};
 /// indicate the limits in the Upload-Limit header field, and SHOULD include the Cache-Control header field with the value
 /// no-store".
 #[test]
-fn head_and_get_give_the_state() {
+fn head_and_get_return_the_state() {
     for version in VERSIONS {
         let mut world = World::with(Config::default().max_size(1000));
         let (unknown, known) = (begun(&mut world, version, b"hel"), begun_of(&mut world, version, b"hel", 5));
@@ -32,7 +32,7 @@ fn head_and_get_give_the_state() {
 /// "MUST include the Upload-Complete header field indicating whether a final response was produced from processing the
 /// uploaded representation".
 #[test]
-fn an_upload_that_the_application_has_still_to_accept_is_not_complete() {
+fn an_upload_that_awaits_approval_is_incomplete() {
     let mut world = World::new();
     world.application.reply = Err(Rejection::new(http::StatusCode::SERVICE_UNAVAILABLE, "the scanner is down"));
     let id = begun(&mut world, DRAFT_12, b"hello");
@@ -87,7 +87,7 @@ fn redirects_of_the_application_keep_the_method() {
 /// "Concurrency": "This means that the offset sent by the server MUST be accepted in a subsequent request to append
 /// representation data if no other request to append representation data or cancel was received in the meantime."
 #[test]
-fn the_offset_that_was_told_is_accepted() {
+fn the_reported_offset_is_accepted() {
     let mut world = World::new();
     let id = begun(&mut world, DRAFT_12, b"hel");
     let key = id.clone();
@@ -105,7 +105,7 @@ fn the_offset_that_was_told_is_accepted() {
 }
 
 #[test]
-fn an_upload_that_is_not_there_is_a_problem() {
+fn a_missing_upload_is_a_problem() {
     let mut world = World::with(Config::default().expire_after(std::time::Duration::from_secs(60)));
     let missing = UploadId::from_random(0);
     head(&mut world, DRAFT_12, &missing).send().is(404).complete(DRAFT_12, false).lacks("upload-offset").problem();

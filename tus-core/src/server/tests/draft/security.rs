@@ -32,7 +32,7 @@ fn the_application_decides_about_every_request() {
 
 /// Only authorized clients learn whether an upload exists, and in which dialect.
 #[test]
-fn who_may_not_ask_learns_nothing_of_an_upload() {
+fn unauthorized_clients_learn_nothing_about_an_upload() {
     let mut world = World::new();
     let (tus, draft) = (world.upload(b"hel", 5), begun(&mut world, DRAFT_12, b"hel"));
     let missing = UploadId::from_random(0);
@@ -50,7 +50,7 @@ fn who_may_not_ask_learns_nothing_of_an_upload() {
 
 /// "If so, they MUST ensure that no internal information is leaked in the URI": the id is all that there is.
 #[test]
-fn the_url_has_the_id_and_nothing_else() {
+fn the_url_contains_only_the_id() {
     let mut world = World::new();
     world.application.shape = Box::new(|new| {
         (new.owner, new.private) = (Some("anna".into()), "secret".into());

@@ -6,7 +6,7 @@ use crate::{Config, Phase};
 /// "Upload Resource": "An upload resource SHOULD be unique. Reuse of a URI for a different upload resource SHOULD be
 /// avoided".
 #[test]
-fn each_creation_makes_an_upload_of_its_own() {
+fn each_creation_makes_a_new_upload() {
     let mut world = World::new();
     let (first, second) = (begun(&mut world, DRAFT_12, b"a"), begun(&mut world, DRAFT_12, b"b"));
     assert_ne!(first, second);
@@ -16,7 +16,7 @@ fn each_creation_makes_an_upload_of_its_own() {
 /// "Offset": "the offset MUST NOT decrease. If the server loses any part of the state, it MUST deactivate the upload
 /// resource and reject further interaction with it."
 #[test]
-fn an_upload_that_lost_bytes_is_gone() {
+fn an_upload_that_lost_bytes_is_invalid() {
     let mut world = World::new();
     let id = begun(&mut world, DRAFT_12, b"hello");
     let key = id.clone();
@@ -37,7 +37,7 @@ fn an_upload_that_lost_bytes_is_gone() {
 
 /// "Offset": "Its value is a non-negative Integer [...] Other values MUST cause the entire header field to be ignored."
 #[test]
-fn an_offset_of_another_form_is_ignored() {
+fn an_offset_of_the_wrong_type_is_ignored() {
     let mut world = World::new();
     let id = begun(&mut world, DRAFT_12, b"hello");
     for other in ["-5", "5.0", "\"5\"", "5, 5", "five", "1000000000000000", ""] {
@@ -51,7 +51,7 @@ fn an_offset_of_another_form_is_ignored() {
 
 /// "Completeness": "Its value is a Boolean [...] Other values MUST cause the entire header field to be ignored."
 #[test]
-fn a_completeness_of_another_form_is_ignored() {
+fn a_completeness_of_the_wrong_type_is_ignored() {
     let mut world = World::new();
     let id = begun(&mut world, DRAFT_12, b"hello");
     for other in ["1", "true", "?2", "?1, ?1", ""] {
@@ -67,7 +67,7 @@ fn a_completeness_of_another_form_is_ignored() {
 
 /// "Length": "Its value is a non-negative Integer [...] Other values MUST cause the entire header field to be ignored."
 #[test]
-fn a_length_of_another_form_is_ignored() {
+fn a_length_of_the_wrong_type_is_ignored() {
     let mut world = World::new();
     for other in ["-5", "5.0", "\"5\"", "5, 5", "five", "1000000000000000"] {
         let id = post(&mut world, DRAFT_12, false, b"hello").header("upload-length", other).send().id();
@@ -80,7 +80,7 @@ fn a_length_of_another_form_is_ignored() {
 /// "Completeness": "An upload is marked as completed either when a request for creating the upload resource or appending
 /// to it includes the Upload-Complete header field with a true value and the request content was fully processed".
 #[test]
-fn an_upload_is_complete_when_the_client_says_so_and_its_content_was_processed() {
+fn an_upload_is_complete_when_declared_and_processed() {
     let mut world = World::new();
     let created = post(&mut world, DRAFT_12, true, b"hello").send().is(201).complete(DRAFT_12, true).id();
     let appended = begun(&mut world, DRAFT_12, b"hel");
@@ -141,7 +141,7 @@ fn two_lengths_of_one_request_must_match() {
 
 /// "Length": "The representation's length, if known, MUST stay consistent across subsequent requests."
 #[test]
-fn a_known_length_stays() {
+fn a_known_length_does_not_change() {
     let mut world = World::new();
     let id = begun_of(&mut world, DRAFT_12, b"hello", 11);
     for refused in [

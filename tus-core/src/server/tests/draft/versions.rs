@@ -5,7 +5,7 @@ use super::*;
 /// Draft 01, "Upload-Incomplete": "indicates whether the upload is incomplete"; since draft 02 "Replace Upload-Incomplete
 /// header with Upload-Complete".
 #[test]
-fn version_3_says_incompleteness() {
+fn version_3_declares_incompleteness() {
     let mut world = World::new();
     let id = begun(&mut world, 3, b"hel");
     head(&mut world, 3, &id).send().is(204).has("upload-incomplete", "?1").lacks("upload-complete");
@@ -47,7 +47,7 @@ fn an_append_without_completeness_is_the_last_one_until_version_6() {
 /// Drafts 01 to 05, "Offset Retrieval" and "Upload Cancellation": "The server MUST reject requests with either of these
 /// fields by responding with a 400 (Bad Request) status code."
 #[test]
-fn head_and_delete_with_a_state_are_refused_until_version_6() {
+fn head_and_delete_with_state_are_rejected_until_version_6() {
     for version in VERSIONS {
         let mut world = World::new();
         let id = begun(&mut world, version, b"hel");
