@@ -26,6 +26,8 @@
 //! the system's library is linked. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms in addition to `sha1`,
 //! offered if [`Config::checksums`] lists them. `metrics`: counters and histograms through the facade of that name.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod resumable;
 
 use actix_web::{
@@ -54,6 +56,17 @@ pub use tus_service::{
 pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};
 
 /// The endpoint at `path`, with and without a trailing slash.
+///
+/// ```
+/// use actix_web::{Scope, web};
+/// use actix_web_tus::{Memory, Tus, scope};
+///
+/// /// Below `/users/{user}/files`.
+/// fn users() -> Scope {
+///     let tus = Tus::builder(Memory::new()).build();
+///     web::scope("/users/{user}").service(scope("/files", tus))
+/// }
+/// ```
 pub fn scope(path: &str, tus: Tus) -> Scope {
     scope_with(path, tus, |_, _| ())
 }

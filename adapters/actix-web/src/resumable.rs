@@ -55,6 +55,28 @@ pub fn resumable(tus: impl Into<Resumable>) -> ResumableResource {
 }
 
 /// The same; `extend` fills the extensions that the hooks and [`Resumable::owner`] see.
+///
+/// ```
+/// use actix_web::{App, HttpMessage, web};
+/// use actix_web_tus::{Resumable, Tus, resumable_with};
+///
+/// /// Put into the request's extensions by the application's own middleware.
+/// #[derive(Clone)]
+/// struct User(String);
+///
+/// async fn photos(content: web::Bytes) -> String {
+///     format!("{} bytes\n", content.len())
+/// }
+///
+/// # async fn example(tus: Tus) {
+/// // An upload stays with the user that created it.
+/// let owned = Resumable::new(tus).owner(|head| head.extensions.get().map(|User(user)| user.clone()));
+/// let owned = resumable_with(owned, |request, extensions| {
+///     request.extensions().get::<User>().and_then(|user| extensions.insert(user.clone()));
+/// });
+/// let app = App::new().service(web::resource("/photos").route(web::post().to(photos)).wrap(owned));
+/// # }
+/// ```
 pub fn resumable_with<F>(tus: impl Into<Resumable>, extend: F) -> ResumableResource<F>
 where
     F: Fn(&HttpRequest, &mut http::Extensions) + Clone + 'static,

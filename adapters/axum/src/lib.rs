@@ -64,6 +64,8 @@
 //! offered if [`Config::checksums`] lists them. `metrics`: counters and histograms through the facade of that name.
 //! `interim`: interim responses for clients of the IETF's draft, through `Informing`.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "interim")]
 mod interim;
 mod resumable;
@@ -105,6 +107,17 @@ pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};
 /// # Panics
 ///
 /// If axum cannot nest at `path`, which must begin with a slash and have no other routes of the application below it.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use axum_tus::{Memory, Tus, router};
+///
+/// /// Below `/users/{user}/files`, with the state and the layers of the application.
+/// fn app<S: Clone + Send + Sync + 'static>() -> Router<S> {
+///     let tus = Tus::builder(Memory::new()).build();
+///     Router::new().route("/health", get(|| async { "ok" })).nest("/users/{user}", router("/files", tus))
+/// }
+/// ```
 pub fn router<S>(path: &str, tus: Tus) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,

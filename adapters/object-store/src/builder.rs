@@ -21,6 +21,22 @@ const LARGEST_COPY: u64 = 256 * 1024 * 1024;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(200));
 
 /// Opens an [`ObjectStore`].
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use tus_object_store::{ObjectStore, object_store::memory::InMemory};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = ObjectStore::builder(Arc::new(InMemory::new()))
+///     .prefix("uploads")
+///     .key(|upload| format!("films/{}", upload.incarnation))
+///     .part_size(16 << 20);
+/// # drop(store);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Builder {
     bucket: Bucket,

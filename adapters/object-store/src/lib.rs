@@ -89,6 +89,8 @@
 //! `aws`, `azure`, `gcp` (on by default): the stores of [`ObjectStore::from_url`]. `metrics`:
 //! `tus_store_requests_total` by operation and outcome.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod bucket;
 mod builder;
 mod check;

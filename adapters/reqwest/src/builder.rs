@@ -17,6 +17,22 @@ use crate::{
 };
 
 /// Builds a [`Client`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tus_reqwest::{Client, Fingerprint, JsonFile, Options, Retry};
+///
+/// # fn main() -> Result<(), tus_reqwest::Error> {
+/// let client = Client::builder("https://example.org/files")
+///     .options(Options::default().chunk_size(Some(16 << 20)).retry(Retry::default().retries(20)))
+///     .timeout(Duration::from_secs(60))
+///     // Another process continues unfinished uploads of the same files.
+///     .url_store(JsonFile::new("uploads.json"), Fingerprint::Content)
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Builder {
     endpoint: String,
     trusted: Vec<String>,

@@ -14,6 +14,19 @@ use url::Url;
 use crate::{Entry, deadline::Deadline, exchange::Exchanges, kept::Kept, waiting::OnWait};
 
 /// A client for one endpoint. Clones share the same client.
+///
+/// ```no_run
+/// use tus_reqwest::{Client, Source};
+///
+/// # async fn run() -> Result<(), tus_reqwest::Error> {
+/// let client = Client::new("https://example.org/files")?;
+/// let uploaded = client.upload(Source::bytes("hello")).metadata("filename", "hello.txt").send().await?;
+/// let info = client.info(uploaded.url.as_str()).await?;
+/// assert!(info.is_complete());
+/// client.terminate(uploaded.url).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Client {
     pub(crate) inner: Arc<Inner>,

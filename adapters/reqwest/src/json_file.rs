@@ -15,6 +15,16 @@ use crate::{Entry, UrlStore};
 
 /// Stores URLs in a JSON file, which several threads and processes may share: each change is made under a lock and
 /// replaces the file atomically. Only its owner can read it.
+///
+/// ```
+/// use tus_reqwest::{Client, Fingerprint, JsonFile};
+///
+/// # fn main() -> Result<(), tus_reqwest::Error> {
+/// let urls = JsonFile::new("uploads.json");
+/// let client = Client::builder("https://example.org/files").url_store(urls, Fingerprint::Content).build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct JsonFile {
     path: PathBuf,

@@ -37,6 +37,8 @@
 //! by default): SQLite is compiled in instead of linking the system's library. `sha512`, `crc32`: checksum algorithms
 //! in addition to `sha1`, `sha256` and `md5`. `socks`: SOCKS proxies.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod buffers;
 mod builder;
 mod client;

@@ -27,6 +27,23 @@ use crate::{
 };
 
 /// What is uploaded.
+///
+/// ```
+/// use tus_reqwest::Source;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tus_reqwest::Error> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let path = directory.path().join("film.mp4");
+/// # std::fs::write(&path, "film").unwrap();
+/// let file = Source::path(path).await?;
+/// assert_eq!(file.length(), Some(4));
+/// // A stream can be read once: it is not begun again where the server has lost the upload.
+/// let stream = Source::reader(std::io::stdin());
+/// assert_eq!(stream.length(), None);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Source(Kind);
 

@@ -14,6 +14,18 @@ use tus_core::client::Protocol;
 use crate::{Entry, UrlStore};
 
 /// Stores URLs in a table of a SQLite database, which several threads and processes may share.
+///
+/// ```
+/// use tus_reqwest::{Client, Fingerprint, SqliteStore};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("uploads.db");
+/// let urls = SqliteStore::open(path)?;
+/// let client = Client::builder("https://example.org/files").url_store(urls, Fingerprint::Content).build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,

@@ -18,6 +18,23 @@ use crate::{
 };
 
 /// An upload to send. [`Upload::send`] and [`Upload::begin`] report invalid settings.
+///
+/// ```no_run
+/// use tus_reqwest::{Client, Source};
+///
+/// # async fn run() -> Result<(), tus_reqwest::Error> {
+/// let client = Client::new("https://example.org/files")?;
+/// let uploaded = client
+///     .upload(Source::path("film.mp4").await?)
+///     .metadata("kind", "film")
+///     .parts(4) // at the same time
+///     .on_url(|url| println!("it will be at {url}"))
+///     .on_progress(|progress| println!("{progress}"))
+///     .send()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is sent before `send`"]
 pub struct Upload {

@@ -15,6 +15,22 @@ use crate::{
 ///
 /// Futures of [`Uploader::upload_chunk`] may be dropped at any time: the next one resumes at the server's offset, as
 /// after an error. To abandon the upload, drop this value; [`Uploader::abort`] also deletes the upload.
+///
+/// ```no_run
+/// use tus_reqwest::{Client, Source};
+///
+/// # async fn run() -> Result<(), tus_reqwest::Error> {
+/// let client = Client::new("https://example.org/files")?;
+/// let mut uploader = client.upload(Source::path("film.mp4").await?).begin().await?;
+/// let uploaded = loop {
+///     match uploader.upload_chunk().await? {
+///         Some(uploaded) => break uploaded,
+///         None => println!("{}", uploader.progress()),
+///     }
+/// };
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Uploader {
     job: Job,

@@ -54,6 +54,26 @@ impl Tus {
 }
 
 /// Builds a [`Tus`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tus_service::{Config, Memory, Rejection, Tus};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let tus = Tus::builder(Memory::new())
+///     .config(Config::default().max_size(10 << 30))
+///     .body_timeout(Duration::from_secs(60))
+///     .authorize(|cx| async move {
+///         match cx.request.headers.contains_key("authorization") {
+///             true => Ok(()),
+///             false => Err(Rejection::unauthorized("Bearer")),
+///         }
+///     })
+///     .build();
+/// # }
+/// ```
 pub struct Builder {
     config: Config,
     storage: Arc<dyn Storage>,

@@ -33,6 +33,19 @@ use crate::{
 };
 
 /// An endpoint for resumable uploads. A clone is the same endpoint.
+///
+/// ```
+/// use tus_service::{Memory, Mount, Tus, UploadId};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tus_service::StorageError> {
+/// let tus = Tus::builder(Memory::new()).build();
+/// let id = UploadId::from_random(1);
+/// assert_eq!(tus.find(&id).await?, None);
+/// assert_eq!(tus.url(&Mount::at("/files"), &id), format!("/files/{id}"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Tus {
     pub(crate) engine: Arc<Engine>,

@@ -10,6 +10,8 @@
 //! within the request's future and continues in a task of its own if that future is dropped: it commits what has
 //! arrived.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod api;
 mod background;
 mod builder;

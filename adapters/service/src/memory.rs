@@ -32,6 +32,16 @@ use crate::{ByteStream, Storage, StorageError, StoredStream, UploadFilter, Write
 ///
 /// [`Memory::another_process`] behaves like a storage in another process. It shows how a service takes over an
 /// upload, without a second process.
+///
+/// ```
+/// use tus_service::{Memory, Tus};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let memory = Memory::new();
+/// let tus = Tus::builder(memory.clone()).build();
+/// # }
+/// ```
 #[derive(Clone, Default)]
 pub struct Memory {
     store: Arc<Store>,

@@ -22,8 +22,13 @@
 //! | [`Synced`](Durability::Synced) (default) | all acknowledged bytes exist | all acknowledged bytes exist |
 //! | [`Buffered`](Durability::Buffered) | all acknowledged bytes exist | the last seconds may be missing or contain other bytes; an upload continues from the bytes that exist |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(not(unix))]
-compile_error!("tus-sqlite needs a Unix: it opens files relative to a directory, without following links");
+compile_error!(
+    "tus-sqlite needs a Unix: it opens files relative to a directory, without following links. Elsewhere, depend on the \
+     framework's crate with `default-features = false`, and store uploads in a bucket (feature `object-store`) or in memory"
+);
 
 mod asks;
 mod assemble;

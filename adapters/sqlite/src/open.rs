@@ -13,6 +13,17 @@ use crate::{
 };
 
 /// Settings for opening a directory.
+///
+/// ```
+/// use tus_sqlite::{Durability, Sqlite};
+///
+/// # fn main() -> Result<(), tus_sqlite::OpenError> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let directory = directory.path();
+/// let sqlite = Sqlite::options().durability(Durability::Buffered).open(directory)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Options {
     durability: Durability,

@@ -24,6 +24,26 @@ use crate::{
 };
 
 /// Uploads in a directory. Clones share their uploads.
+///
+/// ```
+/// use tus_service::Tus;
+/// use tus_sqlite::Sqlite;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let directory = directory.path();
+/// let sqlite = Sqlite::open(directory)?;
+/// let tus = Tus::builder(sqlite.clone())
+///     // Where the bytes of a finished upload are.
+///     .finished(move |cx| {
+///         let file = sqlite.path(&cx.upload.id);
+///         async move { tokio::fs::metadata(file).await.map(drop) }
+///     })
+///     .build();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Sqlite(Arc<Inner>);
 

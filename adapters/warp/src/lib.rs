@@ -29,6 +29,8 @@
 //! the system's library is linked. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms in addition to `sha1`,
 //! offered if [`Config::checksums`] lists them. `metrics`: counters and histograms through the facade of that name.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod resumable;
 
 use futures_core::Stream;
@@ -59,6 +61,18 @@ pub use tus_service::{
 pub use tus_sqlite::{Durability, OpenError, Options, Sqlite};
 
 /// The endpoint at the path that was matched before, with and without a trailing slash.
+///
+/// ```
+/// use warp::{Filter, Reply};
+/// use warp_tus::{Memory, Tus, filter};
+///
+/// /// Below `/users/{user}/files`.
+/// fn app() -> impl Filter<Extract = (impl Reply,), Error = warp::Rejection> + Clone {
+///     let tus = Tus::builder(Memory::new()).build();
+///     let files = warp::path!("users" / String / "files" / ..).and(filter(tus));
+///     files.map(|_user: String, response| response)
+/// }
+/// ```
 pub fn filter(tus: Tus) -> BoxedFilter<(reply::Response,)> {
     filter_with(tus, warp::any().map(Extensions::new).boxed())
 }

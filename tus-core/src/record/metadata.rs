@@ -8,6 +8,19 @@ use http::HeaderValue;
 /// The client's metadata of an upload: ordered pairs of a key and bytes.
 ///
 /// Keys are visible ASCII without a comma, and unique (tus 1.0.0, "Upload-Metadata").
+///
+/// ```
+/// use tus_core::Metadata;
+///
+/// # fn main() -> Result<(), tus_core::InvalidMetadata> {
+/// let mut metadata = Metadata::from_pairs([("filename", "film.mp4")])?;
+/// metadata.set("kind", "film")?;
+/// assert_eq!(metadata.text("filename"), Some("film.mp4"));
+/// assert_eq!(metadata.to_header().unwrap(), "filename ZmlsbS5tcDQ=,kind ZmlsbQ==");
+/// assert!(metadata.set("no spaces", "").is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metadata(Vec<(String, Bytes)>);
 

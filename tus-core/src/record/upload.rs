@@ -10,6 +10,16 @@ use super::{Incarnation, Metadata, UploadId, Verbatim};
 ///
 /// Bytes past `offset` do not exist, whatever a storage may hold. Completeness is the [phase](Phase), not `length ==
 /// offset`: an upload of the IETF's draft can have all of its bytes and be incomplete.
+///
+/// ```
+/// use tus_core::{Incarnation, Kind, Phase, Upload, UploadId};
+///
+/// let mut upload = Upload::new(UploadId::from_random(1), Incarnation::from_random(2), Kind::Single);
+/// upload.length = Some(5);
+/// upload.owner = Some("anna".into());
+/// assert_eq!((upload.offset, upload.phase), (0, Phase::Receiving));
+/// assert!(!upload.is_complete());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

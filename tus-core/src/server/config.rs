@@ -8,6 +8,21 @@ use crate::{Algorithm, Kind, Phase, Upload};
 /// The protocol's settings. The defaults: both dialects, every extension, sha1, no size limit, no expiration, no
 /// CORS, no downloads, 4096 bytes of metadata, 128 parts per final upload, 1024 final uploads that wait for their
 /// parts, and an absolute path as `Location`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tus_core::{Algorithm, Config, Cors, TusExtension};
+///
+/// let config = Config::default()
+///     .max_size(10 << 30)
+///     .expire_after(Duration::from_secs(24 * 3600))
+///     .checksums([Algorithm::Sha1])
+///     .cors(Cors::Any)
+///     .without(TusExtension::Concatenation);
+/// assert!(!config.offers(TusExtension::Concatenation));
+/// assert!(config.offers(TusExtension::Termination));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Config {
     off: u8,

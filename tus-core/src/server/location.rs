@@ -13,6 +13,15 @@ use super::{Config, Mount, config::rounded, resource::AtResource};
 use crate::{Upload, UploadId};
 
 /// The form of an upload's URL in `Location`.
+///
+/// ```
+/// use tus_core::{Config, Location};
+///
+/// # fn main() -> Result<(), tus_core::InvalidBaseUrl> {
+/// let config = Config::default().location(Location::base("https://uploads.example.org/files")?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Location {

@@ -4,6 +4,16 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 /// The application's rejection: the response that the client gets instead.
+///
+/// ```
+/// use http::{HeaderValue, StatusCode, header};
+/// use tus_core::Rejection;
+///
+/// let closed = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "come back tomorrow\n")
+///     .header(header::RETRY_AFTER, HeaderValue::from(86400));
+/// assert_eq!(closed.status(), 503);
+/// assert_eq!(Rejection::from(StatusCode::FORBIDDEN).status(), 403);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Rejection(Box<Response<Bytes>>);
 

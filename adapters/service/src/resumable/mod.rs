@@ -70,6 +70,19 @@ use crate::{Interim, Tus};
 /// Unfinished uploads are deleted after [`Config::expire_after`](crate::Config::expire_after), finished ones after
 /// [`keep`](Self::keep). [`Config::max_size`](crate::Config::max_size) limits an upload. The framework's limits on
 /// bodies apply to each request of the client, and to the complete content that the handler reads.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tus_service::{Memory, Resumable, Tus};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let tus = Tus::builder(Memory::new()).build();
+/// // For `resumable` of the framework's crate.
+/// let photos = Resumable::new(tus).min_size(1 << 20).handler_timeout(Duration::from_secs(600));
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Resumable {
     tus: Tus,
