@@ -49,6 +49,13 @@ mod listings {
     }
     listings! {
         readme: "README.md",
+        actix_web_tus: "adapters/actix-web/README.md",
+        axum_tus: "adapters/axum/README.md",
+        tus_object_store: "adapters/object-store/README.md",
+        tus_reqwest: "adapters/reqwest/README.md",
+        tus_service: "adapters/service/README.md",
+        tus_sqlite: "adapters/sqlite/README.md",
+        warp_tus: "adapters/warp/README.md",
         client: "examples/guide/src/client.md",
         cors: "examples/guide/src/cors.md",
         draft: "examples/guide/src/draft.md",
