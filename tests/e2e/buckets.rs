@@ -1,6 +1,7 @@
 //! Servers on one bucket: a newer request in one takes over from an older one in another that is still receiving.
 
 mod cluster;
+mod handoff;
 mod servers;
 mod witnesses;
 

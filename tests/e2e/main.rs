@@ -1,6 +1,7 @@
 //! Every framework over every storage, over real sockets.
 #![allow(clippy::unwrap_used)] // a test that cannot continue fails
 
+mod applications;
 mod browser;
 mod buckets;
 mod chromium;
@@ -32,10 +33,12 @@ mod many;
 mod mount;
 mod network;
 mod others;
+mod postgres;
 mod power;
 mod private;
 mod processes;
 mod proxies;
+mod react;
 mod refusals;
 mod resumable;
 mod secure;

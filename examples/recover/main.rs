@@ -1,0 +1,96 @@
+//! TUS_TOKENS=secret=anna,hidden=bert cargo run --release --example recover
+//!
+//! warp with rejections: a filter of the application rejects requests without a valid token, and `recover` turns the
+//! rejections of all routes into responses. The endpoint itself never rejects.
+
+use std::{collections::HashMap, convert::Infallible, env, sync::Arc};
+
+use example_shared::{Failed, Settings};
+use warp::{
+    Filter, Rejection,
+    http::{Extensions, HeaderValue, Method, StatusCode, header},
+    reject::{self, Reject},
+    reply::{self, Reply},
+};
+use warp_tus::Tus;
+
+/// Users by their tokens.
+type Tokens = Arc<HashMap<String, User>>;
+
+/// The user that sends the request.
+#[derive(Clone)]
+struct User(String);
+
+/// The request has no valid token.
+#[derive(Debug)]
+struct Unauthorized;
+
+impl Reject for Unauthorized {}
+
+/// What the hooks see of the request: its user. A browser sends OPTIONS without a token.
+async fn identify(tokens: Tokens, method: Method, header: Option<String>) -> Result<Extensions, Rejection> {
+    let mut extensions = Extensions::new();
+    let token = header.as_deref().and_then(|header| header.strip_prefix("Bearer "));
+    match token.and_then(|token| tokens.get(token)) {
+        Some(user) => drop(extensions.insert(user.clone())),
+        None if method == Method::OPTIONS => {}
+        None => return Err(reject::custom(Unauthorized)),
+    }
+    Ok(extensions)
+}
+
+/// The response to a request that no route answered.
+async fn recover(rejection: Rejection) -> Result<impl Reply, Infallible> {
+    let (status, text) = match rejection.find::<Unauthorized>() {
+        Some(Unauthorized) => (StatusCode::UNAUTHORIZED, "log in first\n"),
+        None if rejection.is_not_found() => (StatusCode::NOT_FOUND, "nothing is here\n"),
+        None => (StatusCode::BAD_REQUEST, "this request makes no sense here\n"),
+    };
+    let mut response = reply::with_status(text, status).into_response();
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    Ok(response)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failed> {
+    example_shared::log();
+    let settings = Settings::from_env()?;
+    let tokens = env::var("TUS_TOKENS").unwrap_or_default();
+    let tokens = tokens.split(',').filter_map(|token| token.split_once('='));
+    let tokens: Tokens = Arc::new(tokens.map(|(token, user)| (token.to_owned(), User(user.to_owned()))).collect());
+
+    let tus = Tus::builder_shared(settings.open().await?)
+        .config(settings.config)
+        .authorize(|cx| async move {
+            let user = cx.request.extensions.get().map(|User(user)| user);
+            match &cx.upload {
+                Some(upload) if upload.owner.as_ref() != user => {
+                    Err(warp_tus::Rejection::forbidden("this upload belongs to another user\n"))
+                }
+                _ => Ok(()),
+            }
+        })
+        .before_create(|cx| async move {
+            let mut upload = cx.upload;
+            upload.owner = cx.request.extensions.get().map(|User(user)| user.clone());
+            Ok(upload)
+        })
+        .build();
+
+    let user = warp::any()
+        .map(move || tokens.clone())
+        .and(warp::method())
+        .and(warp::header::optional("authorization"))
+        .and_then(identify);
+    let health = warp::path("health").and(warp::path::end()).map(|| "ok\n");
+    let files = warp::path("files").and(warp_tus::filter_with(tus.clone(), user.boxed()));
+    let app = health.or(files).recover(recover);
+
+    let listener = tokio::net::TcpListener::bind(&settings.address).await?;
+    eprintln!("listening on http://{}", listener.local_addr()?);
+    let server = |stop| warp::serve(app).incoming(listener).graceful(stop).run();
+    example_shared::serve(tus, server).await;
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! TUS_USERS=anna=secret,bert=hidden cargo run --release --example session
+//!
+//! Users log in by a form and are known by a signed cookie; the application's state is axum's. A user sees and continues
+//! only their own uploads, and GET /uploads lists them.
+
+use std::{collections::HashMap, env, sync::Arc};
+
+use axum::{
+    Extension, Form, Router,
+    extract::{FromRef, Request, State},
+    http::StatusCode,
+    middleware::{self, Next},
+    response::{Redirect, Response},
+    routing::{get, post},
+};
+use axum_extra::extract::cookie::{Cookie, Key, SameSite, SignedCookieJar};
+use axum_tus::{Cors, Rejection, Tus, UploadFilter};
+use example_shared::{Failed, Settings};
+use futures_util::TryStreamExt;
+use serde::Deserialize;
+
+/// What the handlers share.
+#[derive(Clone)]
+struct App {
+    tus: Tus,
+    /// Signs the cookies. A real application keeps it: with a new one all users have to log in again.
+    key: Key,
+    /// Passwords by name. A real application stores hashes of them in its database.
+    users: Arc<HashMap<String, String>>,
+}
+
+impl FromRef<App> for Key {
+    fn from_ref(app: &App) -> Self {
+        app.key.clone()
+    }
+}
+
+/// The user that sends the request.
+#[derive(Clone)]
+struct User(String);
+
+#[derive(Deserialize)]
+struct Login {
+    name: String,
+    password: String,
+}
+
+async fn login(
+    State(app): State<App>,
+    jar: SignedCookieJar,
+    Form(login): Form<Login>,
+) -> Result<(SignedCookieJar, Redirect), StatusCode> {
+    if app.users.get(&login.name) != Some(&login.password) {
+        return Err(StatusCode::FORBIDDEN);
+    }
+    // `Strict`: the browser does not send it with requests from pages of other sites. Behind TLS, add `secure(true)`.
+    let cookie = Cookie::build(("user", login.name)).http_only(true).same_site(SameSite::Strict).path("/");
+    Ok((jar.add(cookie), Redirect::to("/uploads")))
+}
+
+/// Tells the handlers and the hooks who sends a request.
+async fn identify(jar: SignedCookieJar, mut request: Request, next: Next) -> Response {
+    if let Some(cookie) = jar.get("user") {
+        request.extensions_mut().insert(User(cookie.value().to_owned()));
+    }
+    next.run(request).await
+}
+
+/// The user's uploads, one a line.
+async fn uploads(State(app): State<App>, user: Option<Extension<User>>) -> Result<String, StatusCode> {
+    let Extension(User(user)) = user.ok_or(StatusCode::UNAUTHORIZED)?;
+    let uploads = app.tus.list(UploadFilter::default().owner(user), None);
+    let lines = uploads.map_ok(|upload| format!("{} {} bytes {:?}\n", upload.id, upload.offset, upload.phase));
+    lines.try_collect().await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failed> {
+    example_shared::log();
+    let settings = Settings::from_env()?;
+    let users = env::var("TUS_USERS").unwrap_or_default();
+    let users = users.split(',').filter_map(|user| user.split_once('='));
+    let users: HashMap<_, _> = users.map(|(name, password)| (name.to_owned(), password.to_owned())).collect();
+
+    // No page of another origin may upload: the cookie would not be sent with its requests.
+    let config = settings.config.clone().cors(Cors::Off);
+    let tus = Tus::builder_shared(settings.open().await?)
+        .config(config)
+        .authorize(|cx| async move {
+            let Some(User(user)) = cx.request.extensions.get() else {
+                return Err(StatusCode::UNAUTHORIZED.into());
+            };
+            match &cx.upload {
+                Some(upload) if upload.owner.as_ref() != Some(user) => {
+                    Err(Rejection::forbidden("this upload belongs to another user\n"))
+                }
+                _ => Ok(()),
+            }
+        })
+        .before_create(|cx| async move {
+            let mut upload = cx.upload;
+            upload.owner = cx.request.extensions.get().map(|User(user)| user.clone());
+            Ok(upload)
+        })
+        .build();
+
+    let state = App { tus: tus.clone(), key: Key::generate(), users: Arc::new(users) };
+    let app = Router::new()
+        .route("/login", post(login))
+        .route("/uploads", get(uploads))
+        .merge(axum_tus::router("/files", tus.clone()))
+        .layer(middleware::from_fn_with_state(state.clone(), identify))
+        .with_state(state);
+    let listener = tokio::net::TcpListener::bind(&settings.address).await?;
+    eprintln!("listening on http://{}", listener.local_addr()?);
+    let server = |stop| axum::serve(listener, app).with_graceful_shutdown(stop);
+    Ok(example_shared::serve(tus, server).await.transpose().map(drop)?)
+}

@@ -1,0 +1,150 @@
+//! The examples of what applications have work as documented.
+
+use tempfile::TempDir;
+
+use crate::{
+    client::{Connection, OCTETS, Response},
+    content::{assert_same, bytes},
+    example::Example,
+    harness::{id, wait_until},
+};
+
+/// A request of somebody, with a header that says who it is.
+fn create(connection: &mut Connection, who: (&str, &str), length: &str) -> Response {
+    connection.request("POST", "/files", &[who, ("Upload-Length", length)], b"")
+}
+
+fn patch(connection: &mut Connection, path: &str, who: (&str, &str), offset: u64, body: &[u8]) -> u16 {
+    let headers = [who, ("Upload-Offset", &*offset.to_string()), ("Content-Type", OCTETS)];
+    connection.request("PATCH", path, &headers, body).status
+}
+
+const NOBODY: (&str, &str) = ("X-Nobody", "");
+const ANNA: (&str, &str) = ("Authorization", "Bearer secret");
+const BERT: (&str, &str) = ("Authorization", "Bearer hidden");
+const TOKENS: (&str, &str) = ("TUS_TOKENS", "secret=anna,hidden=bert");
+
+/// Only Anna may use her upload, in any way.
+fn is_annas(connection: &mut Connection, path: &str, anna: (&str, &str), bert: (&str, &str)) {
+    for (who, status) in [(NOBODY, 401), (bert, 403), (anna, 200)] {
+        assert_eq!(connection.request("HEAD", path, &[who], b"").status, status, "{who:?}");
+    }
+    for (who, status) in [(NOBODY, 401), (bert, 403)] {
+        assert_eq!(connection.request("DELETE", path, &[who], b"").status, status, "{who:?}");
+        assert_eq!(patch(connection, path, who, 0, b"theirs"), status, "{who:?}");
+    }
+}
+
+#[test]
+fn session_knows_users_by_a_signed_cookie() {
+    let directory = TempDir::new().unwrap();
+    let example = Example::start("session", directory.path(), &[("TUS_USERS", "anna=secret,bert=hidden")]);
+    let mut connection = example.connect();
+    let mut login = |body: &str| {
+        let form = ("Content-Type", "application/x-www-form-urlencoded");
+        connection.request("POST", "/login", &[form], body.as_bytes())
+    };
+    assert_eq!(login("name=anna&password=hidden").status, 403);
+    let cookies = ["name=anna&password=secret", "name=bert&password=hidden"].map(|body| {
+        let cookie = login(body).header("set-cookie").to_owned();
+        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+        cookie.split(';').next().unwrap().to_owned()
+    });
+    let [anna, bert] = [("Cookie", &*cookies[0]), ("Cookie", &*cookies[1])];
+    let forged = cookies[1].replace("bert", "anna");
+
+    assert_eq!(create(&mut connection, NOBODY, "9").status, 401);
+    assert_eq!(create(&mut connection, ("Cookie", &forged), "9").status, 401, "it is not signed");
+    let path = create(&mut connection, anna, "9").header("location").to_owned();
+    is_annas(&mut connection, &path, anna, bert);
+    assert_eq!(patch(&mut connection, &path, anna, 0, &bytes(1, 0..9)), 204);
+
+    assert_eq!(connection.request("GET", "/uploads", &[], b"").status, 401);
+    assert_eq!(connection.request("GET", "/uploads", &[bert], b"").text(), "");
+    let listed = connection.request("GET", "/uploads", &[anna], b"").text();
+    assert!(listed.starts_with(&format!("{} 9 bytes ", id(&path))), "{listed}");
+}
+
+#[test]
+fn workers_share_uploads_and_hooks() {
+    let directory = TempDir::new().unwrap();
+    let example = Example::start("workers", directory.path(), &[TOKENS]);
+    let mut connection = example.connect();
+    assert_eq!(create(&mut connection, NOBODY, "900").header("www-authenticate"), "Bearer");
+    assert_eq!(connection.request("OPTIONS", "/files", &[], b"").status, 204, "a browser asks without a token");
+    let path = create(&mut connection, ANNA, "900").header("location").to_owned();
+    is_annas(&mut connection, &path, ANNA, BERT);
+
+    // Connections go to the workers in turns.
+    for at in (0..900).step_by(100) {
+        let mut other = example.connect();
+        assert_eq!(patch(&mut other, &path, ANNA, at, &bytes(1, at..at + 100)), 204);
+    }
+    let stored = std::fs::read(directory.path().join("uploads").join(id(&path).as_str())).unwrap();
+    assert_same(&stored, &bytes(1, 0..900));
+    wait_until(|| (0..8).all(|_| example.connect().request("GET", "/finished", &[], b"").text() == "1"));
+}
+
+#[test]
+fn recover_answers_rejections() {
+    let directory = TempDir::new().unwrap();
+    let example = Example::start("recover", directory.path(), &[TOKENS]);
+    let mut connection = example.connect();
+    let refused = create(&mut connection, NOBODY, "9");
+    assert_eq!((refused.status, refused.header("www-authenticate")), (401, "Bearer"));
+    assert_eq!(refused.text(), "log in first\n");
+    let missing = connection.request("GET", "/nowhere", &[], b"");
+    assert_eq!((missing.status, missing.text()), (404, "nothing is here\n".to_owned()));
+    assert_eq!(connection.request("GET", "/health", &[], b"").text(), "ok\n");
+    assert_eq!(connection.request("OPTIONS", "/files", &[], b"").status, 204, "a browser asks without a token");
+
+    let path = create(&mut connection, ANNA, "9").header("location").to_owned();
+    is_annas(&mut connection, &path, ANNA, BERT);
+    assert_eq!(patch(&mut connection, &path, ANNA, 0, &bytes(1, 0..9)), 204);
+    // The endpoint's own refusals pass as they are.
+    let conflict = connection.request(
+        "PATCH",
+        &path,
+        &[ANNA, ("Upload-Offset", "3"), ("Content-Type", OCTETS), ("Content-Length", "0")],
+        b"",
+    );
+    assert_eq!(conflict.status, 409);
+}
+
+#[test]
+fn poem_serves_uploads_and_a_page() {
+    let directory = TempDir::new().unwrap();
+    let mut example = Example::start("poem", directory.path(), &[]);
+    let mut connection = example.connect();
+    assert!(connection.request("GET", "/", &[], b"").header("content-type").starts_with("text/html"));
+    let path = connection.create(500);
+    assert_eq!(path, format!("/files/{}", id(&path)));
+
+    // The connection breaks in the middle of a body.
+    connection.begin_patch(&path, 0, 500);
+    connection.send(&bytes(1, 0..200));
+    let file = directory.path().join("uploads").join(id(&path).as_str());
+    wait_until(|| std::fs::metadata(&file).is_ok_and(|file| file.len() >= 200));
+    connection.finish();
+    let mut connection = example.connect();
+    assert_eq!(connection.offset(&path), 200);
+    assert_eq!(connection.patch(&path, 200, &bytes(1, 200..500)).status, 204);
+    assert_same(&std::fs::read(&file).unwrap(), &bytes(1, 0..500));
+    drop(connection);
+    assert!(example.stop().success());
+}
+
+/// All examples are in the lists of the README beside them and of the guide.
+#[test]
+fn every_example_is_listed() {
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let lists =
+        ["README.md", "guide/src/examples.md"].map(|file| std::fs::read_to_string(examples.join(file)).unwrap());
+    for example in std::fs::read_dir(&examples).unwrap().map(Result::unwrap) {
+        let name = example.file_name().into_string().unwrap();
+        let manifest = std::fs::read_to_string(example.path().join("Cargo.toml")).unwrap_or_default();
+        for list in &lists {
+            assert!(!manifest.contains("[[example]]") || list.contains(&format!("`{name}`")), "{name} is not listed");
+        }
+    }
+}
