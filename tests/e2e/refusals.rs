@@ -127,6 +127,7 @@ impl Scenario {
                 vec![Self::failing(framework, Failure::Overloaded)]
             }
             "the disk is full" => vec![Self::failing(framework, Failure::Full)],
+            "the bucket does not answer" => vec![Self::failing(framework, Failure::Unavailable)],
             "the storage or a hook failed" => {
                 let failed = AtomicBool::new(false);
                 let hook = Self::new(framework, "{}", move |builder| {

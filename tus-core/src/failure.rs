@@ -25,6 +25,9 @@ pub enum Failure {
     /// The server's limit for concurrent work of this kind has been reached.
     #[error("the server is handling too many requests of this kind; try again in a moment")]
     Overloaded,
+    /// The store in which the server keeps uploads does not answer, or failed in a way that may pass.
+    #[error("the server's store does not answer at the moment; acknowledged bytes are kept; try again")]
+    Unavailable,
     /// Any other failure. The reason belongs in the server's log, not in a response.
     #[error("the server failed; acknowledged bytes are kept; try again later")]
     Internal,

@@ -1,6 +1,6 @@
 //! The operations of an object store that this crate uses, with errors that determine the next step.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream, stream::BoxStream};
@@ -10,7 +10,11 @@ use object_store::{
 };
 use tus_service::{Failure, StorageError, async_trait};
 
-use crate::observe;
+use crate::{
+    observe,
+    patience::{Patience, Weight},
+    rest::Rest,
+};
 
 /// Why an operation failed, as reported by the store.
 #[derive(Debug)]
@@ -23,7 +27,15 @@ pub(crate) enum Refused {
     Absent,
     /// Any other reason. The operation may have been done nevertheless, or may be done later.
     Failed(Error),
+    /// It did not answer in this time. The same holds.
+    Unanswered(Duration),
 }
+
+/// Memory that an object gets before it has come, at most, in bytes.
+const MOST_AT_ONCE: usize = 64 * 1024 * 1024;
+
+/// How long a small request may take by default.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 type Answer<T> = Result<T, Refused>;
 
@@ -72,11 +84,17 @@ pub(crate) struct Bucket {
     parts: Arc<dyn MultipartStore>,
     copies: Option<Arc<dyn Copier>>,
     prefix: Path,
+    pub patience: Arc<Patience>,
 }
 
 impl Bucket {
     pub(crate) fn new<S: ObjectStore + MultipartStore>(store: Arc<S>) -> Self {
-        Self { objects: store.clone(), parts: store, copies: None, prefix: Path::default() }
+        let patience = Arc::new(Patience::new(PATIENCE));
+        Self { objects: store.clone(), parts: store, copies: None, prefix: Path::default(), patience }
+    }
+
+    pub(crate) fn set_patience(&mut self, limit: Duration) {
+        self.patience = Arc::new(Patience::new(limit));
     }
 
     #[cfg(feature = "aws")]
@@ -123,28 +141,55 @@ impl Bucket {
 
     async fn put(&self, key: &str, payload: PutPayload, mode: PutMode, seal: Option<&str>) -> Answer<Tag> {
         let options = PutOptions { mode, attributes: sealed(seal), ..PutOptions::default() };
-        Ok(Tag::from(self.objects.put_opts(&self.path(key), payload, options).await?))
+        let weight = Weight::Bytes(payload.content_length() as u64);
+        let path = self.path(key);
+        let put = async { Ok(Tag::from(self.objects.put_opts(&path, payload, options).await?)) };
+        self.patience.with(weight, put).await
     }
 
     pub(crate) async fn get(&self, key: &str) -> Answer<(Bytes, Tag)> {
+        let (path, options) = (self.path(key), GetOptions::default());
         let get = async {
-            let result = self.objects.get_opts(&self.path(key), GetOptions::default()).await?;
-            let tag = Tag::of(&result.meta);
-            Ok((result.bytes().await?, tag))
+            let begun = async { Ok(self.objects.get_opts(&path, options).await?) };
+            let result = self.patience.with(Weight::Small, begun).await?;
+            let (tag, weight) = (Tag::of(&result.meta), Weight::Bytes(result.meta.size));
+            let mut bytes = Vec::with_capacity(usize::try_from(result.meta.size).unwrap_or(0).min(MOST_AT_ONCE));
+            let read = async {
+                let mut chunks = result.into_stream();
+                while let Some(chunk) = chunks.try_next().await? {
+                    bytes.extend_from_slice(&chunk);
+                }
+                Ok(Bytes::from(bytes))
+            };
+            Ok((self.patience.with(weight, read).await?, tag))
         };
         observe::request("get", get.await)
     }
 
     /// One ranged request, optionally for this version only. The response is read as the stream is polled.
-    pub(crate) async fn read(&self, key: &str, range: Range<u64>, etag: Option<String>) -> Answer<GetResult> {
+    pub(crate) async fn read(&self, key: &str, range: Range<u64>, etag: Option<String>) -> Answer<Rest> {
+        let path = self.path(key);
+        let (etag, bytes) = self.read_range(&path, range.clone(), etag).await?;
+        Ok(Rest { bucket: self.clone(), path, range, etag, bytes })
+    }
+
+    /// The version that is read, and its bytes.
+    pub(crate) async fn read_range(
+        &self,
+        path: &Path,
+        range: Range<u64>,
+        etag: Option<String>,
+    ) -> Answer<(Option<String>, BoxStream<'static, object_store::Result<Bytes>>)> {
         let options = GetOptions { range: Some(range.into()), if_match: etag, ..GetOptions::default() };
-        let read = self.objects.get_opts(&self.path(key), options).await.map_err(Refused::from);
-        observe::request("get", read)
+        let read = async { Ok(self.objects.get_opts(path, options).await?) };
+        let result = observe::request("get", self.patience.with(Weight::Small, read).await)?;
+        Ok((result.meta.e_tag.clone(), result.into_stream()))
     }
 
     pub(crate) async fn head(&self, key: &str) -> Answer<Head> {
-        let options = GetOptions { head: true, ..GetOptions::default() };
-        let head = self.objects.get_opts(&self.path(key), options).await.map_err(Refused::from);
+        let (path, options) = (self.path(key), GetOptions { head: true, ..GetOptions::default() });
+        let head = async { Ok(self.objects.get_opts(&path, options).await?) };
+        let head = self.patience.with(Weight::Small, head).await;
         let GetResult { meta, attributes, .. } = observe::request("head", head)?;
         let seal = attributes.get(&Attribute::Metadata(SEAL.into())).map(|seal| seal.as_ref().to_owned());
         Ok(Head { tag: Tag::of(&meta), size: meta.size, seal })
@@ -157,14 +202,17 @@ impl Bucket {
         }
         let paths: Vec<_> = keys.iter().map(|key| Ok(self.path(key))).collect();
         let mut deleted = self.objects.delete_stream(stream::iter(paths).boxed());
-        let mut answer = Ok(());
-        while let Some(one) = deleted.next().await {
-            match one {
-                Ok(_) | Err(Error::NotFound { .. }) => {}
-                Err(error) => answer = Err(Refused::from(error)),
+        let delete = async {
+            let mut answer = Ok(());
+            while let Some(one) = deleted.next().await {
+                match one {
+                    Ok(_) | Err(Error::NotFound { .. }) => {}
+                    Err(error) => answer = Err(Refused::from(error)),
+                }
             }
-        }
-        observe::request("delete", answer)
+            answer
+        };
+        observe::request("delete", self.patience.with(Weight::Many(keys.len()), delete).await)
     }
 
     /// The objects under a prefix (a path without its last slash), ordered by name, after this name. Pages are
@@ -175,8 +223,15 @@ impl Bucket {
             None => self.objects.list(Some(&path)),
             Some(after) => self.objects.list_with_offset(Some(&path), &self.path(&format!("{under}/{after}"))),
         };
-        let prefix = self.prefix.to_string();
-        let named = listed.map_err(Refused::from).map_ok(move |meta| {
+        let (prefix, patience) = (self.prefix.to_string(), self.patience.clone());
+        let answered = stream::try_unfold(listed, move |mut listed| {
+            let patience = patience.clone();
+            async move {
+                let next = async { listed.try_next().await.map_err(Refused::from) };
+                Ok(patience.with(Weight::Small, next).await?.map(|meta| (meta, listed)))
+            }
+        });
+        let named = answered.map_ok(move |meta| {
             let key = meta.location.as_ref();
             (key.strip_prefix(&prefix).unwrap_or(key).trim_start_matches('/').to_owned(), meta)
         });
@@ -185,18 +240,22 @@ impl Bucket {
     }
 
     pub(crate) async fn begin(&self, key: &str, seal: &str) -> Answer<String> {
-        let options = PutMultipartOptions { attributes: sealed(Some(seal)), ..PutMultipartOptions::default() };
-        let begun = match self.parts.create_multipart_opts(&self.path(key), options).await {
-            // A store without attributes of multipart uploads.
-            Err(Error::NotSupported { .. }) => self.parts.create_multipart(&self.path(key)).await,
-            begun => begun,
+        let path = self.path(key);
+        let begin = async {
+            let options = PutMultipartOptions { attributes: sealed(Some(seal)), ..PutMultipartOptions::default() };
+            match self.parts.create_multipart_opts(&path, options).await {
+                // A store without attributes of multipart uploads.
+                Err(Error::NotSupported { .. }) => Ok(self.parts.create_multipart(&path).await?),
+                begun => Ok(begun?),
+            }
         };
-        observe::request("begin", begun.map_err(Refused::from))
+        observe::request("begin", self.patience.with(Weight::Small, begin).await)
     }
 
     pub(crate) async fn put_part(&self, key: &str, id: &str, number: usize, payload: PutPayload) -> Answer<String> {
-        let put = self.parts.put_part(&self.path(key), &id.to_owned(), number, payload).await;
-        observe::request("part", put.map(|part| part.content_id).map_err(Refused::from))
+        let (path, id, weight) = (self.path(key), id.to_owned(), Weight::Bytes(payload.content_length() as u64));
+        let put = async { Ok(self.parts.put_part(&path, &id, number, payload).await?.content_id) };
+        observe::request("part", self.patience.with(weight, put).await)
     }
 
     /// Makes a part from a range of an object in this bucket, optionally of this version only.
@@ -206,19 +265,22 @@ impl Bucket {
         (key, id, number): (&str, &str, usize),
     ) -> Answer<String> {
         let Some(copies) = &self.copies else { return Err(Refused::Absent) };
-        let to = Target { path: &self.path(key), multipart: id, number };
-        observe::request("copy", copies.copy_part(&self.path(from), range, etag, &to).await)
+        let (from, to) = (self.path(from), Target { path: &self.path(key), multipart: id, number });
+        let copy = copies.copy_part(&from, range, etag, &to);
+        observe::request("copy", self.patience.with(Weight::Bytes(range.end - range.start), copy).await)
     }
 
     pub(crate) async fn complete(&self, key: &str, id: &str, etags: Vec<String>) -> Answer<Tag> {
+        let (path, id, weight) = (self.path(key), id.to_owned(), Weight::Many(etags.len()));
         let parts = etags.into_iter().map(|content_id| PartId { content_id }).collect();
-        let completed = self.parts.complete_multipart(&self.path(key), &id.to_owned(), parts).await;
-        observe::request("complete", completed.map(Tag::from).map_err(Refused::from))
+        let complete = async { Ok(Tag::from(self.parts.complete_multipart(&path, &id, parts).await?)) };
+        observe::request("complete", self.patience.with(weight, complete).await)
     }
 
     pub(crate) async fn abort(&self, key: &str, id: &str) -> Answer<()> {
-        let aborted = self.parts.abort_multipart(&self.path(key), &id.to_owned()).await;
-        observe::request("abort", aborted.map_err(Refused::from))
+        let (path, id) = (self.path(key), id.to_owned());
+        let abort = async { Ok(self.parts.abort_multipart(&path, &id).await?) };
+        observe::request("abort", self.patience.with(Weight::Small, abort).await)
     }
 }
 
@@ -255,10 +317,26 @@ impl From<Error> for Refused {
     }
 }
 
+impl Refused {
+    /// Whether nobody knows if it was done.
+    pub(crate) fn is_unclear(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Unanswered(_))
+    }
+
+    /// What a client learns where nobody could do anything about it: whether it may try again.
+    pub(crate) fn failure(&self) -> Failure {
+        match self {
+            // The last one is whatever else a store answers, also after all retries, and no answer.
+            Self::Unanswered(_) | Self::Failed(Error::Generic { .. }) => Failure::Unavailable,
+            _ => Failure::Internal,
+        }
+    }
+}
+
 /// For failures that no caller can handle.
 impl From<Refused> for StorageError {
     fn from(refused: Refused) -> Self {
-        Self::new(Failure::Internal, refused.to_string())
+        Self::new(refused.failure(), refused.to_string())
     }
 }
 
@@ -269,6 +347,7 @@ impl fmt::Display for Refused {
             Self::Changed => f.write_str("the object store reports that an object has changed"),
             Self::Absent => f.write_str("the object store reports that an object is missing"),
             Self::Failed(error) => write!(f, "the object store failed: {error}"),
+            Self::Unanswered(limit) => write!(f, "the object store did not answer within {} s", limit.as_secs_f32()),
         }
     }
 }

@@ -7,13 +7,30 @@ use tus_service::Upload;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 use url::Url;
 
-use crate::{bucket::Bucket, check, keys, records::Inner, settings::Settings, storage::ObjectStore};
+use crate::{
+    bucket::{Bucket, PATIENCE},
+    check, keys, observe,
+    records::Inner,
+    settings::Settings,
+    storage::ObjectStore,
+};
 
 /// The smallest part that S3 accepts, except for the last one.
 const SMALLEST_PART: u64 = 5 * 1024 * 1024;
 
-/// Even a store that copies only 9 MB a second finishes such a copy within the 30 seconds of a request.
+/// Even a store that copies only 1 MiB a second finishes such a copy within the limit of a request.
 const LARGEST_COPY: u64 = 256 * 1024 * 1024;
+
+/// Whether a client of a store has no limit of its own in the environment: then the storage's are enough, which know how much
+/// a request moves.
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+fn is_unlimited(variable: &str) -> bool {
+    std::env::var_os(variable).is_none()
+}
+
+/// As good as no limit.
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+const UNLIMITED: &str = "1 hour";
 
 /// The shortest and longest pauses before a request is repeated to a store that allows one write per second to an
 /// object.
@@ -75,16 +92,15 @@ impl ObjectStore {
     /// If the URL is none of these, or the environment is incomplete.
     #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
     pub fn from_url(url: &str) -> Result<Builder, InvalidUrl> {
-        use object_store::{BackoffConfig, RetryConfig};
+        use object_store::{BackoffConfig, ClientConfigKey, RetryConfig};
 
         let parsed = Url::parse(url).map_err(|error| InvalidUrl(url.to_owned(), error.to_string()))?;
         let failed = |error: object_store::Error| InvalidUrl(url.to_owned(), error.to_string());
         let Some(bucket) = parsed.host_str() else {
             return Err(InvalidUrl(url.to_owned(), "it names no bucket".to_owned()));
         };
-        // A client's request waits for it.
-        let mut retry =
-            RetryConfig { backoff: BackoffConfig::default(), max_retries: 6, retry_timeout: Duration::from_secs(30) };
+        // A client's request waits for it, and the storage no longer than this.
+        let mut retry = RetryConfig { backoff: BackoffConfig::default(), max_retries: 6, retry_timeout: PATIENCE };
         let endpoint = std::env::var("AWS_ENDPOINT").or_else(|_| std::env::var("AWS_ENDPOINT_URL")).unwrap_or_default();
         let is_r2 = parsed.scheme() == "s3" && endpoint.contains(".r2.cloudflarestorage.com");
         let is_paced = is_r2 || parsed.scheme() == "gs";
@@ -98,6 +114,9 @@ impl ObjectStore {
             "s3" => {
                 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
                 let mut store = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
+                if is_unlimited("AWS_TIMEOUT") {
+                    store = store.with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), UNLIMITED);
+                }
                 if store.get_config_value(&AmazonS3ConfigKey::UnsignedPayload).is_none_or(|value| value == "false")
                     && std::env::var_os("AWS_UNSIGNED_PAYLOAD").is_none()
                 {
@@ -116,14 +135,20 @@ impl ObjectStore {
             }
             #[cfg(feature = "gcp")]
             "gs" => {
-                use object_store::gcp::GoogleCloudStorageBuilder;
-                let store = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retry);
+                use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+                let mut store = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retry);
+                if is_unlimited("GOOGLE_TIMEOUT") {
+                    store = store.with_config(GoogleConfigKey::Client(ClientConfigKey::Timeout), UNLIMITED);
+                }
                 Self::builder(Arc::new(store.build().map_err(failed)?))
             }
             #[cfg(feature = "azure")]
             "az" => {
-                use object_store::azure::MicrosoftAzureBuilder;
-                let store = MicrosoftAzureBuilder::from_env().with_container_name(bucket).with_retry(retry);
+                use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+                let mut store = MicrosoftAzureBuilder::from_env().with_container_name(bucket).with_retry(retry);
+                if is_unlimited("AZURE_TIMEOUT") {
+                    store = store.with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), UNLIMITED);
+                }
                 Self::builder(Arc::new(store.build().map_err(failed)?))
             }
             other => {
@@ -180,6 +205,9 @@ impl Builder {
 
     /// Memory in bytes for data that all uploads of this process buffer before it is written; 128 MiB by default, at
     /// least 8 MiB. If it is used up, data is written earlier, in smaller pieces.
+    ///
+    /// Two parts of it, but not more than half, are for parts that are assembled from pieces. Half of the rest is for bytes that are on their way to
+    /// uploads that wait for memory, 2 MiB each: more concurrent uploads than that (28 by default) take up to 2 MiB each beyond the budget.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.settings.memory = bytes.max(SMALLEST_PART as usize + 3 * 1024 * 1024).min(u32::MAX as usize);
         self
@@ -201,6 +229,21 @@ impl Builder {
     /// is then limited to 10,000 times the [part size](Self::part_size).
     pub fn equal_parts(mut self, equal: bool) -> Self {
         self.settings.equal_parts = equal;
+        self
+    }
+
+    /// How long the store may take to answer a small request; 15 s by default, at least a second. A request that transfers bytes gets
+    /// one more second for each MiB, and one that names parts or objects 10 ms more for each. A request that takes longer is abandoned: the
+    /// client gets 503 and retries.
+    ///
+    /// After an unanswered request, the following ones get a fifth of this time, until it has passed once more or the store answers. A
+    /// client's request therefore ends within about four times this while the store cannot be reached.
+    ///
+    /// The clients of the stores have limits of their own. [`from_url`](ObjectStore::from_url) sets none unless `AWS_TIMEOUT`,
+    /// `GOOGLE_TIMEOUT` or `AZURE_TIMEOUT` is in the environment. A client that the application configured retries within this time, by its
+    /// [`RetryConfig`](object_store::RetryConfig).
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.bucket.set_patience(timeout.max(Duration::from_secs(1)));
         self
     }
 
@@ -241,6 +284,7 @@ impl Builder {
     }
 
     pub(crate) fn open_unchecked(self) -> Result<ObjectStore, tus_service::StorageError> {
+        observe::describe();
         Ok(ObjectStore(Arc::new(Inner::new(self.bucket, self.settings)?)))
     }
 }

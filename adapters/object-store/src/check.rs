@@ -61,13 +61,13 @@ async fn conditions(bucket: &Bucket, key: &str) -> Result<(), Unfit> {
     }
     match bucket.put_new(key, text("two").into(), None).await {
         Ok(_) => return Err(Unfit::Overwrites),
-        Err(Refused::Failed(error)) => return Err(Refused::Failed(error).into()),
+        Err(refused) if refused.is_unclear() => return Err(refused.into()),
         Err(_) => {}
     }
     let mut last = bucket.put_if(key, text("three").into(), &first, None).await?;
     match bucket.put_if(key, text("four").into(), &first, None).await {
         Ok(_) => return Err(Unfit::IgnoresVersions),
-        Err(Refused::Failed(error)) => return Err(Refused::Failed(error).into()),
+        Err(refused) if refused.is_unclear() => return Err(refused.into()),
         Err(_) => {}
     }
     for round in 0..ROUNDS {

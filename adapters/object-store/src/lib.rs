@@ -21,6 +21,8 @@
 //! - **A newer request takes over** from an older one on another server: within about a second from one that answers,
 //!   with every byte that arrived; after 10 seconds from a killed one, with everything except the last
 //!   [window](Builder::window).
+//! - **A store that does not answer** delays nobody: [requests are abandoned](Builder::request_timeout), clients get 503 and continue, here or
+//!   on another server, and requests that were on their way do no harm when they arrive.
 //! - **The finished object** appears under its [name](Builder::key) when it is complete, and never in part.
 //!
 //! What cannot be guaranteed: a process that is killed loses what is beyond its last window or piece (parts that are
@@ -103,9 +105,11 @@ mod keys;
 mod markers;
 mod nonce;
 mod observe;
+mod patience;
 mod reading;
 mod recent;
 mod records;
+mod rest;
 mod seal;
 mod settings;
 mod storage;

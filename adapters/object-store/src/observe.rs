@@ -9,6 +9,7 @@ pub(crate) fn request<T>(operation: &'static str, answer: Result<T, Refused>) ->
         Err(Refused::Exists | Refused::Changed) => "refused",
         Err(Refused::Absent) => "absent",
         Err(Refused::Failed(_)) => "failed",
+        Err(Refused::Unanswered(_)) => "unanswered",
     };
     count(operation, outcome);
     answer
@@ -38,9 +39,22 @@ impl Drop for Pages {
     }
 }
 
+/// What it counts, for an exporter.
+pub(crate) fn describe() {
+    #[cfg(feature = "metrics")]
+    metrics::describe_counter!(
+        REQUESTS,
+        metrics::Unit::Count,
+        "Requests to the object store, by operation and outcome"
+    );
+}
+
+#[cfg(feature = "metrics")]
+const REQUESTS: &str = "tus_store_requests_total";
+
 #[cfg(feature = "metrics")]
 fn count(operation: &'static str, outcome: &'static str) {
-    metrics::counter!("tus_store_requests_total", "operation" => operation, "outcome" => outcome).increment(1);
+    metrics::counter!(REQUESTS, "operation" => operation, "outcome" => outcome).increment(1);
 }
 
 #[cfg(not(feature = "metrics"))]

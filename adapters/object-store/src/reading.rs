@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use object_store::GetResult;
 use tus_service::{ByteStream, Failure, MAX_PIECE, StorageError, Stored};
 
 use crate::{
@@ -12,6 +11,7 @@ use crate::{
     document::{Document, Status},
     keys,
     records::{Inner, Seen},
+    rest::Rest,
 };
 
 impl Inner {
@@ -33,7 +33,7 @@ impl Inner {
         let Status::Done { mut etag, .. } = document.status else { return Ok(self.in_pieces_of(&document, range)) };
         loop {
             match self.bucket.read(&document.key, range.clone(), etag.clone()).await {
-                Ok(result) => return Ok(in_pieces(result)),
+                Ok(rest) => return Ok(in_pieces(rest)),
                 Err(refused @ (Refused::Changed | Refused::Absent)) => {
                     let now = if is_fresh { None } else { Some(self.look(stored).await?) };
                     is_fresh = true;
@@ -97,20 +97,12 @@ fn serves(document: &Document, stored: &Stored) -> bool {
     matches!(document.status, Status::Done { .. }) && stored.is_same_upload(&document.upload)
 }
 
-fn in_pieces(result: GetResult) -> ByteStream {
+fn in_pieces(rest: Rest) -> ByteStream {
     let split = |mut bytes: Bytes| {
         stream::iter(std::iter::from_fn(move || {
             let piece = bytes.split_to(bytes.len().min(MAX_PIECE));
             (!piece.is_empty()).then_some(Ok(piece))
         }))
-        .left_stream()
     };
-    let failed = |error| stream::iter([Err(StorageError::new(Failure::Internal, error))]).right_stream();
-    result
-        .into_stream()
-        .flat_map(move |bytes| match bytes {
-            Ok(bytes) => split(bytes),
-            Err(error) => failed(error),
-        })
-        .boxed()
+    rest.into_stream().map_err(StorageError::from).map_ok(split).try_flatten().boxed()
 }

@@ -22,7 +22,7 @@ const REMEMBERED: usize = 512;
 const MOST_PARTS: usize = 256;
 
 /// The number of parts that are assembled from pieces at once.
-const GATHERED: usize = 4;
+pub(crate) const GATHERED: usize = 2;
 
 /// A document as last seen here. It may be outdated, which the store's condition detects.
 #[derive(Debug, Clone)]
@@ -37,8 +37,10 @@ pub(crate) struct Inner {
     pub settings: Settings,
     /// Identifies this storage among those on the bucket.
     pub process: String,
-    /// Memory for the bytes that writers hold, in bytes.
+    /// Memory for the bytes that writers hold, in bytes: the budget without that of the parts that are put together.
     pub memory: Arc<Semaphore>,
+    /// Half of it may be reserved for bytes that are on their way to writers.
+    pub ahead: Arc<Semaphore>,
     /// Permits for assembling a part from pieces.
     pub gathering: Semaphore,
     /// What a `Stored` cannot carry. Without it, the document would be requested again between a load and the change.
@@ -57,10 +59,12 @@ pub(crate) struct Inner {
 
 impl Inner {
     pub(crate) fn new(bucket: Bucket, settings: Settings) -> Result<Self, StorageError> {
+        let memory = settings.memory_of_writers();
         Ok(Self {
             bucket,
             process: nonce()?,
-            memory: Arc::new(Semaphore::new(settings.memory)),
+            memory: Arc::new(Semaphore::new(memory)),
+            ahead: Arc::new(Semaphore::new(memory / 2)),
             gathering: Semaphore::new(GATHERED),
             settings,
             seen: Mutex::new(Recent::new(REMEMBERED)),
@@ -153,9 +157,7 @@ impl Inner {
             if now.document.version != before.version {
                 return Err(Failure::Conflict.into());
             }
-            if let Refused::Failed(_) = refused
-                && now.document.nonce == before.nonce
-            {
+            if refused.is_unclear() && now.document.nonce == before.nonce {
                 return Err(refused.into());
             }
             seen = now;

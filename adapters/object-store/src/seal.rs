@@ -239,7 +239,8 @@ impl Inner {
         let keys: Vec<_> = nonces.into_iter().map(|nonce| keys::piece(upload, nonce)).collect();
         let got = stream::iter(keys).map(|key| async move {
             let got = self.bucket.get(&key).await;
-            let failed = |refused| StorageError::new(Failure::Internal, format!("{key} cannot be read: {refused}"));
+            let failed =
+                |refused: Refused| StorageError::new(refused.failure(), format!("{key} cannot be read: {refused}"));
             Ok(got.map_err(failed)?.0)
         });
         got.buffered(AT_ONCE).try_collect().await

@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tus_service::Upload;
 
+use crate::records::GATHERED;
+
 /// The most parts of an upload of known length; the stores allow 10,000.
 const MOST_PARTS: u64 = 9000;
 
@@ -59,6 +61,12 @@ pub(crate) enum Rule {
 impl Settings {
     pub(crate) fn part_size_of(&self, length: Option<u64>) -> u64 {
         self.part_size.max(length.map_or(0, |length| length.div_ceil(MOST_PARTS)))
+    }
+
+    /// What writers may hold, in bytes. The rest of the budget is for parts that are assembled from pieces.
+    pub(crate) fn memory_of_writers(&self) -> usize {
+        let parts = usize::try_from(self.part_size).unwrap_or(usize::MAX).saturating_mul(GATHERED);
+        self.memory.saturating_sub(parts).max(self.memory / 2)
     }
 
     /// How many part numbers are reserved at once. If the document can be written only at intervals, parts continue

@@ -117,7 +117,7 @@ impl Drop for Engine {
 /// The failure that the client learns about. The details are logged.
 pub(crate) fn failure(id: &UploadId, error: &StorageError) -> Failure {
     match error.failure() {
-        Failure::Internal | Failure::Full => {
+        Failure::Internal | Failure::Full | Failure::Unavailable => {
             observe::storage_failed(error.failure());
             tracing::error!(upload = %id, %error, "the storage failed");
         }
@@ -131,7 +131,7 @@ pub(crate) fn failure_of_many(uploads: &[UploadId], error: &StorageError) -> Fai
     match uploads.first() {
         Some(id) => failure(id, error),
         None => {
-            if matches!(error.failure(), Failure::Internal | Failure::Full) {
+            if matches!(error.failure(), Failure::Internal | Failure::Full | Failure::Unavailable) {
                 observe::storage_failed(error.failure());
                 tracing::error!(%error, "the storage failed");
             }

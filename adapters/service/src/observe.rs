@@ -89,6 +89,7 @@ pub(crate) fn bytes_in_flight(more: f64) {
 pub(crate) fn storage_failed(failure: Failure) {
     let kind = match failure {
         Failure::Full => "full",
+        Failure::Unavailable => "unavailable",
         _ => "internal",
     };
     count!("tus_storage_errors_total", 1, "kind" => kind);

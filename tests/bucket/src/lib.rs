@@ -7,7 +7,7 @@ mod objects;
 mod store;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -40,7 +40,8 @@ struct Connection {
 }
 
 impl Line {
-    /// From here on nothing is sent, and no response arrives. What was sent before is done.
+    /// From here on nothing arrives, and no response comes back. What arrived before is done. What is sent in the meantime arrives
+    /// when the line works again, even if its sender is gone.
     pub fn cut(&self) {
         self.0.is_cut.store(true, Relaxed);
     }
@@ -69,6 +70,7 @@ struct State {
     objects: Objects,
     requests: BTreeMap<Operation, usize>,
     faults: Vec<(Operation, Fate)>,
+    downloads: VecDeque<(usize, Ending)>,
     on_request: Option<OnRequest>,
 }
 
@@ -157,6 +159,17 @@ pub enum Fate {
     Hangs,
 }
 
+/// How a download ends that does not end well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The connection breaks.
+    Breaks,
+    /// It is closed as if all had been sent.
+    Stops,
+    /// Nothing more comes.
+    Hangs,
+}
+
 impl Operation {
     /// Whether it makes a new version of an object.
     fn writes(self) -> bool {
@@ -206,6 +219,11 @@ impl Bucket {
         self.state().faults.push((operation, fate));
     }
 
+    /// The next read of an object is answered, and its bytes end so after this many of them; several are met in order.
+    pub fn next_download(&self, after: usize, ending: Ending) {
+        self.state().downloads.push_back((after, ending));
+    }
+
     /// Calls a function for the fate of each request.
     pub fn on_request(&self, fate: impl FnMut(&Request<'_>) -> Fate + Send + 'static) {
         self.state().on_request = Some(Box::new(fate));
@@ -222,13 +240,17 @@ impl Bucket {
         key: &str,
         execute: impl FnOnce(&Rules, &mut Objects) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        if let Some(line) = &self.line {
-            line.works().await;
+        let Some(line) = &self.line else { return self.done(operation, key, execute).await };
+        if line.0.is_cut.load(Relaxed) {
+            let (late, line, key) = (self.clone(), line.clone(), key.to_owned());
+            let sent = tokio::spawn(async move {
+                line.works().await;
+                late.done(operation, &key, execute).await
+            });
+            return sent.await.unwrap_or_else(|_| Err(unavailable()));
         }
         let answer = self.done(operation, key, execute).await;
-        if let Some(line) = &self.line {
-            line.works().await;
-        }
+        line.works().await;
         answer
     }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
-    ops::Range,
+    ops::{Bound, Range},
     time::{Duration, SystemTime},
 };
 
@@ -173,11 +173,11 @@ impl Objects {
 
     /// A page of a list, and whether it is the last one.
     pub(crate) fn page(&self, rules: &Rules, prefix: &str, after: &str) -> (Vec<ObjectMeta>, bool) {
-        let mut keys = self.keys(prefix);
-        keys.retain(|key| key.as_str() > after);
-        let is_last = keys.len() <= PAGE;
-        keys.truncate(PAGE);
-        (keys.iter().filter_map(|key| Some(self.objects.get(key)?.meta(key, rules))).collect(), is_last)
+        let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
+        let listed = self.objects.range::<str, _>((from, Bound::Unbounded));
+        let mut listed = listed.take_while(|(key, _)| key.starts_with(prefix));
+        let page = listed.by_ref().take(PAGE).map(|(key, object)| object.meta(key, rules)).collect();
+        (page, listed.next().is_none())
     }
 
     pub(crate) fn begin(&mut self, key: &str, attributes: Attributes) -> String {

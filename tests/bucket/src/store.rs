@@ -10,7 +10,7 @@ use object_store::{
 };
 use tokio::task::yield_now;
 
-use crate::{Bucket, Operation, objects::PAGE};
+use crate::{Bucket, Ending, Operation, objects::PAGE, unavailable};
 
 /// The number of bytes of an object that arrive at once.
 const CHUNK: usize = 64 * 1024;
@@ -55,12 +55,21 @@ impl ObjectStore for Bucket {
             move |rules: &crate::Rules, objects: &mut crate::objects::Objects| objects.read(rules, &key, &options);
         let read = self.run(operation, location.as_ref(), get).await?;
         let mut bytes = if is_head { Bytes::new() } else { read.bytes };
+        let ends = if is_head { None } else { self.state().downloads.pop_front() };
+        if let Some((after, _)) = ends {
+            bytes.truncate(after);
+        }
         let chunks = std::iter::from_fn(move || {
             let chunk = bytes.split_to(bytes.len().min(CHUNK));
             (!chunk.is_empty()).then_some(Ok(chunk))
         });
+        let end = match ends {
+            Some((_, Ending::Breaks)) => stream::iter([Err(unavailable())]).boxed(),
+            Some((_, Ending::Hangs)) => stream::pending().boxed(),
+            Some((_, Ending::Stops)) | None => stream::empty().boxed(),
+        };
         Ok(GetResult {
-            payload: GetResultPayload::Stream(stream::iter(chunks).boxed()),
+            payload: GetResultPayload::Stream(stream::iter(chunks).chain(end).boxed()),
             meta: read.meta,
             range: read.range,
             attributes: read.attributes,

@@ -8,6 +8,7 @@ mod pace;
 mod requests;
 mod scale;
 mod service;
+mod silence;
 mod simulation;
 mod stores;
 mod uploads;

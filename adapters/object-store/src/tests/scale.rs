@@ -9,6 +9,7 @@ use tus_service::{Hint, Kind, Storage};
 
 use super::{
     conformance::{PART, builder},
+    requests::small_upload,
     uploads::*,
 };
 use crate::ObjectStore;
@@ -50,25 +51,100 @@ async fn trickles(store: &ObjectStore, name: String) {
     writer.commit(&more(&stored, sent)).await.unwrap();
 }
 
-fn a_second(counts: &BTreeMap<Operation, usize>, operation: Operation) -> f64 {
-    counts.get(&operation).copied().unwrap_or(0) as f64 / (SERVERS * UPLOADS) as f64 / SECONDS as f64
+/// Requests a second.
+#[derive(Clone, Copy, Default)]
+struct Rate {
+    reads: f64,
+    writes: f64,
+    lists: f64,
+    deletions: f64,
+}
+
+impl Rate {
+    fn of(counts: &BTreeMap<Operation, usize>, times: f64) -> Self {
+        let sum = |all: &[Operation]| {
+            let sum: usize = all.iter().filter_map(|one| counts.get(one)).sum();
+            sum as f64 * times
+        };
+        let rate = Self {
+            reads: sum(&[Get, Head]),
+            writes: sum(&[Put, PutNew, PutIf, Begin, Part, Copy, Complete]),
+            lists: sum(&[List]),
+            deletions: sum(&[Delete, Abort]),
+        };
+        let all = rate.reads + rate.writes + rate.lists + rate.deletions;
+        assert!((all - counts.values().sum::<usize>() as f64 * times).abs() < 1e-6, "all are counted: {counts:?}");
+        rate
+    }
+
+    /// What AWS takes for S3 in us-east-1, in USD an hour.
+    fn costs(self) -> f64 {
+        3600.0 * ((self.writes + self.lists) * 0.005 + self.reads * 0.0004) / 1000.0
+    }
+
+    /// Each takes so many requests a second.
+    fn partitions(self) -> f64 {
+        ((self.writes + self.lists) / 3500.0).max(self.reads / 5500.0).ceil()
+    }
+
+    /// As in the README's table.
+    fn row(self, load: &str) -> String {
+        let rates =
+            [(self.reads, "reads"), (self.writes, "writes"), (self.lists, "lists"), (self.deletions, "deletions")];
+        let rates: Vec<_> =
+            rates.iter().filter(|(rate, _)| *rate > 0.0).map(|(rate, name)| said(*rate, name)).collect();
+        format!("| {load} | {} | {} | {} |", rates.join(", "), number(self.costs()), self.partitions())
+    }
+}
+
+fn said(rate: f64, name: &str) -> String {
+    format!("{} {name}", number(rate))
+}
+
+/// Three digits, and commas.
+fn number(value: f64) -> String {
+    if value < 10.0 {
+        let text = format!("{value:.*}", if value < 1.0 { 2 } else { 1 });
+        return text;
+    }
+    let unit = 10_f64.powf(value.log10().floor() - 2.0).max(1.0);
+    let mut text = format!("{:.0}", (value / unit).round() * unit);
+    for at in (1..text.len()).rev().filter(|at| (text.len() - at) % 3 == 0).collect::<Vec<_>>() {
+        text.insert(at, ',');
+    }
+    text
+}
+
+#[track_caller]
+fn is_in_the_readme(row: &str) {
+    assert!(include_str!("../../README.md").lines().any(|line| line == row), "the README lacks: {row}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_upload_costs_less_than_two_requests_a_second() {
+async fn the_readme_says_what_slow_uploads_cost() {
     let bucket = Bucket::default();
     let servers = servers(&bucket);
     let names = (0..SERVERS * UPLOADS).map(|n| (&servers[n % SERVERS], format!("upload-{n}")));
     future::join_all(names.map(|(store, name)| trickles(store, name))).await;
-    let counts = bucket.requests();
-    let (reads, writes) = (a_second(&counts, Get), a_second(&counts, PutNew) + a_second(&counts, PutIf));
-    eprintln!("an upload that trickles costs {reads:.2} reads and {writes:.2} writes a second: {counts:?}");
-    assert!(reads <= 1.0, "{reads}: it looks each second whether it is wanted");
-    assert!(writes <= 0.55, "{writes}: a piece and the document, every five seconds");
+    let rate = Rate::of(&bucket.requests(), 1e6 / (SERVERS * UPLOADS) as f64 / SECONDS as f64);
+    is_in_the_readme(&rate.row("1,000,000 concurrent slow uploads"));
+}
+
+#[tokio::test]
+async fn the_readme_says_what_small_uploads_cost() {
+    for (is_more, load) in [
+        (true, "10,000 small uploads a second, with expiry and notification"),
+        (false, "the same without expiry and notification"),
+    ] {
+        let bucket = Bucket::default();
+        let store = builder(&bucket).open_unchecked().unwrap();
+        small_upload(&store, is_more).await;
+        is_in_the_readme(&Rate::of(&bucket.requests(), 10_000.0).row(load));
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn idle_servers_list_twice() {
+async fn the_readme_says_what_idle_servers_cost() {
     let bucket = Bucket::default();
     let servers = servers(&bucket);
     let sweeps = servers.iter().map(|store| async {
@@ -76,5 +152,6 @@ async fn idle_servers_list_twice() {
         assert!(store.pending(std::time::SystemTime::now()).try_next().await.unwrap().is_none());
     });
     future::join_all(sweeps).await;
-    assert_eq!(bucket.requests(), [(List, 2 * SERVERS)].into());
+    let rate = Rate::of(&bucket.requests(), 1.0 / 60.0);
+    is_in_the_readme(&rate.row("50 idle servers, one sweep per minute"));
 }

@@ -11,8 +11,9 @@ mod watch;
 
 use std::{collections::VecDeque, sync::Arc};
 
+use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::OwnedSemaphorePermit, task::JoinSet, time::Instant};
 use tus_service::{Change, Checkpoint, Chunks, Failure, Hint, StorageError, Version, Writer, async_trait};
 
 use self::{
@@ -48,6 +49,8 @@ pub(crate) struct PartWriter {
     /// document.
     dead: Vec<String>,
     held: Held,
+    /// Memory for what is on its way to this writer.
+    ahead: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
     /// The last hint: what may be committed behind the stream.
     allowed: Option<Change>,
     /// The times of the last commit and of the last change of the document.
@@ -72,6 +75,7 @@ impl PartWriter {
             pieces,
             dead: Vec::new(),
             held: Held::default(),
+            ahead: None,
             allowed: None,
             recorded: Instant::now(),
             changed: Instant::now(),
@@ -299,12 +303,21 @@ impl PartWriter {
     }
 }
 
+/// What comes is pieces of buffers of the framework, which are twice as large and more: held for long, they would take much
+/// more memory than they count.
+fn in_memory_of_its_own(chunks: &Chunks) -> Chunks {
+    let mut bytes = Vec::with_capacity(chunks.bytes());
+    chunks.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
+    Bytes::from(bytes).into()
+}
+
 #[async_trait]
 impl Writer for PartWriter {
     async fn write(&mut self, chunks: Chunks) -> Result<(), StorageError> {
+        self.keep_memory_ahead().await;
         let memory = self.memory_for(chunks.bytes()).await?;
         self.taken += chunks.bytes() as u64;
-        self.held.push(chunks, memory);
+        self.held.push(in_memory_of_its_own(&chunks), memory);
         // The last part may be smaller, and a full one may be the last: it waits for the next byte.
         while self.tail() > self.next_size() {
             self.put_part(self.next_size()).await?;

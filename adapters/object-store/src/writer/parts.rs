@@ -84,7 +84,7 @@ impl PartWriter {
                             store.lose(&upload, &id, false).await?;
                         }
                         let reason = format!("part {number} of {key} cannot be written: {refused}");
-                        return Err(StorageError::new(Failure::Internal, reason));
+                        return Err(StorageError::new(refused.failure(), reason));
                     }
                 };
                 drop((payload, turn));

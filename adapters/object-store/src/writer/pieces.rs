@@ -1,7 +1,7 @@
 //! Bytes that are not part of a part yet.
 
 use tokio::sync::OwnedSemaphorePermit;
-use tus_service::{Failure, StorageError};
+use tus_service::StorageError;
 
 use super::{PartWriter, held::Held};
 use crate::{
@@ -13,12 +13,28 @@ use crate::{
 /// More pieces than this are merged, so that documents and parts do not consist of thousands.
 const MOST: usize = 16;
 
+/// What the service has of one body while a write of it waits, in bytes.
+const AHEAD: u32 = 2 * 1024 * 1024;
+
 impl PartWriter {
+    /// Once: reserves memory for bytes that are on their way to this writer while it waits for memory, as long as half of the memory
+    /// is left. This keeps them within the budget.
+    pub(super) async fn keep_memory_ahead(&mut self) {
+        if self.taken == 0
+            && let Ok(turn) = self.store.ahead.clone().try_acquire_many_owned(AHEAD)
+            && let Ok(memory) = self.store.memory.clone().acquire_many_owned(AHEAD).await
+        {
+            self.ahead = Some((turn, memory));
+        }
+    }
+
     /// Memory for this many bytes. If there is none, the buffer becomes a piece, and another writer may use its
     /// memory.
     pub(super) async fn memory_for(&mut self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, StorageError> {
         let memory = self.store.memory.clone();
-        let needed = u32::try_from(bytes.min(self.store.settings.memory)).unwrap_or(u32::MAX);
+        // More than that comes never, or never again.
+        let most = self.store.settings.memory_of_writers() / 2;
+        let needed = u32::try_from(bytes.min(most)).unwrap_or(u32::MAX);
         if let Ok(share) = memory.clone().try_acquire_many_owned(needed) {
             return Ok(Some(share));
         }
@@ -42,7 +58,7 @@ impl PartWriter {
         let payload = before.into_iter().chain(self.held.bytes()).collect();
         let key = keys::piece(&self.seen.document.upload, &piece.nonce);
         self.store.bucket.put_new(&key, payload, None).await.map_err(|refused| {
-            StorageError::new(Failure::Internal, format!("buffered bytes cannot be written: {refused}"))
+            StorageError::new(refused.failure(), format!("buffered bytes cannot be written: {refused}"))
         })?;
         self.held = Held::default();
         self.pieces.truncate(kept);

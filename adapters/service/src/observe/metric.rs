@@ -56,7 +56,7 @@ metrics! {
     "tus_downloads_in_flight" Gauge Count [] "Downloads that hold memory or a file";
     "tus_bytes_in_flight" Gauge Bytes [] "Memory of bodies that the storage has not released, as counted by the budget";
     "tus_hooks_failed_total" Counter Count ["hook"] "Calls of hooks that failed, panicked or timed out";
-    "tus_storage_errors_total" Counter Count ["kind"] "Failures of the storage: full, internal";
+    "tus_storage_errors_total" Counter Count ["kind"] "Failures of the storage: full, unavailable, internal";
 }
 
 #[cfg(test)]

@@ -13,7 +13,10 @@ mod service;
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, LazyLock, Mutex},
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -163,6 +166,7 @@ impl World {
             settings.part_size = PART;
             (settings.smallest_part, settings.largest_copy) = (1, 3 * PART);
             settings.window = 3;
+            settings.waiter_looks = Duration::from_millis(500);
             settings.without = self.without;
         });
         let is_late = self.draw(|random| Duration::from_millis(random.u64(0..5000)));
@@ -291,7 +295,7 @@ fn violation(seed: u64, without: Option<Rule>) -> Option<String> {
 }
 
 /// `TUS_SIMULATION_SEED=n` replays one run; `TUS_SIMULATION_RUNS=n` makes that many, starting at
-/// `TUS_SIMULATION_FROM`.
+/// `TUS_SIMULATION_FROM`, on `TUS_SIMULATION_THREADS` threads (one for each processor by default).
 #[test]
 fn no_run_violates_an_invariant() {
     let variable = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
@@ -300,12 +304,25 @@ fn no_run_violates_an_invariant() {
         return;
     }
     let from = variable("TUS_SIMULATION_FROM").unwrap_or(0);
-    for seed in from..from + variable("TUS_SIMULATION_RUNS").unwrap_or(300) {
-        assert_eq!(violation(seed, None), None, "TUS_SIMULATION_SEED={seed} replays it");
-        if seed % 10_000 == 9999 {
-            eprintln!("{} runs", seed + 1 - from);
+    let end = from + variable("TUS_SIMULATION_RUNS").unwrap_or(300);
+    let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let next = AtomicU64::new(from);
+    std::thread::scope(|scope| {
+        for _ in 0..variable("TUS_SIMULATION_THREADS").unwrap_or(processors) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if seed >= end {
+                        break;
+                    }
+                    assert_eq!(violation(seed, None), None, "TUS_SIMULATION_SEED={seed} replays it");
+                    if (seed + 1 - from).is_multiple_of(10_000) {
+                        eprintln!("{} runs", seed + 1 - from);
+                    }
+                }
+            });
         }
-    }
+    });
 }
 
 /// The most runs until the lack of a rule is detected.

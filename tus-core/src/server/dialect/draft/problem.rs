@@ -169,7 +169,7 @@ fn status(refusal: &Refusal) -> StatusCode {
         Refusal::BrokenOff { .. }
         | Refusal::TimedOut { .. }
         | Refusal::ShuttingDown
-        | Refusal::Storage(Failure::Busy | Failure::Overloaded) => StatusCode::SERVICE_UNAVAILABLE,
+        | Refusal::Storage(Failure::Busy | Failure::Overloaded | Failure::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Storage(Failure::NotFound) => StatusCode::NOT_FOUND,
         Refusal::Storage(Failure::Full) => StatusCode::INSUFFICIENT_STORAGE,
         Refusal::Storage(Failure::Internal) | Refusal::Unanswered => StatusCode::INTERNAL_SERVER_ERROR,
@@ -179,7 +179,10 @@ fn status(refusal: &Refusal) -> StatusCode {
 
 /// Whether the same request, or one from the current offset, may succeed in a second.
 fn may_pass(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::ShuttingDown | Refusal::Storage(Failure::Busy | Failure::Overloaded))
+    matches!(
+        refusal,
+        Refusal::ShuttingDown | Refusal::Storage(Failure::Busy | Failure::Overloaded | Failure::Unavailable)
+    )
 }
 
 /// The body (RFC 9457, section 3).

@@ -193,7 +193,7 @@ fn status(refusal: &Refusal) -> StatusCode {
             // Another request holds the upload, or changed it first.
             Failure::Busy | Failure::Conflict => StatusCode::LOCKED,
             Failure::Full => StatusCode::INSUFFICIENT_STORAGE,
-            Failure::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Failure::Overloaded | Failure::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Failure::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         },
         Refusal::Rejected(rejection) => rejection.status(),
@@ -213,7 +213,7 @@ fn may_pass(refusal: &Refusal) -> bool {
             | Refusal::TimedOut { .. }
             | Refusal::BrokenOff { .. }
             | Refusal::ShuttingDown
-            | Refusal::Storage(Failure::Busy | Failure::Conflict | Failure::Overloaded)
+            | Refusal::Storage(Failure::Busy | Failure::Conflict | Failure::Overloaded | Failure::Unavailable)
     )
 }
 

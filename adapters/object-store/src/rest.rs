@@ -1,0 +1,68 @@
+//! An object that is read, as it comes.
+
+use std::{ops::Range, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
+use object_store::{Error, path::Path};
+use tokio::time::sleep;
+
+use crate::{
+    bucket::{Bucket, Refused},
+    patience::Weight,
+};
+
+/// How often the rest is asked for again although nothing has come since, and after which pauses.
+const TRIES: u32 = 2;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What has still to come of an object. Where the answer breaks off or stays away, the rest is asked for again: a client takes
+/// its time, and a store does not wait for it.
+pub(crate) struct Rest {
+    pub bucket: Bucket,
+    pub path: Path,
+    pub range: Range<u64>,
+    /// Of the version that is read.
+    pub etag: Option<String>,
+    pub bytes: BoxStream<'static, object_store::Result<Bytes>>,
+}
+
+impl Rest {
+    pub(crate) fn into_stream(self) -> BoxStream<'static, Result<Bytes, Refused>> {
+        let next = |mut rest: Self| async move { Ok(rest.next().await?.map(|bytes| (bytes, rest))) };
+        stream::try_unfold(self, next).boxed()
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Refused> {
+        let mut tries = 0;
+        while !self.range.is_empty() {
+            let next = async { Ok(self.bytes.try_next().await?.unwrap_or_default()) };
+            let came = self.bucket.patience.with(Weight::Small, next).await;
+            let refused = match came {
+                Ok(bytes) if !bytes.is_empty() => {
+                    self.range.start += bytes.len() as u64;
+                    return Ok(Some(bytes));
+                }
+                Ok(_) => {
+                    Refused::Failed(Error::Generic { store: "store", source: "the answer ended too early".into() })
+                }
+                Err(refused) => refused,
+            };
+            if tries >= TRIES || self.etag.is_none() {
+                return Err(refused);
+            }
+            sleep(PAUSE * tries).await;
+            tries += 1;
+            match self.bucket.read_range(&self.path, self.range.clone(), self.etag.clone()).await {
+                Ok((_, bytes)) => self.bytes = bytes,
+                // The next look at it says so, too.
+                Err(refused) if refused.is_unclear() => self.bytes = stream::empty().boxed(),
+                Err(refused) => return Err(refused),
+            }
+        }
+        Ok(None)
+    }
+}
