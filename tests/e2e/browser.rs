@@ -1,5 +1,5 @@
-//! The page of the three large examples in a real browser: uploads are paused, the server is killed, the page is
-//! reloaded, and every file arrives unchanged.
+//! The page of the three large examples in a real browser, over a directory and over a bucket: uploads are paused, the server
+//! is killed, the page is reloaded, and every file arrives unchanged.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
+    buckets::Foreign,
     chromium::Chromium,
+    client::Connection,
     content::{assert_same, bytes},
     example::Example,
     harness::{id, missing},
@@ -22,6 +24,50 @@ const OTHERS: [(&str, u64); 2] = [("nothing.txt", 0), ("größer 日本 & <b>.bi
 
 const ROWS: &str = "return [...document.querySelectorAll('li.upload')].map((row) => ({ name: row.dataset.name, \
     state: row.dataset.state, url: row.dataset.url, percent: parseInt(row.querySelector('.percent').textContent) || 0 }))";
+
+/// Where uploads are kept.
+enum Place {
+    Directory(TempDir),
+    /// A prefix of the bucket in moto.
+    Bucket(Foreign, &'static str),
+}
+
+impl Place {
+    fn start(&self, example: &str, address: &str) -> Example {
+        match self {
+            Self::Directory(directory) => Example::start_at(example, address, directory.path(), &[]),
+            Self::Bucket(moto, prefix) => {
+                let variables = moto.variables(prefix);
+                let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                let variables = [&variables[..], &[("TUS_DOWNLOAD", "on")]].concat();
+                Example::start_at(example, address, Path::new("none"), &variables)
+            }
+        }
+    }
+
+    /// The bytes of a finished upload.
+    fn content(&self, server: &Example, url: &str) -> Vec<u8> {
+        match self {
+            Self::Directory(directory) => {
+                std::fs::read(directory.path().join("uploads").join(id(url).as_str())).unwrap()
+            }
+            Self::Bucket(..) => {
+                let path = format!("/files/{}", id(url));
+                let response = Connection::open(server.address).request("GET", &path, &[], b"");
+                assert_eq!(response.status, 200);
+                response.body
+            }
+        }
+    }
+
+    /// How many uploads there are.
+    fn count(&self) -> usize {
+        match self {
+            Self::Directory(directory) => std::fs::read_dir(directory.path().join("uploads")).unwrap().count(),
+            Self::Bucket(moto, prefix) => moto.names(&format!("{prefix}/.tus/u/")),
+        }
+    }
+}
 
 #[test]
 #[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
@@ -41,21 +87,36 @@ fn the_page_of_warp() {
     the_page_of("warp");
 }
 
+#[test]
+#[cfg_attr(
+    not(all(has_chromium, has_python)),
+    ignore = "chromium and chromedriver are not installed, or TUS_TEST_OTHERS names no directory with a Python environment"
+)]
+fn the_page_of_each_example_over_a_bucket() {
+    for example in ["axum", "actix_web", "warp"] {
+        the_page_over(example, &Place::Bucket(Foreign::moto(), example));
+    }
+}
+
 fn the_page_of(example: &str) {
+    the_page_over(example, &Place::Directory(TempDir::new().unwrap()));
+}
+
+fn the_page_over(example: &str, place: &Place) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         match Chromium::start().await {
-            Some(browser) => uploads_despite_interruptions(example, browser).await,
+            Some(browser) => uploads_despite_interruptions(example, place, browser).await,
             None => missing("chromium and chromedriver are not installed"),
         }
     });
 }
 
-async fn uploads_despite_interruptions(example: &str, browser: Chromium) {
-    let (chosen, directory) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+async fn uploads_despite_interruptions(example: &str, place: &Place, browser: Chromium) {
+    let chosen = TempDir::new().unwrap();
     let film = file(chosen.path(), FILM);
     let others = OTHERS.map(|other| file(chosen.path(), other));
-    let server = Example::start(example, directory.path(), &[]);
+    let server = place.start(example, "127.0.0.1:0");
     let address = server.address.to_string();
     let page = format!("http://{address}/");
 
@@ -67,7 +128,7 @@ async fn uploads_despite_interruptions(example: &str, browser: Chromium) {
     let url = browser.wait_for(ROWS, |rows| reached(rows, 10)).await;
     server.kill();
     browser.wait_for(ROWS, |rows| row(rows, FILM.0).filter(|film| film["state"] == "retrying").map(drop)).await;
-    let _server = Example::start_at(example, &address, directory.path(), &[]);
+    let server = place.start(example, &address);
     browser.wait_for(ROWS, |rows| reached(rows, 30)).await;
 
     // The upload is paused and resumed.
@@ -78,7 +139,7 @@ async fn uploads_despite_interruptions(example: &str, browser: Chromium) {
     browser.click(&button(FILM.0, "resume")).await;
     for (name, length) in OTHERS {
         let url = browser.wait_for(ROWS, |rows| done(rows, name)).await;
-        arrived(directory.path(), &url, length);
+        assert_same(&place.content(&server, &url), &bytes(1, 0..length));
     }
 
     // The page is reloaded. It knows the upload and still has the file.
@@ -88,10 +149,9 @@ async fn uploads_despite_interruptions(example: &str, browser: Chromium) {
     let again = browser.wait_for(ROWS, |rows| reached(rows, 60)).await;
     assert_eq!(again, url, "it is the same upload");
     let url = browser.wait_for(ROWS, |rows| done(rows, FILM.0)).await;
-    arrived(directory.path(), &url, FILM.1);
+    assert_same(&place.content(&server, &url), &bytes(1, 0..FILM.1));
     assert_eq!(browser.errors().await, Value::Array(Vec::new()));
-    let uploads = std::fs::read_dir(directory.path().join("uploads")).unwrap();
-    assert_eq!(uploads.count(), 1 + OTHERS.len(), "no upload was started again");
+    assert_eq!(place.count(), 1 + OTHERS.len(), "no upload was started again");
     browser.close().await.unwrap();
 }
 
@@ -125,10 +185,4 @@ fn done(rows: &Value, name: &str) -> Option<String> {
 /// A button of an upload, for a script.
 fn button(name: &str, class: &str) -> String {
     format!("document.querySelector('li.upload[data-name=\"{name}\"] button.{class}')")
-}
-
-#[track_caller]
-fn arrived(directory: &Path, url: &str, length: u64) {
-    let stored = std::fs::read(directory.join("uploads").join(id(url).as_str())).unwrap();
-    assert_same(&stored, &bytes(1, 0..length));
 }

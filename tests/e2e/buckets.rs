@@ -2,10 +2,14 @@
 
 mod cluster;
 mod handoff;
+mod memory;
+mod partition;
 mod servers;
 mod witnesses;
 
 use std::{sync::Arc, time::Duration};
+
+pub(crate) use self::servers::Foreign;
 
 use bucket::Bucket;
 use tests::{Framework, Running};

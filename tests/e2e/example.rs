@@ -8,7 +8,10 @@ use std::{
     sync::{LazyLock, mpsc},
 };
 
-use crate::{client::Connection, harness::comes};
+use crate::{
+    client::Connection,
+    harness::{comes, memory},
+};
 
 /// A running example. It is killed when this is dropped.
 pub(crate) struct Example {
@@ -71,6 +74,11 @@ impl Example {
 
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(self.address)
+    }
+
+    /// A line of `/proc/PID/status` in KiB, if there is one.
+    pub(crate) fn memory(&self, field: &str) -> Option<u64> {
+        memory(&self.child, field)
     }
 
     /// SIGTERM: it shuts down gracefully.

@@ -299,10 +299,15 @@ impl Process {
 
     /// A line of `/proc/PID/status` in KiB, if there is one: `VmRSS`, `VmHWM`.
     pub(crate) fn memory(&self, field: &str) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-        line.split_whitespace().next()?.parse().ok()
+        memory(&self.child, field)
     }
+}
+
+/// A line of `/proc/PID/status` of a process in KiB, if there is one.
+pub(crate) fn memory(process: &Child, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 impl Drop for Process {

@@ -41,13 +41,19 @@ pub(crate) fn node(others: &Path, script: &str) -> Command {
     node
 }
 
-/// Lets a client upload a file to each framework.
+/// Lets a client upload a file to each framework, over files and over a bucket.
 fn uploads(client: impl Fn(&str, &Path) -> Command) {
+    for store in [Store::Buffered, Store::Bucket] {
+        uploads_to(store, &client);
+    }
+}
+
+fn uploads_to(store: Store, client: impl Fn(&str, &Path) -> Command) {
     let directory = TempDir::new().unwrap();
     let film = directory.path().join("film");
     std::fs::write(&film, bytes(1, 0..LENGTH)).unwrap();
     for (framework, seed) in Framework::ALL.into_iter().zip(1..) {
-        let server = Server::new(framework, Store::Buffered);
+        let server = Server::new(framework, store);
         let started = server.start();
         let line = Line::to(started.running.address, Fault::Breaks, FAULTS, MOST, seed);
         let output =

@@ -15,7 +15,7 @@ use tests::{AZURITE_ACCOUNT, AZURITE_KEY, CONTAINER, Framework, Store};
 use crate::harness::{Server, missing, wait_until};
 
 /// A running store. It is killed when this is dropped.
-pub(super) struct Foreign {
+pub(crate) struct Foreign {
     child: Child,
     pub(super) address: SocketAddr,
     is_azure: bool,
@@ -45,7 +45,7 @@ fn node(package: &str) -> Command {
 
 impl Foreign {
     /// An S3 server.
-    pub(super) fn moto() -> Self {
+    pub(crate) fn moto() -> Self {
         let program = python();
         let start = |port: &str, _: &Path| {
             let mut moto = Command::new(program);
@@ -120,6 +120,27 @@ impl Foreign {
         self
     }
 
+    /// An object of an S3 server that takes any signature; what it says where there is none.
+    pub(super) fn object(&self, key: &str) -> String {
+        self.get(&format!("/{key}"))
+    }
+
+    /// How many objects have names that begin so.
+    pub(crate) fn names(&self, prefix: &str) -> usize {
+        self.get(&format!("?list-type=2&prefix={prefix}")).matches("<Key>").count()
+    }
+
+    fn get(&self, what: &str) -> String {
+        let mut connection = TcpStream::connect(self.address).unwrap();
+        let signed =
+            "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x";
+        let head = format!("GET /{CONTAINER}{what} HTTP/1.1\r\nHost: {}\r\nAuthorization: {signed}\r\n", self.address);
+        connection.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
     /// Where [`Store::Remote`] finds it.
     pub(super) fn endpoint(&self) -> String {
         let Self { address, .. } = self;
@@ -139,7 +160,7 @@ impl Foreign {
     }
 
     /// The environment of an example that uses a prefix of the bucket.
-    pub(super) fn variables(&self, prefix: &str) -> Vec<(&'static str, String)> {
+    pub(crate) fn variables(&self, prefix: &str) -> Vec<(&'static str, String)> {
         let endpoint = self.endpoint();
         if let Some(endpoint) = endpoint.strip_prefix("az+") {
             return vec![

@@ -1,0 +1,45 @@
+//! What an example needs for many large uploads to a bucket.
+
+use std::thread;
+
+use tempfile::TempDir;
+
+use super::servers::Foreign;
+use crate::{content::bytes, example::Example, harness::missing};
+
+const UPLOADS: u64 = 32;
+/// More than a part, and in all three times what the storage may hold.
+const LENGTH: u64 = 12 << 20;
+
+/// The storage's budget, and what all else may take, in KiB: a program without optimization (24 MiB), and the buffers of the
+/// framework and of the client of the store, which are larger than the bytes in them.
+const BUDGET: u64 = 128 * 1024;
+const ELSE: u64 = 96 * 1024;
+
+#[test]
+#[cfg_attr(
+    not(all(has_python, has_proc)),
+    ignore = "TUS_TEST_OTHERS names no directory with a Python environment, or /proc does not show memory"
+)]
+fn many_large_uploads_to_a_bucket_stay_within_the_memory() {
+    let moto = Foreign::moto();
+    let directory = TempDir::new().unwrap();
+    let variables = moto.variables("memory");
+    let mut variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    // As over TLS.
+    variables.push(("AWS_UNSIGNED_PAYLOAD", "true"));
+    let server = Example::start("axum", directory.path(), &variables);
+    let body = bytes(9, 0..LENGTH);
+    thread::scope(|scope| {
+        for _ in 0..UPLOADS {
+            scope.spawn(|| {
+                let path = server.connect().create(LENGTH);
+                assert_eq!(server.connect().patch(&path, 0, &body).status, 204);
+            });
+        }
+    });
+    match server.memory("VmHWM") {
+        Some(peak) => assert!(peak <= BUDGET + ELSE, "{} MiB at the peak", peak / 1024),
+        None => missing("/proc does not show how much memory a process uses"),
+    }
+}

@@ -1,0 +1,179 @@
+//! A server that is cut off from the bucket: nothing is refused, nothing is answered, and what it has sent arrives late.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Condvar, Mutex},
+    thread,
+};
+
+use tempfile::TempDir;
+
+use super::servers::Foreign;
+use crate::{
+    client::{Connection, Response},
+    content::{assert_same, bytes},
+    example::Example,
+    harness::{id, wait_until},
+};
+
+const LENGTH: u64 = 40 << 20;
+/// What the first server has received when it is cut off, and what it receives then.
+const SENT: u64 = 28 << 20;
+const MORE: u64 = 1 << 20;
+
+/// The examples that are tried.
+const EXAMPLES: [&str; 3] = ["axum", "actix_web", "warp"];
+
+/// A line to a store. While it is cut, it takes connections and a few bytes, and carries nothing.
+struct Line {
+    address: SocketAddr,
+    is_cut: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Line {
+    fn to(store: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let is_cut = Arc::new((Mutex::new(false), Condvar::new()));
+        let carried = is_cut.clone();
+        // It ends with the process.
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let is_cut = carried.clone();
+                thread::spawn(move || {
+                    let Ok(store) = TcpStream::connect(store) else { return };
+                    thread::scope(|scope| {
+                        scope.spawn(|| carry(&client, &store, &is_cut));
+                        scope.spawn(|| carry(&store, &client, &is_cut));
+                    });
+                });
+            }
+        });
+        Self { address, is_cut }
+    }
+
+    fn set_cut(&self, cut: bool) {
+        *self.is_cut.0.lock().unwrap() = cut;
+        self.is_cut.1.notify_all();
+    }
+}
+
+/// What has come is carried on when the line works, whether its sender is still there or not.
+fn carry(mut from: &TcpStream, mut to: &TcpStream, is_cut: &(Mutex<bool>, Condvar)) {
+    let mut some = [0; 16 * 1024];
+    while let Ok(length) = from.read(&mut some) {
+        drop(is_cut.1.wait_while(is_cut.0.lock().unwrap(), |cut| *cut).unwrap());
+        if length == 0 || to.write_all(&some[..length]).is_err() {
+            break;
+        }
+    }
+    let _ = (to.shutdown(Shutdown::Write), from.shutdown(Shutdown::Read));
+}
+
+/// An example whose line to the store is cut off while it receives an upload, and another one on the same bucket.
+struct Pair {
+    line: Line,
+    cut_off: Example,
+    other: Example,
+    path: String,
+    /// On which the upload comes.
+    sending: Connection,
+    _directory: TempDir,
+}
+
+impl Pair {
+    fn start(moto: &Foreign, name: &str) -> Self {
+        let line = Line::to(moto.address);
+        let directory = TempDir::new().unwrap();
+        let start = |endpoint: String| {
+            let mut variables = moto.variables(name);
+            variables
+                .iter_mut()
+                .filter(|(name, _)| *name == "AWS_ENDPOINT")
+                .for_each(|(_, value)| *value = endpoint.clone());
+            let mut variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            variables.push(("TUS_DOWNLOAD", "on"));
+            Example::start(name, directory.path(), &variables)
+        };
+        let (cut_off, other) = (start(format!("http://{}", line.address)), start(moto.endpoint()));
+        let path = cut_off.connect().create(LENGTH);
+        let mut sending = cut_off.connect();
+        sending.begin_patch(&path, 0, LENGTH);
+        sending.send(&bytes(7, 0..SENT));
+        // A HEAD would end the request.
+        let document = format!("{name}/.tus/u/{}", id(&path));
+        wait_until(|| moto.object(&document).contains(r#""parts":["#));
+        line.set_cut(true);
+        // More of it comes, which has to go to the store.
+        sending.send(&bytes(7, SENT..SENT + MORE));
+        Self { line, cut_off, other, path, sending, _directory: directory }
+    }
+
+    /// A client goes on elsewhere, and completes the upload there.
+    fn complete_elsewhere(&self) {
+        let mut newer = self.other.connect();
+        let offset = newer.offset(&self.path);
+        assert!(offset < LENGTH);
+        assert_eq!(newer.patch(&self.path, offset, &bytes(7, offset..LENGTH)).status, 204);
+        self.is_undamaged(&self.other);
+    }
+
+    #[track_caller]
+    fn is_undamaged(&self, server: &Example) {
+        let mut connection = server.connect();
+        assert_eq!(connection.offset(&self.path), LENGTH);
+        assert_same(&connection.request("GET", &self.path, &[], b"").body, &bytes(7, 0..LENGTH));
+    }
+}
+
+fn holds_nobody_up(moto: &Foreign, name: &str) {
+    let mut pair = Pair::start(moto, name);
+    pair.complete_elsewhere();
+    // Its own clients are asked to come again, and the rest of the application answers.
+    assert_eq!(pair.cut_off.connect().request("GET", "/", &[], b"").status, 200);
+    let asked_to_come_again = |response: Response| {
+        assert_eq!((response.status, response.header("retry-after")), (503, "1"), "{response:?}");
+    };
+    asked_to_come_again(pair.sending.response("PATCH"));
+    asked_to_come_again(pair.cut_off.connect().request("HEAD", &pair.path, &[], b""));
+    // What was on its way arrives now.
+    pair.line.set_cut(false);
+    pair.is_undamaged(&pair.cut_off);
+    pair.is_undamaged(&pair.other);
+    let mut connection = pair.cut_off.connect();
+    let next = connection.create(3 << 20);
+    assert_eq!(connection.patch(&next, 0, &bytes(8, 0..3 << 20)).status, 204);
+    assert_same(&pair.other.connect().request("GET", &next, &[], b"").body, &bytes(8, 0..3 << 20));
+}
+
+fn stops(moto: &Foreign, name: &str) {
+    let mut pair = Pair::start(moto, name);
+    let status = pair.cut_off.stops().expect("it still runs a minute after SIGTERM");
+    assert!(status.success(), "{status}");
+    pair.complete_elsewhere();
+    pair.line.set_cut(false);
+    pair.is_undamaged(&pair.other);
+}
+
+fn with_each_example(test: impl Fn(&Foreign, &str) + Sync) {
+    // They consist of waiting.
+    thread::scope(|scope| {
+        for name in EXAMPLES {
+            let test = &test;
+            scope.spawn(move || test(&Foreign::moto(), name));
+        }
+    });
+}
+
+#[test]
+#[cfg_attr(not(has_python), ignore = "TUS_TEST_OTHERS names no directory with a Python environment")]
+fn a_server_that_is_cut_off_from_the_bucket_holds_nobody_up() {
+    with_each_example(holds_nobody_up);
+}
+
+#[test]
+#[cfg_attr(not(has_python), ignore = "TUS_TEST_OTHERS names no directory with a Python environment")]
+fn a_server_that_is_cut_off_from_the_bucket_stops() {
+    with_each_example(stops);
+}
