@@ -6,6 +6,7 @@
 //! checked. Prints a table in Markdown, and writes it with a chart to `load.md` and `load.svg` in the output directory.
 
 mod bare;
+mod buckets;
 mod clients;
 mod line;
 mod ours;
@@ -51,6 +52,10 @@ struct Arguments {
     /// Measure clients instead.
     #[arg(long)]
     clients: bool,
+    /// Measure what a bucket costs instead: `s3://bucket/prefix`, with endpoint and credentials in the environment, as for
+    /// `TUS_STORE`.
+    #[arg(long)]
+    bucket: Option<String>,
     /// A tenth of the work, as a smoke test.
     #[arg(long)]
     quick: bool,
@@ -60,6 +65,12 @@ struct Arguments {
     /// Run as a server.
     #[arg(long, hide = true, value_names = ["KIND", "DIRECTORY", "ADDRESS"], num_args = 3)]
     serve: Option<Vec<String>>,
+    /// Run as a client of a store.
+    #[arg(long, hide = true, value_names = ["STORE", "FILE"], num_args = 2)]
+    put: Option<Vec<String>>,
+    /// Run as a server that drops what it receives.
+    #[arg(long, hide = true)]
+    receive: Option<std::net::SocketAddr>,
     /// Run as a client.
     #[arg(long, hide = true, value_names = ["CLIENT", "ENDPOINT", "FILE"], num_args = 3)]
     send: Option<Vec<String>>,
@@ -73,10 +84,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some([client, endpoint, file]) = arguments.send.as_deref() {
         return Client::from_str(client, false)?.send(endpoint, file);
     }
+    if let Some([store, file]) = arguments.put.as_deref() {
+        return buckets::put(store, file);
+    }
+    if let Some(address) = arguments.receive {
+        return buckets::receive(address);
+    }
     let sizes = if arguments.quick { Sizes::QUICK } else { Sizes::FULL };
     if arguments.clients {
         println!("{}", line::measure(&arguments.directory)?);
         println!("{}", clients::measure(&arguments.directory, sizes.large, arguments.rounds)?);
+        return Ok(());
+    }
+    if let Some(store) = &arguments.bucket {
+        println!("{}", buckets::measure(store, &arguments.directory, sizes.large / 2, arguments.rounds)?);
         return Ok(());
     }
     let content = workloads::content(sizes.large)?;
