@@ -13,11 +13,19 @@ use tus_sqlite::{Durability, Sqlite};
 /// The page at `/`: one document without external resources.
 pub const PAGE: &str = concat!(
     "<!doctype html><html lang=en><head><meta charset=utf-8>",
-    "<meta name=viewport content=\"width=device-width,initial-scale=1\"><title>Resumable uploads</title><link rel=icon href=\"data:,\"><style>",
+    "<meta name=viewport content=\"width=device-width,initial-scale=1\"><title>Upload files</title><link rel=icon href=\"data:,\"><style>",
     include_str!("page/page.css"),
     "</style></head><body>",
     include_str!("page/page.html"),
-    "<script>",
+    // One module, whose parts use what is above them.
+    "<script type=module>",
+    include_str!("page/words.js"),
+    include_str!("page/progress.js"),
+    include_str!("page/files.js"),
+    include_str!("page/protocol.js"),
+    include_str!("page/memory.js"),
+    include_str!("page/tabs.js"),
+    include_str!("page/rows.js"),
     include_str!("page/page.js"),
     "</script></body></html>"
 );

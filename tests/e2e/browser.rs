@@ -1,18 +1,19 @@
-//! The page of the three large examples in a real browser, over a directory and over a bucket: uploads are paused, the server
+//! The page of the examples in a real browser, over a directory and over a bucket: uploads are paused, the server
 //! is killed, the page is reloaded, and every file arrives unchanged.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
     buckets::Foreign,
-    chromium::Chromium,
+    chromium::{Chromium, Look},
     client::Connection,
     content::{assert_same, bytes},
     example::Example,
-    harness::{id, missing},
+    harness::id,
+    page::{ROWS, browse, button, done, file, row},
 };
 
 /// The large file, which takes some seconds at this rate.
@@ -21,9 +22,6 @@ const PACE: u64 = 4 << 20;
 
 /// Files that arrive in the meantime.
 const OTHERS: [(&str, u64); 2] = [("nothing.txt", 0), ("größer 日本 & <b>.bin", (2 << 20) + 3)];
-
-const ROWS: &str = "return [...document.querySelectorAll('li.upload')].map((row) => ({ name: row.dataset.name, \
-    state: row.dataset.state, url: row.dataset.url, percent: parseInt(row.querySelector('.percent').textContent) || 0 }))";
 
 /// Where uploads are kept.
 enum Place {
@@ -88,6 +86,12 @@ fn the_page_of_warp() {
 }
 
 #[test]
+#[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
+fn the_page_of_hyper() {
+    the_page_of("hyper");
+}
+
+#[test]
 #[cfg_attr(
     not(all(has_chromium, has_python)),
     ignore = "chromium and chromedriver are not installed, or TUS_TEST_OTHERS names no directory with a Python environment"
@@ -103,16 +107,10 @@ fn the_page_of(example: &str) {
 }
 
 fn the_page_over(example: &str, place: &Place) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(async {
-        match Chromium::start().await {
-            Some(browser) => uploads_despite_interruptions(example, place, browser).await,
-            None => missing("chromium and chromedriver are not installed"),
-        }
-    });
+    browse(Look::DESKTOP, async |browser| uploads_despite_interruptions(example, place, browser).await);
 }
 
-async fn uploads_despite_interruptions(example: &str, place: &Place, browser: Chromium) {
+async fn uploads_despite_interruptions(example: &str, place: &Place, browser: &Chromium) {
     let chosen = TempDir::new().unwrap();
     let film = file(chosen.path(), FILM);
     let others = OTHERS.map(|other| file(chosen.path(), other));
@@ -152,18 +150,6 @@ async fn uploads_despite_interruptions(example: &str, place: &Place, browser: Ch
     assert_same(&place.content(&server, &url), &bytes(1, 0..FILM.1));
     assert_eq!(browser.errors().await, Value::Array(Vec::new()));
     assert_eq!(place.count(), 1 + OTHERS.len(), "no upload was started again");
-    browser.close().await.unwrap();
-}
-
-/// A file to choose.
-fn file(directory: &Path, (name, length): (&str, u64)) -> PathBuf {
-    let path = directory.join(name);
-    std::fs::write(&path, bytes(1, 0..length)).unwrap();
-    path
-}
-
-fn row<'a>(rows: &'a Value, name: &str) -> Option<&'a Value> {
-    rows.as_array()?.iter().find(|row| row["name"] == name)
 }
 
 /// The URL of the film, once this percentage of it has arrived, but not all.
@@ -173,16 +159,4 @@ fn reached(rows: &Value, percent: u64) -> Option<String> {
     assert_ne!(film["state"], "missing", "the page has not kept the file");
     let there = film["state"] == "uploading" && film["percent"].as_u64()? >= percent;
     film["url"].as_str().filter(|_| there).map(str::to_owned)
-}
-
-/// The URL of a complete upload.
-fn done(rows: &Value, name: &str) -> Option<String> {
-    let row = row(rows, name)?;
-    assert_ne!(row["state"], "failed", "{row}");
-    row["url"].as_str().filter(|_| row["state"] == "done").map(str::to_owned)
-}
-
-/// A button of an upload, for a script.
-fn button(name: &str, class: &str) -> String {
-    format!("document.querySelector('li.upload[data-name=\"{name}\"] button.{class}')")
 }

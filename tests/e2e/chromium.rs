@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fantoccini::{Client, ClientBuilder, Locator, error::CmdError, wd::WebDriverCompatibleCommand};
+use fantoccini::{
+    Client, ClientBuilder, Locator,
+    error::CmdError,
+    wd::{WebDriverCompatibleCommand, WindowHandle},
+};
 use http::Method;
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
@@ -20,6 +24,33 @@ pub(crate) struct Chromium {
     _profile: TempDir,
 }
 
+/// How a page is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    /// CSS pixels.
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) dark: bool,
+    /// The reader's font size in CSS pixels. The usual one is 16.
+    pub(crate) font_size: u32,
+    /// Device pixels of a CSS pixel.
+    pub(crate) scale: u32,
+}
+
+impl Look {
+    pub(crate) const DESKTOP: Self = Self { width: 1100, height: 800, dark: false, font_size: 16, scale: 1 };
+    pub(crate) const PHONE: Self = Self { width: 360, height: 740, ..Self::DESKTOP };
+
+    pub(crate) const fn dark(self) -> Self {
+        Self { dark: true, ..self }
+    }
+
+    /// Text of 200 %.
+    pub(crate) const fn large_text(self) -> Self {
+        Self { font_size: 32, ..self }
+    }
+}
+
 /// How long a test waits for the page before it fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -29,6 +60,11 @@ const LOOK: Duration = Duration::from_millis(20);
 impl Chromium {
     /// `None` if Chromium is not installed.
     pub(crate) async fn start() -> Option<Self> {
+        Self::start_as(Look::DESKTOP).await
+    }
+
+    /// The same with another look.
+    pub(crate) async fn start_as(look: Look) -> Option<Self> {
         let driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stdin(Stdio::null()).spawn();
         let mut driver = driver.ok()?;
         let mut lines = BufReader::new(driver.stdout.take()?).lines().map_while(Result::ok);
@@ -41,13 +77,17 @@ impl Chromium {
         let arguments = json!({ "goog:chromeOptions": { "args": [
             "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", data,
-        ] } });
+        ], "prefs": { "webkit.webprefs.default_font_size": look.font_size } } });
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(arguments.as_object()?.clone())
             .connect(&format!("http://127.0.0.1:{}", said.trim_end_matches('.')))
             .await;
         match client {
-            Ok(client) => Some(Self { client, driver, _profile: profile }),
+            Ok(client) => {
+                let browser = Self { client, driver, _profile: profile };
+                browser.show_as(look).await;
+                Some(browser)
+            }
             Err(error) => {
                 let _ = driver.kill();
                 let _ = driver.wait();
@@ -58,16 +98,37 @@ impl Chromium {
 
     /// Opens or reloads a page, and records the errors of its scripts.
     pub(crate) async fn open(&self, url: &str) {
-        self.client.goto(url).await.unwrap();
+        self.go(url).await;
         let keep = "window.errors = []; \
             addEventListener('error', (event) => errors.push(event.message)); \
             addEventListener('unhandledrejection', (event) => errors.push(String(event.reason)))";
-        self.client.execute(keep, Vec::new()).await.unwrap();
+        self.run(keep).await;
+    }
+
+    /// Opens a page that may run no scripts.
+    pub(crate) async fn go(&self, url: &str) {
+        self.client.goto(url).await.unwrap();
     }
 
     /// The errors of the page's scripts.
     pub(crate) async fn errors(&self) -> Value {
-        self.client.execute("return window.errors", Vec::new()).await.unwrap()
+        self.run("return window.errors").await
+    }
+
+    /// Sets all of a look but the font size, without transitions: a picture shows the end of each.
+    pub(crate) async fn show_as(&self, look: Look) {
+        let (dark, still) = (if look.dark { "dark" } else { "light" }, "reduce");
+        let size = json!({ "width": look.width, "height": look.height, "deviceScaleFactor": look.scale, "mobile": look.width < 500 });
+        self.command("Emulation.setDeviceMetricsOverride", size).await;
+        let features = json!({ "features": [
+            { "name": "prefers-color-scheme", "value": dark }, { "name": "prefers-reduced-motion", "value": still },
+        ] });
+        self.command("Emulation.setEmulatedMedia", features).await;
+    }
+
+    /// Sends a command of Chromium's developer tools.
+    pub(crate) async fn command(&self, name: &'static str, parameters: Value) -> Value {
+        self.client.issue_cmd(DevTools(name, parameters)).await.unwrap()
     }
 
     /// Limits the page's upload rate.
@@ -75,8 +136,8 @@ impl Chromium {
         let conditions = json!({
             "offline": false, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_second,
         });
-        self.client.issue_cmd(DevTools("Network.enable", json!({}))).await.unwrap();
-        self.client.issue_cmd(DevTools("Network.emulateNetworkConditions", conditions)).await.unwrap();
+        self.command("Network.enable", json!({})).await;
+        self.command("Network.emulateNetworkConditions", conditions).await;
     }
 
     /// Chooses files in an input.
@@ -85,16 +146,66 @@ impl Chromium {
         self.client.find(Locator::Css(css)).await.unwrap().send_keys(&paths.join("\n")).await.unwrap();
     }
 
+    /// Drops files and folders on an element.
+    pub(crate) async fn drop_on(&self, css: &str, paths: &[&Path]) {
+        let middle = format!(
+            "const box = document.querySelector('{css}').getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]"
+        );
+        let middle = self.run(&middle).await;
+        // A drag that may be copied.
+        let data = json!({ "items": [], "files": paths, "dragOperationsMask": 1 });
+        for event in ["dragEnter", "dragOver", "drop"] {
+            let event = json!({ "type": event, "x": middle[0], "y": middle[1], "data": data });
+            self.command("Input.dispatchDragEvent", event).await;
+        }
+    }
+
+    /// Presses keys, which the focused element gets.
+    pub(crate) async fn press(&self, keys: &str) {
+        self.client.active_element().await.unwrap().send_keys(keys).await.unwrap();
+    }
+
+    /// What a script returns.
+    pub(crate) async fn run(&self, script: &str) -> Value {
+        self.client.execute(script, Vec::new()).await.unwrap()
+    }
+
+    /// What a script gives to the function that is its first argument.
+    pub(crate) async fn run_async(&self, script: &str) -> Value {
+        self.client.execute_async(script, Vec::new()).await.unwrap()
+    }
+
+    /// Opens another tab and goes there.
+    pub(crate) async fn new_tab(&self) -> WindowHandle {
+        let tab = self.client.new_window(true).await.unwrap().handle;
+        self.client.switch_to_window(tab.clone()).await.unwrap();
+        tab
+    }
+
+    /// The tab that the other functions are about.
+    pub(crate) async fn tab(&self) -> WindowHandle {
+        self.client.window().await.unwrap()
+    }
+
+    pub(crate) async fn go_to(&self, tab: &WindowHandle) {
+        self.client.switch_to_window(tab.clone()).await.unwrap();
+    }
+
+    /// Closes the tab that it is in. Then it is in none.
+    pub(crate) async fn close_tab(&self) {
+        self.client.close_window().await.unwrap();
+    }
+
     /// Clicks the element that a script returns.
     pub(crate) async fn click(&self, found: &str) {
-        self.client.execute(&format!("({found}).click()"), Vec::new()).await.unwrap();
+        self.run(&format!("({found}).click()")).await;
     }
 
     /// Waits until a script returns the expected value.
     pub(crate) async fn wait_for<T>(&self, script: &str, right: impl Fn(&Value) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let value = self.client.execute(script, Vec::new()).await.unwrap();
+            let value = self.run(script).await;
             if let Some(found) = right(&value) {
                 return found;
             }

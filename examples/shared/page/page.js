@@ -1,565 +1,405 @@
-(() => {
-  "use strict";
+// The uploads: how they come in, what the buttons do, the queue, and the life of each.
 
-  const ENDPOINT = new URL("files", document.baseURI);
-  const AT_ONCE = 3;
-  const STALLED_MS = 30_000;
-  const FIRST_WAIT_MS = 500;
-  const LONGEST_WAIT_MS = 15_000;
-  const DISK_FULL_WAIT_MS = 60_000;
-  const WORTH_RETRYING = [408, 409, 423, 429, 460];
-  const BUTTONS = {
-    waiting: ["pause", "cancel"],
-    uploading: ["pause", "cancel"],
-    retrying: ["retry", "pause", "cancel"],
-    paused: ["resume", "cancel"],
-    missing: ["find", "cancel"],
-    failed: ["retry", "remove"],
-    done: ["remove"],
-  };
+const AT_ONCE = 3;
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 15_000;
+const DISK_FULL_WAIT_MS = 60_000;
+const FINISHED_ROWS_KEPT = 100;
+const DOWNLOAD_WAITS_MS = [0, 500, 2000, 8000, 30_000];
 
-  const uploads = [];
-  const $ = (id) => document.getElementById(id);
+const uploads = [];
+const find = (id) => uploads.find((upload) => upload.id === id);
+let asked = null;
+let areDownloadsOff = false;
+let lookingUp = Promise.resolve();
 
-  function start() {
-    $("choose").addEventListener("change", () => {
-      add([...$("choose").files]);
-      $("choose").value = ""; // so that the same file can be chosen again
-    });
-    $("clear").addEventListener("click", () => uploads.filter((u) => u.state === "done").forEach(removeRow));
-    addEventListener("dragover", showDragging);
-    addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dragging"));
-    addEventListener("drop", takeDropped);
-    setInterval(() => {
-      uploads.filter(isActive).forEach(show);
-      showTotal();
-    }, 1000);
-    restore().catch(() => {}); // without a database the page still uploads, it only forgets
+function start() {
+  for (const [button, input] of [["choose-files", "choose"], ["choose-folder", "choose-in-folder"]]) {
+    $(button).addEventListener("click", () => $(input).click());
+    $(input).addEventListener("change", () => takeChosen($(input)));
   }
+  $("choose-folder").hidden = !("webkitdirectory" in $("choose-in-folder"));
+  $("drop").hidden = false; // it is of no use without this script
+  $("drop").addEventListener("click", ({ target }) => target.closest("button, input") || $("choose").click());
+  $("clear").addEventListener("click", () => uploads.filter((u) => u.state === "done").forEach(actions.hide));
+  $("ask").addEventListener("close", answered);
+  addEventListener("dragover", showDragging);
+  addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dragging"));
+  addEventListener("drop", takeDropped);
+  addEventListener("pagehide", () => sayLeaving(uploads));
+  tabs.onmessage = ({ data }) => hear(data);
+  setInterval(() => {
+    uploads.filter(isActive).forEach(show);
+    showTotal(uploads);
+  }, 1000);
+  restore().catch(() => {}); // without a database the page still uploads, it only forgets
+}
 
-  // ---- Files come in: dropped, chosen, or kept from an earlier visit
+// ---- Files come in: dropped, chosen, or kept from an earlier visit
 
-  function showDragging(event) {
-    if (!event.dataTransfer.types.includes("Files")) return;
-    event.preventDefault();
-    document.body.classList.add("dragging");
+function showDragging(event) {
+  if (!hasFiles(event)) return;
+  event.preventDefault();
+  document.body.classList.add("dragging");
+}
+
+async function takeDropped(event) {
+  if (!hasFiles(event)) return;
+  event.preventDefault();
+  document.body.classList.remove("dragging");
+  const { files, unreadable, empty } = await droppedFiles(event.dataTransfer);
+  const notices = [unreadable.length && `Could not read ${listed(unreadable)}.`, empty.length && `There are no files in ${listed(empty)}.`];
+  showNotice(notices.filter(Boolean).join(" "));
+  add(files);
+}
+
+function takeChosen(input) {
+  add(chosenFiles(input));
+  input.value = ""; // so that the same file can be chosen again
+}
+
+function add(files) {
+  for (const { file, path } of files) {
+    const missing = uploads.find((u) => u.state === "missing" && isSameFile(u, file));
+    if (missing) act(missing, "find", file);
+    else addNew(file, path);
   }
+}
 
-  function takeDropped(event) {
-    if (!event.dataTransfer.types.includes("Files")) return;
-    event.preventDefault();
-    document.body.classList.remove("dragging");
-    const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
-    const files = items.filter((item) => !item.webkitGetAsEntry?.()?.isDirectory).map((item) => item.getAsFile()).filter(Boolean);
-    $("notice").hidden = files.length === items.length;
-    add(files);
+const isSameFile = (a, b) => a.name === b.name && a.size === b.size && a.lastModified === b.lastModified;
+
+async function addNew(file, path) {
+  const { name, type, size, lastModified } = file;
+  const upload = list({ id: newId(), name, path, type, size, lastModified, file });
+  await claim(upload, true);
+  setState(upload, "waiting");
+  remember(upload);
+  pump();
+}
+
+function list(known) {
+  const fresh = { url: null, offset: 0, confirmed: 0, failures: 0, spentMs: 0, samples: [], message: "" };
+  const upload = { ...fresh, path: known.name, ...known, state: "loading" };
+  uploads.push(upload);
+  addRow(upload, press);
+  return upload;
+}
+
+// The time comes first, so that the database gives the uploads back in their order.
+let counter = 0;
+function newId() {
+  return `${Date.now()}-${String(counter++).padStart(6, "0")}-${Math.random().toString(36).slice(2)}`;
+}
+
+async function restore() {
+  const records = await storedUploads();
+  const finished = records.filter(({ state }) => state === "done");
+  const tooOld = finished.slice(0, -FINISHED_ROWS_KEPT);
+  tooOld.forEach(forget);
+  for (const record of records.filter(({ id }) => !find(id) && !tooOld.some((old) => old.id === id))) {
+    const upload = list(record);
+    if (record.state === "done") finish(upload);
+    else claim(upload, false).then(() => takeOver(upload));
+    if (record.state === "cancelled") removeRow(upload);
   }
+  askOthers();
+  await forgetOrphanedFiles();
+}
 
-  function add(files) {
-    for (const file of files) {
-      const missing = uploads.find((u) => u.state === "missing" && isSameFile(u, file));
-      const upload = missing ?? list(file);
-      upload.file = file;
-      setState(upload, "waiting");
-      (missing ? Promise.resolve() : claim(upload)).then(() => remember(upload));
-    }
+// While another tab had this upload, it may have come to an end there.
+async function takeOver(upload) {
+  const record = await storedUpload(upload.id);
+  if (!record) {
+    removeRow(upload);
+    return settle(upload);
+  }
+  Object.assign(upload, record, { file: await storedFile(upload.id) });
+  if (record.state === "cancelled") return actions.cancel(upload);
+  if (record.state === "done") return finish(upload);
+  if (record.state === "failed") return setState(upload, "failed", record.message);
+  if (!upload.file) return setState(upload, "missing", "The browser has no copy of this file. Choose it again to resume");
+  setState(upload, record.state === "paused" ? "paused" : "waiting");
+  pump();
+}
+
+// ---- What the buttons do
+
+function press(upload, button) {
+  if (button === "find") $("choose").click();
+  else if (button === "cancel") askToCancel(upload);
+  else act(upload, button);
+}
+
+// Only the tab that owns an upload can do this. One that is done belongs to all.
+function act(upload, action, file) {
+  if (upload.isElsewhere) askOwner(upload, action, file);
+  else actions[action](upload, file);
+}
+
+const actions = {
+  pause(upload) {
+    upload.stopper?.abort();
+    setState(upload, "paused");
+    save(upload);
     pump();
-  }
-
-  const isSameFile = (a, b) => a.name === b.name && a.size === b.size && a.lastModified === b.lastModified;
-
-  function list({ id = newId(), url = null, name, type, size, lastModified, offset = 0 }) {
-    const known = { id, url, name, type, size, lastModified, offset };
-    const upload = { ...known, state: "loading", confirmed: 0, failures: 0, spentMs: 0, samples: [] };
-    uploads.push(upload);
-    addRow(upload);
-    return upload;
-  }
-
-  // The time comes first, so that the database gives the uploads back in their order.
-  let counter = 0;
-  function newId() {
-    return `${Date.now()}-${String(counter++).padStart(6, "0")}-${Math.random().toString(36).slice(2)}`;
-  }
-
-  async function restore() {
-    for (const record of await storedUploads()) {
-      const upload = list(record);
-      if (record.state === "cancelled") removeRow(upload);
-      claim(upload, () => setState(upload, "elsewhere")).then(() => takeOver(upload));
-    }
-    await forgetStrayFiles();
-  }
-
-  // While another tab had this upload, it may have come to an end there.
-  async function takeOver(upload) {
-    const record = await storedUpload(upload.id);
-    if (!record) {
-      removeRow(upload);
-      return settle(upload);
-    }
-    Object.assign(upload, { url: record.url, offset: record.offset, file: await storedFile(upload.id) });
-    if (record.state === "cancelled") return cancel(upload);
-    setState(upload, !upload.file ? "missing" : record.state === "paused" ? "paused" : "waiting");
+  },
+  resume(upload) {
+    upload.stopper?.abort();
+    upload.failures = 0;
+    setState(upload, "waiting");
+    save(upload);
     pump();
-  }
-
-  // ---- What the buttons do
-
-  const actions = {
-    cancel,
-    pause(upload) {
-      upload.stopper?.abort();
-      setState(upload, "paused");
-      save(upload);
-      pump();
-    },
-    resume(upload) {
-      upload.stopper?.abort();
-      upload.failures = 0;
-      setState(upload, "waiting");
-      save(upload);
-      pump();
-    },
-    retry: (upload) => actions.resume(upload),
-    find: () => $("choose").click(),
-    remove: (upload) => (upload.state === "done" ? removeRow(upload) : cancel(upload)),
-  };
-
+  },
+  retry: (upload) => actions.resume(upload),
+  find(upload, file) {
+    upload.file = file;
+    setState(upload, "waiting");
+    remember(upload);
+    pump();
+  },
+  hide(upload) {
+    if (upload.state !== "done") return actions.cancel(upload);
+    removeRow(upload);
+    sayHidden(upload);
+    settle(upload);
+  },
   // The wish is saved first: if the page is closed now, the next visit deletes the upload on the server.
-  async function cancel(upload) {
+  async cancel(upload) {
+    if (upload.state === "done") return;
     upload.stopper?.abort();
     upload.state = "cancelled";
     save(upload);
     removeRow(upload);
+    sayHidden(upload);
     pump();
     await upload.creating?.catch(() => {});
     if (upload.url) await terminate(upload.url);
     settle(upload);
-  }
+  },
+};
 
-  async function terminate(url) {
-    for (let failures = 0; failures < 20; failures++) {
-      const answer = await request("DELETE", url).catch(() => null);
-      if (answer && !isWorthRetrying(answer.status)) return;
-      await sleep(waitAfter(failures));
+async function terminate(url) {
+  for (let failures = 0; failures < 20; failures++) {
+    const answer = await requestTermination(url);
+    if (answer && !isWorthRetrying(answer.status)) return;
+    await sleep(waitAfter(failures));
+  }
+}
+
+// It came to its end: other tabs and later visits need not know it.
+async function settle(upload) {
+  upload.settled = true;
+  await forget(upload);
+  upload.release?.();
+}
+
+function removeRow(upload) {
+  const place = uploads.indexOf(upload);
+  if (place < 0) return;
+  uploads.splice(place, 1);
+  if (asked === upload) $("ask").close();
+  upload.isHidden = true;
+  dropRow(upload);
+  showTotal(uploads);
+}
+
+// ---- Cancelling
+
+function askToCancel(upload) {
+  asked = upload;
+  const deleted = upload.offset > 0 ? `The ${bytes(upload.offset)} that have arrived are deleted from the server.` : "Nothing of it has arrived yet.";
+  $("ask-name").textContent = readable(upload.path);
+  $("ask-consequence").textContent = deleted;
+  $("ask").returnValue = "";
+  $("ask").showModal();
+}
+
+// The browser has put the focus back, but the button may be gone meanwhile.
+function answered() {
+  const upload = asked;
+  asked = null;
+  if (document.activeElement === document.body) (firstButton(upload.row) ?? $("choose-files")).focus();
+  if ($("ask").returnValue === "cancel" && uploads.includes(upload)) act(upload, "cancel");
+}
+
+// ---- The other tabs
+
+function hear({ upload, hidden, left = [], ask, id, file }) {
+  if (upload) follow(upload);
+  if (hidden && find(hidden)) removeRow(find(hidden));
+  left.forEach((leaver) => goOnWithout(find(leaver)));
+  if (ask === "everything") sayAll(uploads);
+  else if (ask && find(id)?.isOwn) actions[ask](find(id), file);
+}
+
+function follow(record) {
+  if (find(record.id)?.isOwn) return;
+  const upload = find(record.id) ?? list(record);
+  const isNew = upload.state === "loading" && !upload.isClaimed;
+  Object.assign(upload, record, { isElsewhere: true });
+  setState(upload, record.state, record.message);
+  if (isNew) claim(upload, false).then(() => takeOver(upload));
+}
+
+function goOnWithout(upload) {
+  if (!upload?.isElsewhere) return;
+  upload.isElsewhere = false;
+  upload.whenLeft?.();
+}
+
+// ---- The queue, and the life of one upload
+
+function setState(upload, state, message = "") {
+  const isNew = upload.state !== state;
+  Object.assign(upload, { state, message });
+  if (asked === upload && state === "done") $("ask").close();
+  show(upload);
+  showTotal(uploads);
+  say(upload);
+  if (isNew && isBad(upload)) announce(`${readable(upload.path)}: ${message}`);
+}
+
+// Of an interruption that ends several uploads, the first is enough to hear.
+function isBad({ state, failures }) {
+  if (state === "retrying") return failures === 1 && uploads.filter((u) => u.state === "retrying").length === 1;
+  return state === "failed" || state === "missing";
+}
+
+function pump() {
+  const own = uploads.filter((u) => u.isOwn);
+  let free = AT_ONCE - own.filter(isActive).length;
+  for (const upload of own) {
+    if (upload.state === "waiting" && free-- > 0) run(upload);
+  }
+}
+
+async function run(upload) {
+  const { signal } = (upload.stopper = new AbortController());
+  setState(upload, "uploading");
+  while (isActive(upload) && !signal.aborted) {
+    try {
+      await transfer(upload, signal);
+      finish(upload);
+    } catch (error) {
+      await recover(upload, error, signal);
     }
   }
+  pump();
+}
 
-  // It came to its end: other tabs and later visits need not know it.
-  async function settle(upload) {
-    upload.settled = true;
-    await forget(upload);
-    upload.release?.();
-  }
+async function transfer(upload, signal) {
+  if (upload.url) await askOffset(upload, signal);
+  else await (upload.creating ??= create(upload).finally(() => (upload.creating = null)));
+  signal.throwIfAborted();
+  upload.sessionStart ??= upload.offset;
+  setState(upload, "uploading");
+  while (upload.offset < upload.size) await send(upload, signal);
+}
 
-  // ---- The queue, and the life of one upload
+// Never aborted, even if the upload is paused or cancelled: else nobody would know the new URL.
+async function create(upload) {
+  upload.url = await requestCreation(upload);
+  upload.offset = upload.confirmed = 0;
+  save(upload);
+}
 
-  const isActive = ({ state }) => state === "uploading" || state === "retrying";
+async function askOffset(upload, signal) {
+  const answer = await requestOffset(upload.url, signal);
+  const before = upload.confirmed;
+  await confirmOffset(upload, answer);
+  if (upload.confirmed > before) upload.failures = 0;
+}
 
-  function pump() {
-    let free = AT_ONCE - uploads.filter(isActive).length;
-    for (const upload of uploads) {
-      if (upload.state === "waiting" && free-- > 0) run(upload);
-    }
-    showTotal();
-  }
+async function send(upload, signal) {
+  const from = upload.offset;
+  const began = performance.now();
+  upload.samples = [];
+  measure(upload);
+  const answer = await requestAppend(upload, signal, onSent).finally(() => (upload.spentMs += performance.now() - began));
+  await confirmOffset(upload, answer);
+  if (upload.offset <= from) throw new Problem("The server took nothing", { retry: true });
 
-  async function run(upload) {
-    const { signal } = (upload.stopper = new AbortController());
-    setState(upload, "uploading");
-    while (isActive(upload) && !signal.aborted) {
-      try {
-        await transfer(upload, signal);
-        setState(upload, "done");
-        settle(upload);
-      } catch (error) {
-        await recover(upload, error, signal);
-      }
-    }
-    pump();
-  }
-
-  async function transfer(upload, signal) {
-    if (upload.url) await askOffset(upload, signal);
-    else await (upload.creating ??= create(upload).finally(() => (upload.creating = null)));
-    signal.throwIfAborted();
-    upload.sessionStart ??= upload.offset;
-    setState(upload, "uploading");
-    while (upload.offset < upload.size) await send(upload, signal);
-  }
-
-  async function recover(upload, problem, signal) {
-    const file = await readableFile(upload);
-    if (signal.aborted) return;
-    if (!file) return setState(upload, "missing", "The file was changed or moved. ");
-    upload.file = file;
-    if (problem.retry) return waitToRetry(upload, problem, signal);
-    setState(upload, "failed", problem.message);
-    if (problem.status !== 507) return;
-    sleep(Math.max(DISK_FULL_WAIT_MS, problem.afterMs)).then(() => signal.aborted || actions.resume(upload));
-  }
-
-  // The kept copy stands in for a file that was changed on the disk meanwhile.
-  async function readableFile({ id, file, confirmed }) {
-    const ifReadable = (some) => some?.slice(confirmed, confirmed + 1).arrayBuffer().then(() => some, () => null);
-    return (await ifReadable(file)) ?? ifReadable(await storedFile(id));
-  }
-
-  async function waitToRetry(upload, { message, afterMs }, signal) {
-    const ms = Math.max(waitAfter(upload.failures++), afterMs);
-    const over = new AbortController();
-    upload.retryAt = Date.now() + ms;
-    setState(upload, "retrying", message);
-    await new Promise((resolve) => {
-      setTimeout(resolve, ms);
-      signal.addEventListener("abort", resolve, { signal: over.signal });
-      if (!afterMs) addEventListener("online", resolve, { signal: over.signal });
-    });
-    over.abort();
-    upload.retryAt = null;
-    show(upload);
-  }
-
-  function waitAfter(failures) {
-    const jitter = 0.7 + Math.random() * 0.3;
-    return Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** failures) * jitter;
-  }
-
-  const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-  // ---- The tus protocol
-
-  // Never aborted, even if the upload is paused or cancelled: else nobody would know the new URL.
-  async function create(upload) {
-    const headers = { "Upload-Length": upload.size, "Upload-Metadata": metadata(upload) };
-    const answer = await request("POST", ENDPOINT, { headers });
-    if (!isFine(answer)) throw await refusal(answer);
-    upload.url = new URL(header(answer, "Location"), ENDPOINT).href;
-    upload.offset = upload.confirmed = 0;
-    save(upload);
-  }
-
-  function metadata({ name, type }) {
-    const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
-    return `filename ${base64(name)}` + (type && `,filetype ${base64(type)}`);
-  }
-
-  async function askOffset(upload, signal) {
-    const answer = await request("HEAD", upload.url, { signal });
-    const before = upload.confirmed;
-    await confirmOffset(upload, answer);
-    if (upload.confirmed > before) upload.failures = 0;
-  }
-
-  async function send(upload, signal) {
-    const from = upload.offset;
-    const began = performance.now();
-    upload.samples = [];
+  function onSent(sent) {
+    upload.offset = from + sent;
+    if (performance.now() - began > 2000) upload.failures = 0; // by now it is more than a filled buffer
     measure(upload);
-    const headers = { "Upload-Offset": from, "Content-Type": "application/offset+octet-stream" };
-    const answer = await request("PATCH", upload.url, { headers, body: upload.file.slice(from), signal, onSent })
-      .finally(() => (upload.spentMs += performance.now() - began));
-    await confirmOffset(upload, answer);
-    if (upload.offset <= from) throw new Problem("The server took nothing", { retry: true });
-
-    function onSent(sent) {
-      upload.offset = from + sent;
-      if (performance.now() - began > 2000) upload.failures = 0; // by now it is more than a filled buffer
-      measure(upload);
-      show(upload);
-    }
-  }
-
-  async function confirmOffset(upload, answer) {
-    if (answer.status === 404 || answer.status === 410) {
-      Object.assign(upload, { url: null, offset: 0, confirmed: 0 });
-      save(upload);
-      throw new Problem("The server no longer has the first part; starting anew", { retry: true });
-    }
-    if (!isFine(answer)) throw await refusal(answer);
-    const offset = Number(header(answer, "Upload-Offset"));
-    if (!(offset <= upload.size)) throw new Problem("The server gave a wrong offset", { retry: true });
-    upload.offset = upload.confirmed = offset;
-  }
-
-  // Hotel networks and proxies may answer in the server's place, with success even.
-  function header(answer, name) {
-    const value = answer.getResponseHeader(name);
-    if (value === null) throw new Problem("The response did not come from the upload server", { retry: true });
-    return value;
-  }
-
-  function request(method, url, { headers, body = null, signal, onSent } = {}) {
-    return new Promise((resolve, reject) => {
-      const xhr = new XMLHttpRequest();
-      const abort = () => xhr.abort();
-      const fail = (message) => reject(new Problem(message, { retry: true }));
-      let timer = setTimeout(abort, STALLED_MS);
-      let sent = 0;
-      xhr.open(method, url);
-      for (const [name, value] of Object.entries({ "Tus-Resumable": "1.0.0", ...headers })) xhr.setRequestHeader(name, value);
-      xhr.upload.onprogress = ({ loaded }) => {
-        if (loaded <= sent) return;
-        clearTimeout(timer);
-        timer = setTimeout(abort, STALLED_MS);
-        onSent?.((sent = loaded));
-      };
-      xhr.onload = () => resolve(xhr);
-      xhr.onabort = () => fail("The server does not answer");
-      xhr.onerror = () => fail(navigator.onLine ? "The server cannot be reached" : "You are offline");
-      xhr.onloadend = () => {
-        clearTimeout(timer);
-        signal?.removeEventListener("abort", abort);
-      };
-      signal?.addEventListener("abort", abort);
-      xhr.send(body);
-    });
-  }
-
-  // ---- What went wrong, in words
-
-  class Problem extends Error {
-    constructor(message, { status = 0, retry = false, afterMs = 0 }) {
-      super(message);
-      Object.assign(this, { status, retry, afterMs });
-    }
-  }
-
-  const isFine = ({ status }) => status >= 200 && status < 300;
-  const isWorthRetrying = (status) => (status >= 500 && status !== 507) || WORTH_RETRYING.includes(status);
-
-  async function refusal(answer) {
-    const { status } = answer;
-    return new Problem(await complaint(answer), { status, retry: isWorthRetrying(status), afterMs: retryAfter(answer) });
-  }
-
-  async function complaint(answer) {
-    const { status } = answer;
-    const isHtml = /html/i.test(answer.getResponseHeader("Content-Type")); // by something in between, hard to read
-    const said = (!isHtml && answer.responseText.trim().slice(0, 300)) || `status ${status}`;
-    if (status === 401 || status === 403) return `The server does not allow this upload: ${said}`;
-    if (status === 413) return `The file is larger than the server accepts${await sizeLimit()}`;
-    if (status === 429) return "The server has too much to do";
-    if (status === 507) return `The server’s disk is full, the upload resumes when there is room: ${said}`;
-    if (status >= 500) return `The server has a problem (status ${status})`;
-    return isWorthRetrying(status) ? "The server is not ready for this upload" : `The server refused this upload: ${said}`;
-  }
-
-  async function sizeLimit() {
-    const answer = await request("OPTIONS", ENDPOINT).catch(() => null);
-    const limit = answer?.getResponseHeader("Tus-Max-Size");
-    return limit ? ` (max ${bytes(Number(limit))})` : "";
-  }
-
-  function retryAfter(answer) {
-    const value = answer.getResponseHeader("Retry-After") ?? "0";
-    const ms = /^\d+$/.test(value) ? value * 1000 : Date.parse(value) - Date.now();
-    return Math.min(Math.max(ms || 0, 0), 24 * 3600 * 1000);
-  }
-
-  // ---- Remembering across visits
-
-  const MEMORY = `uploads to ${ENDPOINT.pathname}`;
-  let database;
-
-  // Browsers copy a stored File, which may take long: the files have a store of their own,
-  // so that no record ever waits for them.
-  function openDatabase() {
-    return new Promise((resolve, reject) => {
-      const opening = indexedDB.open(MEMORY, 1);
-      opening.onupgradeneeded = () => ["records", "files"].forEach((name) => opening.result.createObjectStore(name));
-      opening.onsuccess = () => resolve(opening.result);
-      opening.onerror = () => reject(opening.error);
-    });
-  }
-
-  async function inStore(name, mode, work) {
-    const opened = await (database ??= openDatabase());
-    return new Promise((resolve, reject) => {
-      const transaction = opened.transaction(name, mode);
-      const asked = work(transaction.objectStore(name));
-      transaction.oncomplete = () => resolve(asked.result);
-      transaction.onabort = () => reject(transaction.error);
-    });
-  }
-
-  const read = (name, work) => inStore(name, "readonly", work);
-  const write = (name, work) => inStore(name, "readwrite", work).catch(() => {});
-
-  const storedUploads = () => read("records", (store) => store.getAll());
-  const storedUpload = (id) => read("records", (store) => store.get(id));
-  const storedFile = (id) => read("files", (store) => store.get(id)).catch(() => null);
-
-  async function remember(upload) {
-    await save(upload);
-    if (!upload.settled) await write("files", (store) => store.put(upload.file, upload.id));
-  }
-
-  async function save(upload) {
-    const { id, url, name, type, size, lastModified, offset, state } = upload;
-    const record = { id, url, name, type, size, lastModified, offset, state };
-    if (!upload.settled) await write("records", (store) => store.put(record, id));
-  }
-
-  async function forget({ id }) {
-    write("files", (store) => store.delete(id));
-    await write("records", (store) => store.delete(id));
-  }
-
-  // A visit may have ended between forgetting a record and forgetting its file.
-  async function forgetStrayFiles() {
-    const files = await read("files", (store) => store.getAllKeys());
-    const known = await read("records", (store) => store.getAllKeys());
-    files.filter((id) => !known.includes(id)).forEach((id) => write("files", (store) => store.delete(id)));
-  }
-
-  // One tab owns an upload; when that tab is closed, another one takes over. Without locks (plain
-  // http on another host) two tabs would both send, and the server's check of offsets keeps it right.
-  async function claim(upload, onBusy) {
-    if (!navigator.locks) return;
-    const name = `${MEMORY} ${upload.id}`;
-    const release = await new Promise((resolve) => {
-      const hold = () => new Promise((release) => resolve(release));
-      navigator.locks.request(name, { ifAvailable: true }, (lock) => {
-        if (lock) return hold();
-        onBusy();
-        navigator.locks.request(name, hold);
-      });
-    });
-    if (upload.settled) release();
-    upload.release = release;
-  }
-
-  // ---- Showing
-
-  function addRow(upload) {
-    const row = (upload.row = $("row").content.firstElementChild.cloneNode(true));
-    const part = (name) => row.querySelector(`.${name}`);
-    upload.parts = { percent: part("percent"), bar: part("bar"), state: part("state"), detail: part("detail") };
-    row.dataset.name = part("name").textContent = part("name").title = upload.name;
-    part("kind").textContent = /\.(\w{1,4})$/.exec(upload.name)?.[1].toUpperCase() ?? "FILE";
-    part("bar").setAttribute("aria-label", `Progress of ${upload.name}`);
-    for (const button of row.querySelectorAll("button")) {
-      button.title = button.textContent;
-      button.setAttribute("aria-label", `${button.textContent} ${upload.name}`);
-      button.addEventListener("click", () => actions[button.className](upload));
-    }
-    $("uploads").append(row);
     show(upload);
+    say(upload);
   }
+}
 
-  function removeRow(upload) {
-    const place = uploads.indexOf(upload);
-    if (place < 0) return;
-    uploads.splice(place, 1);
-    const hadFocus = upload.row.contains(document.activeElement);
-    upload.row.remove();
-    if (hadFocus) (firstButton(uploads[place] ?? uploads[place - 1]) ?? $("choose")).focus();
-    showTotal();
+async function confirmOffset(upload, answer) {
+  if (isGone(answer)) {
+    Object.assign(upload, { url: null, offset: 0, confirmed: 0 });
+    save(upload);
+    throw new Problem("The server no longer has the first part; starting again", { retry: true });
   }
+  upload.offset = upload.confirmed = await offsetIn(answer, upload.size);
+}
 
-  const firstButton = (upload) => upload?.row.querySelector("button:not([hidden])");
+async function recover(upload, problem, signal) {
+  const file = await readableFile(upload);
+  if (signal.aborted) return;
+  if (!file) return setState(upload, "missing", "The file was changed or moved. Choose it again to resume");
+  upload.file = file;
+  if (problem.retry) return waitToRetry(upload, problem, signal);
+  upload.final = problem.final;
+  setState(upload, "failed", problem.message);
+  if (problem.final) save(upload); // the others are tried again at the next visit
+  if (problem.status !== 507) return;
+  sleep(Math.max(DISK_FULL_WAIT_MS, problem.afterMs)).then(() => signal.aborted || actions.resume(upload));
+}
 
-  function setState(upload, state, message = "") {
-    Object.assign(upload, { state, message });
-    show(upload);
+// The kept copy stands in for a file that was changed on the disk meanwhile.
+async function readableFile({ id, file, confirmed }) {
+  const ifReadable = (some) => some?.slice(confirmed, confirmed + 1).arrayBuffer().then(() => some, () => null);
+  return (await ifReadable(file)) ?? ifReadable(await storedFile(id));
+}
+
+async function waitToRetry(upload, { message, afterMs }, signal) {
+  const ms = Math.max(waitAfter(upload.failures++), afterMs);
+  const over = new AbortController();
+  upload.retryAt = Date.now() + ms;
+  setState(upload, "retrying", message);
+  await new Promise((resolve) => {
+    setTimeout(resolve, ms);
+    signal.addEventListener("abort", resolve, { signal: over.signal });
+    if (!afterMs) addEventListener("online", resolve, { signal: over.signal });
+  });
+  over.abort();
+  upload.retryAt = null;
+  show(upload);
+  say(upload);
+}
+
+function waitAfter(failures) {
+  const jitter = 0.7 + Math.random() * 0.3;
+  return Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** failures) * jitter;
+}
+
+// The row stays until it is hidden, in later visits too. The file is the server's now.
+async function finish(upload) {
+  const isNew = upload.state === "uploading";
+  upload.offset = upload.size;
+  setState(upload, "done");
+  await save(upload);
+  upload.settled = true;
+  forgetFile(upload);
+  upload.release?.();
+  for (const ms of isNew ? DOWNLOAD_WAITS_MS : [0]) {
+    await sleep(ms);
+    if (await isDownloadKnown(upload)) return;
   }
+}
 
-  function show(upload) {
-    const { row, parts, state, url, offset, size } = upload;
-    const percent = percentOf(offset, size, state === "done");
-    row.dataset.state = BUTTONS[state] ? state : "waiting";
-    row.classList.toggle("elsewhere", state === "elsewhere");
-    if (url) row.dataset.url = url;
-    else delete row.dataset.url;
-    parts.percent.textContent = `${percent} %`;
-    parts.bar.firstChild.style.width = `${percent}%`;
-    parts.bar.setAttribute("aria-valuenow", percent);
-    parts.state.textContent = words(upload);
-    parts.detail.textContent = details(upload).map((detail) => ` · ${detail}`).join("");
-    showButtons(upload);
-  }
+// Whether this is known now. The application may still be busy with a file that has just arrived. One is looked up after
+// the other: where downloads are off, the first shows it.
+async function isDownloadKnown(upload) {
+  const status = await (lookingUp = lookingUp.then(() => (areDownloadsOff || upload.isHidden ? 0 : requestDownloadHead(upload.url))));
+  areDownloadsOff ||= status === 405 || status === 412;
+  upload.hasDownload = isFine({ status });
+  show(upload);
+  return status !== 404;
+}
 
-  function showButtons({ row, state }) {
-    const focused = row.contains(document.activeElement) && document.activeElement;
-    for (const button of row.querySelectorAll("button")) button.hidden = !BUTTONS[state]?.includes(button.className);
-    if (focused?.hidden) firstButton({ row })?.focus();
-  }
-
-  function words({ state, message, url, offset, size, retryAt }) {
-    switch (state) {
-      case "uploading": return !url ? "Starting" : offset < size ? "Uploading" : "Finishing";
-      case "retrying": return `${message}, trying again ${retryAt ? `in ${duration(retryAt - Date.now())}` : "now"}`;
-      case "paused": return "Paused";
-      case "missing": return `${message}Choose the file again to resume`;
-      case "failed": return message;
-      case "done": return "Done";
-      case "elsewhere": return "Open in another tab";
-      default: return "Waiting";
-    }
-  }
-
-  function details(upload) {
-    const { state, offset, size } = upload;
-    if (state === "done") return [bytes(size), ...taken(upload)];
-    const part = offset > 0 ? `${bytes(offset)} of ${bytes(size)}` : bytes(size);
-    return [part, ...pace(state === "uploading" && speedOf(upload), size - offset)];
-  }
-
-  const pace = (speed, left) => (speed ? [`${bytes(speed)}/s`, `${duration((left / speed) * 1000)} left`] : []);
-
-  // After a reload only a part was sent by this page: its speed is known, the total time is not.
-  function taken({ size, sessionStart, spentMs }) {
-    if (spentMs < 500) return [];
-    const speed = `${bytes(((size - sessionStart) / spentMs) * 1000)}/s on average`;
-    return sessionStart ? [speed] : [`took ${duration(spentMs)}`, speed];
-  }
-
-  function showTotal() {
-    const own = uploads.filter((u) => u.state !== "elsewhere");
-    const count = (state) => own.filter((u) => u.state === state).length;
-    const sum = (amount) => own.reduce((total, u) => total + amount(u), 0);
-    const size = sum((u) => u.size);
-    const sent = sum((u) => u.offset);
-    const left = sum((u) => (isActive(u) || u.state === "waiting" ? u.size - u.offset : 0));
-    const speed = sum((u) => (u.state === "uploading" ? speedOf(u) : 0));
-    const percent = percentOf(sent, size, count("done") === own.length);
-    const summary = `${count("done")} of ${own.length} done${count("failed") ? `, ${count("failed")} failed` : ""}`;
-    if ($("summary").textContent !== summary) $("summary").textContent = summary; // is read aloud, so on change only
-    $("pace").textContent = [`${percent} %`, ...pace(speed, left)].join(" · ");
-    $("clear").hidden = !count("done");
-    $("total").hidden = !own.length;
-    document.title = own.some(isActive) ? `${percent} % – Upload files` : "Upload files";
-  }
-
-  function measure(upload) {
-    const now = performance.now();
-    upload.samples.push({ now, offset: upload.offset });
-    while (now - upload.samples[0].now > 5000) upload.samples.shift();
-  }
-
-  function speedOf({ samples, offset }) {
-    const passed = samples.length ? performance.now() - samples[0].now : 0;
-    return passed > 500 ? ((offset - samples[0].offset) / passed) * 1000 : 0;
-  }
-
-  // 100 % is only said of what is done.
-  const percentOf = (part, total, done) => (done ? 100 : Math.min(99, Math.floor((part / total) * 100 || 0)));
-
-  function bytes(count) {
-    const units = ["B", "kB", "MB", "GB", "TB"];
-    const unit = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(count, 1)) / 3));
-    const number = count / 1000 ** unit;
-    return `${unit && number < 10 ? number.toFixed(1) : Math.round(number)} ${units[unit]}`;
-  }
-
-  function duration(ms) {
-    const seconds = Math.max(1, Math.round(ms / 1000));
-    const minutes = Math.round(seconds / 60);
-    if (seconds < 60) return `${seconds} s`;
-    return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-  }
-
-  start();
-})();
+start();

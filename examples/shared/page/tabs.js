@@ -1,0 +1,51 @@
+// Several tabs: one of them owns an upload and sends it. The others show it, and pass on what the user wants of it.
+// When the owner is closed, another tab takes over.
+
+const OTHERS_ANSWER_MS = 500;
+const SAY_EVERY_MS = 250;
+const tabs = new BroadcastChannel(MEMORY);
+
+// Waits until this tab owns an upload. One that is new is nobody else's.
+function claim(upload, isNew) {
+  upload.isClaimed = true;
+  if (!navigator.locks) return claimWithoutLocks(upload, isNew);
+  return new Promise((resolve) => {
+    navigator.locks.request(`${MEMORY} ${upload.id}`, () => {
+      own(upload);
+      resolve();
+      return new Promise((release) => (upload.settled ? release() : (upload.release = release)));
+    });
+  });
+}
+
+// Browsers have locks in secure contexts only: not over plain HTTP on another host. There, an upload belongs to this tab
+// if no other one speaks of it. Should two tabs send it at once, the server's check of offsets still keeps it right.
+async function claimWithoutLocks(upload, isNew) {
+  if (!isNew) await sleep(OTHERS_ANSWER_MS);
+  if (upload.isElsewhere) await new Promise((resolve) => (upload.whenLeft = resolve));
+  own(upload);
+}
+
+function own(upload) {
+  upload.isOwn = true;
+  upload.isElsewhere = false;
+}
+
+// ---- What tabs say to each other
+
+// Changes of the state at once, progress some times a second.
+function say(upload) {
+  if (!upload.isOwn || upload.isHidden) return;
+  const now = performance.now();
+  const { state, message, retryAt } = upload;
+  const news = `${state} ${message} ${retryAt}`;
+  if (news === upload.saidNews && now - upload.saidAt < SAY_EVERY_MS) return;
+  Object.assign(upload, { saidNews: news, saidAt: now });
+  tabs.postMessage({ upload: { ...recordOf(upload), retryAt, speed: speedOf(upload) } });
+}
+
+const sayAll = (uploads) => uploads.forEach((upload) => say(Object.assign(upload, { saidAt: -Infinity })));
+const sayHidden = ({ id }) => tabs.postMessage({ hidden: id });
+const sayLeaving = (uploads) => tabs.postMessage({ left: uploads.filter((u) => u.isOwn).map((u) => u.id) });
+const askOthers = () => tabs.postMessage({ ask: "everything" });
+const askOwner = ({ id }, action, file) => tabs.postMessage({ ask: action, id, file });

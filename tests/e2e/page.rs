@@ -1,0 +1,59 @@
+//! What the tests of the examples' page share: a browser, files to choose, and what its rows show.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::{
+    chromium::{Chromium, Look},
+    content::bytes,
+    harness::missing,
+};
+
+/// A script for what the rows of the page show.
+pub(crate) const ROWS: &str = "return [...document.querySelectorAll('li.upload')].map((row) => ({ \
+    name: row.dataset.name, state: row.dataset.state, url: row.dataset.url, \
+    percent: parseInt(row.querySelector('.percent').textContent) || 0, \
+    about: row.querySelector('.about').textContent, link: row.querySelector('a').href, \
+    buttons: [...row.querySelectorAll('button:not([hidden])')].map((button) => button.className) }))";
+
+/// Runs a test in a browser, and closes it cleanly.
+pub(crate) fn browse(look: Look, test: impl AsyncFnOnce(&Chromium)) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let Some(browser) = Chromium::start_as(look).await else {
+            missing("chromium and chromedriver are not installed")
+        };
+        test(&browser).await;
+        browser.close().await.unwrap();
+    });
+}
+
+/// A file to choose.
+pub(crate) fn file(directory: &Path, (name, length): (&str, u64)) -> PathBuf {
+    let path = directory.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, bytes(1, 0..length)).unwrap();
+    path
+}
+
+pub(crate) fn row<'a>(rows: &'a Value, name: &str) -> Option<&'a Value> {
+    rows.as_array()?.iter().find(|row| row["name"] == name)
+}
+
+/// A row in a state.
+pub(crate) fn row_in<'a>(rows: &'a Value, name: &str, state: &str) -> Option<&'a Value> {
+    row(rows, name).filter(|row| row["state"] == state)
+}
+
+/// The URL of a complete upload.
+pub(crate) fn done(rows: &Value, name: &str) -> Option<String> {
+    let row = row(rows, name)?;
+    assert_ne!(row["state"], "failed", "{row}");
+    row["url"].as_str().filter(|_| row["state"] == "done").map(str::to_owned)
+}
+
+/// A button of an upload, for a script.
+pub(crate) fn button(name: &str, class: &str) -> String {
+    format!("document.querySelector('li.upload[data-name=\"{name}\"] button.{class}')")
+}
