@@ -23,12 +23,14 @@ fn main() {
     for directory in programs().filter(|directory| directory.is_dir()) {
         println!("cargo::rerun-if-changed={}", directory.display());
     }
-    let needs: [(&str, IsHere); 12] = [
+    let needs: [(&str, IsHere); 13] = [
         ("has_proc", || Path::new("/proc/net/tcp").exists() && Path::new("/proc/self/status").exists()),
         ("has_small_disks", || mounts(&["-t", "tmpfs", "tmpfs"]) && mounts_ext4()),
         // Attached to a process that is not its own child, as the tests do it.
         ("has_strace", || runs(Command::new("sh").args(["-c", "sleep 1 & strace -o /dev/null -p $!"]))),
         ("has_shaped_lines", || runs(Command::new("unshare").args(["-Urn", "sh", "-c", SHAPED_LINE]))),
+        // A terminal for a program, as util-linux makes it.
+        ("has_script", || runs(Command::new("script").args(["-qfec", "stty size", "/dev/null"]))),
         ("has_nginx", || is_installed("nginx")),
         ("has_haproxy", || is_installed("haproxy")),
         ("has_caddy", || is_installed("caddy")),

@@ -36,6 +36,7 @@ mod others;
 mod page;
 mod page_looks;
 mod page_uploads;
+mod pictures;
 mod postgres;
 mod power;
 mod private;
