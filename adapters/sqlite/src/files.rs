@@ -2,6 +2,7 @@
 //! not followed, so that nothing in the directory leads out of it.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
     os::{fd::OwnedFd, unix::fs::MetadataExt},
@@ -84,9 +85,6 @@ impl Files {
     ///
     /// This locks it for a moment, in a way that does not keep others from checking, too.
     pub(crate) fn look(&self, id: &UploadId) -> io::Result<Option<(u64, bool)>> {
-        if self.is_alone() {
-            return Ok(self.length(id)?.map(|length| (length, false)));
-        }
         match self.at(id, OFlags::RDONLY | OFlags::NONBLOCK) {
             Ok(file) => {
                 let held = !try_lock(&file, FlockOperation::NonBlockingLockShared)?;
@@ -125,9 +123,9 @@ impl Files {
         }
     }
 
-    /// Moves a file out of the directory within its file system, replacing `target`.
-    pub(crate) fn rename(&self, id: &UploadId, target: &Path) -> io::Result<()> {
-        Ok(rustix::fs::renameat(&self.directory, id.as_str(), rustix::fs::CWD, target)?)
+    /// Moves a file to another directory, within its file system. What has that name is replaced.
+    pub(crate) fn rename(&self, id: &UploadId, directory: &File, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.directory, id.as_str(), directory, name)?)
     }
 
     /// The bytes that are available to the user of this process.

@@ -4,6 +4,7 @@
 //! between, the next call repeats everything.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -11,7 +12,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FileType, Mode, OFlags, Stat},
+    fs::{AtFlags, FileType, Mode, OFlags, Stat},
     io::Errno,
 };
 use tus_service::{Failure, Kind, StorageError, Stored, UploadId};
@@ -54,8 +55,10 @@ pub(crate) struct Found {
     stored: Stored,
     file: File,
     stat: Stat,
-    /// Whether the target's directory is on the storage's file system. If not, the thread that changes the database
-    /// never touches it, because another file system may hang.
+    /// The target's directory: the thread that changes the database does not follow its path, which may lead anywhere.
+    directory: Arc<File>,
+    /// Whether the target's directory is on the file system of the storage. Where it is not, the thread that changes the
+    /// database never touches it: another file system may hang.
     is_near: bool,
 }
 
@@ -77,19 +80,39 @@ impl Moving {
 
     /// Rejects targets that could only fail after a long copy, or that would damage the storage.
     fn check_target(&self) -> Result<(), StorageError> {
-        if self.stat_target()?.is_some_and(|there| kind(&there) == FileType::Directory) {
+        if self.target.file_name().is_none()
+            || self.stat_target()?.is_some_and(|there| kind(&there) == FileType::Directory)
+        {
             return Err(self.error(Failure::Internal, "the target is a directory"));
         }
-        if let Some(directory) = self.stat_directory()? {
-            let own = self.inner.files.stat_directory().map_err(|error| self.failed(error))?;
-            if files::is_same(&directory, &own) {
-                return Err(self.error(Failure::Internal, "the target is among the storage's own files"));
-            }
+        if self.is_own()? {
+            return Err(self.error(Failure::Internal, "the target is among the storage's own files"));
         }
         Ok(())
     }
 
-    /// Takes the opened file, if it is still there to be moved.
+    /// Whether the target is below the directory of the files, or one of those beside it.
+    fn is_own(&self) -> Result<bool, StorageError> {
+        let own = self.inner.files.stat_directory().map_err(|error| self.failed(error))?;
+        let above =
+            self.directory().ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
+        // Links are followed, and what is missing is going to be made.
+        let Some(there) = above.into_iter().find_map(|path| path.canonicalize().ok()) else { return Ok(false) };
+        for directory in there.ancestors() {
+            if self.there(rustix::fs::stat(directory))?.is_some_and(|directory| files::is_same(&directory, &own)) {
+                return Ok(true);
+            }
+        }
+        let files = self.inner.files.path(&self.id);
+        let Some(beside) = files.parent().and_then(Path::parent) else { return Ok(false) };
+        let (beside, directory) =
+            (self.there(rustix::fs::stat(beside))?, self.there(rustix::fs::stat(self.directory()))?);
+        let is_beside = beside.zip(directory).is_some_and(|(beside, directory)| files::is_same(&beside, &directory));
+        // The database, its log, and the reserve.
+        Ok(is_beside && self.name().as_encoded_bytes().starts_with(b"uploads."))
+    }
+
+    /// Takes hold of the file that was opened, if it is still there to be moved.
     pub(crate) fn take(&self, file: Option<File>, stored: Stored) -> Result<Option<Found>, StorageError> {
         if let Some(file) = file {
             if !files::lock(&file).map_err(|error| self.failed(error))? {
@@ -99,9 +122,10 @@ impl Moving {
             // The file may have other names, because the application may link it. The name here is what counts.
             match self.inner.files.stat(&self.id).map_err(|error| self.failed(error))? {
                 Some(now) if files::is_same(&now, &stat) => {
-                    files::make_directory(self.directory()).map_err(|error| self.failed(error))?;
-                    let is_near = self.is_near()?;
-                    return Ok(Some(Found { stored, file, stat, is_near }));
+                    let directory = files::make_directory(self.directory()).and_then(|()| File::open(self.directory()));
+                    let directory = Arc::new(directory.map_err(|error| self.failed(error))?);
+                    let is_near = self.is_near(&directory).map_err(|error| self.failed(error))?;
+                    return Ok(Some(Found { stored, file, stat, directory, is_near }));
                 }
                 Some(_) => return Err(self.error(Failure::Busy, "another file has just taken its place")),
                 None => {}
@@ -117,23 +141,28 @@ impl Moving {
         Err(self.error(Failure::Gone, "the file is gone, and what is at the target, if anything, is not this upload"))
     }
 
-    fn is_near(&self) -> Result<bool, StorageError> {
-        let own = self.inner.files.stat_directory().map_err(|error| self.failed(error))?;
-        Ok(self.stat_directory()?.is_some_and(|directory| directory.st_dev == own.st_dev))
+    fn is_near(&self, directory: &File) -> io::Result<bool> {
+        Ok(rustix::fs::fstat(directory)?.st_dev == self.inner.files.stat_directory()?.st_dev)
     }
 
-    /// Returns whether that was possible. It is not possible across mounts, even of one file system.
-    async fn rename(self: &Arc<Self>, found: &Found) -> Result<bool, StorageError> {
-        let (moving, file) = (self.clone(), found.stat);
-        let is_moved = move |moving: &Self| {
-            moving.stat_target().is_ok_and(|there| there.is_some_and(|there| files::is_same(&there, &file)))
+    /// Whether that was possible. It is not from one mount to another, even if both are of one file system.
+    pub(crate) async fn rename(self: &Arc<Self>, found: &Found) -> Result<bool, StorageError> {
+        let (moving, file, directory) = (self.clone(), found.stat, found.directory.clone());
+        let is_moved = move |moving: &Self, directory: &File| {
+            let there = rustix::fs::statat(directory, moving.name(), AtFlags::SYMLINK_NOFOLLOW);
+            there.is_ok_and(|there| files::is_same(&there, &file))
         };
-        let rename = move || match moving.inner.files.rename(&moving.id, &moving.target) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => Ok(false),
-            // The change of the database that this belongs to was repeated.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && is_moved(&moving) => Ok(true),
-            Err(error) => Err(moving.failed(error)),
+        let rename = move || {
+            // To rename a file to another name of its own does nothing.
+            let moved = match is_moved(&moving, &directory) {
+                true => moving.inner.files.remove(&moving.id),
+                false => moving.inner.files.rename(&moving.id, &directory, moving.name()),
+            };
+            match moved {
+                Ok(()) => Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => Ok(false),
+                Err(error) => Err(moving.failed(error)),
+            }
         };
         self.exclusively(found.stored.clone(), rename).await
     }
@@ -185,16 +214,17 @@ impl Moving {
         self.there(rustix::fs::lstat(&self.target))
     }
 
-    fn stat_directory(&self) -> Result<Option<Stat>, StorageError> {
-        self.there(rustix::fs::stat(self.directory()))
-    }
-
     fn there(&self, stat: rustix::io::Result<Stat>) -> Result<Option<Stat>, StorageError> {
         match stat {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(error) => Err(self.failed(error.into())),
         }
+    }
+
+    /// The name of the target in its directory; empty where it has none, which is refused at first.
+    fn name(&self) -> &OsStr {
+        self.target.file_name().unwrap_or_default()
     }
 
     /// The target's directory.

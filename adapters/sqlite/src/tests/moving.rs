@@ -1,6 +1,6 @@
 //! Moving the file of a complete upload to where the application wants it.
 
-use std::{os::unix::fs::MetadataExt, path::PathBuf};
+use std::{os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
 
 use super::*;
 use crate::moving::Moving;
@@ -268,7 +268,21 @@ async fn the_storages_own_directory_is_rejected_as_the_target() {
     let own = sqlite.path(&upload.upload.id).parent().unwrap().to_owned();
     let linked = directory.path().join("linked");
     symlink(&own, &linked).unwrap();
-    let targets = [own.join("neighbour"), own.join("film"), own.join("new"), linked.join("new")];
+    fs::create_dir(own.join("deep")).unwrap();
+    let beside = |name: &str| directory.path().join(name);
+    let targets = [
+        own.join("neighbour"),
+        own.join("film"),
+        own.join("new"),
+        linked.join("new"),
+        own.join("deep/new"),
+        own.join("deep/deeper/new"),
+        linked.join("missing/new"),
+        beside("uploads.db"),
+        beside("uploads.db-wal"),
+        beside("uploads.reserve"),
+        beside("uploads/../uploads.db"),
+    ];
     let refused = async || {
         for target in &targets {
             let text = sqlite.move_to(&upload.upload.id, target).await.unwrap_err().to_string();
@@ -279,8 +293,11 @@ async fn the_storages_own_directory_is_rejected_as_the_target() {
         }
     };
     refused().await;
-    assert_eq!(names(&own), ["film", "neighbour"]);
-    // Nor does it exist if another upload's file has this name.
+    assert_eq!(
+        (names(&own), names(&own.join("deep"))),
+        (["deep", "film", "neighbour"].map(str::to_owned).into(), vec![])
+    );
+    // Nor is it there already where another upload's file has this name.
     fs::remove_file(own.join("film")).unwrap();
     refused().await;
     assert_eq!(content(&sqlite, &neighbour).await, "world");
@@ -304,4 +321,38 @@ async fn one_at_a_time_moves_a_file() {
     }
     assert_eq!(fs::read(&target).unwrap(), b"hello");
     one.move_to(&upload.upload.id, &target).await.unwrap();
+}
+
+/// To rename a file to another name of its own does nothing, and says that it succeeded.
+#[tokio::test]
+async fn a_target_that_is_a_link_to_the_file_is_its_only_name_afterwards() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let upload = stored(&sqlite, "linked", Some(5), b"hello").await;
+    let (source, target) = (sqlite.path(&upload.upload.id), directory.path().join("film"));
+    fs::hard_link(&source, &target).unwrap();
+    for _ in 0..2 {
+        sqlite.move_to(&upload.upload.id, &target).await.unwrap();
+        assert_eq!((fs::read(&target).unwrap(), source.exists()), (b"hello".to_vec(), false));
+    }
+    assert_eq!(failure(sqlite.read(&upload, 0..5).await), Failure::Gone);
+}
+
+/// What the path of the target leads to may hang by the time when the database is changed, and with it all changes.
+#[tokio::test]
+async fn the_path_of_the_target_is_followed_once_and_not_within_a_change() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let upload = stored(&sqlite, "film", Some(5), b"hello").await;
+    let (films, link) = (directory.path().join("films"), directory.path().join("link"));
+    fs::create_dir(&films).unwrap();
+    symlink(&films, &link).unwrap();
+    let (inner, id, target) = (sqlite.inner().clone(), upload.upload.id.clone(), link.join("film"));
+    let moving = Arc::new(Moving { inner, id, target });
+    let opened = fs::File::open(sqlite.path(&upload.upload.id)).unwrap();
+    let found = moving.take(Some(opened), upload.clone()).unwrap().unwrap();
+    fs::remove_file(&link).unwrap();
+    symlink(&link, &link).unwrap();
+    assert!(moving.rename(&found).await.unwrap());
+    assert_eq!(fs::read(films.join("film")).unwrap(), b"hello");
 }
