@@ -56,7 +56,7 @@ pub(crate) async fn settle(
         asking.withdraw().await?;
     }
     if end == End::Free && access == Access::Write {
-        inner.writers.note_left(id, asking.since);
+        inner.writers.note_left(stored.upload.incarnation, asking.since);
     }
     let (again, id) = (inner.clone(), id.clone());
     quick(move || again.load(&id)).await

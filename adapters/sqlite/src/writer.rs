@@ -260,7 +260,7 @@ async fn save_row(inner: Arc<Inner>, seen: Stored, change: Change) -> Result<Sto
 
 /// Opens the upload's file at the offset, truncates it there, and keeps others out.
 async fn open(inner: &Arc<Inner>, stored: &Stored) -> Result<Held, StorageError> {
-    let since = inner.writers.right_since(&stored.upload.id);
+    let since = inner.writers.right_since(stored.upload.incarnation);
     let (began, mut pause) = (Instant::now(), Duration::from_millis(1));
     loop {
         // A request that lost the upload must not open it before a newer one.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::sync::watch;
-use tus_service::{Access, UploadId};
+use tus_service::{Access, Incarnation, UploadId};
 
 use crate::asks::{Tick, Wanted};
 
@@ -19,9 +19,10 @@ struct State {
     open: HashMap<UploadId, Vec<Entry>>,
     /// The last number in use.
     numbers: u64,
-    /// Uploads that others recently left to this storage, and when it had asked for them.
-    left: HashMap<UploadId, Tick>,
-    /// Whether somebody checks what others ask for.
+    /// Uploads that others left to us a moment ago, and since when we had asked for them. A later upload of the same id is
+    /// none of them.
+    left: HashMap<Incarnation, Tick>,
+    /// Whether somebody looks for what others ask for.
     watched: bool,
 }
 
@@ -40,17 +41,17 @@ impl Writers {
         self.state().open.contains_key(id)
     }
 
-    /// Records that another process left an upload to this storage, which had asked at that moment: a request that
-    /// asks later is newer than a writer that is opened now.
-    pub(crate) fn note_left(&self, id: &UploadId, since: Tick) {
+    /// Notes that another process left an upload to us, since we asked for it at that moment: a request that asks later is
+    /// newer than the writer that is opened now.
+    pub(crate) fn note_left(&self, incarnation: Incarnation, since: Tick) {
         let mut state = self.state();
         state.left.retain(|_, since| since.is_recent());
-        state.left.insert(id.clone(), since);
+        state.left.insert(incarnation, since);
     }
 
     /// Since when a writer that is opened now has the right to be there.
-    pub(crate) fn right_since(&self, id: &UploadId) -> Tick {
-        let left = self.state().left.remove(id);
+    pub(crate) fn right_since(&self, incarnation: Incarnation) -> Tick {
+        let left = self.state().left.remove(&incarnation);
         left.filter(|since| since.is_recent()).unwrap_or_else(Tick::now)
     }
 
@@ -170,10 +171,11 @@ mod tests {
     #[test]
     fn a_writer_has_its_right_since_its_request() {
         let writers = Writers::default();
-        let id: UploadId = "a".parse().unwrap();
+        let [given, another] = [1, 2].map(Incarnation::from_random);
         let asked = Tick(Tick::now().0 - 500);
-        writers.note_left(&id, asked);
-        assert_eq!(writers.right_since(&id), asked);
-        assert!(writers.right_since(&id) > asked, "once");
+        writers.note_left(given, asked);
+        assert!(writers.right_since(another) > asked, "an upload that has the same id by now");
+        assert_eq!(writers.right_since(given), asked);
+        assert!(writers.right_since(given) > asked, "once");
     }
 }
