@@ -7,7 +7,7 @@ use tus_service::{Change, Failure, Kind, Phase, StorageError, Stored, Version};
 use crate::{
     files::{self, blocking},
     inner::Inner,
-    row,
+    row::{self, Presence},
 };
 
 /// Fills the file of a final upload with the bytes of its parts, and makes the change.
@@ -68,11 +68,15 @@ fn fill(inner: &Inner, stored: &Stored, parts: &[Stored], bytes: u64) -> Result<
 }
 
 fn copy(inner: &Inner, file: &File, parts: &[Stored], bytes: u64) -> Result<(), StorageError> {
-    let mut copied = 0;
-    for part in parts {
-        append(inner, file, part)?;
-        copied += part.upload.offset;
-    }
+    let copied = inner.database.read(|connection| {
+        let mut presence = Presence::of(connection)?;
+        let mut copied = 0;
+        for part in parts {
+            append(inner, &mut presence, file, part)?;
+            copied += part.upload.offset;
+        }
+        Ok(copied)
+    })?;
     if copied != bytes {
         let reason = format!("the parts have {copied} bytes instead of {bytes}");
         return Err(StorageError::new(Failure::Internal, reason));
@@ -83,14 +87,16 @@ fn copy(inner: &Inner, file: &File, parts: &[Stored], bytes: u64) -> Result<(), 
     inner.sync_names()
 }
 
-fn append(inner: &Inner, file: &File, part: &Stored) -> Result<(), StorageError> {
+fn append(inner: &Inner, presence: &mut Presence<'_>, file: &File, part: &Stored) -> Result<(), StorageError> {
     let gone = || StorageError::new(Failure::NotFound, format!("the part {} is gone", part.upload.id));
     let source = match inner.files.read(&part.upload.id) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         source => Some(source?),
     };
-    // Checked after the file was opened, so that it is not the file of a later upload.
-    inner.same(part).map_err(|error| if error.failure() == Failure::NotFound { gone() } else { error })?;
+    // After the file was opened: so it is not that of a later upload.
+    if !presence.has(&part.upload)? {
+        return Err(gone());
+    }
     match source {
         _ if part.upload.offset == 0 => Ok(()),
         Some(source) => Ok(files::append_from(file, &source, part.upload.offset)?),

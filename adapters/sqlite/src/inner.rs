@@ -1,7 +1,7 @@
 //! What all operations share: a database, a directory of files, and its writers.
 
 use std::{
-    collections::{HashMap, HashSet},
+    cell::LazyCell,
     fs::File,
     io,
     sync::{Arc, Mutex, atomic::AtomicU64},
@@ -85,25 +85,30 @@ impl Inner {
 
     pub(crate) fn load(&self, id: &UploadId) -> Result<Option<Found>, StorageError> {
         let row = self.database.read(|connection| row::select(connection, id))?;
-        row.map(|stored| self.look(stored)).transpose()
+        row.map(|stored| self.look(stored, || self.files.is_alone())).transpose()
     }
 
-    /// The same for many uploads, each of which is looked up once.
-    pub(crate) fn load_all(&self, ids: HashSet<UploadId>) -> Result<HashMap<UploadId, Found>, StorageError> {
+    /// The same for many, in their order.
+    pub(crate) fn load_all(&self, ids: &[UploadId]) -> Result<Vec<Option<Found>>, StorageError> {
         let rows = self.database.read(|connection| {
             // One transaction: SQLite locks and checks for changes once.
             let transaction = connection.unchecked_transaction().map_err(sql_error)?;
-            ids.iter().filter_map(|id| row::select(&transaction, id).transpose()).collect::<Result<Vec<_>, _>>()
+            row::select_all(&transaction, ids)
         })?;
-        rows.into_iter().map(|stored| Ok((stored.upload.id.clone(), self.look(stored)?))).collect()
+        let is_alone = LazyCell::new(|| self.files.is_alone());
+        rows.into_iter().map(|row| row.map(|stored| self.look(stored, || *is_alone)).transpose()).collect()
     }
 
-    /// Examines the file of a row: do its bytes exist, and is another process adding to them?
-    pub(crate) fn look(&self, mut stored: Stored) -> Result<Found, StorageError> {
+    /// Looks at the file of a row: are its bytes there, and does another process add to them? Not where this storage is
+    /// alone, which is found out after the row was read.
+    pub(crate) fn look(&self, mut stored: Stored, is_alone: impl FnOnce() -> bool) -> Result<Found, StorageError> {
         let upload = &stored.upload;
         let (id, offset) = (&upload.id, upload.offset);
         let there = match upload.phase {
-            Phase::Receiving if offset == 0 && self.files.is_alone() => 0,
+            Phase::Receiving if is_alone() => match offset {
+                0 => 0,
+                _ => self.files.length(id)?.unwrap_or(0),
+            },
             Phase::Receiving if !self.writers.has(id) => {
                 let (length, held) = self.files.look(id)?.unwrap_or_default();
                 // It may have been opened here in the meantime.

@@ -80,7 +80,7 @@ pub(crate) fn pending(inner: Arc<Inner>, now: SystemTime) -> StoredStream<'stati
     // Adding bytes to an upload keeps it from expiring, even in another process.
     let looked = expired.and_then(move |stored| {
         let inner = inner.clone();
-        async move { blocking(move || Ok(inner.look(stored)?.0)).await }
+        async move { blocking(move || Ok(inner.look(stored, || inner.files.is_alone())?.0)).await }
     });
     looked.chain(due).boxed()
 }

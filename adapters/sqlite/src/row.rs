@@ -1,10 +1,11 @@
 //! Converts between records and rows.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt::Write,
+    time::{Duration, SystemTime},
+};
 
-use bytes::Bytes;
-use http::HeaderValue;
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, types::Type};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, types::Type};
 use tus_service::{
     Change, Dialect, Failure, Incarnation, Kind, Metadata, Part, Phase, StorageError, Stored, Upload, UploadId,
     Verbatim, Version,
@@ -27,6 +28,30 @@ pub(crate) fn select(connection: &Connection, id: &UploadId) -> Result<Option<St
     statement.query_row([id.as_str()], read).optional().map_err(sql_error)
 }
 
+/// The same for many, in their order.
+pub(crate) fn select_all(connection: &Connection, ids: &[UploadId]) -> Result<Vec<Option<Stored>>, StorageError> {
+    let sql = concat!("SELECT ", columns!(), " FROM uploads WHERE id = ?1");
+    let mut statement = connection.prepare_cached(sql).map_err(sql_error)?;
+    let rows = ids.iter().map(|id| statement.query_row([id.as_str()], |row| read_as(id.clone(), row)).optional());
+    rows.collect::<Result<_, _>>().map_err(sql_error)
+}
+
+/// Finds out again and again whether uploads are still there, as they are by then.
+pub(crate) struct Presence<'c>(CachedStatement<'c>);
+
+impl<'c> Presence<'c> {
+    pub(crate) fn of(connection: &'c Connection) -> Result<Self, StorageError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM uploads WHERE id = ?1 AND incarnation = ?2)";
+        connection.prepare_cached(sql).map(Self).map_err(sql_error)
+    }
+
+    /// Whether this incarnation is there.
+    pub(crate) fn has(&mut self, upload: &Upload) -> Result<bool, StorageError> {
+        let found = self.0.query_row((upload.id.as_str(), bits(upload.incarnation)), |row| row.get(0));
+        found.map_err(sql_error)
+    }
+}
+
 pub(crate) fn insert(connection: &Connection, upload: &Upload) -> Result<Version, StorageError> {
     let sql = concat!(
         "INSERT INTO uploads (",
@@ -41,7 +66,7 @@ pub(crate) fn insert(connection: &Connection, upload: &Upload) -> Result<Version
     let (kind, parts) = match &upload.kind {
         Kind::Single => (0, None),
         Kind::Partial => (1, None),
-        Kind::Final(parts) => (2, Some(parts.iter().map(part_text).collect::<Vec<_>>().join(" "))),
+        Kind::Final(parts) => (2, Some(parts_text(parts))),
         other => return Err(unknown(format!("kind {other:?}"))),
     };
     let inserted = execute(
@@ -56,7 +81,7 @@ pub(crate) fn insert(connection: &Connection, upload: &Upload) -> Result<Version
             &integer(upload.offset),
             &upload.length.map(integer),
             &upload.max_size.map(integer),
-            &upload.metadata.to_header().as_ref().map(HeaderValue::as_bytes),
+            &some(upload.metadata.as_str().as_bytes()),
             &upload.owner,
             &some(&upload.private),
             &some(upload.verbatim.as_bytes()),
@@ -79,22 +104,38 @@ pub(crate) fn bytes(upload: &Upload) -> usize {
     const PAGE: usize = 4096;
     // Each part also has an index entry, and consecutive entries are usually on different pages.
     let parts = if let Kind::Final(parts) = &upload.kind { parts.len() * PAGE } else { 0 };
-    let metadata: usize = upload.metadata.to_header().as_ref().map_or(0, HeaderValue::len);
+    let metadata = upload.metadata.as_str().len();
     let owner = upload.owner.as_ref().map_or(0, String::len);
     PAGE + parts + metadata + owner + upload.private.len() + upload.verbatim.as_bytes().len()
 }
 
+macro_rules! update {
+    ($more:literal) => {
+        concat!(
+            "UPDATE uploads SET version = version + 1, upload_offset = ?4, length = ?5, phase = ?6, expires = ?7",
+            $more,
+            " WHERE id = ?1 AND version = ?2 AND incarnation = ?3"
+        )
+    };
+}
+
+/// Makes many changes that leave the phase and what is repeated as they are, each if the record is still the one that was
+/// seen.
+pub(crate) fn change_all(connection: &Connection, changes: &[(Stored, Change)]) -> Result<(), StorageError> {
+    let mut statement = connection.prepare_cached(update!("")).map_err(sql_error)?;
+    for (seen, change) in changes {
+        // One that another storage made is not here.
+        let Ok(version) = version_of(seen) else { continue };
+        let (id, incarnation) = (seen.upload.id.as_str(), bits(seen.upload.incarnation));
+        let (offset, length) = (integer(change.offset), change.length.map(integer));
+        let (phase, expires) = (number(change.phase)?, change.expires.map(milliseconds));
+        statement.execute((id, version, incarnation, offset, length, phase, expires)).map_err(sql_error)?;
+    }
+    Ok(())
+}
+
 /// Makes a change if the record is still the one that was seen.
 pub(crate) fn change(connection: &Connection, seen: &Stored, change: &Change) -> Result<Version, StorageError> {
-    macro_rules! update {
-        ($more:literal) => {
-            concat!(
-                "UPDATE uploads SET version = version + 1, upload_offset = ?4, length = ?5, phase = ?6, expires = ?7",
-                $more,
-                " WHERE id = ?1 AND version = ?2 AND incarnation = ?3"
-            )
-        };
-    }
     let version = version_of(seen)?;
     let (id, incarnation) = (seen.upload.id.as_str(), bits(seen.upload.incarnation));
     let (offset, length) = (integer(change.offset), change.length.map(integer));
@@ -143,9 +184,10 @@ fn why_not(connection: &Connection, id: &UploadId) -> Result<Failure, StorageErr
 /// A final upload that is assembling can be found by its parts.
 fn note_parts(connection: &Connection, upload: &Upload) -> Result<(), StorageError> {
     let Kind::Final(parts) = &upload.kind else { return Ok(()) };
+    let sql = "INSERT OR IGNORE INTO parts (part, final) VALUES (?1, ?2)";
+    let mut statement = connection.prepare_cached(sql).map_err(sql_error)?;
     for part in parts {
-        let sql = "INSERT OR IGNORE INTO parts (part, final) VALUES (?1, ?2)";
-        execute(connection, sql, &[&part.id.as_str(), &upload.id.as_str()])?;
+        statement.execute([part.id.as_str(), upload.id.as_str()]).map_err(sql_error)?;
     }
     Ok(())
 }
@@ -197,18 +239,23 @@ pub(crate) fn records(connection: &Connection, sql: &str, values: &[&dyn ToSql])
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    read_as(id(row, 0)?, row)
+}
+
+/// The record in a row, whose id is known.
+fn read_as(id: UploadId, row: &Row<'_>) -> rusqlite::Result<Stored> {
     let bits: [u8; 16] = row.get(1)?;
     let kind = match row.get(4)? {
         0 => Kind::Single,
         1 => Kind::Partial,
         2 => {
-            let parts: String = row.get(13)?;
+            let parts = row.get_ref(13)?.as_str().map_err(|error| invalid(13, Type::Text, error))?;
             let parts: Option<_> = parts.split(' ').filter(|part| !part.is_empty()).map(part_of).collect();
             Kind::Final(parts.ok_or_else(|| invalid(13, Type::Text, InvalidParts))?)
         }
         other => return Err(rusqlite::Error::IntegralValueOutOfRange(4, other)),
     };
-    let mut upload = Upload::new(id(row, 0)?, Incarnation::from_random(u128::from_be_bytes(bits)), kind);
+    let mut upload = Upload::new(id, Incarnation::from_random(u128::from_be_bytes(bits)), kind);
     upload.dialect = row.get::<_, Option<u8>>(3)?.map_or(Dialect::Tus, Dialect::Draft);
     upload.phase = match row.get(5)? {
         0 => Phase::Receiving,
@@ -221,9 +268,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
     upload.offset = unsigned(row, 6)?.unwrap_or(0);
     upload.length = unsigned(row, 7)?;
     upload.max_size = unsigned(row, 8)?;
-    if let Some(header) = row.get::<_, Option<Vec<u8>>>(9)? {
-        let header = HeaderValue::from_bytes(&header).map_err(|error| invalid(9, Type::Blob, error))?;
-        upload.metadata = Metadata::parse(&header).map_err(|error| invalid(9, Type::Blob, error))?;
+    if let Some(text) = row.get_ref(9)?.as_blob_or_null().map_err(|error| invalid(9, Type::Blob, error))? {
+        upload.metadata = Metadata::from_stored(text).map_err(|error| invalid(9, Type::Blob, error))?;
     }
     upload.owner = row.get(10)?;
     upload.private = row.get::<_, Option<Vec<u8>>>(11)?.unwrap_or_default().into();
@@ -233,9 +279,15 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
     Ok(Stored::new(upload, Version::from(unsigned(row, 2)?.unwrap_or(0))))
 }
 
-/// A part as text: its id and its incarnation.
-pub(crate) fn part_text(part: &Part) -> String {
-    format!("{}/{}", part.id, part.incarnation)
+/// Parts as text: ids with incarnations, separated by a space.
+pub(crate) fn parts_text(parts: &[Part]) -> String {
+    let mut text = String::with_capacity(parts.iter().map(|part| part.id.as_str().len() + 34).sum());
+    for Part { id, incarnation, .. } in parts {
+        let space = if text.is_empty() { "" } else { " " };
+        // Writing to a string never fails.
+        let _ = write!(text, "{space}{id}/{incarnation}");
+    }
+    text
 }
 
 fn part_of(text: &str) -> Option<Part> {
@@ -293,7 +345,7 @@ pub(crate) fn bits(incarnation: Incarnation) -> [u8; 16] {
     incarnation.to_bits().to_be_bytes()
 }
 
-fn some(bytes: &Bytes) -> Option<&[u8]> {
+fn some(bytes: &[u8]) -> Option<&[u8]> {
     (!bytes.is_empty()).then_some(bytes)
 }
 

@@ -202,7 +202,7 @@ fn take_over_headers(connection: &Connection) -> rusqlite::Result<()> {
         let Some((last, _)) = page.last() else { break };
         after.clone_from(last);
         for (id, sent) in &page {
-            // What was invalid before stays, and remains invalid.
+            // What could not be read before stays as it is.
             let parsed = HeaderValue::from_bytes(sent).ok().and_then(|header| Metadata::parse(&header).ok());
             if let Some(canonical) = parsed.and_then(|metadata| metadata.to_header())
                 && canonical.as_bytes() != sent

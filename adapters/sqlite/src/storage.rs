@@ -1,7 +1,6 @@
 //! The storage: rows and files of uploads.
 
 use std::{
-    collections::HashMap,
     io,
     ops::Range,
     path::{Path, PathBuf},
@@ -23,27 +22,10 @@ use crate::{
     writer::FileWriter,
 };
 
-/// Uploads in a directory. Clones share their uploads.
-///
-/// ```
-/// use tus_service::Tus;
-/// use tus_sqlite::Sqlite;
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// # let directory = directory.path();
-/// let sqlite = Sqlite::open(directory)?;
-/// let tus = Tus::builder(sqlite.clone())
-///     // Where the bytes of a finished upload are.
-///     .finished(move |cx| {
-///         let file = sqlite.path(&cx.upload.id);
-///         async move { tokio::fs::metadata(file).await.map(drop) }
-///     })
-///     .build();
-/// # Ok(())
-/// # }
-/// ```
+/// Records that are changed in one transaction, which the log has to take as one.
+const CHANGES: usize = 64;
+
+/// Uploads in a directory. A clone is the same storage.
 #[derive(Debug, Clone)]
 pub struct Sqlite(Arc<Inner>);
 
@@ -124,14 +106,13 @@ impl Storage for Sqlite {
     }
 
     async fn load_all(&self, ids: &[UploadId]) -> Result<Vec<Option<Stored>>, StorageError> {
-        let (inner, distinct) = (self.0.clone(), ids.iter().cloned().collect());
-        let found = quick(move || inner.load_all(distinct)).await?;
-        let mut loaded = HashMap::new();
-        for (id, found) in found {
-            let stored = self.repaired(&id, Some(found)).await?;
-            loaded.insert(id, stored);
+        let (inner, wanted) = (self.0.clone(), ids.to_vec());
+        let found = quick(move || inner.load_all(&wanted)).await?;
+        let mut loaded = Vec::with_capacity(ids.len());
+        for (id, found) in ids.iter().zip(found) {
+            loaded.push(self.repaired(id, found).await?);
         }
-        Ok(ids.iter().map(|id| loaded.get(id).cloned().flatten()).collect())
+        Ok(loaded)
     }
 
     async fn settle(
@@ -167,6 +148,25 @@ impl Storage for Sqlite {
             self.0.give_up(new.id);
         }
         updated
+    }
+
+    async fn update_all(&self, changes: &[(Stored, Change)]) -> Result<(), StorageError> {
+        // Each of the others is a change of one row and nothing else.
+        let (more, together): (Vec<_>, Vec<_>) = changes
+            .iter()
+            .cloned()
+            .partition(|(stored, change)| change.phase != stored.upload.phase || change.verbatim.is_some());
+        for (stored, change) in more {
+            match self.update(&stored, &change).await {
+                Err(error) if !matches!(error.failure(), Failure::Conflict | Failure::NotFound) => return Err(error),
+                _ => {}
+            }
+        }
+        for some in together.chunks(CHANGES) {
+            let some = some.to_vec();
+            self.0.database.write(move |connection| row::change_all(connection, &some)).await?;
+        }
+        Ok(())
     }
 
     async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError> {

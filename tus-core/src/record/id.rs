@@ -1,13 +1,14 @@
 //! The id of an upload: always a single path segment and a safe file name.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// The id of an upload: the last segment of its URL.
 ///
-/// 1 to 128 ASCII letters, digits, `-` or `_`. An id needs no escaping in a URL and cannot leave a directory. The
-/// service (128 random bits) or the application chooses ids, never the client.
+/// 1 to 128 ASCII letters, digits, `-` or `_`, so that it needs no escaping in a URL and cannot
+/// leave a directory. Ids are made by the service (128 random bits) or by the application, never
+/// from what a client sends. A clone is cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UploadId(Box<str>);
+pub struct UploadId(Arc<str>);
 
 impl UploadId {
     /// The longest id, in characters.

@@ -1,6 +1,13 @@
 //! The client's metadata: pairs of a key and bytes. They are data; nothing here turns them into a path, another
 //! header, or markup.
 
+use std::{
+    collections::HashSet,
+    fmt,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::HeaderValue;
@@ -9,20 +16,21 @@ use http::HeaderValue;
 ///
 /// Keys are visible ASCII without a comma, and unique (tus 1.0.0, "Upload-Metadata").
 ///
-/// ```
-/// use tus_core::Metadata;
-///
-/// # fn main() -> Result<(), tus_core::InvalidMetadata> {
-/// let mut metadata = Metadata::from_pairs([("filename", "film.mp4")])?;
-/// metadata.set("kind", "film")?;
-/// assert_eq!(metadata.text("filename"), Some("film.mp4"));
-/// assert_eq!(metadata.to_header().unwrap(), "filename ZmlsbS5tcDQ=,kind ZmlsbQ==");
-/// assert!(metadata.set("no spaces", "").is_err());
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Metadata(Vec<(String, Bytes)>);
+/// It is kept as the text of the header, and its pairs are decoded when somebody asks for them: a clone, and a request
+/// that only repeats the text, cost the same whatever a client has put into it.
+#[derive(Clone, Default)]
+pub struct Metadata {
+    /// Pairs of `key base64(value)`, separated by a comma and nothing else; `None` where there is none.
+    text: Option<Arc<str>>,
+    pairs: OnceLock<Arc<[Pair]>>,
+}
+
+/// A key, by its place in the text, and its value.
+#[derive(Debug)]
+struct Pair {
+    key: Range<usize>,
+    value: Bytes,
+}
 
 impl Metadata {
     /// Parses the value of an `Upload-Metadata` header (tus 1.0.0, "Upload-Metadata").
@@ -33,14 +41,28 @@ impl Metadata {
     /// standard alphabet (RFC 4648, section 4).
     pub fn parse(header: &HeaderValue) -> Result<Self, InvalidMetadata> {
         let text = header.to_str().map_err(|_| InvalidMetadata::NotAscii)?;
-        let mut metadata = Self::default();
+        let (mut written, mut seen, mut value) = (String::with_capacity(text.len()), HashSet::new(), Vec::new());
         for pair in text.split(',').map(|pair| pair.trim_matches([' ', '\t'])) {
-            let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
-            metadata.check_new(key)?;
-            let value = BASE64_STANDARD.decode(value).map_err(|_| InvalidMetadata::Value(key.to_owned()))?;
-            metadata.0.push((key.to_owned(), value.into()));
+            let (key, encoded) = pair.split_once(' ').unwrap_or((pair, ""));
+            check_new(&mut seen, key)?;
+            value.clear();
+            let decoded = BASE64_STANDARD.decode_vec(encoded, &mut value);
+            decoded.map_err(|_| InvalidMetadata::Value(key.to_owned()))?;
+            push(&mut written, key, encoded);
         }
-        Ok(metadata)
+        Ok(Self::of_text(written))
+    }
+
+    /// What a storage has kept of it ([`Metadata::as_str`]). Pairs are not looked at: where somebody has changed the text,
+    /// what is no pair any longer is left out when somebody asks for them.
+    ///
+    /// # Errors
+    ///
+    /// When there is something else than visible ASCII and spaces.
+    pub fn from_stored(text: &[u8]) -> Result<Self, InvalidMetadata> {
+        let text = std::str::from_utf8(text).map_err(|_| InvalidMetadata::NotAscii)?;
+        let is_ascii = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        if is_ascii { Ok(Self::of_text(text)) } else { Err(InvalidMetadata::NotAscii) }
     }
 
     /// Metadata from the application.
@@ -53,13 +75,13 @@ impl Metadata {
         K: Into<String>,
         V: Into<Bytes>,
     {
-        let mut metadata = Self::default();
+        let (mut written, mut seen) = (String::new(), HashSet::new());
         for (key, value) in pairs {
             let key = key.into();
-            metadata.check_new(&key)?;
-            metadata.0.push((key, value.into()));
+            push(&mut written, &key, &BASE64_STANDARD.encode(value.into()));
+            check_new(&mut seen, key)?;
         }
-        Ok(metadata)
+        Ok(Self::of_text(written))
     }
 
     /// Sets the value of a key. A new key is added at the end.
@@ -79,26 +101,38 @@ impl Metadata {
     pub fn set(&mut self, key: impl Into<String>, value: impl Into<Bytes>) -> Result<(), InvalidMetadata> {
         let (key, value) = (key.into(), value.into());
         check_key(&key)?;
-        match self.0.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, known)) => *known = value,
-            None => self.0.push((key, value)),
+        let (mut written, mut is_set) = (String::new(), false);
+        for (known, old) in self.iter() {
+            let is_it = known == key;
+            is_set |= is_it;
+            push(&mut written, known, &BASE64_STANDARD.encode(if is_it { &value } else { old }));
         }
+        if !is_set {
+            push(&mut written, &key, &BASE64_STANDARD.encode(&value));
+        }
+        *self = Self::of_text(written);
         Ok(())
     }
 
     /// Removes a key and returns its value.
     pub fn remove(&mut self, key: &str) -> Option<Bytes> {
-        let at = self.0.iter().position(|(known, _)| known == key)?;
-        Some(self.0.remove(at).1)
+        let removed = self.value(key)?.clone();
+        let mut written = String::new();
+        for (known, value) in self.iter().filter(|(known, _)| *known != key) {
+            push(&mut written, known, &BASE64_STANDARD.encode(value));
+        }
+        *self = Self::of_text(written);
+        Some(removed)
     }
 
     /// The value of the header `Upload-Metadata`; `None` if there is no metadata.
     pub fn to_header(&self) -> Option<HeaderValue> {
-        let fields = self.iter().map(|(key, value)| match value.is_empty() {
-            true => key.to_owned(),
-            false => format!("{key} {}", BASE64_STANDARD.encode(value)),
-        });
-        (!self.is_empty()).then(|| crate::header::value(fields.collect::<Vec<_>>().join(",")))
+        self.text.as_deref().map(|text| crate::header::value(text.to_owned()))
+    }
+
+    /// The same as text, for a storage to keep; empty where there is no metadata.
+    pub fn as_str(&self) -> &str {
+        self.text.as_deref().unwrap_or_default()
     }
 
     /// The value of a key.
@@ -115,17 +149,74 @@ impl Metadata {
 
     /// The pairs, in the order in which they were sent.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value))
+        let text = self.as_str();
+        self.pairs().iter().map(|Pair { key, value }| (&text[key.clone()], value))
     }
 
     /// Whether there are no pairs.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.text.is_none()
     }
 
-    fn check_new(&self, key: &str) -> Result<(), InvalidMetadata> {
-        check_key(key)?;
-        if self.value(key).is_some() { Err(InvalidMetadata::RepeatedKey(key.to_owned())) } else { Ok(()) }
+    fn of_text(text: impl Into<Arc<str>> + AsRef<str>) -> Self {
+        let text = (!text.as_ref().is_empty()).then(|| text.into());
+        Self { text, pairs: OnceLock::new() }
+    }
+
+    /// All values are in one buffer.
+    fn pairs(&self) -> &[Pair] {
+        self.pairs.get_or_init(|| {
+            let (mut at, mut values, mut places) = (0, Vec::new(), Vec::new());
+            for pair in self.as_str().split(',') {
+                let (key, encoded) = pair.split_once(' ').unwrap_or((pair, ""));
+                let from = values.len();
+                match BASE64_STANDARD.decode_vec(encoded, &mut values) {
+                    Ok(()) if check_key(key).is_ok() => places.push((at..at + key.len(), from..values.len())),
+                    _ => values.truncate(from),
+                }
+                at += pair.len() + 1;
+            }
+            let values = Bytes::from(values);
+            places.into_iter().map(|(key, place)| Pair { key, value: values.slice(place) }).collect()
+        })
+    }
+}
+
+impl PartialEq for Metadata {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Metadata {}
+
+impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Metadata").field(&self.as_str()).finish()
+    }
+}
+
+/// Adds a pair to the text of a header.
+fn push(text: &mut String, key: &str, encoded: &str) {
+    if !text.is_empty() {
+        text.push(',');
+    }
+    text.push_str(key);
+    if !encoded.is_empty() {
+        text.push(' ');
+        text.push_str(encoded);
+    }
+}
+
+/// Checks a key that is to be different from all those before it.
+fn check_new<K: AsRef<str> + Eq + std::hash::Hash>(seen: &mut HashSet<K>, key: K) -> Result<(), InvalidMetadata> {
+    check_key(key.as_ref())?;
+    match seen.get(&key) {
+        Some(known) => Err(InvalidMetadata::RepeatedKey(known.as_ref().to_owned())),
+        None => {
+            seen.insert(key);
+            Ok(())
+        }
     }
 }
 
@@ -197,6 +288,19 @@ mod tests {
         }
         let bytes = HeaderValue::from_bytes(b"\xc3\xa4 YQ==").unwrap();
         assert_eq!(Metadata::parse(&bytes), Err(InvalidMetadata::NotAscii));
+    }
+
+    #[test]
+    fn what_a_storage_kept_comes_back() {
+        let metadata = parse("a YQ==,b,c Yg==").unwrap();
+        let back = Metadata::from_stored(metadata.as_str().as_bytes()).unwrap();
+        assert_eq!((&back, back.text("c"), back.to_header()), (&metadata, Some("b"), metadata.to_header()));
+        assert!(Metadata::from_stored(b"").unwrap().is_empty());
+        for damaged in ["a\n YQ==", "\0", "ä"] {
+            assert_eq!(Metadata::from_stored(damaged.as_bytes()), Err(InvalidMetadata::NotAscii));
+        }
+        let changed = Metadata::from_stored(b"a YQ==,b !,c Yg==").unwrap();
+        assert_eq!(changed.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["a", "c"]);
     }
 
     #[test]

@@ -11,9 +11,9 @@ use std::{collections::HashSet, sync::Arc, time::SystemTime};
 
 use super::{
     Config, FinishReply, Refusal, Rejection,
-    concatenation::{assembled_length, distinct, in_order},
+    concatenation::{assembled_length, distinct, in_order, named},
 };
-use crate::{Change, Checksum, Failure, Hasher, Kind, Part, Phase, Stored, Upload, UploadId, Version};
+use crate::{Change, Checksum, Failure, Hasher, Kind, Phase, Stored, Upload, UploadId, Version};
 
 /// The next step to complete an upload.
 #[must_use]
@@ -39,9 +39,8 @@ impl Completion {
         let plan = Plan { config: config.clone(), now };
         match (stored.upload.phase, &stored.upload.kind) {
             (Phase::Assembling, Kind::Final(parts)) => {
-                let parts = parts.clone();
                 let ids = distinct(parts.iter().map(|part| &part.id));
-                Self::LoadParts(PartsNeeded { plan, stored, parts, ids })
+                Self::LoadParts(PartsNeeded { plan, stored, ids })
             }
             (Phase::Assembling, _) => Assemble::of(plan, stored, Vec::new()),
             // If this process notifies nobody, another process may.
@@ -88,7 +87,6 @@ struct Plan {
 pub struct PartsNeeded {
     plan: Plan,
     stored: Box<Stored>,
-    parts: Vec<Part>,
     ids: Vec<UploadId>,
 }
 
@@ -100,12 +98,12 @@ impl PartsNeeded {
 
     /// Continues with the records, in the order of [`PartsNeeded::ids`].
     pub fn done(self, loaded: Result<Vec<Option<Stored>>, Failure>) -> Completion {
-        let Self { plan, stored, parts, .. } = self;
+        let Self { plan, stored, .. } = self;
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(failure) => return Completion::ended(stored, Err(failure.into())),
         };
-        match in_order(&parts, loaded) {
+        match in_order(named(&stored.upload), loaded) {
             // A part that is gone never comes back.
             None => Record::invalid(stored, Then::End),
             // A part that can never be complete makes the final upload incomplete for good.

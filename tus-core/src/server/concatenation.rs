@@ -9,7 +9,7 @@ use super::{
     exchange::{Exchange, usable},
     outcome::Outcome,
 };
-use crate::{Failure, Kind, MAX_LENGTH, Part, Stored, Upload, UploadId};
+use crate::{Failure, Kind, MAX_LENGTH, Part, Phase, Stored, Upload, UploadId};
 
 /// Fetch the records of the partial uploads that a final upload names.
 #[must_use]
@@ -23,7 +23,9 @@ pub struct LoadParts {
 #[derive(Debug)]
 enum Purpose {
     Create(Box<Creation>),
-    Inspect(Box<Stored>, Vec<Part>),
+    Inspect(Box<Stored>),
+    /// The final upload was stored; the part was not complete before.
+    Recheck(Box<Stored>, Part, Ending),
 }
 
 impl LoadParts {
@@ -32,9 +34,21 @@ impl LoadParts {
         Step::LoadParts(Self { exchange, ids, purpose: Purpose::Create(Box::new(creation)) })
     }
 
-    pub(super) fn to_inspect(exchange: Box<Exchange>, stored: Box<Stored>, parts: Vec<Part>) -> Step {
-        let ids = distinct(parts.iter().map(|part| &part.id));
-        Step::LoadParts(Self { exchange, ids, purpose: Purpose::Inspect(stored, parts) })
+    pub(super) fn to_inspect(exchange: Box<Exchange>, stored: Box<Stored>) -> Step {
+        let ids = distinct(named(&stored.upload).iter().map(|part| &part.id));
+        Step::LoadParts(Self { exchange, ids, purpose: Purpose::Inspect(stored) })
+    }
+
+    /// A final upload was created before its parts were complete. The last of them may have become complete since it was
+    /// loaded, and then nobody looks after the final upload. While one of them is incomplete, whoever completes it will.
+    pub(super) fn to_recheck(exchange: Box<Exchange>, stored: Box<Stored>, parts: &[Stored], ending: Ending) -> Step {
+        match parts.iter().rfind(|part| !part.upload.is_complete()) {
+            Some(part) => {
+                let (ids, part) = (vec![part.upload.id.clone()], Part::from(&part.upload));
+                Step::LoadParts(Self { exchange, ids, purpose: Purpose::Recheck(stored, part, ending) })
+            }
+            None => Wake::final_upload(exchange, stored, ending),
+        }
     }
 
     /// The uploads to fetch, each once.
@@ -45,15 +59,23 @@ impl LoadParts {
     /// Continues with the records, in the order of [`LoadParts::ids`].
     pub fn done(self, loaded: Result<Vec<Option<Stored>>, Failure>) -> Step {
         let Self { exchange, ids, purpose } = self;
-        let loaded = match loaded {
-            Ok(loaded) => loaded,
-            Err(failure) => return exchange.refuse(failure),
+        let loaded = match (loaded, &purpose) {
+            (Ok(loaded), _) => loaded,
+            // The final upload is there nevertheless.
+            (Err(_), Purpose::Recheck(..)) => Vec::new(),
+            (Err(failure), _) => return exchange.refuse(failure),
         };
         match purpose {
+            Purpose::Recheck(stored, part, ending) => match &loaded[..] {
+                [Some(now)] if now.upload.phase == Phase::Receiving && Part::from(&now.upload) == part => {
+                    exchange.respond(ending.outcome(&stored.upload))
+                }
+                _ => Wake::final_upload(exchange, stored, ending),
+            },
             Purpose::Create(creation) => Authorize::parts(exchange, *creation, Parts { ids, loaded }),
-            Purpose::Inspect(stored, parts) => {
-                // The length is unknown if a part is gone.
-                let parts = in_order(&parts, loaded);
+            Purpose::Inspect(stored) => {
+                // A part that is gone makes the length unknown.
+                let parts = in_order(named(&stored.upload), loaded);
                 let length = parts.as_ref().and_then(|parts| total_length(parts).ok().flatten());
                 match parts.is_some_and(|parts| parts.iter().all(|part| part.upload.is_complete())) {
                     true => Step::Await(Await { exchange, stored, length }),
@@ -146,34 +168,58 @@ impl Parts {
 
     /// The records as named, if this server can concatenate them.
     pub(super) fn check(self, exchange: &Exchange, named: &[UploadId]) -> Result<Vec<Stored>, Refusal> {
-        for (at, id) in self.ids.iter().enumerate() {
-            let part = self.upload(at).ok_or_else(|| Refusal::PartNotFound(id.clone()))?;
-            usable(part, exchange.now)?;
-            if part.kind != Kind::Partial {
+        let Self { ids, loaded } = self;
+        let mut parts = Vec::with_capacity(loaded.len());
+        for (id, part) in ids.iter().zip(loaded) {
+            let part = part.ok_or_else(|| Refusal::PartNotFound(id.clone()))?;
+            usable(&part.upload, exchange.now)?;
+            if part.upload.kind != Kind::Partial {
                 return Err(Refusal::NotPart(id.clone()));
             }
-            if !part.is_complete() && !exchange.offers(TusExtension::ConcatenationUnfinished) {
+            if !part.upload.is_complete() && !exchange.offers(TusExtension::ConcatenationUnfinished) {
                 return Err(Refusal::PartIncomplete(id.clone()));
             }
+            parts.push(part);
         }
-        let found: HashMap<_, _> = self.ids.iter().zip(&self.loaded).collect();
-        let named = named.iter().map(|id| found.get(id).copied()?.clone());
+        // Each is named once, as nearly always.
+        if parts.len() == named.len() {
+            return Ok(parts);
+        }
+        let found: HashMap<_, _> = ids.iter().zip(&parts).collect();
+        let named = named.iter().map(|id| found.get(id).copied().cloned());
         named.collect::<Option<_>>().ok_or(Refusal::NotFound)
     }
 }
 
-/// Each of these once, in the order of first occurrence.
+/// The parts that a final upload names.
+pub(super) fn named(upload: &Upload) -> &[Part] {
+    match &upload.kind {
+        Kind::Final(parts) => parts,
+        Kind::Single | Kind::Partial => &[],
+    }
+}
+
+/// Each of these once, in the order in which they are named first.
 pub(super) fn distinct<'a>(named: impl IntoIterator<Item = &'a UploadId>) -> Vec<UploadId> {
     let mut seen = HashSet::new();
     named.into_iter().filter(|id| seen.insert(*id)).cloned().collect()
 }
 
-/// The records in the named order, with repetitions; `None` if one is missing. An upload that has the id of a part
-/// but a different incarnation, or that is not partial, is missing: it was not authorized.
+/// The records as often, and in the order, in which they are named; `None` if one is missing. They were loaded each once,
+/// in the order of [`distinct`]. An upload that has the id of a part and is another one, or is no part, is missing: it was
+/// not authorized.
 pub(super) fn in_order(parts: &[Part], loaded: Vec<Option<Stored>>) -> Option<Vec<Stored>> {
-    let loaded = loaded.into_iter().flatten().filter(|stored| stored.upload.kind == Kind::Partial);
-    let found: HashMap<_, _> = loaded.map(|stored| (Part::from(&stored.upload), stored)).collect();
-    parts.iter().map(|part| found.get(part).cloned()).collect()
+    let loaded: Vec<_> = loaded.into_iter().collect::<Option<_>>()?;
+    let is = |part: &Part, found: &Stored| {
+        let Upload { id, incarnation, kind, .. } = &found.upload;
+        *kind == Kind::Partial && (id, incarnation) == (&part.id, &part.incarnation)
+    };
+    // Each is named once, as nearly always.
+    if parts.len() == loaded.len() {
+        return parts.iter().zip(&loaded).all(|(part, found)| is(part, found)).then_some(loaded);
+    }
+    let found: HashMap<_, _> = loaded.iter().map(|stored| (&stored.upload.id, stored)).collect();
+    parts.iter().map(|part| found.get(&part.id).copied().filter(|found| is(part, found)).cloned()).collect()
 }
 
 /// "The length of the final upload MUST be the sum of the length of all partial uploads." `None` if one of them is
@@ -226,8 +272,8 @@ impl Wake {
         Step::Wake(Self { exchange, stored, ending })
     }
 
-    /// A final upload was created before its parts were complete.
-    pub(super) fn final_upload(exchange: Box<Exchange>, stored: Box<Stored>, ending: Ending) -> Step {
+    /// All parts of a final upload may be complete, and nobody else looks after it.
+    fn final_upload(exchange: Box<Exchange>, stored: Box<Stored>, ending: Ending) -> Step {
         Step::Wake(Self { exchange, stored, ending })
     }
 

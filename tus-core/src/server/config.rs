@@ -55,7 +55,7 @@ impl Default for Config {
             checksums: vec![Algorithm::Sha1],
             max_size: None,
             max_metadata: 4096,
-            max_parts: 128,
+            max_parts: 16,
             max_pending_finals: 1024,
             expire_after: None,
             keep_finished: None,
@@ -145,7 +145,8 @@ impl Config {
         self
     }
 
-    /// The maximum number of partial uploads in a final upload.
+    /// The maximum number of partial uploads in a final upload; 16 by default. Each costs work whenever the final upload is
+    /// created, asked for, assembled or deleted: with 16, no request asks for memory more than ten times as often as a HEAD.
     pub fn max_parts(mut self, parts: usize) -> Self {
         self.max_parts = parts;
         self

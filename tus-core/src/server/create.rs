@@ -1,7 +1,7 @@
 //! A new upload: the application's changes, the record, and what follows.
 
 use super::{
-    Complete, Completion, Inform, Refusal, Rejection, Step, Wake,
+    Complete, Completion, Inform, LoadParts, Refusal, Rejection, Step,
     ask::{Body, Creation, beyond, room_until},
     concatenation::total_length,
     dialect,
@@ -98,8 +98,9 @@ impl Store {
                 let completion = Completion::of_parts(&exchange.config, exchange.now, stored, parts);
                 Complete::of(exchange, completion, Ending::Created { with_body: false })
             }
-            // A part may have become complete between its loading and the storing of this record.
-            (Kind::Final(_), _) => Wake::final_upload(exchange, stored, Ending::Created { with_body: false }),
+            (Kind::Final(_), _) => {
+                LoadParts::to_recheck(exchange, stored, &parts, Ending::Created { with_body: false })
+            }
             (_, Some(body)) => Inform::before_body(exchange, stored, body),
             (_, None) => Complete::after(exchange, stored, Ending::Created { with_body: false }),
         }

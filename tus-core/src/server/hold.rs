@@ -89,10 +89,7 @@ fn inspect(exchange: Box<Exchange>, stored: Box<Stored>) -> Step {
     match &stored.upload.kind {
         // "The Upload-Length header MUST be included if the length of the final resource can be
         // calculated at the time of the request."
-        Kind::Final(parts) if !stored.upload.is_complete() => {
-            let parts = parts.clone();
-            LoadParts::to_inspect(exchange, stored, parts)
-        }
+        Kind::Final(_) if !stored.upload.is_complete() => LoadParts::to_inspect(exchange, stored),
         _ => exchange.respond(Outcome::Found(&stored.upload, stored.upload.length)),
     }
 }

@@ -2,14 +2,14 @@
 
 use std::{borrow::Cow, fmt, time::SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts, uri::Authority};
+use http::{HeaderValue, Uri, header, request::Parts, uri::Authority};
 use iri_string::{
     format::ToDedicatedString,
     types::{UriAbsoluteStr, UriReferenceStr},
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::{Config, Mount, config::rounded, resource::AtResource};
+use super::{Config, Mount, config::rounded, forwarded::Forwarded, resource::AtResource};
 use crate::{Upload, UploadId};
 
 /// The form of an upload's URL in `Location`.
@@ -158,6 +158,12 @@ impl Endpoint {
     /// RFC 3986, section 5). Scheme and host are ignored, because a server behind a proxy does not know all of its
     /// names.
     pub(crate) fn resolve(&self, reference: &str, request: &Uri) -> Option<UploadId> {
+        // Nearly all of them are written as `Location` has them.
+        let plain = plain_path(reference)
+            .and_then(|path| self.bases().find_map(|base| path.strip_prefix(base)?.strip_prefix('/')?.parse().ok()));
+        if plain.is_some() {
+            return plain;
+        }
         let (reference, request) = (escaped(reference), format!("http://host{}", escaped(request.path())));
         let reference = UriReferenceStr::new(&reference).ok()?;
         let url = reference.resolve_against(UriAbsoluteStr::new(&request).ok()?).to_dedicated_string();
@@ -166,9 +172,26 @@ impl Endpoint {
         if !has_host || url.query_str().is_some() || url.fragment().is_some() {
             return None;
         }
-        let bases = [self.public.as_ref().map(|public| &public.path), Some(&self.path)];
-        bases.into_iter().flatten().find_map(|base| upload_id(url.path_str().strip_prefix(&*escaped(base))?))
+        self.bases().find_map(|base| upload_id(url.path_str().strip_prefix(&*escaped(base))?))
     }
+
+    /// The paths of the endpoint, as the client and as the server see it.
+    fn bases(&self) -> impl Iterator<Item = &str> {
+        let public = self.public.as_ref().map(|public| &*public.path);
+        public.into_iter().chain([&*self.path])
+    }
+}
+
+/// The path of a reference that is nothing but an absolute path, or an `http` URL of a host by name; `None` of any other,
+/// and of what may be no URL at all.
+fn plain_path(reference: &str) -> Option<&str> {
+    let Some(rest) = reference.strip_prefix("http://").or_else(|| reference.strip_prefix("https://")) else {
+        return Some(reference).filter(|path| path.starts_with('/') && !path.starts_with("//"));
+    };
+    let (authority, path) = rest.split_at(rest.find('/')?);
+    let (name, port) = authority.split_once(':').unwrap_or((authority, ""));
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+    (is_name && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(path)
 }
 
 /// Characters that no URL may contain (RFC 3986, appendix A), but that request paths do contain and our URLs then
@@ -191,67 +214,6 @@ fn upload_id(rest: &str) -> Option<UploadId> {
 fn host(request: &Parts) -> Option<Authority> {
     let named = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse().ok());
     named.or_else(|| request.uri.authority().cloned())
-}
-
-/// What the proxy that the client reached reports about the request (RFC 7239, and the older header names). It must
-/// overwrite these headers if the client sends them.
-#[derive(Default)]
-struct Forwarded {
-    proto: Option<String>,
-    host: Option<Authority>,
-    prefix: String,
-}
-
-impl Forwarded {
-    fn read(config: &Config, headers: &HeaderMap) -> Self {
-        if !config.trust_forwarded {
-            return Self::default();
-        }
-        let list = headers.get(header::FORWARDED).and_then(|list| list.to_str().ok());
-        let old = |name: &'static str| first(headers, &HeaderName::from_static(name));
-        let proto = parameter(list, "proto").or_else(|| old("x-forwarded-proto"));
-        let host = parameter(list, "host").or_else(|| old("x-forwarded-host"));
-        let prefix = old("x-forwarded-prefix")
-            .filter(|prefix| !prefix.starts_with("//") && prefix.parse::<Uri>().is_ok_and(|u| u.path() == prefix));
-        Self {
-            proto: proto.map(|p| p.to_ascii_lowercase()).filter(|p| p == "http" || p == "https"),
-            host: host.and_then(|h| h.parse().ok()),
-            prefix: prefix.unwrap_or_default().trim_end_matches('/').to_owned(),
-        }
-    }
-}
-
-/// A parameter of the first element of `Forwarded` (RFC 7239, section 4): what the client reached, according to the
-/// proxy.
-fn parameter(list: Option<&str>, name: &str) -> Option<String> {
-    let element = unquoted(list?, ',').map(str::trim).find(|element| !element.is_empty())?;
-    let mut pairs = unquoted(element, ';').filter_map(|pair| pair.trim().split_once('='));
-    let (_, value) = pairs.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
-    let Some(quoted) = value.strip_prefix('"') else {
-        return Some(value.to_owned());
-    };
-    let mut characters = quoted.strip_suffix('"')?.chars();
-    let mut text = String::new();
-    while let Some(character) = characters.next() {
-        text.push(if character == '\\' { characters.next()? } else { character });
-    }
-    Some(text)
-}
-
-/// Splits at the separators outside quoted strings (RFC 9110, 5.6.4).
-fn unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    let (mut quoted, mut escaped) = (false, false);
-    text.split(move |character| {
-        quoted ^= character == '"' && !escaped;
-        escaped = quoted && character == '\\' && !escaped;
-        character == separator && !quoted
-    })
-}
-
-/// The first element of a list in the older headers, which have no quoted strings.
-fn first(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let list = headers.get(name)?.to_str().ok()?;
-    list.split(',').next().map(|value| value.trim().to_owned())
 }
 
 impl fmt::Debug for Endpoint {

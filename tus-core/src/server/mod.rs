@@ -9,7 +9,7 @@
 //! GET     Load → Authorize → Open → (Respond)
 //! DELETE  Load → Authorize → Hold → Veto → Terminate → Respond
 //! POST    Authorize → Create → Store → (Inform) → (Receive → Commit) → (Complete) → Respond
-//! POST    Authorize → LoadParts → Authorize each → (CountPending) → Create → Store → (Complete | Wake) → Respond
+//! POST    Authorize → LoadParts → Authorize each → (CountPending) → Create → Store → (Complete | LoadParts → (Wake)) → Respond
 //! ```
 //!
 //! `Complete` has steps of its own: those of a [`Completion`]. They need no request, so a server can also complete
@@ -73,6 +73,7 @@ mod dialect;
 mod download;
 mod ending;
 mod exchange;
+mod forwarded;
 mod hold;
 mod inform;
 mod invalidate;

@@ -43,8 +43,35 @@ pub async fn an_update_changes_verbatim_values(fixture: Fixture) {
     }
 }
 
-/// An update of an outdated version is a conflict and changes nothing.
-pub async fn an_update_of_an_outdated_version_fails(fixture: Fixture) {
+/// [`Storage::update_all`] makes each change that [`Storage::update`] would make, and passes over the others.
+pub async fn many_changes_are_made_each_or_not_at_all(fixture: Fixture) {
+    let mut changes = Vec::new();
+    let (stale, changed) = changed_meanwhile(&fixture, "many-stale").await;
+    let gone = created(fixture.one(), upload("many-gone", Kind::Single, None)).await;
+    fixture.one().remove(&gone).await.unwrap();
+    let mut expected = Vec::new();
+    for name in ["many-1", "many-2", "many-3"] {
+        let stored = created(fixture.one(), upload(name, Kind::Partial, Some(5))).await;
+        expected.push(appended(fixture.one(), &stored, "hello").await);
+    }
+    for (place, stored) in [&expected[0], &stale, &expected[1], &gone, &expected[2]].into_iter().enumerate() {
+        let mut change = to_phase(stored, if place == 4 { Phase::Invalid } else { Phase::Complete });
+        change.expires = Some(at(100 + place as u64));
+        changes.push((stored.clone(), change));
+    }
+    fixture.other().update_all(&changes).await.unwrap();
+    for ((stored, change), now) in [&changes[0], &changes[2], &changes[4]].into_iter().zip(&expected) {
+        let found = fixture.one().load(&stored.upload.id).await.unwrap().unwrap();
+        assert_ne!(found.version, now.version, "every change makes a new version");
+        fixture.assert_has(&now.clone().changed(change, found.version), b"hello").await;
+    }
+    fixture.assert_has(&changed, b"hello").await;
+    assert_eq!(fixture.one().load(&gone.upload.id).await.unwrap(), None);
+    fixture.one().update_all(&[]).await.unwrap();
+}
+
+/// An update of a version that is not the last one is a conflict, and changes nothing.
+pub async fn an_update_of_another_version_is_refused(fixture: Fixture) {
     let (stale, now) = changed_meanwhile(&fixture, "stale-update").await;
     for storage in [fixture.one(), fixture.other()] {
         for phase in [Phase::Receiving, Phase::Complete, Phase::Invalid] {

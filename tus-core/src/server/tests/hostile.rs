@@ -35,11 +35,11 @@ const HOSTILE_NUMBERS: [&str; 22] = [
 
 /// A record stays small, whoever writes it.
 #[test]
-fn a_final_upload_has_at_most_128_parts_or_as_configured() {
+fn a_final_upload_is_made_of_at_most_16_parts_or_as_configured() {
     let mut world = World::new();
     let part = world.partial(b"a", 1);
-    world.post().concat(&[&part; 128]).send().is(201);
-    world.post().concat(&[&part; 129]).send().says(400, "at most 128");
+    world.post().concat(&[&part; 16]).send().is(201);
+    world.post().concat(&[&part; 17]).send().says(400, "at most 16 ");
     assert_eq!(world.path(), "Respond");
     world.config = Config::default().max_parts(2).into();
     world.post().concat(&[&part; 2]).send().is(201);
