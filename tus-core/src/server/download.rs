@@ -35,6 +35,7 @@ enum Reply {
     /// A head without bytes.
     Head,
     NotModified,
+    AnotherFile,
     Unsatisfiable,
 }
 
@@ -55,7 +56,9 @@ impl Open {
         if upload.phase != Phase::Notified || upload.kind == Kind::Partial {
             return exchange.refuse(Refusal::NotFinished);
         }
-        let reply = if conditions.has_it(upload) {
+        let reply = if conditions.excludes(upload) {
+            Reply::AnotherFile
+        } else if conditions.has_it(upload) {
             Reply::NotModified
         } else if conditions.is_head() {
             Reply::Head
@@ -81,7 +84,7 @@ impl Open {
         match &self.reply {
             Reply::All => 0..length,
             Reply::Part(range) => range.clone(),
-            Reply::Head | Reply::NotModified | Reply::Unsatisfiable => 0..length.min(1),
+            Reply::Head | Reply::NotModified | Reply::AnotherFile | Reply::Unsatisfiable => 0..length.min(1),
         }
     }
 
@@ -94,6 +97,7 @@ impl Open {
             Reply::Part(range) => Some(range),
             Reply::Head => return Opened::Step(Box::new(exchange.respond(Outcome::Downloaded(upload, None)))),
             Reply::NotModified => return Opened::Step(Box::new(exchange.respond(Outcome::NotModified(upload)))),
+            Reply::AnotherFile => return Opened::Step(Box::new(exchange.refuse(Refusal::AnotherFile))),
             Reply::Unsatisfiable => {
                 let refusal = Refusal::RangeNotSatisfiable { length: upload.offset };
                 return Opened::Step(Box::new(exchange.refuse(refusal)));

@@ -26,6 +26,8 @@ pub(crate) enum Refusal {
     NotFinished,
     /// A download asks for bytes that do not exist.
     RangeNotSatisfiable { length: u64 },
+    /// A download is for another file than this one.
+    AnotherFile,
     /// The request's offset differs from the upload's.
     OffsetMismatch { sent: u64, actual: u64 },
     /// The request declares a length that differs from the declared one.

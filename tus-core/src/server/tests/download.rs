@@ -78,6 +78,23 @@ fn a_range_can_be_downloaded() {
     answer.says(416, "11 bytes").has("content-range", "bytes */11");
 }
 
+/// RFC 9110, 13.1.1: "An origin server MUST use the strong comparison function when comparing entity tags for If-Match";
+/// "the origin server MUST NOT perform the requested method" where none matches. 13.2.2: it is looked at first.
+#[test]
+fn a_client_that_wants_another_file_gets_none() {
+    let mut world = world();
+    let id = finished(&mut world, "filename eA==");
+    let tag = get(&mut world, &id).send().header("etag").unwrap().to_owned();
+    for wanted in [tag.clone(), format!("\"x\", {tag}"), "*".into()] {
+        get(&mut world, &id).header("if-match", wanted).header("range", "bytes=6-").send().is(206);
+    }
+    for wanted in ["\"x\"".to_owned(), format!("W/{tag}"), "\"x\", \"y\"".into(), String::new()] {
+        let get = get(&mut world, &id).header("if-match", &wanted).header("range", "bytes=99-");
+        let answer = get.header("if-none-match", &tag).send();
+        answer.says(412, "the file is another one than those that if-match names");
+    }
+}
+
 #[test]
 fn a_client_that_has_the_file_gets_not_modified() {
     let mut world = world();

@@ -22,7 +22,7 @@ impl Conditions {
         // range handling is not defined. For this specification, GET is the only method for which range handling is
         // defined." (RFC 9110, 14.2)
         let ranges = [header::RANGE, header::IF_RANGE].into_iter().filter(|_| !is_head);
-        let named = ranges.chain([header::IF_NONE_MATCH]);
+        let named = ranges.chain([header::IF_MATCH, header::IF_NONE_MATCH]);
         let all = named.flat_map(|name| {
             let values = headers.get_all(&name).into_iter().cloned();
             values.map(move |value| (name.clone(), value)).collect::<Vec<_>>()
@@ -33,6 +33,17 @@ impl Conditions {
     /// Whether the client only wants the head of the response.
     pub(in crate::server) fn is_head(&self) -> bool {
         self.is_head
+    }
+
+    /// Whether the client wants another file than this one (RFC 9110, 13.1.1). Tags are compared strongly: a weak one is
+    /// none of ours.
+    pub(in crate::server) fn excludes(&self, upload: &Upload) -> bool {
+        let current = entity_tag(upload);
+        let names = |field: &HeaderValue| {
+            field == "*"
+                || field.as_bytes().split(|byte| *byte == b',').any(|tag| tag.trim_ascii() == current.as_bytes())
+        };
+        self.headers.contains_key(header::IF_MATCH) && !self.headers.get_all(header::IF_MATCH).iter().any(names)
     }
 
     /// Whether the client already has the file (RFC 9110, 13.1.2).
