@@ -297,6 +297,17 @@ impl Process {
         open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|file| file.ends_with(name))
     }
 
+    /// How many connections it has open, from the kernel's table.
+    pub(crate) fn connections(&self) -> usize {
+        let (port, table) = (self.address.port(), std::fs::read_to_string("/proc/net/tcp").unwrap_or_default());
+        let is_open = |row: &&str| {
+            let row: Vec<_> = row.split_whitespace().collect();
+            // One that was closed has no inode, although what was sent may still be on its way.
+            row[1].ends_with(&format!(":{port:04X}")) && row[3] != "0A" && row[9] != "0"
+        };
+        table.lines().skip(1).filter(is_open).count()
+    }
+
     /// A line of `/proc/PID/status` in KiB, if there is one: `VmRSS`, `VmHWM`.
     pub(crate) fn memory(&self, field: &str) -> Option<u64> {
         memory(&self.child, field)

@@ -1,6 +1,9 @@
 //! Downloads that their clients do not read. They take little memory, and end.
 
-use std::net::{SocketAddr, TcpStream};
+use std::{
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -25,8 +28,10 @@ const EACH: u64 = 160;
 /// What a client's socket buffers, so that its download stalls soon.
 const WINDOW: usize = 32 << 10;
 
-/// A server process that serves downloads, and the path of a finished upload. Both are warmed up: one download, and
-/// as many connections as will follow.
+/// The server gives up a client that reads nothing.
+const GIVES_UP: &[(&str, &str)] = &[("DOWNLOAD_TIMEOUT_MS", "300")];
+
+/// A server process that serves downloads, and the path of a finished upload.
 fn serving(framework: Framework, variables: &[(&str, &str)]) -> (Server, Process, String) {
     let server = Server::new(framework, Store::Buffered);
     let process = server.spawn_with(&[&[("DOWNLOADS", "on")], variables].concat()).unwrap();
@@ -35,6 +40,14 @@ fn serving(framework: Framework, variables: &[(&str, &str)]) -> (Server, Process
     assert_eq!(connection.patch(&path, 0, &bytes(1, 0..LENGTH)).status, 204);
     // When the hooks are done.
     wait_until(|| connection.request("GET", &path, &[], b"").status == 200);
+    drop(connection);
+    wait_until(|| process.connections() == 0);
+    (server, process, path)
+}
+
+/// The same; a server that has had as many connections as will come has warmed up.
+fn warm(framework: Framework) -> (Server, Process, String) {
+    let (server, process, path) = serving(framework, &[]);
     let mut crowd: Vec<_> = (0..DOWNLOADS).map(|_| process.connect()).collect();
     for connection in &mut crowd {
         assert_eq!(connection.offset(&path), LENGTH);
@@ -67,7 +80,7 @@ fn unread_downloads_take_little_memory() {
 }
 
 fn unread_downloads(framework: Framework) {
-    let (_server, process, path) = serving(framework, &[]);
+    let (_server, process, path) = warm(framework);
     let idle = process.memory("VmRSS");
     let unread: Vec<_> = (0..DOWNLOADS)
         .map(|_| {
@@ -91,7 +104,7 @@ fn unread_streams_take_little_memory() {
 }
 
 fn unread_streams(framework: Framework) {
-    let (_server, process, path) = serving(framework, &[]);
+    let (_server, process, path) = warm(framework);
     let idle = process.memory("VmRSS");
     for window in [0, 4096] {
         block_on(async {
@@ -129,14 +142,39 @@ fn unread_streams(framework: Framework) {
 #[cfg_attr(not(has_proc), ignore = "/proc does not show sockets and memory")]
 fn a_download_that_is_not_read_is_aborted() {
     for framework in Framework::ALL {
-        let (_server, process, path) = serving(framework, &[("DOWNLOAD_TIMEOUT_MS", "300")]);
+        let (_server, process, path) = serving(framework, GIVES_UP);
         let mut connection = narrow(process.address);
         connection.head("GET", &path, &[]);
         wait_until(|| connection.has_answered());
         wait_until(|| !process.has_open(id(&path).as_str()));
-        // What the sockets have buffered still arrives, and then the end: not all of it.
+        // What the framework has buffered goes with the connection, although nothing is read of it.
+        wait_until(|| process.connections() == 0);
+        // What the sockets have still comes, and then the end: not all of it.
         let came = connection.text().len() as u64;
         assert!(came < LENGTH, "{framework}: {came} bytes came");
+        assert_eq!(process.connect().offset(&path), LENGTH);
+    }
+}
+
+/// Over HTTP/2 no framework gives up a stream whose client has no room for it.
+#[test]
+#[cfg_attr(not(has_proc), ignore = "/proc does not show sockets and memory")]
+fn who_reads_no_stream_is_given_up() {
+    for (framework, window) in Framework::ALL.into_iter().flat_map(|framework| [(framework, 0), (framework, 4096)]) {
+        let (_server, process, path) = serving(framework, GIVES_UP);
+        block_on(async {
+            let stream = tokio::net::TcpStream::connect(process.address).await.unwrap();
+            let builder = h2::client::Builder::new().initial_window_size(window).handshake::<_, Bytes>(stream);
+            let (requests, connection) = builder.await.unwrap();
+            let connection = tokio::spawn(connection);
+            let mut requests = requests.ready().await.unwrap();
+            let request = Request::get(format!("http://tus.example.org{path}")).body(()).unwrap();
+            let response = requests.send_request(request, true).unwrap().0.await.unwrap();
+            assert_eq!(response.status(), 200);
+            let ended = tokio::time::timeout(Duration::from_secs(60), connection).await;
+            assert!(ended.is_ok(), "{framework}, window of {window}: the connection stays");
+        });
+        wait_until(|| process.connections() == 0 && !process.has_open(id(&path).as_str()));
         assert_eq!(process.connect().offset(&path), LENGTH);
     }
 }

@@ -382,6 +382,7 @@ async fn serve_actix_web(
         })
     };
     let server = HttpServer::new(app)
+        .on_connect(actix_web_tus::on_connect)
         .workers(2)
         .disable_signals()
         .keep_alive(PATIENCE)

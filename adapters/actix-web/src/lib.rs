@@ -28,6 +28,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod connection;
 mod resumable;
 
 use actix_web::{
@@ -38,7 +39,8 @@ use actix_web::{
 };
 use tus_service::{ResponseBody, StreamBody, mount_path};
 
-/// The types of the hooks' request heads and responses; actix-web's own types are from an older version.
+pub use connection::{closes, on_connect};
+/// What the hooks' request heads and responses are made of; actix-web's own types are older ones.
 pub use http;
 pub use resumable::{ResumableResource, ResumableService, resumable, resumable_with};
 /// The storage in an object store.
@@ -127,6 +129,9 @@ fn translated<P>(request: &HttpRequest, payload: P) -> Result<http::Request<Stre
         http::Request::builder().method(request.method().as_str()).uri(request.uri().to_string()).version(version);
     for (name, value) in request.headers() {
         translated = translated.header(name.as_str(), value.as_bytes());
+    }
+    if let (Some(close), Some(extensions)) = (connection::close(request), translated.extensions_mut()) {
+        extensions.insert(close);
     }
     translated.body(StreamBody(payload))
 }

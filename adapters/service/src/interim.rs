@@ -12,13 +12,14 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::task::AtomicWaker;
 use http::{Request, Response, Version, request::Parts};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -26,11 +27,14 @@ use tokio::{
     time::timeout,
 };
 
+use crate::CloseConnection;
+
 /// How long a request waits until its client has been informed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A connection whose requests may also be answered by interim responses (`104 Upload Resumption Supported`), so that
-/// clients of the IETF's draft, including iPhones, learn the URL of their upload before a request breaks off.
+/// A connection whose requests may be answered by interim responses, too (`104 Upload Resumption Supported`), so that
+/// clients of the IETF's draft, iPhones among them, learn where their upload is before a request breaks. It is also
+/// [closed](CloseConnection) where the client of a download reads nothing for too long, over HTTP/2, too.
 ///
 /// Wrap each connection before passing it to hyper, and [attach](Interim::attach) its [`Interim`] to each of its
 /// requests. In axum, `axum_tus::Informing` does both.
@@ -66,6 +70,30 @@ pub struct Interim(Arc<Connection>);
 struct Connection {
     sessions: AtomicU64,
     state: Mutex<State>,
+    closing: Closing,
+}
+
+/// Whether the connection is to be closed.
+#[derive(Default)]
+struct Closing {
+    is_closed: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Closing {
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// An error if it is, or else the task of the connection is woken when it is to be.
+    fn check(&self, context: &Context<'_>) -> io::Result<()> {
+        self.waker.register(context.waker());
+        match self.is_closed.load(Ordering::Acquire) {
+            true => Err(io::Error::new(io::ErrorKind::TimedOut, "the client of a download took nothing for too long")),
+            false => Ok(()),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -96,8 +124,11 @@ impl fmt::Debug for Interim {
 }
 
 impl Interim {
-    /// Adds itself to the extensions of a request on its connection, if that is an HTTP/1.1 request.
+    /// Puts it into the extensions of a request that came on its connection, if that is one of HTTP/1.1, and what
+    /// [closes](CloseConnection) the connection.
     pub fn attach<B>(&self, request: &mut Request<B>) {
+        let connection = self.0.clone();
+        request.extensions_mut().insert(CloseConnection::new(move || connection.closing.close()));
         if request.version() == Version::HTTP_11 {
             request.extensions_mut().insert(self.clone());
         }
@@ -154,12 +185,14 @@ impl<T: AsyncWrite + Unpin> InterimIo<T> {
 
 impl<T: AsyncRead + Unpin> AsyncRead for InterimIo<T> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.connection.closing.check(context)?;
         Pin::new(&mut self.inner).poll_read(context, buf)
     }
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for InterimIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.connection.closing.check(context)?;
         ready!(self.poll_finish(context))?;
         Pin::new(&mut self.inner).poll_write(context, buf)
     }
@@ -169,6 +202,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for InterimIo<T> {
         context: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.connection.closing.check(context)?;
         ready!(self.poll_finish(context))?;
         Pin::new(&mut self.inner).poll_write_vectored(context, bufs)
     }

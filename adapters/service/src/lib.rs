@@ -45,7 +45,7 @@ pub use http;
 pub use interim::{Interim, InterimIo};
 pub use memory::Memory;
 pub use mount::mount_path;
-pub use request::{ResponseBody, StreamBody};
+pub use request::{CloseConnection, ResponseBody, StreamBody};
 pub use resumable::{RelayedBody, RequestBody, Responding, Resumable, Resumed, StoredBody};
 pub use storage::{
     ByteStream, Checkpoint, Chunks, Hint, MAX_PIECE, Storage, StorageError, StoredStream, UploadFilter, UploadStream,

@@ -20,6 +20,7 @@
 //!
 //! Interim responses (`104`) reach clients of the IETF's draft if the filter is served over
 //! [`InterimIo`](https://docs.rs/tus-service/latest/tus_service/struct.InterimIo.html), as `warp::service`.
+//! A download that its client does not read ends with its connection there, over HTTP/2, too.
 //!
 //! warp drops the trailers of requests, so the extension `checksum-trailer` is off here.
 //!
@@ -35,7 +36,7 @@ mod resumable;
 
 use futures_core::Stream;
 use http::{Extensions, HeaderMap, Method, Request, Response};
-use tus_service::{Interim, ResponseBody, StreamBody, mount_path};
+use tus_service::{CloseConnection, Interim, ResponseBody, StreamBody, mount_path};
 use warp::{
     Filter, Reply as _,
     filters::BoxedFilter,
@@ -113,6 +114,7 @@ pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFil
         .and(warp::header::headers_cloned())
         .and(extensions)
         .and(warp::ext::optional::<Interim>())
+        .and(warp::ext::optional::<CloseConnection>())
         .and(warp::body::stream())
         .then(
             move |method,
@@ -122,10 +124,14 @@ pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFil
                   headers,
                   mut extensions: Extensions,
                   interim,
+                  close,
                   stream| {
                 let tus = tus.clone();
                 if let Some(interim) = interim {
                     let _: Option<Interim> = extensions.insert(interim);
+                }
+                if let Some(close) = close {
+                    let _: Option<CloseConnection> = extensions.insert(close);
                 }
                 async move {
                     let mount = Mount::at(mount_path(path.as_str(), rest.as_str()).to_owned()).without_trailers();

@@ -270,7 +270,8 @@ impl<'a> Exchange<'a> {
         let Engine { storage, downloads, download_timeout, .. } = &**self.engine;
         let turn = downloads.clone().try_acquire_owned().map_err(|_| Failure::Overloaded)?;
         let bytes = storage.read(stored, range).await.map_err(|error| failure(&stored.upload.id, &error))?;
-        Ok(Sending::new(bytes, turn, *download_timeout))
+        let close = self.head.extensions.get().cloned();
+        Ok(Sending::new(bytes, turn, *download_timeout, close))
     }
 
     async fn invalidate(&self, invalidate: Invalidate) -> Step {

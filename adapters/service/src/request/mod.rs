@@ -1,5 +1,6 @@
 //! The bodies of requests and responses: the only code that knows [`http_body::Body`].
 
+mod close;
 mod drain;
 mod persistent;
 mod pump;
@@ -7,10 +8,10 @@ mod response_body;
 mod sending;
 mod stream_body;
 
+pub use self::{close::CloseConnection, response_body::ResponseBody, stream_body::StreamBody};
 pub(crate) use self::{
     drain::drain,
     persistent::Persistent,
     pump::{Batch, BodyReceiver, Budget, Share, pump},
     sending::Sending,
 };
-pub use self::{response_body::ResponseBody, stream_body::StreamBody};

@@ -15,10 +15,11 @@ use futures_util::task::AtomicWaker;
 use tokio::{
     sync::OwnedSemaphorePermit,
     task::AbortHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tus_core::Failure;
 
+use super::CloseConnection;
 use crate::{
     observe::{self, InFlight},
     storage::{ByteStream, StorageError},
@@ -28,12 +29,15 @@ use crate::{
 /// does, exceeds its limit by little.
 const SLICE: usize = 8 * 1024;
 
-/// A download. The next piece is read when the framework has released the previous one, so that no connection holds
-/// more than one, however much the framework would buffer.
+/// How long a framework has to end a download by itself.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A download. The next piece is read when the framework has let go of the one before, so that no connection holds
+/// more than one, however much it likes to buffer.
 ///
-/// A framework does not poll the body of a client that reads nothing. A timer therefore ends such a download: it
-/// closes the upload's file and releases the permit. If the framework waits for the next piece, as hyper does for
-/// HTTP/1, it gets an error and closes the connection.
+/// A framework does not poll the body of a client that reads nothing. So a timer ends such a download: it closes the
+/// upload's file and gives the turn back, and where the framework waits for the next piece, as hyper does for HTTP/1, it
+/// gets an error and closes the connection. Where it does not, the connection is closed below it, if that can be done.
 pub(crate) struct Sending {
     shared: Arc<Shared>,
     timer: Option<AbortHandle>,
@@ -79,15 +83,21 @@ struct Piece {
 }
 
 impl Sending {
-    /// Sends `bytes`; `permit` is the download's permit. The client may read nothing for at most `timeout`.
-    pub(crate) fn new(bytes: ByteStream, permit: OwnedSemaphorePermit, timeout: Duration) -> Self {
+    /// Sends `bytes`; `permit` is the download's turn. A client may take nothing for so long as `timeout`; then `close`
+    /// ends the connection.
+    pub(crate) fn new(
+        bytes: ByteStream,
+        permit: OwnedSemaphorePermit,
+        timeout: Duration,
+        close: Option<CloseConnection>,
+    ) -> Self {
         let turn = Arc::new(Turn { _permit: permit, _counted: observe::download() });
         let now = Instant::now();
         let reading = Reading { open: Some(Open { bytes, rest: Bytes::new(), turn }), waits_since: Some(now) };
         let shared = Arc::new(Shared { reading: Mutex::new(reading), gate: Arc::default() });
         // A time beyond what the clock can represent never comes.
         let watched =
-            now.checked_add(timeout).map(|first| tokio::spawn(watch(Arc::downgrade(&shared), first, timeout)));
+            now.checked_add(timeout).map(|first| tokio::spawn(watch(Arc::downgrade(&shared), first, timeout, close)));
         Self { shared, timer: watched.map(|task| task.abort_handle()) }
     }
 
@@ -143,8 +153,8 @@ impl Shared {
     }
 }
 
-/// Ends a download whose client reads nothing.
-async fn watch(shared: Weak<Shared>, first: Instant, timeout: Duration) {
+/// Ends a download whose client takes nothing.
+async fn watch(shared: Weak<Shared>, first: Instant, timeout: Duration, close: Option<CloseConnection>) {
     let mut next = Some(first);
     while let Some(at) = next {
         sleep_until(at).await;
@@ -154,6 +164,12 @@ async fn watch(shared: Weak<Shared>, first: Instant, timeout: Duration) {
             tracing::debug!(?timeout, "a download was aborted: its client read nothing");
             shared.gate.waker.wake();
         }
+    }
+    // Where the framework gives the body up by itself, this task ends.
+    sleep(GRACE).await;
+    if let Some(close) = close {
+        tracing::debug!("the connection is closed: it keeps what a download has sent");
+        close.close();
     }
 }
 
@@ -203,7 +219,7 @@ mod tests {
                 Ok(Bytes::from(piece))
             }
         });
-        Sending::new(pieces.boxed(), permit, TIMEOUT)
+        Sending::new(pieces.boxed(), permit, TIMEOUT, None)
     }
 
     async fn next(sending: &Sending) -> Option<Result<Bytes, StorageError>> {
@@ -249,7 +265,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_storage_is_not_mistaken_for_a_slow_client() {
+    async fn the_connection_is_closed_where_the_framework_does_not_end_it() {
+        for ends in [false, true] {
+            let (downloads, closed) = (Arc::new(Semaphore::new(1)), Arc::new(AtomicBool::new(false)));
+            let pieces = stream::iter(["hello", " world"]).map(|piece| Ok(Bytes::from(piece)));
+            let (permit, close) = (downloads.try_acquire_owned().unwrap(), closed.clone());
+            let close = CloseConnection::new(move || close.store(true, Ordering::Relaxed));
+            let sending = Sending::new(pieces.boxed(), permit, TIMEOUT, Some(close));
+            // As over HTTP/2: it has a piece, and waits for the client alone.
+            let piece = next(&sending).await;
+            sleep(TIMEOUT + GRACE / 2).await;
+            let kept = (!ends).then_some(sending);
+            sleep(2 * GRACE).await;
+            assert_eq!(closed.load(Ordering::Relaxed), !ends);
+            drop((piece, kept));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_storage_is_no_slow_client() {
         let (downloads, file) = (Arc::new(Semaphore::new(1)), Arc::new(()));
         let sending = sending(&downloads, &file, 10 * TIMEOUT);
         for piece in ["hello", " world"] {
