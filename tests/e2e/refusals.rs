@@ -8,18 +8,18 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tempfile::TempDir;
 use tests::{Framework, Store};
-use tus_service::{Builder, Config, Failure, Operation, Rejection};
+use tus_service::{Builder, Config, Download, Failure, Operation, Rejection, TusExtension};
 
 use crate::{
-    client::Connection,
+    client::{Connection, OCTETS},
     content::{assert_same, bytes},
     faulty::{Fault, Line},
-    harness::{Server, Started},
+    harness::{Server, Started, wait_until},
     others::{installed, node},
     watched::Watch,
 };
@@ -40,22 +40,27 @@ struct Row<'a> {
     goes_on: bool,
 }
 
-fn table() -> Vec<Row<'static>> {
+/// The cells of the guide's table that begins so.
+fn cells(begins: &str) -> Vec<Vec<&'static str>> {
     let lines = include_str!("../../examples/guide/src/responses.md").lines();
-    let rows = lines.skip_while(|line| !line.starts_with("| what happened | status |")).skip(2);
-    let row = |line: &'static str| {
-        let [_, happened, statuses, then, _] = line.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
-            panic!("{line}");
-        };
-        let statuses = statuses.split(|c: char| !c.is_ascii_digit()).filter(|number| number.len() == 3).collect();
-        let goes_on = then.starts_with("continues");
-        assert!(goes_on || then.starts_with("stops"), "{line}");
-        Row { happened, statuses, goes_on }
-    };
-    rows.take_while(|line| line.starts_with('|')).map(row).collect()
+    let rows = lines.skip_while(|line| !line.starts_with(begins)).skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
 }
 
-/// How a row's situation is caused.
+fn statuses(cell: &str) -> Vec<&str> {
+    cell.split(|c: char| !c.is_ascii_digit()).filter(|number| number.len() == 3).collect()
+}
+
+fn table() -> Vec<Row<'static>> {
+    let row = |cells: Vec<&'static str>| {
+        let [happened, statuses_of, then] = cells[..] else { panic!("{cells:?}") };
+        let goes_on = then.starts_with("continues");
+        assert!(goes_on || then.starts_with("stops"), "{cells:?}");
+        Row { happened, statuses: statuses(statuses_of), goes_on }
+    };
+    cells("| what happened | status | tus-js-client |").into_iter().map(row).collect()
+}
+
 struct Scenario {
     server: Server,
     started: Started,
@@ -139,6 +144,26 @@ impl Scenario {
                 vec![Self::failing(framework, Failure::Internal), hook]
             }
             "the request is wrong" => vec![with_headers(r#"{"Upload-Metadata": "a b c"}"#)],
+            "the method is not allowed here, since creation or deletion is turned off, say" => {
+                let config = Config::default().without(TusExtension::Creation);
+                vec![Self::new(framework, "{}", |builder| builder.config(config))]
+            }
+            "the request is of another version of the protocol" => vec![with_headers(r#"{"Tus-Resumable": "0.2.2"}"#)],
+            "the body is not `application/offset+octet-stream`" => {
+                let options = r#"{"patch": {"Content-Type": "application/octet-stream"}}"#;
+                vec![Self::new(framework, options, |builder| builder)]
+            }
+            "the application chose an id that is in use" => {
+                let scenario = Self::new(framework, r#"{"retryDelays": [5, 5]}"#, |builder| {
+                    builder.before_create(async |cx| {
+                        let mut upload = cx.upload;
+                        upload.id = Some("chosen".parse().unwrap());
+                        Ok(upload)
+                    })
+                });
+                Connection::open(scenario.address).create(LENGTH);
+                vec![scenario]
+            }
             "the application refuses" => {
                 let refuse = |rejection: fn() -> Rejection| {
                     Self::new(framework, "{}", move |builder| {
@@ -147,10 +172,18 @@ impl Scenario {
                 };
                 vec![refuse(|| Rejection::unauthorized("Bearer")), refuse(|| Rejection::forbidden("no\n"))]
             }
-            "the upload is gone" => {
-                vec![Self::interfering(framework, |connection, path| {
+            "the upload is gone, or has expired" => {
+                let deleted = Self::interfering(framework, |connection, path| {
                     assert_eq!(connection.request("DELETE", path, &[], b"").status, 204);
-                })]
+                });
+                let expired = Self::new(framework, "{}", |builder| {
+                    let config = Config::default().expire_after(Duration::ZERO);
+                    builder.config(config).background(false).created(async |cx| {
+                        let expires = cx.upload.expires.unwrap();
+                        tokio::time::sleep(expires.duration_since(SystemTime::now()).unwrap_or_default()).await;
+                    })
+                });
+                vec![deleted, expired]
             }
             "the upload is larger than allowed" => {
                 vec![Self::new(framework, "{}", |builder| builder.config(Config::default().max_size(LENGTH - 1)))]
@@ -216,5 +249,78 @@ fn tus_js_client_retries_as_the_guide_says() {
         seen.sort();
         seen.dedup();
         assert_eq!(seen, row.statuses, "{framework}: {}", row.happened);
+    }
+}
+
+/// What tus-js-client does not ask for, and the statuses of the responses.
+fn answered(happened: &str, framework: Framework) -> Vec<u16> {
+    let server = Server::new(framework, Store::Buffered);
+    let start = |config: Config| server.start_with(move |builder| builder.config(config).background(false));
+    let part =
+        |connection: &mut Connection| connection.create_with(&[("Upload-Concat", "partial"), ("Upload-Length", "1")]);
+    match happened {
+        "a body with another transfer coding than `chunked`" => {
+            let started = start(Config::default());
+            let mut connection = started.connect();
+            let path = connection.create(5);
+            let headers = [("Upload-Offset", "0"), ("Content-Type", OCTETS), ("Transfer-Encoding", "gzip, chunked")];
+            let body = b"5\r\nhello\r\n0\r\n\r\n";
+            let status = connection.request("PATCH", &path, &headers, body).status;
+            // actix-web refuses it before the endpoint sees it.
+            assert_eq!(status, if framework == Framework::ActixWeb { 400 } else { 501 }, "{framework}");
+            vec![501, 400]
+        }
+        "bytes for a final upload" => {
+            let started = start(Config::default());
+            let mut connection = started.connect();
+            let concat = format!("final;{}", part(&mut connection));
+            let path = connection.create_with(&[("Upload-Concat", &concat)]);
+            vec![connection.patch(&path, 0, b"h").status]
+        }
+        "the upload was begun by the IETF's draft" => {
+            let started = start(Config::default());
+            let mut connection = started.connect();
+            let draft = "Upload-Draft-Interop-Version: 8\r\nUpload-Complete: ?0\r\nContent-Length: 0";
+            connection.send(format!("POST /files HTTP/1.1\r\nHost: tus.example.org\r\n{draft}\r\n\r\n").as_bytes());
+            let path = connection.response("POST").header("location").to_owned();
+            vec![connection.request("HEAD", &path, &[], b"").status]
+        }
+        "a final upload names what is not there, is no part, or is not complete where `concatenation-unfinished` is turned off" =>
+        {
+            let started = start(Config::default().without(TusExtension::ConcatenationUnfinished));
+            let mut connection = started.connect();
+            let (single, part) = (connection.create(1), part(&mut connection));
+            let names = ["/files/missing", &single, &part].map(|path| format!("final;{path}"));
+            names.map(|concat| connection.request("POST", "/files", &[("Upload-Concat", &concat)], b"").status).into()
+        }
+        "a download of what is not finished" => {
+            let started = start(Config::default().download(Download::attachment()));
+            let mut connection = started.connect();
+            let path = connection.create(5);
+            vec![connection.request("GET", &path, &[], b"").status]
+        }
+        "a download of a range that is not there, or of another file (`If-Match`)" => {
+            let started = start(Config::default().download(Download::attachment()));
+            let mut connection = started.connect();
+            let path = connection.create(5);
+            assert_eq!(connection.patch(&path, 0, b"hello").status, 204);
+            // When the hooks are done.
+            wait_until(|| connection.request("GET", &path, &[], b"").status == 200);
+            let headers = [("Range", "bytes=5-"), ("If-Match", "\"another\"")];
+            headers.map(|header| connection.request("GET", &path, &[header], b"").status).into()
+        }
+        other => panic!("nothing makes this row true: {other}"),
+    }
+}
+
+#[test]
+fn other_clients_meet_what_the_guide_says() {
+    let table = cells("| what other clients meet | status |");
+    assert!(table.len() >= 5);
+    for (framework, row) in
+        Framework::ALL.into_iter().flat_map(|framework| table.iter().map(move |row| (framework, row)))
+    {
+        let expected: Vec<u16> = statuses(row[1]).into_iter().map(|status| status.parse().unwrap()).collect();
+        assert_eq!(answered(row[0], framework), expected, "{framework}: {}", row[0]);
     }
 }
