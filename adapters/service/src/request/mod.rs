@@ -13,5 +13,6 @@ pub(crate) use self::{
     drain::drain,
     persistent::Persistent,
     pump::{Batch, BodyReceiver, Budget, Share, pump},
+    response_body::piece,
     sending::Sending,
 };

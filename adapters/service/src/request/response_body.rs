@@ -73,32 +73,38 @@ impl Stream for ResponseBody {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let next = match &mut self.from {
-            From::Memory(bytes) => Ok(std::mem::take(bytes)),
-            From::Storage(bytes) => match ready!(bytes.poll_next(context)) {
-                Some(Ok(piece)) if piece.len() as u64 <= self.left => {
-                    observe::sent(piece.len() as u64);
-                    Ok(piece)
-                }
-                Some(Ok(_)) => {
-                    Err(StorageError::new(Failure::Internal, "the storage returned more bytes than requested"))
-                }
-                Some(Err(error)) => Err(error),
-                None => Err(StorageError::new(Failure::Internal, "bytes of the upload are missing")),
-            },
+        let this = &mut *self;
+        let next = match &mut this.from {
+            From::Memory(bytes) => Some(Ok(std::mem::take(bytes))),
+            From::Storage(bytes) => ready!(bytes.poll_next(context)),
         };
-        // Nothing follows an error.
-        self.left = next.as_ref().map_or(0, |piece| self.left - piece.len() as u64);
+        let next = piece(&mut this.left, next);
         match &next {
             Err(error) if error.failure() == Failure::Overloaded => {}
             Err(error) => {
                 observe::storage_failed(error.failure());
                 tracing::error!(%error, "a download failed");
             }
-            Ok(_) => {}
+            Ok(piece) => {
+                if let From::Storage(_) = this.from {
+                    observe::sent(piece.len() as u64);
+                }
+            }
         }
         Poll::Ready(Some(next))
     }
+}
+
+/// The next piece of a body of which so many bytes are `left`: no more come, and no fewer. Nothing follows an error.
+pub(crate) fn piece(left: &mut u64, next: Option<Result<Bytes, StorageError>>) -> Result<Bytes, StorageError> {
+    let wrong = |reason| Err(StorageError::new(Failure::Internal, reason));
+    let piece = match next {
+        Some(Ok(piece)) if piece.len() as u64 > *left => wrong("the storage returned more bytes than requested"),
+        Some(next) => next,
+        None => wrong("bytes of the upload are missing"),
+    };
+    *left = piece.as_ref().map_or(0, |piece| *left - piece.len() as u64);
+    piece
 }
 
 impl Body for ResponseBody {

@@ -16,9 +16,11 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::{StreamExt, stream};
 use http_body::{Body, Frame, SizeHint};
-use tus_core::Failure;
 
-use crate::storage::{ByteStream, StorageError};
+use crate::{
+    request::piece,
+    storage::{ByteStream, StorageError},
+};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -64,20 +66,14 @@ impl Stream for StoredBody {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let bytes = self.bytes.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let error = match ready!(bytes.as_mut().poll_next(context)) {
-            Some(Ok(piece)) if piece.len() as u64 <= self.left => {
-                self.left -= piece.len() as u64;
-                return Poll::Ready(Some(Ok(piece)));
-            }
-            Some(Ok(_)) => StorageError::new(Failure::Internal, "the storage returned more bytes than requested"),
-            Some(Err(error)) => error,
-            None => StorageError::new(Failure::Internal, "bytes of the upload are missing"),
-        };
-        tracing::error!(%error, "a complete upload cannot be read");
-        self.left = 0;
-        self.failed.store(true, Ordering::Relaxed);
-        Poll::Ready(Some(Err(error)))
+        let this = &mut *self;
+        let bytes = this.bytes.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let next = piece(&mut this.left, ready!(bytes.as_mut().poll_next(context)));
+        if let Err(error) = &next {
+            tracing::error!(%error, "a complete upload cannot be read");
+            this.failed.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Some(next))
     }
 }
 
