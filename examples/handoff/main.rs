@@ -82,7 +82,7 @@ async fn main() -> Result<(), Failed> {
     let settings = Settings::from_env()?;
     let url = Url::parse(&env::var("TUS_BUCKET").unwrap_or("s3://bucket/films".into()))?;
     // Credentials and the region are in the environment: AWS_ACCESS_KEY_ID, AWS_ENDPOINT, …
-    let (bucket, _) =
+    let (bucket, prefix) =
         object_store::parse_url_opts(&url, env::vars().map(|(name, value)| (name.to_lowercase(), value)))?;
     let bucket: Arc<dyn ObjectStore> = bucket.into();
     let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
