@@ -70,8 +70,8 @@ pub async fn many_changes_are_made_each_or_not_at_all(fixture: Fixture) {
     fixture.one().update_all(&[]).await.unwrap();
 }
 
-/// An update of a version that is not the last one is a conflict, and changes nothing.
-pub async fn an_update_of_another_version_is_refused(fixture: Fixture) {
+/// An update of an outdated version is a conflict and changes nothing.
+pub async fn an_update_of_an_outdated_version_fails(fixture: Fixture) {
     let (stale, now) = changed_meanwhile(&fixture, "stale-update").await;
     for storage in [fixture.one(), fixture.other()] {
         for phase in [Phase::Receiving, Phase::Complete, Phase::Invalid] {

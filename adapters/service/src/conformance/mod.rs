@@ -99,12 +99,12 @@ macro_rules! storage_tests {
             dropping_a_stream_early_does_no_harm
             a_stream_contains_bytes_of_one_upload
             // changes
-            an_update_changes_what_is_repeated
+            an_update_changes_verbatim_values
             many_changes_are_made_each_or_not_at_all
-            an_update_changes_what_it_says
-            an_update_of_another_version_is_refused
-            a_removal_of_another_version_is_refused
-            a_commit_to_another_version_is_refused
+            an_update_changes_only_its_fields
+            an_update_of_an_outdated_version_fails
+            a_removal_of_an_outdated_version_fails
+            a_commit_to_an_outdated_version_fails
             the_first_commit_wins
             one_of_many_updates_succeeds
             a_length_is_declared_once

@@ -29,11 +29,11 @@ macro_rules! are_found {
 are_found! {
     open_is_busy: BusyOnOpen breaks bytes_exist_after_a_commit
     open_is_busy_where_the_first_commit_would_win: BusyOnOpen breaks the_first_commit_wins
-    updates_ignore_versions: IgnoresVersions breaks an_update_of_another_version_is_refused
+    updates_ignore_versions: IgnoresVersions breaks an_update_of_an_outdated_version_fails
     many_updates_ignore_versions: IgnoresVersions breaks many_changes_are_made_each_or_not_at_all
-    of_many_updates_many_succeed: IgnoresVersions breaks of_many_updates_one_succeeds
-    removals_ignore_versions: IgnoresVersions breaks a_removal_of_another_version_is_refused
-    commits_ignore_versions: IgnoresVersions breaks a_commit_to_another_version_is_refused
+    of_many_updates_many_succeed: IgnoresVersions breaks one_of_many_updates_succeeds
+    removals_ignore_versions: IgnoresVersions breaks a_removal_of_an_outdated_version_fails
+    commits_ignore_versions: IgnoresVersions breaks a_commit_to_an_outdated_version_fails
     assemblies_ignore_versions: IgnoresVersions breaks a_failed_assembly_changes_nothing
     changes_ignore_incarnations: IgnoresIncarnations breaks a_reused_id_is_a_different_upload
     reads_ignore_incarnations: IgnoresIncarnations breaks an_old_incarnation_is_not_read
