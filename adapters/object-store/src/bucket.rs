@@ -271,7 +271,7 @@ impl Bucket {
     }
 
     pub(crate) async fn complete(&self, key: &str, id: &str, etags: Vec<String>) -> Answer<Tag> {
-        let (path, id, weight) = (self.path(key), id.to_owned(), Weight::Many(etags.len()));
+        let (path, id, weight) = (self.path(key), id.to_owned(), Weight::Completion(etags.len()));
         let parts = etags.into_iter().map(|content_id| PartId { content_id }).collect();
         let complete = async { Ok(Tag::from(self.parts.complete_multipart(&path, &id, parts).await?)) };
         observe::request("complete", self.patience.with(weight, complete).await)

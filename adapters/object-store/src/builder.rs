@@ -233,8 +233,8 @@ impl Builder {
     }
 
     /// How long the store may take to answer a small request; 15 s by default, at least a second. A request that transfers bytes gets
-    /// one more second for each MiB, and one that names parts or objects 10 ms more for each. A request that takes longer is abandoned: the
-    /// client gets 503 and retries.
+    /// one more second for each MiB, and one that names parts or objects 10 ms more for each. The completion of an object gets four more
+    /// minutes. A request that takes longer is abandoned: the client gets 503 and retries.
     ///
     /// After an unanswered request, the following ones get a fifth of this time, until it has passed once more or the store answers. A
     /// client's request therefore ends within about four times this while the store cannot be reached.

@@ -71,6 +71,8 @@ impl Inner {
                         return Err(Failure::Busy.into());
                     }
                     document.begin_sealing(change)?;
+                    // They have just been made, so the multipart upload exists.
+                    document.completing = !parts.is_empty();
                     document.parts.clone_from(&parts);
                     Ok(())
                 });

@@ -23,7 +23,8 @@
 //!   [window](Builder::window).
 //! - **A store that does not answer** delays nobody: [requests are abandoned](Builder::request_timeout), clients get 503 and continue, here or
 //!   on another server, and requests that were on their way do no harm when they arrive.
-//! - **The finished object** appears under its [name](Builder::key) when it is complete, and never in part.
+//! - **The finished object** appears under its [name](Builder::key) when it is complete, and never in part. It may be
+//!   read at once; move or delete it only after [`finished`](tus_service::Hooks::finished) was called.
 //!
 //! What cannot be guaranteed: a process that is killed loses what is beyond its last window or piece (parts that are
 //! being uploaded, and up to five seconds of a slow client). A dead process can be distinguished from a slow one only

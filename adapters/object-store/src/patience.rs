@@ -11,6 +11,9 @@ use crate::{bucket::Refused, records::lock};
 const BYTES_A_SECOND: u64 = 1024 * 1024;
 const EACH: Duration = Duration::from_millis(10);
 
+/// What the completion of a multipart upload may take longer: S3 may process it for several minutes.
+const COMPLETION: Duration = Duration::from_secs(4 * 60);
+
 /// By how much less time requests get after one that was not answered.
 const SHORTER: u32 = 5;
 
@@ -30,6 +33,8 @@ pub(crate) enum Weight {
     Bytes(u64),
     /// So many objects or parts.
     Many(usize),
+    /// A multipart upload of so many parts becomes an object.
+    Completion(usize),
 }
 
 impl Patience {
@@ -39,10 +44,12 @@ impl Patience {
 
     /// How long a request may take that begins now.
     fn for_one(&self, weight: Weight) -> Duration {
+        let each = |count| EACH.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
         let more = match weight {
             Weight::Small => Duration::ZERO,
             Weight::Bytes(bytes) => Duration::from_millis(bytes.saturating_mul(1000) / BYTES_A_SECOND),
-            Weight::Many(count) => EACH.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)),
+            Weight::Many(count) => each(count),
+            Weight::Completion(count) => COMPLETION.saturating_add(each(count)),
         };
         let is_silent = lock(&self.silent_until).is_some_and(|until| Instant::now() < until);
         let limit = if is_silent { self.limit / SHORTER } else { self.limit };
@@ -108,6 +115,7 @@ mod tests {
     async fn what_moves_more_may_take_longer() {
         assert_eq!(given_up_after(&Patience::new(LIMIT), Weight::Bytes(8 << 20)).await.as_secs(), 15 + 8);
         assert_eq!(given_up_after(&Patience::new(LIMIT), Weight::Many(10_000)).await.as_secs(), 15 + 100);
+        assert_eq!(given_up_after(&Patience::new(LIMIT), Weight::Completion(10_000)).await.as_secs(), 15 + 240 + 100);
         assert!(Patience::new(LIMIT).for_one(Weight::Bytes(u64::MAX)) > LIMIT);
     }
 }

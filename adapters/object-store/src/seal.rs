@@ -28,23 +28,26 @@ impl Inner {
     pub(crate) async fn seal(&self, seen: &Seen, change: &Change) -> Result<Seen, StorageError> {
         let document = &seen.document;
         let made = match &document.multipart {
-            Some(_) if !document.parts.is_empty() => self.complete(document, change.offset).await,
+            Some(_) if !document.parts.is_empty() => self.complete(seen, change.offset).await,
             _ => {
                 let bytes =
                     self.bytes_of(&document.upload, document.pieces.iter().map(|piece| piece.nonce.as_str())).await;
                 match bytes {
-                    Ok(bytes) => self.publish(document, bytes.into_iter().collect(), &document.version).await,
+                    Ok(bytes) => {
+                        let published = self.publish(document, bytes.into_iter().collect(), &document.version);
+                        published.await.map(|tag| tag.etag())
+                    }
                     Err(error) => Err(error),
                 }
             }
         };
-        let tag = match made {
-            Ok(tag) => tag,
+        let etag = match made {
+            Ok(etag) => etag,
             // Another process may have sealed it and deleted the pieces.
             Err(error) => return self.sealed_by_another(document).await?.ok_or(error),
         };
         let done = |now: &mut Document| {
-            now.done(change, tag.etag(), &document.version)?;
+            now.done(change, etag.clone(), &document.version)?;
             self.claim_with(now)
         };
         let sealed = match self.swap(seen, done).await {
@@ -71,24 +74,33 @@ impl Inner {
     }
 
     /// Completes the multipart upload. Its last part is made from pieces. A part that was replaced is uploaded again
-    /// from its piece.
-    async fn complete(&self, document: &Document, size: u64) -> Result<Tag, StorageError> {
+    /// from its piece. Returns the object's ETag; `None` if the object has been moved or deleted since.
+    async fn complete(&self, seen: &Seen, size: u64) -> Result<Option<String>, StorageError> {
+        let document = &seen.document;
         let Some(multipart) = &document.multipart else { return Err(Failure::Internal.into()) };
         let mut etags: Vec<_> = document.parts.iter().map(|part| part.etag.clone()).collect();
-        let mut error = None;
+        let (mut error, mut may_be_done) = (None, document.completing);
         for attempt in 0..TRIES {
             let refused = match self.put_pieces(document, &mut etags, attempt > 0).await? {
                 Ok(()) => match self.bucket.complete(&document.key, &multipart.id, etags.clone()).await {
-                    Ok(tag) => return Ok(tag),
-                    Err(refused) => refused,
+                    Ok(tag) => return Ok(tag.etag()),
+                    Err(refused) => {
+                        may_be_done |= refused.is_unclear();
+                        refused
+                    }
                 },
                 // If the object exists already, no part can be uploaded any more.
                 Err(refused) => refused,
             };
             // It may have been done nevertheless, by this process or another one.
             match self.bucket.head(&document.key).await {
-                Ok(Head { tag, seal: Some(seal), .. }) if seal == multipart.seal => return Ok(tag),
-                Ok(Head { tag, seal: None, size: there }) if there == size => return Ok(tag),
+                Ok(Head { tag, seal: Some(seal), .. }) if seal == multipart.seal => return Ok(tag.etag()),
+                Ok(Head { tag, seal: None, size: there }) if there == size => return Ok(tag.etag()),
+                // It was done, and the application has moved the object, or a rule of the bucket has deleted it.
+                Err(Refused::Absent) if matches!(refused, Refused::Absent) && may_be_done => {
+                    tracing::error!(upload = %document.upload.id, "the object of an upload is gone before the upload was finished");
+                    return Ok(None);
+                }
                 Err(Refused::Absent) if matches!(refused, Refused::Absent) => {
                     self.lose(&document.upload, &multipart.id, true).await?;
                     return Err(refused.into());
@@ -100,7 +112,23 @@ impl Inner {
                 break;
             }
         }
+        if may_be_done && !document.completing {
+            self.may_be_completed(seen).await;
+        }
         Err(error.map_or(Failure::Internal.into(), StorageError::from))
+    }
+
+    /// Records that a completion was sent and may be done later.
+    async fn may_be_completed(&self, seen: &Seen) {
+        let noted = self.swap(seen, |document| {
+            if !matches!(document.status, Status::Sealing(_)) {
+                return Err(Failure::Conflict.into());
+            }
+            document.completing = true;
+            Ok(())
+        });
+        // If this fails, the application must not have moved the object yet: the next attempt finds it.
+        let _ = noted.await;
     }
 
     /// Uploads the parts that are in pieces: the last one, and on request those that are kept beside contested parts.
@@ -137,7 +165,8 @@ impl Inner {
         let lost = self.swap(&seen, |document| {
             let is_it = document.upload.incarnation == upload.incarnation
                 && document.multipart.as_ref().is_some_and(|now| now.id == multipart)
-                && (document.status == Status::Open || (seals && matches!(document.status, Status::Sealing(_))));
+                && (document.status == Status::Open
+                    || (seals && !document.completing && matches!(document.status, Status::Sealing(_))));
             if !is_it {
                 return Err(Failure::Conflict.into());
             }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bucket::{Bucket, Fate, Operation, Rules};
 use futures_util::TryStreamExt;
-use tus_service::{Kind, Storage};
+use object_store::{ObjectStoreExt, multipart::MultipartStore};
+use tokio::time::sleep;
+use tus_service::{Failure, Kind, Phase, Storage};
 
 use super::{
     conformance::{PART, builder},
@@ -88,7 +90,6 @@ async fn an_aborted_multipart_upload_resets_the_upload() {
         let seen = store.0.fetch(&stored.upload.id).await.unwrap().unwrap();
         (seen.document.key, seen.document.multipart.unwrap().id)
     };
-    use object_store::multipart::MultipartStore;
     bucket.abort_multipart(&path.into(), &id).await.unwrap();
     let rest = appended(&store, stored.clone(), all.slice(3 * PART as usize + 5..)).await;
     assert!(rest.is_err(), "its bytes are gone");
@@ -125,7 +126,6 @@ async fn an_existing_object_is_replaced_atomically() {
         let name = format!("upload-{length}");
         let key = format!("files/{name}");
         // The remains of a process that died before it could record them.
-        use object_store::ObjectStoreExt;
         bucket.put(&key.as_str().into(), "old".into()).await.unwrap();
         let stored = created(&store, &name, Kind::Single, Some(length)).await;
         let stored = appended(&store, stored, bytes(length - 1, 1).slice(..)).await.unwrap();
@@ -156,9 +156,9 @@ async fn a_failed_operation_does_not_fail_the_upload() {
             bucket.next(operation, fate);
             for _ in 0..4 {
                 stored = loaded(&store, &stored).await;
-                if stored.upload.phase == tus_service::Phase::Assembling {
+                if stored.upload.phase == Phase::Assembling {
                     let mut change = more(&stored, 0);
-                    change.phase = tus_service::Phase::Complete;
+                    change.phase = Phase::Complete;
                     store.assemble(&stored, &[], &change).await.unwrap();
                     continue;
                 }
@@ -182,16 +182,71 @@ async fn an_object_made_before_a_crash_is_found() {
         let stored = created(&store, "a", Kind::Single, None).await;
         let stored = appended(&store, stored, all.clone()).await.unwrap();
         let mut change = more(&stored, 0);
-        (change.length, change.phase) = (Some(all.len() as u64), tus_service::Phase::Complete);
+        (change.length, change.phase) = (Some(all.len() as u64), Phase::Complete);
         // The document states that it is being sealed, not that it is done.
         bucket.next(Operation::PutIf, Fate::Done);
         bucket.next(Operation::PutIf, Fate::Failed);
         store.update(&stored, &change).await.unwrap_err();
         assert_eq!(bucket.object("files/a").as_deref(), Some(&all[..]));
         let stored = loaded(&store, &stored).await;
-        assert_eq!(stored.upload.phase, tus_service::Phase::Assembling);
+        assert_eq!(stored.upload.phase, Phase::Assembling);
         let version = store.assemble(&stored, &[], &change).await.unwrap();
         assert_eq!(content(&store, &stored.changed(&change, version)).await, all);
         assert_eq!(bucket.keys(".tus/w/"), [] as [&str; 0]);
     }
+}
+
+/// A completion that is done after nobody waits for it any more, and an application that moves the object at once.
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_moved_before_its_upload_is_finished_is_not_sent_again() {
+    // The last part is uploaded with the last bytes, or from a piece when the length is declared.
+    for is_declared_later in [false, true] {
+        let bucket = Bucket::default();
+        let store = builder(&bucket).open_unchecked().unwrap();
+        let all = bytes(2 * PART + 9, 1);
+        let length = all.len() as u64;
+        let mut stored = created(&store, "a", Kind::Single, Some(length).filter(|_| !is_declared_later)).await;
+        let tries = if is_declared_later { 5 } else { 1 };
+        (0..tries).for_each(|_| bucket.next(Operation::Complete, Fate::Late(Duration::from_secs(60))));
+        let refused = if is_declared_later {
+            stored = appended(&store, stored, all.clone()).await.unwrap();
+            let mut change = more(&stored, 0);
+            (change.length, change.phase) = (Some(length), Phase::Complete);
+            store.update(&stored, &change).await.unwrap_err()
+        } else {
+            appended(&store, stored.clone(), all.clone()).await.unwrap_err()
+        };
+        assert_eq!(refused.failure(), Failure::Unavailable);
+        sleep(Duration::from_secs(100)).await;
+        assert_eq!(bucket.object("files/a").as_deref(), Some(&all[..]));
+        bucket.delete(&"files/a".into()).await.unwrap();
+        stored = loaded(&store, &stored).await;
+        assert_eq!((stored.upload.phase, stored.upload.offset), (Phase::Assembling, length));
+        let mut change = more(&stored, 0);
+        change.phase = Phase::Complete;
+        store.assemble(&stored, &[], &change).await.unwrap();
+        let stored = loaded(&store, &stored).await;
+        assert_eq!((stored.upload.phase, stored.upload.offset), (Phase::Complete, length));
+        assert_eq!(store.read(&stored, 0..1).await.err().unwrap().failure(), Failure::Gone);
+    }
+}
+
+/// The rule of the bucket came while a length was still to be declared.
+#[tokio::test]
+async fn a_multipart_upload_that_was_aborted_before_sealing_resets_the_upload() {
+    let bucket = Bucket::default();
+    let store = builder(&bucket).open_unchecked().unwrap();
+    let all = bytes(2 * PART + 9, 1);
+    let stored = created(&store, "a", Kind::Single, None).await;
+    let stored = appended(&store, stored, all.clone()).await.unwrap();
+    let seen = store.0.fetch(&stored.upload.id).await.unwrap().unwrap();
+    let id = seen.document.multipart.unwrap().id;
+    bucket.abort_multipart(&seen.document.key.into(), &id).await.unwrap();
+    let mut change = more(&stored, 0);
+    (change.length, change.phase) = (Some(all.len() as u64), Phase::Complete);
+    store.update(&stored, &change).await.unwrap_err();
+    let stored = loaded(&store, &stored).await;
+    assert_eq!((stored.upload.phase, stored.upload.offset), (Phase::Receiving, 0));
+    let stored = appended(&store, stored, all.clone()).await.unwrap();
+    assert_eq!(content(&store, &stored).await, all);
 }

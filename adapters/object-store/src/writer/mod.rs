@@ -261,6 +261,8 @@ impl PartWriter {
         let pieces = self.pieces.clone();
         self.swap(|document| {
             document.begin_sealing(change)?;
+            // A part has just been uploaded, so the multipart upload exists.
+            document.completing = !parts.is_empty();
             document.parts.extend(parts.iter().cloned());
             document.pieces.clone_from(&pieces);
             Ok(())
