@@ -267,7 +267,7 @@ impl Bucket {
         let Some(copies) = &self.copies else { return Err(Refused::Absent) };
         let (from, to) = (self.path(from), Target { path: &self.path(key), multipart: id, number });
         let copy = copies.copy_part(&from, range, etag, &to);
-        observe::request("copy", self.patience.with(Weight::Bytes(range.end - range.start), copy).await)
+        observe::request("copy", self.patience.with(Weight::Copy(range.end - range.start), copy).await)
     }
 
     pub(crate) async fn complete(&self, key: &str, id: &str, etags: Vec<String>) -> Answer<Tag> {

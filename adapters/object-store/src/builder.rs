@@ -233,11 +233,12 @@ impl Builder {
     }
 
     /// How long the store may take to answer a small request; 15 s by default, at least a second. A request that transfers bytes gets
-    /// one more second for each MiB, and one that names parts or objects 10 ms more for each. The completion of an object gets four more
+    /// one more second for each MiB that is being transferred by all requests of this storage, and one that names parts or objects 10 ms more for each. The completion of an object gets four more
     /// minutes. A request that takes longer is abandoned: the client gets 503 and retries.
     ///
-    /// After an unanswered request, the following ones get a fifth of this time, until it has passed once more or the store answers. A
-    /// client's request therefore ends within about four times this while the store cannot be reached.
+    /// After an unanswered request, the following small ones (less than 1 MiB) get a fifth of this time, until it has passed once more or the
+    /// store answers. While the store cannot be reached, a client's request therefore ends within about four times this, and the time of the
+    /// bytes that were being transferred.
     ///
     /// The clients of the stores have limits of their own. [`from_url`](ObjectStore::from_url) sets none unless `AWS_TIMEOUT`,
     /// `GOOGLE_TIMEOUT` or `AZURE_TIMEOUT` is in the environment. A client that the application configured retries within this time, by its
