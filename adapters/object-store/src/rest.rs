@@ -37,17 +37,16 @@ impl Rest {
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Refused> {
-        let mut tries = 0;
+        let (mut tries, mut failed) = (0, None);
         while !self.range.is_empty() {
-            let next = async { Ok(self.bytes.try_next().await?.unwrap_or_default()) };
-            let came = self.bucket.patience.with(Weight::Small, next).await;
+            let came = match failed.take() {
+                Some(refused) => Err(refused),
+                None => self.bucket.patience.with(Weight::Small, some(&mut self.bytes)).await,
+            };
             let refused = match came {
-                Ok(bytes) if !bytes.is_empty() => {
+                Ok(bytes) => {
                     self.range.start += bytes.len() as u64;
                     return Ok(Some(bytes));
-                }
-                Ok(_) => {
-                    Refused::Failed(Error::Generic { store: "store", source: "the answer ended too early".into() })
                 }
                 Err(refused) => refused,
             };
@@ -58,11 +57,20 @@ impl Rest {
             tries += 1;
             match self.bucket.read_range(&self.path, self.range.clone(), self.etag.clone()).await {
                 Ok((_, bytes)) => self.bytes = bytes,
-                // The next look at it says so, too.
-                Err(refused) if refused.is_unclear() => self.bytes = stream::empty().boxed(),
+                Err(refused) if refused.is_unclear() => failed = Some(refused),
                 Err(refused) => return Err(refused),
             }
         }
         Ok(None)
     }
+}
+
+/// The next bytes. That there are none is no answer.
+async fn some(bytes: &mut BoxStream<'static, object_store::Result<Bytes>>) -> Result<Bytes, Refused> {
+    while let Some(bytes) = bytes.try_next().await? {
+        if !bytes.is_empty() {
+            return Ok(bytes);
+        }
+    }
+    Err(Refused::Failed(Error::Generic { store: "store", source: "the answer ended too early".into() }))
 }

@@ -145,3 +145,34 @@ async fn a_download_that_never_goes_on_ends() {
     object_store::ObjectStoreExt::put(&Arc::new(bucket.clone()), &key, "other".into()).await.unwrap();
     stream.try_collect::<Vec<_>>().await.unwrap_err();
 }
+
+/// What follows in the meantime is not waited for as long: the download itself is no answer.
+#[tokio::test(start_paused = true)]
+async fn a_download_over_a_line_that_is_cut_leaves_the_store_silent() {
+    use futures_util::TryStreamExt;
+    let bucket = Bucket::default();
+    let (_, store, line) = machines(&bucket);
+    let all = bytes(10 * PART + 7, 1);
+    let stored = created(&store, "a", Kind::Partial, Some(all.len() as u64)).await;
+    let stored = appended(&store, stored, all.clone()).await.unwrap();
+    bucket.next_download(1000, Ending::Hangs);
+    let mut stream = store.read(&stored, 0..u64::MAX).await.unwrap();
+    assert_eq!(stream.try_next().await.unwrap().unwrap(), all.slice(..1000));
+    line.cut();
+    let began = Instant::now();
+    let download = async {
+        let failed = stream.try_next().await.unwrap_err();
+        // 15 s for the bytes that do not come, and two requests in silence.
+        assert!(began.elapsed() < LIMIT + 2 * LIMIT / 5 + Duration::from_secs(1), "{:?}", began.elapsed());
+        assert!(failed.to_string().contains("did not answer within 3 s"), "{failed}");
+    };
+    let others = async {
+        sleep(LIMIT + Duration::from_secs(4)).await;
+        for _ in 0..2 {
+            let began = Instant::now();
+            store.load(&stored.upload.id).await.unwrap_err();
+            assert!(began.elapsed() <= LIMIT / 5, "{:?}", began.elapsed());
+        }
+    };
+    tokio::join!(download, others);
+}
