@@ -236,7 +236,7 @@ impl Bucket {
             (key.strip_prefix(&prefix).unwrap_or(key).trim_start_matches('/').to_owned(), meta)
         });
         let mut pages = observe::Pages::default();
-        named.inspect(move |named| pages.note(named.is_ok())).boxed()
+        named.inspect(move |named| pages.note(named)).boxed()
     }
 
     pub(crate) async fn begin(&self, key: &str, seal: &str) -> Answer<String> {

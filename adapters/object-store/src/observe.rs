@@ -4,38 +4,39 @@ use crate::bucket::Refused;
 
 /// Counts a request by its operation and its outcome.
 pub(crate) fn request<T>(operation: &'static str, answer: Result<T, Refused>) -> Result<T, Refused> {
-    let outcome = match &answer {
-        Ok(_) => "ok",
-        Err(Refused::Exists | Refused::Changed) => "refused",
-        Err(Refused::Absent) => "absent",
-        Err(Refused::Failed(_)) => "failed",
-        Err(Refused::Unanswered(_)) => "unanswered",
-    };
-    count(operation, outcome);
+    count(operation, outcome(answer.as_ref().err()));
     answer
+}
+
+fn outcome(refused: Option<&Refused>) -> &'static str {
+    match refused {
+        None => "ok",
+        Some(Refused::Exists | Refused::Changed) => "refused",
+        Some(Refused::Absent) => "absent",
+        Some(Refused::Failed(_)) => "failed",
+        Some(Refused::Unanswered(_)) => "unanswered",
+    }
 }
 
 /// Counts the requests of a list when it ends, however it ends: one for each thousand names.
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
     names: u64,
-    failed: bool,
+    /// How the last page ended if it did not come.
+    refused: Option<&'static str>,
 }
 
 impl Pages {
-    pub(crate) fn note(&mut self, is_ok: bool) {
-        self.names += u64::from(is_ok);
-        self.failed |= !is_ok;
+    pub(crate) fn note<T>(&mut self, named: &Result<T, Refused>) {
+        self.names += u64::from(named.is_ok());
+        self.refused = self.refused.or(named.as_ref().err().map(|refused| outcome(Some(refused))));
     }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        let ended = u64::from(!self.failed);
-        (0..self.names / 1000 + ended).for_each(|_| count("list", "ok"));
-        if self.failed {
-            count("list", "failed");
-        }
+        (0..self.names / 1000).for_each(|_| count("list", "ok"));
+        count("list", self.refused.unwrap_or("ok"));
     }
 }
 

@@ -31,8 +31,10 @@ fn requests_are_counted_by_operation_and_outcome() {
         bucket.next(Operation::Get, Fate::Hangs);
         store.load(&stored.upload.id).await.unwrap_err();
         assert_eq!(store.list(Default::default(), None).try_collect::<Vec<_>>().await.unwrap().len(), 1);
-        bucket.next(Operation::List, Fate::Failed);
-        store.list(Default::default(), None).try_collect::<Vec<_>>().await.unwrap_err();
+        for fate in [Fate::Failed, Fate::Hangs] {
+            bucket.next(Operation::List, fate);
+            store.list(Default::default(), None).try_collect::<Vec<_>>().await.unwrap_err();
+        }
     };
     metrics::with_local_recorder(&recorder, || runtime.block_on(work));
     let mut counted = BTreeMap::new();
@@ -50,6 +52,7 @@ fn requests_are_counted_by_operation_and_outcome() {
         ("get unanswered", 1),
         ("list failed", 1),
         ("list ok", 1),
+        ("list unanswered", 1),
         // The second creation is of an upload that is complete, so a marker is written for it.
         ("put ok", 1),
         ("put_if ok", 1),
