@@ -124,6 +124,15 @@ impl Bucket {
         observe::request("put_new", put)
     }
 
+    /// Writes an object whose name has a new nonce. If it exists, this request made it: the client of the store has
+    /// repeated it after a lost response.
+    pub(crate) async fn put_piece(&self, key: &str, payload: PutPayload) -> Answer<()> {
+        match self.put_new(key, payload, None).await {
+            Ok(_) | Err(Refused::Exists) => Ok(()),
+            Err(refused) => Err(refused),
+        }
+    }
+
     pub(crate) async fn put_if(&self, key: &str, payload: PutPayload, tag: &Tag, seal: Option<&str>) -> Answer<Tag> {
         let put = self.put(key, payload, PutMode::Update(tag.0.clone()), seal).await.map_err(|refused| match refused {
             // 409: another writer was writing it at the same time.

@@ -200,7 +200,7 @@ impl Inner {
         if change.offset > 0 {
             let piece = Piece { nonce: nonce()?, length: change.offset };
             let key = keys::piece(&seen.document.upload, &piece.nonce);
-            self.bucket.put_new(&key, bytes.into_iter().collect(), None).await?;
+            self.bucket.put_piece(&key, bytes.into_iter().collect()).await?;
             pieces.push(piece);
         }
         let sealing = |document: &mut Document| {

@@ -150,6 +150,8 @@ pub enum Fate {
     Failed,
     /// It is done, but fails.
     AnswerLost,
+    /// It is done, its response is lost, and the client of the store repeats it: a condition does not hold any more.
+    Repeated,
     /// It takes this long to arrive, and its response takes this long. The caller may go away; it is done
     /// nevertheless.
     Slow(Duration, Duration),
@@ -293,6 +295,10 @@ impl Bucket {
                 yield_now().await;
                 now().and(Err(unavailable()))
             }
+            Fate::Repeated => {
+                yield_now().await;
+                now().and(Err(repeated(operation, key)))
+            }
             Fate::Slow(before, after) => {
                 let slow = tokio::spawn(async move {
                     sleep(before).await;
@@ -319,6 +325,16 @@ impl Bucket {
 /// The fault of a store: 500, 503, 429, or no answer.
 fn unavailable() -> Error {
     Error::Generic { store: "bucket", source: "503 Slow Down".into() }
+}
+
+/// What the same write gets after it has been done.
+fn repeated(operation: Operation, key: &str) -> Error {
+    let (path, source) = (key.to_owned(), "412 Precondition Failed".into());
+    match operation {
+        Operation::PutNew => Error::AlreadyExists { path, source },
+        Operation::PutIf => Error::Precondition { path, source },
+        _ => unavailable(),
+    }
 }
 
 impl fmt::Debug for Bucket {

@@ -125,3 +125,13 @@ async fn a_missing_part_is_not_concatenated() {
     let stored = assembled(&store, &loaded(&store, &stored).await, &[parts[0].clone(), again]).await.unwrap();
     assert_eq!(content(&store, &stored).await, all);
 }
+
+/// The client of the store repeats the write of a piece whose response was lost, and finds its own object.
+#[tokio::test]
+async fn a_concatenation_survives_a_repeated_write_of_its_piece() {
+    let (bucket, store) = opened(Rules::default());
+    let (parts, all, stored) = assembling(&store, &[10, 20]).await;
+    bucket.next(PutNew, Fate::Repeated);
+    let stored = assembled(&store, &stored, &parts).await.unwrap();
+    assert_eq!(content(&store, &stored).await, all);
+}

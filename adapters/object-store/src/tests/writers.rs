@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bucket::{Bucket, Fate, Operation};
 use tokio::time::sleep;
-use tus_service::{Failure, Hint, Kind, Storage};
+use tus_service::{Access, Failure, Hint, Kind, Storage};
 
 use super::{
     conformance::{PART, builder},
@@ -63,4 +63,34 @@ async fn a_removed_upload_is_not_recreated_after_a_lost_response() {
     let (created, ()) = tokio::join!(one.create(&upload), removes);
     assert_eq!(created.unwrap_err().failure(), Failure::Exists);
     assert!(one.load(&upload.id).await.unwrap().is_none());
+}
+
+/// The client of the store repeats a write whose response was lost, and finds its own object.
+#[tokio::test(start_paused = true)]
+async fn pieces_whose_writes_were_repeated_are_there() {
+    let bucket = Bucket::default();
+    bucket.on_request(|request| {
+        let is_piece = request.operation == Operation::PutNew && request.key.starts_with(".tus/w/");
+        if is_piece { Fate::Repeated } else { Fate::Done }
+    });
+    let [one, two] = [(); 2].map(|()| builder(&bucket).open_unchecked().unwrap());
+    let all = bytes(9 * PART, 1);
+    let stored = created(&one, "a", Kind::Single, Some(all.len() as u64)).await;
+    let stored = appended(&one, stored, all.slice(..9)).await.unwrap();
+    assert_eq!(bucket.keys(".tus/w/").len(), 1);
+    // Parts that a frozen writer may still overwrite are also kept as pieces.
+    let mut frozen = one.open(&stored).await.unwrap();
+    written(&mut *frozen, all.slice(9..2 * PART as usize + 9)).await.unwrap();
+    let _ = frozen.checkpoint(&hinted(&stored, 2 * PART), Hint::Streaming).await.unwrap();
+    std::mem::forget(frozen);
+    let seen = loaded(&two, &stored).await;
+    let seen = two.settle(&seen, Access::Write, Duration::from_secs(10)).await.unwrap().unwrap();
+    let rest = all.slice(seen.upload.offset as usize..);
+    let half = rest.slice(..rest.len() / 2);
+    let seen = appended(&two, seen, half.clone()).await.unwrap();
+    let document = two.0.fetch(&seen.upload.id).await.unwrap().unwrap().document;
+    assert!(document.parts.iter().any(|part| part.piece.is_some()), "one is contested");
+    let seen = loaded(&two, &seen).await;
+    let stored = appended(&two, seen, rest.slice(half.len()..)).await.unwrap();
+    assert_eq!(content(&two, &stored).await, all);
 }

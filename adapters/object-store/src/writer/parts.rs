@@ -72,7 +72,7 @@ impl PartWriter {
                         let key = keys::piece(&upload, nonce);
                         let store = &store;
                         let bytes = bytes.clone();
-                        async move { store.bucket.put_new(&key, bytes, None).await.map(drop) }.left_future()
+                        async move { store.bucket.put_piece(&key, bytes).await }.left_future()
                     }
                     None => future::ready(Ok(())).right_future(),
                 };

@@ -57,7 +57,7 @@ impl PartWriter {
         let piece = Piece { nonce: nonce()?, length: length(&self.pieces[kept..]) + self.held.length() };
         let payload = before.into_iter().chain(self.held.bytes()).collect();
         let key = keys::piece(&self.seen.document.upload, &piece.nonce);
-        self.store.bucket.put_new(&key, payload, None).await.map_err(|refused| {
+        self.store.bucket.put_piece(&key, payload).await.map_err(|refused| {
             StorageError::new(refused.failure(), format!("buffered bytes cannot be written: {refused}"))
         })?;
         self.held = Held::default();
