@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bucket::{Bucket, Fate, Operation};
 use tokio::time::sleep;
-use tus_service::{Access, Failure, Hint, Kind, Storage};
+use tus_service::{Access, Checkpoint, Failure, Hint, Kind, Storage};
 
 use super::{
     conformance::{PART, builder},
@@ -93,4 +93,28 @@ async fn pieces_whose_writes_were_repeated_are_there() {
     let seen = loaded(&two, &seen).await;
     let stored = appended(&two, seen, rest.slice(half.len()..)).await.unwrap();
     assert_eq!(content(&two, &stored).await, all);
+}
+
+/// The document is fetched to see whether the upload is wanted, and the writer releases it in the meantime.
+#[tokio::test(start_paused = true)]
+async fn a_look_at_the_document_that_comes_late_does_not_disturb_the_writer() {
+    let bucket = Bucket::default();
+    let store = builder(&bucket).open_unchecked().unwrap();
+    let all = bytes(5 * PART, 1);
+    let stored = created(&store, "a", Kind::Single, Some(all.len() as u64)).await;
+    let mut writer = store.open(&stored).await.unwrap();
+    written(&mut *writer, all.slice(..10)).await.unwrap();
+    let _ = writer.checkpoint(&hinted(&stored, 10), Hint::Streaming).await.unwrap();
+    bucket.next(Operation::Get, Fate::Slow(Duration::from_millis(10), Duration::from_millis(200)));
+    let asked = tokio::spawn(writer.asked_to_leave());
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(bucket.requests().get(&Operation::Get), Some(&1), "it is being fetched");
+    let taken = writer.checkpoint(&hinted(&stored, 10), Hint::Stalled).await.unwrap();
+    assert_eq!(taken, Checkpoint::Taken);
+    sleep(Duration::from_millis(200)).await;
+    written(&mut *writer, all.slice(10..)).await.unwrap();
+    let change = more(&stored, 5 * PART);
+    let version = writer.commit(&change).await.unwrap();
+    assert_eq!(content(&store, &stored.changed(&change, version)).await, all);
+    asked.abort();
 }
