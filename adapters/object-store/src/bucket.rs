@@ -11,7 +11,7 @@ use object_store::{
 use tus_service::{Failure, StorageError, async_trait};
 
 use crate::{
-    observe,
+    failures, observe,
     patience::{Patience, Weight},
     rest::Rest,
 };
@@ -335,8 +335,8 @@ impl Refused {
     /// What a client learns where nobody could do anything about it: whether it may try again.
     pub(crate) fn failure(&self) -> Failure {
         match self {
-            // The last one is whatever else a store answers, also after all retries, and no answer.
-            Self::Unanswered(_) | Self::Failed(Error::Generic { .. }) => Failure::Unavailable,
+            Self::Unanswered(_) => Failure::Unavailable,
+            Self::Failed(error) if failures::passes(error) => Failure::Unavailable,
             _ => Failure::Internal,
         }
     }

@@ -102,6 +102,7 @@ mod concatenation;
 #[cfg(feature = "aws")]
 mod copies;
 mod document;
+mod failures;
 mod keys;
 mod markers;
 mod nonce;

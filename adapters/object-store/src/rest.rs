@@ -1,6 +1,6 @@
 //! An object that is read, as it comes.
 
-use std::{ops::Range, time::Duration};
+use std::{io, ops::Range, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{
@@ -72,5 +72,6 @@ async fn some(bytes: &mut BoxStream<'static, object_store::Result<Bytes>>) -> Re
             return Ok(bytes);
         }
     }
-    Err(Refused::Failed(Error::Generic { store: "store", source: "the answer ended too early".into() }))
+    let ended = io::Error::new(io::ErrorKind::UnexpectedEof, "the answer ended too early");
+    Err(Refused::Failed(Error::Generic { store: "store", source: ended.into() }))
 }

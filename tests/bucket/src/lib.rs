@@ -324,7 +324,12 @@ impl Bucket {
 
 /// The fault of a store: 500, 503, 429, or no answer.
 fn unavailable() -> Error {
-    Error::Generic { store: "bucket", source: "503 Slow Down".into() }
+    answered("503 Service Unavailable: SlowDown")
+}
+
+/// A status without a meaning of its own, as the clients of the crate `object_store` report it.
+pub(crate) fn answered(status: &str) -> Error {
+    Error::Generic { store: "bucket", source: format!("Server returned non-2xx status code: {status}").into() }
 }
 
 /// What the same write gets after it has been done.

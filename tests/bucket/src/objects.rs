@@ -14,7 +14,7 @@ use object_store::{
 };
 use tokio::time::Instant;
 
-use crate::Rules;
+use crate::{Rules, answered};
 
 /// The most names in one page of a list.
 pub(crate) const PAGE: usize = 1000;
@@ -153,7 +153,7 @@ impl Objects {
         let meta = object.meta(key, rules);
         options.check_preconditions(&meta)?;
         let length = object.bytes.len() as u64;
-        let outside = || Error::Generic { store: "bucket", source: "416 Range Not Satisfiable".into() };
+        let outside = || answered("416 Range Not Satisfiable: InvalidRange");
         let range = match &options.range {
             None => 0..length,
             Some(GetRange::Bounded(range)) if range.start < length && range.start < range.end => {
@@ -207,7 +207,7 @@ impl Objects {
             return Err(Error::Precondition { path: from.to_owned(), source: "412 Precondition Failed".into() });
         }
         if range.end > object.bytes.len() as u64 || range.is_empty() {
-            return Err(Error::Generic { store: "bucket", source: "400 InvalidRange".into() });
+            return Err(answered("400 Bad Request: InvalidRange"));
         }
         let bytes = object.bytes.slice(range.start as usize..range.end as usize);
         self.put_part(key, id, number, bytes.into())
@@ -215,20 +215,20 @@ impl Objects {
 
     pub(crate) fn complete(&mut self, rules: &Rules, key: &str, id: &str, tags: &[String]) -> Result<PutResult> {
         let multipart = self.multiparts.get(id).filter(|multipart| multipart.key == key).ok_or_else(|| absent(id))?;
-        let invalid = |reason: &str| Error::Generic { store: "bucket", source: reason.to_owned().into() };
         let mut bytes = Vec::new();
         for (number, tag) in tags.iter().enumerate() {
-            let part = multipart.parts.get(&number).ok_or_else(|| invalid("400 InvalidPart: it is missing"))?;
+            let part =
+                multipart.parts.get(&number).ok_or_else(|| answered("400 Bad Request: InvalidPart: it is missing"))?;
             if digest(part) != *tag && !rules.ignores_part_tags {
-                return Err(invalid("400 InvalidPart"));
+                return Err(answered("400 Bad Request: InvalidPart"));
             }
             let first = multipart.parts.get(&0).map_or(0, Bytes::len);
             let is_last = number + 1 == tags.len();
             if !is_last && (part.len() < rules.smallest_part || (rules.equal_parts && part.len() != first)) {
-                return Err(invalid("400 EntityTooSmall"));
+                return Err(answered("400 Bad Request: EntityTooSmall"));
             }
             if rules.equal_parts && part.len() > first {
-                return Err(invalid("400 InvalidPart: it is larger than the first"));
+                return Err(answered("400 Bad Request: InvalidPart: it is larger than the first"));
             }
             bytes.extend_from_slice(part);
         }

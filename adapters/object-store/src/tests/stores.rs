@@ -250,3 +250,14 @@ async fn a_multipart_upload_that_was_aborted_before_sealing_resets_the_upload() 
     let stored = appended(&store, stored, all.clone()).await.unwrap();
     assert_eq!(content(&store, &stored).await, all);
 }
+
+/// A retry would not help.
+#[tokio::test]
+async fn a_store_that_refuses_the_parts_is_not_unavailable() {
+    let bucket = Bucket::with(Rules { smallest_part: 2 * PART as usize, ..Rules::default() });
+    let store = builder(&bucket).open_unchecked().unwrap();
+    let stored = created(&store, "a", Kind::Single, Some(3 * PART)).await;
+    let refused = appended(&store, stored, bytes(3 * PART, 1)).await.unwrap_err();
+    assert!(refused.to_string().contains("EntityTooSmall"), "{refused}");
+    assert_eq!(refused.failure(), Failure::Internal);
+}

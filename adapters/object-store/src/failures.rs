@@ -1,0 +1,106 @@
+//! Which failures of a store pass by themselves.
+
+use std::{error::Error as StdError, io};
+
+use object_store::{Error, client::HttpError};
+
+/// How the crate `object_store` begins the text of an error with the status or the content of a response. It does not
+/// export their types.
+const STATUS: &str = "Server returned non-2xx status code: ";
+const CONTENT: &str = "Server returned error response: ";
+
+/// The codes in responses with status 200 that ask for a repetition, as S3 sends them when a completion fails.
+const PASSING: [&str; 4] = ["InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout"];
+
+/// Whether the same request may succeed later: the store is overloaded or cannot be reached. Other failures are faults of the
+/// configuration or of this crate, and a client that retries helps nobody.
+pub(crate) fn passes(error: &Error) -> bool {
+    let Error::Generic { source, .. } = error else { return false };
+    let mut next: Option<&(dyn StdError + 'static)> = Some(source.as_ref());
+    while let Some(error) = next {
+        // No response, or one that broke off.
+        if error.is::<HttpError>() || error.is::<io::Error>() {
+            return true;
+        }
+        let text = error.to_string();
+        if let Some(status) = text.strip_prefix(STATUS) {
+            let status = status.get(..3).and_then(|status| status.parse::<u16>().ok());
+            return status.is_some_and(|status| status >= 500 || status == 408 || status == 429);
+        }
+        if let Some(content) = text.strip_prefix(CONTENT) {
+            return PASSING.iter().any(|code| content.contains(&format!("<Code>{code}</Code>")));
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> Error {
+        Error::Generic { store: "S3", source: text.to_owned().into() }
+    }
+
+    #[test]
+    fn only_what_passes_is_worth_a_retry() {
+        for status in
+            ["500 Internal Server Error", "503 Service Unavailable", "408 Request Timeout", "429 Too Many Requests"]
+        {
+            assert!(passes(&said(&format!("{STATUS}{status}: <Error/>"))), "{status}");
+        }
+        for status in ["400 Bad Request", "416 Range Not Satisfiable", "301 Moved Permanently", "409 Conflict", ""] {
+            assert!(!passes(&said(&format!("{STATUS}{status}: 503"))), "{status}");
+        }
+        assert!(passes(&said(&format!("{CONTENT}<Error><Code>InternalError</Code></Error>"))));
+        assert!(!passes(&said(&format!("{CONTENT}<Error><Code>InvalidPart</Code></Error>"))));
+        assert!(!passes(&said(
+            "Received redirect without LOCATION, this normally indicates an incorrectly configured region"
+        )));
+        assert!(passes(&Error::Generic { store: "S3", source: io::Error::from(io::ErrorKind::UnexpectedEof).into() }));
+        assert!(!passes(&Error::NotImplemented { operation: "put".into(), implementer: "store".into() }));
+    }
+
+    /// Answers every request with this status.
+    #[cfg(feature = "aws")]
+    fn server(status: &'static str) -> std::net::SocketAddr {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                let (mut connection, mut head) = (connection.unwrap(), Vec::new());
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && connection.read(&mut byte).unwrap() > 0 {
+                    head.push(byte[0]);
+                }
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                connection.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        address
+    }
+
+    #[cfg(feature = "aws")]
+    #[tokio::test]
+    async fn the_errors_of_the_client_are_understood() {
+        use object_store::{ObjectStoreExt, RetryConfig, aws::AmazonS3Builder};
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        for (address, is_passing) in [
+            (server("400 Bad Request"), false),
+            (server("301 Moved Permanently"), false),
+            (server("416 Range Not Satisfiable"), false),
+            (server("429 Too Many Requests"), true),
+            (server("503 Service Unavailable"), true),
+            (free, true),
+        ] {
+            let store = AmazonS3Builder::new().with_bucket_name("bucket").with_region("region");
+            let store =
+                store.with_endpoint(format!("http://{address}")).with_allow_http(true).with_skip_signature(true);
+            let store = store.with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() }).build().unwrap();
+            let error = store.get(&"key".into()).await.unwrap_err();
+            assert_eq!(passes(&error), is_passing, "{error}");
+        }
+    }
+}
