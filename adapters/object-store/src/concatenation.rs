@@ -173,13 +173,20 @@ impl Inner {
     async fn as_parts(&self, document: &Document, from: &[Stored], change: &Change) -> Result<Vec<Part>, StorageError> {
         let size = self.settings.part_size_of(Some(change.offset));
         let mut bytes_of_all = ReadAhead { stream: self.concatenated(from), left: Bytes::new() };
-        let (mut on_the_way, mut parts, mut number) = (FuturesOrdered::new(), Vec::new(), 0);
-        loop {
-            let bytes = bytes_of_all.take(size).await?;
-            if bytes.is_empty() {
-                break;
-            }
+        let (mut on_the_way, mut parts, mut number, mut left) = (FuturesOrdered::new(), Vec::new(), 0, change.offset);
+        while left > 0 {
+            let memory = match self.try_gather(size.min(left)) {
+                Some(memory) => Some(memory),
+                // Others wait for what is on its way here.
+                None => {
+                    parts.extend(on_the_way.by_ref().try_collect::<Vec<_>>().await?);
+                    self.gather(size.min(left)).await
+                }
+            };
+            let bytes = bytes_of_all.take(size.min(left)).await?;
+            left -= size.min(left);
             on_the_way.push_back(async move {
+                let _memory = memory;
                 let length = bytes.iter().map(|bytes| bytes.len() as u64).sum();
                 let etag = self.put_part(document, number, bytes).await?;
                 Ok::<_, StorageError>(Part { etag, length, piece: None })
@@ -195,6 +202,7 @@ impl Inner {
 
     /// A small upload becomes one piece.
     async fn as_piece(&self, seen: Seen, from: &[Stored], change: &Change) -> Result<Seen, StorageError> {
+        let _memory = self.gather(change.offset).await;
         let bytes: Vec<Bytes> = self.concatenated(from).try_collect().await?;
         let mut pieces = Vec::new();
         if change.offset > 0 {

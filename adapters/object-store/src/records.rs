@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 use tus_service::{Failure, StorageError, Stored, UploadId, Version};
 
 use crate::{
@@ -21,9 +24,6 @@ const TRIES: usize = 64;
 const REMEMBERED: usize = 512;
 const MOST_PARTS: usize = 256;
 
-/// The number of parts that are assembled from pieces at once.
-pub(crate) const GATHERED: usize = 2;
-
 /// A document as last seen here. It may be outdated, which the store's condition detects.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
@@ -37,12 +37,12 @@ pub(crate) struct Inner {
     pub settings: Settings,
     /// Identifies this storage among those on the bucket.
     pub process: String,
-    /// Memory for the bytes that writers hold, in bytes: the budget without that of the parts that are put together.
+    /// Memory for the bytes that writers hold, in bytes: the budget without that of pieces.
     pub memory: Arc<Semaphore>,
     /// Half of it may be reserved for bytes that are on their way to writers.
     pub ahead: Arc<Semaphore>,
-    /// Permits for assembling a part from pieces.
-    pub gathering: Semaphore,
+    /// Memory for the bytes of pieces that are read back, in bytes.
+    gathering: Semaphore,
     /// What a `Stored` cannot carry. Without it, the document would be requested again between a load and the change.
     seen: Mutex<Recent<UploadId, Seen>>,
     /// When writers elsewhere were asked to leave.
@@ -65,7 +65,7 @@ impl Inner {
             process: nonce()?,
             memory: Arc::new(Semaphore::new(memory)),
             ahead: Arc::new(Semaphore::new(memory / 2)),
-            gathering: Semaphore::new(GATHERED),
+            gathering: Semaphore::new(settings.memory_of_pieces()),
             settings,
             seen: Mutex::new(Recent::new(REMEMBERED)),
             asked: Mutex::new(Recent::new(4 * REMEMBERED)),
@@ -74,6 +74,22 @@ impl Inner {
             claims: Mutex::new(Recent::new(4 * REMEMBERED)),
             fresh: Mutex::new(Recent::new(4 * REMEMBERED)),
         })
+    }
+
+    /// Memory for this many bytes that are read back. Who has some must not wait for more.
+    pub(crate) async fn gather(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
+        self.gathering.acquire_many(self.permits(bytes)).await.ok()
+    }
+
+    /// The same without waiting.
+    pub(crate) fn try_gather(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
+        self.gathering.try_acquire_many(self.permits(bytes)).ok()
+    }
+
+    /// More than there is comes never.
+    fn permits(&self, bytes: u64) -> u32 {
+        let most = u32::try_from(self.settings.memory_of_pieces()).unwrap_or(u32::MAX);
+        u32::try_from(bytes).map_or(most, |bytes| bytes.min(most))
     }
 
     pub(crate) fn stored(&self, seen: &Seen) -> Stored {

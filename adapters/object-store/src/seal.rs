@@ -8,11 +8,12 @@
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::PutPayload;
+use tokio::sync::SemaphorePermit;
 use tus_service::{Change, Failure, StorageError, Upload};
 
 use crate::{
     bucket::{Head, Refused, Tag},
-    document::{Document, Multipart, Status},
+    document::{Document, Multipart, Piece, Status},
     keys,
     markers::AT_ONCE,
     records::{Inner, Seen},
@@ -22,6 +23,13 @@ use crate::{
 /// How often a completion is tried: a process that lost the upload may upload a part again, a few times at most.
 const TRIES: usize = 5;
 
+/// Bytes that were read back, and their memory: keep it as long as the bytes.
+#[derive(Default)]
+pub(crate) struct Gathered<'a> {
+    pub bytes: Vec<Bytes>,
+    pub memory: Option<SemaphorePermit<'a>>,
+}
+
 impl Inner {
     /// Makes the object of a document that is being sealed, and then the change, for the process that committed it or
     /// for one that found it.
@@ -29,17 +37,13 @@ impl Inner {
         let document = &seen.document;
         let made = match &document.multipart {
             Some(_) if !document.parts.is_empty() => self.complete(seen, change.offset).await,
-            _ => {
-                let bytes =
-                    self.bytes_of(&document.upload, document.pieces.iter().map(|piece| piece.nonce.as_str())).await;
-                match bytes {
-                    Ok(bytes) => {
-                        let published = self.publish(document, bytes.into_iter().collect(), &document.version);
-                        published.await.map(|tag| tag.etag())
-                    }
-                    Err(error) => Err(error),
+            _ => match self.bytes_of(&document.upload, &document.pieces).await {
+                Ok(Gathered { bytes, memory: _memory }) => {
+                    let published = self.publish(document, bytes.into_iter().collect(), &document.version);
+                    published.await.map(|tag| tag.etag())
                 }
-            }
+                Err(error) => Err(error),
+            },
         };
         let etag = match made {
             Ok(etag) => etag,
@@ -142,7 +146,8 @@ impl Inner {
         let beside =
             document.parts.iter().enumerate().filter_map(|(number, part)| Some((number, part.piece.as_ref()?)));
         for (number, piece) in beside.filter(|_| contested) {
-            let bytes = self.bytes_of(&document.upload, [piece.as_str()]).await?;
+            let piece = Piece { nonce: piece.clone(), length: document.parts[number].length };
+            let Gathered { bytes, memory: _memory } = self.bytes_of(&document.upload, [&piece]).await?;
             match self.put_part(document, number, bytes).await {
                 Ok(etag) => etags[number] = etag,
                 Err(refused) => return Ok(Err(refused)),
@@ -151,9 +156,7 @@ impl Inner {
         if document.pieces.is_empty() {
             return Ok(Ok(()));
         }
-        let pieces = document.pieces.iter().map(|piece| piece.nonce.as_str());
-        let _turn = self.gathering.acquire().await;
-        let bytes = self.bytes_of(&document.upload, pieces).await?;
+        let Gathered { bytes, memory: _memory } = self.bytes_of(&document.upload, &document.pieces).await?;
         Ok(self.put_part(document, etags.len(), bytes).await.map(|etag| etags.push(etag)))
     }
 
@@ -259,20 +262,28 @@ impl Inner {
         }
     }
 
-    /// The bytes of pieces, in order.
+    /// The bytes of pieces, in order. This waits for memory.
     pub(crate) async fn bytes_of<'a>(
         &self,
         upload: &Upload,
-        nonces: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Vec<Bytes>, StorageError> {
-        let keys: Vec<_> = nonces.into_iter().map(|nonce| keys::piece(upload, nonce)).collect();
+        pieces: impl IntoIterator<Item = &'a Piece>,
+    ) -> Result<Gathered<'_>, StorageError> {
+        let (mut keys, mut length) = (Vec::new(), 0);
+        for piece in pieces {
+            keys.push(keys::piece(upload, &piece.nonce));
+            length += piece.length;
+        }
+        if keys.is_empty() {
+            return Ok(Gathered::default());
+        }
+        let memory = self.gather(length).await;
         let got = stream::iter(keys).map(|key| async move {
             let got = self.bucket.get(&key).await;
             let failed =
                 |refused: Refused| StorageError::new(refused.failure(), format!("{key} cannot be read: {refused}"));
-            Ok(got.map_err(failed)?.0)
+            Ok::<_, StorageError>(got.map_err(failed)?.0)
         });
-        got.buffered(AT_ONCE).try_collect().await
+        Ok(Gathered { bytes: got.buffered(AT_ONCE).try_collect().await?, memory })
     }
 
     /// Call this after the document no longer refers to them.

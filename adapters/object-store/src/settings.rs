@@ -4,10 +4,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tus_service::Upload;
 
-use crate::records::GATHERED;
-
 /// The most parts of an upload of known length; the stores allow 10,000.
 const MOST_PARTS: u64 = 9000;
+
+/// The number of parts that may be assembled from pieces at once, if memory is not short.
+const GATHERED: usize = 2;
 
 pub(crate) type KeyOf = Arc<dyn Fn(&Upload) -> String + Send + Sync>;
 
@@ -63,10 +64,15 @@ impl Settings {
         self.part_size.max(length.map_or(0, |length| length.div_ceil(MOST_PARTS)))
     }
 
-    /// What writers may hold, in bytes. The rest of the budget is for parts that are assembled from pieces.
+    /// What writers may hold, in bytes. The rest of the budget is for pieces that are read back.
     pub(crate) fn memory_of_writers(&self) -> usize {
         let parts = usize::try_from(self.part_size).unwrap_or(usize::MAX).saturating_mul(GATHERED);
         self.memory.saturating_sub(parts).max(self.memory / 2)
+    }
+
+    /// What pieces may take that are read back, in bytes.
+    pub(crate) fn memory_of_pieces(&self) -> usize {
+        self.memory.saturating_sub(self.memory_of_writers()).max(1)
     }
 
     /// How many part numbers are reserved at once. If the document can be written only at intervals, parts continue

@@ -71,7 +71,19 @@ struct State {
     requests: BTreeMap<Operation, usize>,
     faults: Vec<(Operation, Fate)>,
     downloads: VecDeque<(usize, Ending)>,
+    /// The bytes of requests that are on their way: now, and at most.
+    sending: usize,
+    peak: usize,
     on_request: Option<OnRequest>,
+}
+
+/// A request with so many bytes, until its caller has the response.
+pub(crate) struct Sending(Arc<Shared>, usize);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).sending -= self.1;
+    }
 }
 
 type OnRequest = Box<dyn FnMut(&Request<'_>) -> Fate + Send>;
@@ -194,6 +206,20 @@ impl Bucket {
     /// The requests since the last call, by operation.
     pub fn requests(&self) -> BTreeMap<Operation, usize> {
         std::mem::take(&mut self.state().requests)
+    }
+
+    /// The most bytes that requests carried at the same time since the last call.
+    pub fn peak(&self) -> usize {
+        let mut state = self.state();
+        let now = state.sending;
+        std::mem::replace(&mut state.peak, now)
+    }
+
+    pub(crate) fn sending(&self, bytes: usize) -> Sending {
+        let mut state = self.state();
+        state.sending += bytes;
+        state.peak = state.peak.max(state.sending);
+        Sending(self.shared.clone(), bytes)
     }
 
     /// The names of all objects with this prefix.

@@ -24,6 +24,7 @@ impl ObjectStore for Bucket {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let key = location.to_string();
         let PutOptions { mode, attributes, .. } = options;
+        let _sending = self.sending(payload.content_length());
         let operation = match mode {
             PutMode::Overwrite => Operation::Put,
             PutMode::Create => Operation::PutNew,
@@ -139,7 +140,7 @@ impl MultipartStore for Bucket {
     }
 
     async fn put_part(&self, path: &Path, id: &MultipartId, number: usize, payload: PutPayload) -> Result<PartId> {
-        let (key, id) = (path.to_string(), id.clone());
+        let (key, id, _sending) = (path.to_string(), id.clone(), self.sending(payload.content_length()));
         let put =
             move |_: &crate::Rules, objects: &mut crate::objects::Objects| objects.put_part(&key, &id, number, payload);
         let content_id = self.run(Operation::Part, &format!("{path}#{number}"), put).await?;

@@ -1,9 +1,10 @@
 //! Concatenation inside the bucket.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bucket::{Bucket, Fate, Operation, Operation::*, Rules};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use object_store::client::HttpClient;
 use tus_service::{Failure, Kind, Part, Phase, Storage, StorageError, Stored};
 
@@ -134,4 +135,31 @@ async fn a_concatenation_survives_a_repeated_write_of_its_piece() {
     bucket.next(PutNew, Fate::Repeated);
     let stored = assembled(&store, &stored, &parts).await.unwrap();
     assert_eq!(content(&store, &stored).await, all);
+}
+
+/// Parts that are read and uploaded again, by many concatenations at once.
+#[tokio::test(start_paused = true)]
+async fn concatenations_stay_within_the_memory_budget() {
+    const FINALS: usize = 12;
+    for lengths in [&[3 * PART + 5, 4 * PART][..], &[PART / 2, PART / 4]] {
+        let bucket = Bucket::default();
+        bucket.on_request(|_| Fate::Slow(Duration::from_millis(10), Duration::from_millis(10)));
+        let memory = 4 * PART as usize;
+        let store = builder(&bucket).with(|settings| settings.memory = memory).open_unchecked().unwrap();
+        let (parts, all, stored) = assembling(&store, lengths).await;
+        let mut finals = vec![stored];
+        for n in 1..FINALS {
+            let first = &finals[0].upload;
+            let mut upload = upload(&format!("all-{n}"), first.kind.clone(), first.length);
+            upload.phase = Phase::Assembling;
+            let version = store.create(&upload).await.unwrap();
+            finals.push(Stored::new(upload, version));
+        }
+        bucket.peak();
+        for stored in join_all(finals.iter().map(|stored| assembled(&store, stored, &parts))).await {
+            assert_eq!(content(&store, &stored.unwrap()).await, all);
+        }
+        let peak = bucket.peak();
+        assert!(peak > PART as usize && peak <= memory + FINALS * 2048, "{peak} bytes of {memory}");
+    }
 }

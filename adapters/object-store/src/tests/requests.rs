@@ -2,13 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use bucket::{Bucket, Operation, Operation::*};
-use futures_util::TryStreamExt;
+use bucket::{Bucket, Fate, Operation, Operation::*};
+use futures_util::{TryStreamExt, future::join_all};
 use object_store::{ObjectStoreExt, PutPayload, path::Path};
+use tokio::task::JoinSet;
 use tus_service::{Hint, Kind, Phase, Storage, Stored};
 
 use super::{
@@ -196,15 +196,25 @@ async fn small_patches_do_not_leave_thousands_of_pieces() {
     assert_eq!(content(&store, &stored.changed(&change, version)).await, all);
 }
 
-#[tokio::test]
+/// What the documents of all uploads take beside the bytes, at most.
+fn documents(uploads: u64) -> usize {
+    2048 * uploads as usize
+}
+
+fn slow(bucket: &Bucket) {
+    bucket.on_request(|_| Fate::Slow(Duration::from_millis(10), Duration::from_millis(10)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn bytes_of_many_uploads_stay_within_the_memory_budget() {
+    const UPLOADS: u64 = 32;
     let bucket = Bucket::default();
+    slow(&bucket);
     let memory = 4 * PART as usize;
     let store = builder(&bucket).with(|settings| settings.memory = memory).open_unchecked().unwrap();
-    let store = Arc::new(store);
     let free = store.0.memory.available_permits();
-    let mut tasks = tokio::task::JoinSet::new();
-    for n in 0..32 {
+    let mut tasks = JoinSet::new();
+    for n in 0..UPLOADS {
         let store = store.clone();
         tasks.spawn(async move {
             let stored = created(&store, &format!("upload-{n}"), Kind::Partial, Some(8 * PART)).await;
@@ -215,7 +225,43 @@ async fn bytes_of_many_uploads_stay_within_the_memory_budget() {
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
     }
+    let peak = bucket.peak();
+    assert!(peak > memory / 4 && peak <= memory + documents(UPLOADS), "{peak} bytes of {memory}");
     assert!(free <= memory);
     assert_eq!(store.0.memory.available_permits(), free);
     assert_eq!(bucket.keys(".tus/w/"), [] as [&str; 0]);
+}
+
+/// All at once, they read back what came in earlier requests: to one object, to the last of several parts, or to a part.
+#[tokio::test(start_paused = true)]
+async fn pieces_of_many_uploads_stay_within_the_memory_budget() {
+    const UPLOADS: u64 = 60;
+    for (before, is_declared_later) in [(7 * PART / 8, false), (7 * PART / 8, true), (15 * PART / 8, true)] {
+        let bucket = Bucket::default();
+        slow(&bucket);
+        let memory = 4 * PART as usize;
+        let store = builder(&bucket).with(|settings| settings.memory = memory).open_unchecked().unwrap();
+        let all = bytes(before + 1, 1);
+        let mut uploads = Vec::new();
+        for n in 0..UPLOADS {
+            let length = Some(before + 1).filter(|_| !is_declared_later);
+            let stored = created(&store, &format!("upload-{n}"), Kind::Partial, length).await;
+            uploads.push(appended(&store, stored, all.slice(..before as usize)).await.unwrap());
+        }
+        bucket.peak();
+        let finish = |stored: Stored| async {
+            let stored = if is_declared_later {
+                let mut change = more(&stored, 0);
+                (change.length, change.phase) = (Some(before), Phase::Complete);
+                let version = store.update(&stored, &change).await.unwrap();
+                stored.changed(&change, version)
+            } else {
+                appended(&store, stored, all.slice(before as usize..)).await.unwrap()
+            };
+            assert!(content(&store, &stored).await == all[..stored.upload.offset as usize]);
+        };
+        join_all(uploads.into_iter().map(finish)).await;
+        let peak = bucket.peak();
+        assert!(peak > PART as usize && peak <= memory + documents(UPLOADS), "{before}: {peak} bytes of {memory}");
+    }
 }

@@ -25,6 +25,7 @@ use crate::{
     document::{Document, Multipart, Owner, Piece, length},
     nonce::nonce,
     records::{Inner, Seen},
+    seal::Gathered,
     settings::Rule,
 };
 
@@ -277,9 +278,9 @@ impl PartWriter {
 
     /// At most one part: if no object exists yet, it is written first, and one change is enough.
     async fn finish_small(&mut self, change: &Change, before: &Document) -> Result<bool, StorageError> {
-        let pieces: Vec<_> = self.pieces.iter().map(|piece| piece.nonce.as_str()).collect();
-        let bytes = match self.store.bytes_of(&before.upload, pieces.iter().copied()).await {
-            Ok(bytes) => bytes,
+        let store = self.store.clone();
+        let Gathered { bytes, memory: _memory } = match store.bytes_of(&before.upload, &self.pieces).await {
+            Ok(gathered) => gathered,
             Err(error) => {
                 // If another writer took over, that is the reason.
                 self.swap(|_| Ok(())).await?;
@@ -289,7 +290,6 @@ impl PartWriter {
         let payload = bytes.into_iter().chain(self.held.bytes()).collect();
         let seal = nonce()?;
         let Some(tag) = self.store.publish_first(before, payload, &seal).await? else { return Ok(false) };
-        let store = self.store.clone();
         self.swap(|document| {
             document.done(change, tag.etag(), &before.version)?;
             store.claim_with(document)

@@ -11,6 +11,7 @@ use crate::{
     document::{Document, Multipart, Part, length},
     keys,
     nonce::nonce,
+    seal::Gathered,
     settings::Rule,
 };
 
@@ -64,8 +65,7 @@ impl PartWriter {
         let (upload, key) = (upload.clone(), key.clone());
         self.on_the_way.spawn(async move {
             let put = async {
-                let turn = if pieces.is_empty() { None } else { store.gathering.acquire().await.ok() };
-                let before = store.bytes_of(&upload, pieces.iter().map(|piece| piece.nonce.as_str())).await?;
+                let Gathered { bytes: before, memory } = store.bytes_of(&upload, &pieces).await?;
                 let bytes: PutPayload = before.into_iter().chain(payload.bytes()).collect();
                 let kept = match &beside {
                     Some(nonce) => {
@@ -87,7 +87,7 @@ impl PartWriter {
                         return Err(StorageError::new(refused.failure(), reason));
                     }
                 };
-                drop((payload, turn));
+                drop((payload, memory));
                 Ok(Part { etag, length: length_of_part, piece: beside.clone() })
             };
             (number, put.await)

@@ -8,6 +8,7 @@ use crate::{
     document::{Piece, length},
     keys,
     nonce::nonce,
+    seal::Gathered,
 };
 
 /// More pieces than this are merged, so that documents and parts do not consist of thousands.
@@ -53,7 +54,9 @@ impl PartWriter {
         let merged = self.merged();
         let kept = self.pieces.len() - merged;
         let nonces: Vec<_> = self.pieces[kept..].iter().map(|piece| piece.nonce.clone()).collect();
-        let before = self.store.bytes_of(&self.seen.document.upload, nonces.iter().map(String::as_str)).await?;
+        let store = self.store.clone();
+        let Gathered { bytes: before, memory: _memory } =
+            store.bytes_of(&self.seen.document.upload, &self.pieces[kept..]).await?;
         let piece = Piece { nonce: nonce()?, length: length(&self.pieces[kept..]) + self.held.length() };
         let payload = before.into_iter().chain(self.held.bytes()).collect();
         let key = keys::piece(&self.seen.document.upload, &piece.nonce);
