@@ -159,8 +159,7 @@ impl Bucket {
     pub(crate) async fn get(&self, key: &str) -> Answer<(Bytes, Tag)> {
         let (path, options) = (self.path(key), GetOptions::default());
         let get = async {
-            let begun = async { Ok(self.objects.get_opts(&path, options).await?) };
-            let result = self.patience.with(Weight::Small, begun).await?;
+            let result = self.patience.read(|| self.begin_get(&path, &options)).await?;
             let (tag, weight) = (Tag::of(&result.meta), Weight::Bytes(result.meta.size));
             let mut bytes = Vec::with_capacity(usize::try_from(result.meta.size).unwrap_or(0).min(MOST_AT_ONCE));
             let read = async {
@@ -173,6 +172,10 @@ impl Bucket {
             Ok((self.patience.with(weight, read).await?, tag))
         };
         observe::request("get", get.await)
+    }
+
+    async fn begin_get(&self, path: &Path, options: &GetOptions) -> Answer<GetResult> {
+        Ok(self.objects.get_opts(path, options.clone()).await?)
     }
 
     /// One ranged request, optionally for this version only. The response is read as the stream is polled.
@@ -190,15 +193,13 @@ impl Bucket {
         etag: Option<String>,
     ) -> Answer<(Option<String>, BoxStream<'static, object_store::Result<Bytes>>)> {
         let options = GetOptions { range: Some(range.into()), if_match: etag, ..GetOptions::default() };
-        let read = async { Ok(self.objects.get_opts(path, options).await?) };
-        let result = observe::request("get", self.patience.with(Weight::Small, read).await)?;
+        let result = observe::request("get", self.patience.read(|| self.begin_get(path, &options)).await)?;
         Ok((result.meta.e_tag.clone(), result.into_stream()))
     }
 
     pub(crate) async fn head(&self, key: &str) -> Answer<Head> {
         let (path, options) = (self.path(key), GetOptions { head: true, ..GetOptions::default() });
-        let head = async { Ok(self.objects.get_opts(&path, options).await?) };
-        let head = self.patience.with(Weight::Small, head).await;
+        let head = self.patience.read(|| self.begin_get(&path, &options)).await;
         let GetResult { meta, attributes, .. } = observe::request("head", head)?;
         let seal = attributes.get(&Attribute::Metadata(SEAL.into())).map(|seal| seal.as_ref().to_owned());
         Ok(Head { tag: Tag::of(&meta), size: meta.size, seal })

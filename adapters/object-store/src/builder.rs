@@ -236,6 +236,8 @@ impl Builder {
     /// one more second for each MiB that is being transferred by all requests of this storage, and one that names parts or objects 10 ms more for each. The completion of an object gets four more
     /// minutes. A request that takes longer is abandoned: the client gets 503 and retries.
     ///
+    /// A small request that only reads is sent once more after half of the time, because its connection may be dead.
+    ///
     /// After an unanswered request, the following small ones (less than 1 MiB) get a fifth of this time, until it has passed once more or the
     /// store answers. While the store cannot be reached, a client's request therefore ends within about four times this, and the time of the
     /// bytes that were being transferred.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{bucket::Refused, records::lock};
 
@@ -103,6 +103,22 @@ impl Patience {
         };
         let limit = if is_silent && weight.is_small() { self.limit / SHORTER } else { self.limit };
         limit.saturating_add(more)
+    }
+
+    /// The answer of a small request that changes nothing. If there is none in half of the time, it is sent once more: the
+    /// connection may be dead, and the client of the store waits for as long as this.
+    pub(crate) async fn read<T, F>(&self, request: impl Fn() -> F) -> Result<T, Refused>
+    where
+        F: Future<Output = Result<T, Refused>>,
+    {
+        let half = self.for_one(Weight::Small, self.is_silent()) / 2;
+        let twice = async {
+            match timeout(half, request()).await {
+                Ok(answer) => answer,
+                Err(_) => request().await,
+            }
+        };
+        self.with(Weight::Small, twice).await
     }
 
     /// The answer of a request, unless it takes too long. It may be done all the same, or be done yet.

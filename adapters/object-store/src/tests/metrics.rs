@@ -29,6 +29,7 @@ fn requests_are_counted_by_operation_and_outcome() {
         bucket.next(Operation::Get, Fate::Failed);
         store.load(&stored.upload.id).await.unwrap_err();
         bucket.next(Operation::Get, Fate::Hangs);
+        bucket.next(Operation::Get, Fate::Hangs);
         store.load(&stored.upload.id).await.unwrap_err();
         assert_eq!(store.list(Default::default(), None).try_collect::<Vec<_>>().await.unwrap().len(), 1);
         for fate in [Fate::Failed, Fate::Hangs] {

@@ -176,3 +176,23 @@ async fn a_download_over_a_line_that_is_cut_leaves_the_store_silent() {
     };
     tokio::join!(download, others);
 }
+
+/// A connection of the client's pool can be dead without anybody knowing.
+#[tokio::test(start_paused = true)]
+async fn a_read_whose_connection_is_dead_is_sent_once_more() {
+    let bucket = Bucket::default();
+    let store = builder(&bucket).request_timeout(LIMIT).open_unchecked().unwrap();
+    let stored = created(&store, "a", Kind::Partial, Some(3000)).await;
+    let stored = appended(&store, stored, bytes(3000, 1)).await.unwrap();
+    bucket.next(Operation::Get, Fate::Hangs);
+    let began = Instant::now();
+    assert_eq!(loaded(&store, &stored).await, stored);
+    bucket.next(Operation::Get, Fate::Hangs);
+    assert_eq!(content(&store, &stored).await, bytes(3000, 1));
+    assert!(began.elapsed() <= LIMIT + Duration::from_secs(1), "{:?}", began.elapsed());
+    // One that is not answered at all takes no longer than before.
+    (0..2).for_each(|_| bucket.next(Operation::Get, Fate::Hangs));
+    let began = Instant::now();
+    store.load(&stored.upload.id).await.unwrap_err();
+    assert_eq!(began.elapsed().as_secs(), LIMIT.as_secs());
+}
