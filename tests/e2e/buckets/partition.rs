@@ -5,6 +5,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex},
     thread,
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -103,7 +104,11 @@ impl Pair {
         sending.send(&bytes(7, 0..SENT));
         // A HEAD would end the request.
         let document = format!("{name}/.tus/u/{}", id(&path));
-        wait_until(|| moto.object(&document).contains(r#""parts":["#));
+        wait_until(|| {
+            // The store answers one request at a time.
+            thread::sleep(Duration::from_millis(100));
+            moto.object(&document).contains(r#""parts":["#)
+        });
         line.set_cut(true);
         // More of it comes, which has to go to the store.
         sending.send(&bytes(7, SENT..SENT + MORE));
