@@ -206,7 +206,7 @@ impl Builder {
     /// Memory in bytes for data that all uploads of this process buffer before it is written; 128 MiB by default, at
     /// least 8 MiB. If it is used up, data is written earlier, in smaller pieces.
     ///
-    /// Two parts of it, but not more than half, are for parts that are assembled from pieces. Half of the rest is for bytes that are on their way to
+    /// Two parts of it, but not more than half, are for pieces that are read back. Half of the rest is for bytes that are on their way to
     /// uploads that wait for memory, 2 MiB each: more concurrent uploads than that (28 by default) take up to 2 MiB each beyond the budget.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.settings.memory = bytes.max(SMALLEST_PART as usize + 3 * 1024 * 1024).min(u32::MAX as usize);
