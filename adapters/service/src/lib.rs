@@ -45,6 +45,8 @@ pub use http;
 pub use interim::{Interim, InterimIo};
 pub use memory::Memory;
 pub use mount::mount_path;
+#[cfg(feature = "metrics")]
+pub use observe::TIME_BUCKETS;
 pub use request::{CloseConnection, ResponseBody, StreamBody};
 pub use resumable::{RelayedBody, RequestBody, Responding, Resumable, Resumed, StoredBody};
 pub use storage::{

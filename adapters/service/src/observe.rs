@@ -12,6 +12,8 @@ use tus_core::{Change, Failure, Phase, Rejection, Upload, UploadId};
 
 #[cfg(feature = "metrics")]
 use self::metric::METRICS;
+#[cfg(feature = "metrics")]
+pub use self::metric::TIME_BUCKETS;
 use crate::Cause;
 
 /// Records metrics if the feature is on. If it is off, the values are still type-checked, so that neither configuration
@@ -46,11 +48,12 @@ macro_rules! time {
     }};
 }
 
-/// Registers the unit and description of each metric. The exporter must be installed before.
+/// Registers the unit, the description and the zero of each metric. The exporter must be installed before.
 pub(crate) fn describe() {
     #[cfg(feature = "metrics")]
     for metric in METRICS {
         metric.describe();
+        metric.start_at_zero();
     }
 }
 
@@ -78,6 +81,25 @@ pub(crate) fn upload() -> InFlight {
 
 pub(crate) fn download() -> InFlight {
     InFlight::new("tus_downloads_in_flight")
+}
+
+/// The number of uploads that the last sweep of an endpoint found due.
+#[derive(Debug, Default)]
+pub(crate) struct Due(f64);
+
+impl Due {
+    /// The change is counted, because an application may have several endpoints.
+    pub(crate) fn set(&mut self, count: usize) {
+        let count = count as f64;
+        gauge!("tus_uploads_due", count - self.0);
+        self.0 = count;
+    }
+}
+
+impl Drop for Due {
+    fn drop(&mut self) {
+        self.set(0);
+    }
 }
 
 /// Changes the number of bytes of bodies in memory.
@@ -171,7 +193,15 @@ fn label(method: &Method) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, pin::pin};
+    use std::{
+        convert::Infallible,
+        pin::pin,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering::Relaxed},
+        },
+        time::Duration,
+    };
 
     use bytes::Bytes;
     use futures_util::{StreamExt, poll, stream};
@@ -204,7 +234,7 @@ mod tests {
         }
     }
 
-    /// Name, labels and value of each metric that this records.
+    /// Name, labels and value of each metric that this records, except of counters that are still 0.
     fn recorded(work: impl Future<Output = ()>) -> Vec<String> {
         let recorder = DebuggingRecorder::new();
         let snapshotter: Snapshotter = recorder.snapshotter();
@@ -214,6 +244,7 @@ mod tests {
             .snapshot()
             .into_vec()
             .into_iter()
+            .filter(|(_, _, _, value)| *value != DebugValue::Counter(0))
             .map(|(key, _, _, value)| {
                 let labels: Vec<_> = key.key().labels().map(|l| format!("{}={}", l.key(), l.value())).collect();
                 let value = match value {
@@ -247,6 +278,7 @@ mod tests {
                 "tus_requests_total{method=other,status=405} 1",
                 "tus_sent_bytes_total{} 5",
                 "tus_uploads_created_total{} 1",
+                "tus_uploads_due{} 0",
                 "tus_uploads_finished_total{} 1",
                 "tus_uploads_in_flight{} 0",
                 "tus_uploads_removed_total{cause=client} 1",
@@ -292,7 +324,62 @@ mod tests {
             let create = Request::post("/files").header("tus-resumable", "1.0.0").header("upload-length", 5);
             tus.handle(create.body(Full::<Bytes>::default()).unwrap(), &Mount::at("/files")).await;
         };
-        let failed: Vec<_> = recorded(work).into_iter().filter(|metric| !metric.contains("request")).collect();
+        let failed = |metric: &String| metric.contains("failed") || metric.contains("errors");
+        let failed: Vec<_> = recorded(work).into_iter().filter(failed).collect();
         assert_eq!(failed, ["tus_hooks_failed_total{hook=authorize} 1", "tus_storage_errors_total{kind=full} 1"]);
+    }
+
+    /// An upload whose hook fails is due until the hook succeeds.
+    #[test]
+    fn due_uploads_are_counted_by_each_sweep() {
+        let recorder = DebuggingRecorder::new();
+        let snapshotter = recorder.snapshotter();
+        let due = move || {
+            let snapshot = snapshotter.snapshot().into_vec();
+            let gauge = snapshot.into_iter().find(|(key, ..)| key.key().name() == "tus_uploads_due");
+            gauge.map(|(_, _, _, value)| value)
+        };
+        let work = async {
+            let works = Arc::new(AtomicBool::new(false));
+            let works_too = works.clone();
+            let finished = move |_| {
+                let works = works_too.load(Relaxed);
+                async move { works.then_some(()).ok_or("not yet") }
+            };
+            let tus = Tus::builder(Memory::new()).sweep_interval(Duration::from_secs(10)).finished(finished).build();
+            let create = Request::post("/files").header("tus-resumable", "1.0.0").header("upload-length", 0);
+            tus.handle(create.body(Full::<Bytes>::default()).unwrap(), &Mount::at("/files")).await;
+            for value in [1.0, 0.0] {
+                while due() != Some(DebugValue::Gauge(value.into())) {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                works.store(true, Relaxed);
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        metrics::with_local_recorder(&recorder, || runtime.block_on(work));
+    }
+
+    /// Prometheus ignores the first value of a series.
+    #[test]
+    fn counters_start_at_zero() {
+        let recorder = DebuggingRecorder::new();
+        let snapshotter = recorder.snapshotter();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        metrics::with_local_recorder(&recorder, || {
+            runtime.block_on(async { drop(Tus::builder(Memory::new()).build()) });
+        });
+        let zeros = snapshotter.snapshot().into_vec();
+        assert!(zeros.iter().all(|(.., value)| matches!(value, DebugValue::Counter(0) | DebugValue::Gauge(_))));
+        let has = |name: &str, label: Option<(&str, &str)>| {
+            let labels: Vec<_> = label.into_iter().collect();
+            zeros.iter().any(|(key, ..)| {
+                let its = key.key().labels().map(|label| (label.key(), label.value()));
+                key.key().name() == name && its.eq(labels.iter().copied())
+            })
+        };
+        assert!(has("tus_received_bytes_total", None));
+        assert!(has("tus_storage_errors_total", Some(("kind", "full"))));
+        assert!(has("tus_hooks_failed_total", Some(("hook", "finished"))));
     }
 }

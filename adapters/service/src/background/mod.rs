@@ -23,19 +23,24 @@ pub(crate) use self::{
     notify::notify,
     wake::{assembled, wake},
 };
-use crate::{StorageError, completion, engine::Engine, observe};
+use crate::{
+    StorageError, completion,
+    engine::Engine,
+    observe::{self, Due},
+};
 
 /// The number of uploads processed at once, so that one slow hook does not delay the others.
 const AT_ONCE: usize = 16;
 
 /// Runs until the endpoint is dropped.
 pub(crate) async fn run(engine: Weak<Engine>, gone: CancellationToken, interval: Duration) {
+    let mut due = Due::default();
     loop {
         let mut pause = interval;
         match engine.upgrade() {
             Some(engine) if !engine.stopping.is_cancelled() => {
                 // A process that claimed an upload may have died since.
-                if unless_it_panics(sweep(&engine)).await.is_claimed_elsewhere {
+                if unless_it_panics(sweep(&engine, &mut due)).await.is_claimed_elsewhere {
                     pause = pause.min(completion::CLAIM);
                 }
                 unless_it_panics(tidy(&engine)).await;
@@ -57,7 +62,8 @@ async fn tidy(engine: &Engine) {
 }
 
 /// Processes every upload that has background work due.
-async fn sweep(engine: &Arc<Engine>) -> LookedAfter {
+async fn sweep(engine: &Arc<Engine>, due: &mut Due) -> LookedAfter {
+    let mut found_due = 0;
     let now = SystemTime::now();
     // Parts and final uploads are examined before they expire, because other uploads may keep them.
     let pending = engine.storage.pending(now.checked_add(engine.looks_ahead).unwrap_or(now));
@@ -68,12 +74,14 @@ async fn sweep(engine: &Arc<Engine>) -> LookedAfter {
     // A list that panics ends; what it found before is processed nevertheless.
     let found = AssertUnwindSafe(pending).catch_unwind().filter_map(listed);
     let found = found.filter(|stored| future::ready(is_concerned(stored)));
+    let found = found.inspect(|stored| found_due += usize::from(stored.upload.is_due()));
     let looked_after = found.map(|stored| look_after(engine, stored.upload.id)).buffer_unordered(AT_ONCE);
-    looked_after
-        .fold(LookedAfter::default(), async |swept, one| LookedAfter {
-            is_claimed_elsewhere: swept.is_claimed_elsewhere | one.is_claimed_elsewhere,
-        })
-        .await
+    let swept = looked_after.fold(LookedAfter::default(), async |swept, one| LookedAfter {
+        is_claimed_elsewhere: swept.is_claimed_elsewhere | one.is_claimed_elsewhere,
+    });
+    let swept = swept.await;
+    due.set(found_due);
+    swept
 }
 
 fn listed(found: thread::Result<Result<Stored, StorageError>>) -> Ready<Option<Stored>> {

@@ -8,6 +8,8 @@ mod response_body;
 mod sending;
 mod stream_body;
 
+#[cfg(all(test, feature = "metrics"))]
+pub(crate) use self::pump::ALL_IN_FLIGHT;
 pub use self::{close::CloseConnection, response_body::ResponseBody, stream_body::StreamBody};
 pub(crate) use self::{
     drain::drain,

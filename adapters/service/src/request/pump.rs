@@ -30,7 +30,7 @@ use crate::{observe, storage::Chunks};
 const IN_FLIGHT: u32 = 2 * BATCH as u32;
 
 /// The same for all bodies together.
-const ALL_IN_FLIGHT: usize = 256 * 1024 * 1024;
+pub(crate) const ALL_IN_FLIGHT: usize = 256 * 1024 * 1024;
 
 /// Approximate size of a write to the storage, in bytes.
 const BATCH: usize = 1024 * 1024;
