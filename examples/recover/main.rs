@@ -27,7 +27,8 @@ struct Unauthorized;
 
 impl Reject for Unauthorized {}
 
-/// What the hooks see of the request: its user. A browser sends OPTIONS without a token.
+/// What the hooks see of the request: its user. A browser sends OPTIONS without a token; because a header can make any
+/// request of that, `authorize` refuses those without a user.
 async fn identify(tokens: Tokens, method: Method, header: Option<String>) -> Result<Extensions, Rejection> {
     let mut extensions = Extensions::new();
     let token = header.as_deref().and_then(|header| header.strip_prefix("Bearer "));
@@ -64,9 +65,12 @@ async fn main() -> Result<(), Failed> {
     let tus = Tus::builder_shared(settings.open().await?)
         .config(settings.config)
         .authorize(|cx| async move {
-            let user = cx.request.extensions.get().map(|User(user)| user);
+            // `OPTIONS` with `X-HTTP-Method-Override: POST` is a creation: it gets here without a user.
+            let Some(User(user)) = cx.request.extensions.get() else {
+                return Err(warp_tus::Rejection::unauthorized("Bearer"));
+            };
             match &cx.upload {
-                Some(upload) if upload.owner.as_ref() != user => {
+                Some(upload) if upload.owner.as_ref() != Some(user) => {
                     Err(warp_tus::Rejection::forbidden("this upload belongs to another user\n"))
                 }
                 _ => Ok(()),

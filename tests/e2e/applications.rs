@@ -35,6 +35,18 @@ fn is_annas(connection: &mut Connection, path: &str, anna: (&str, &str), bert: (
     }
 }
 
+/// OPTIONS is allowed to everybody, and what another method is over it only to users.
+fn overrides_need_a_user(connection: &mut Connection, path: &str) {
+    let mut options = |path, meant, length: &[(&str, &str)]| {
+        let headers = [&[("X-HTTP-Method-Override", meant)][..], length].concat();
+        connection.request("OPTIONS", path, &headers, b"").status
+    };
+    assert_eq!(options("/files", "POST", &[("Upload-Length", "9")]), 401);
+    for meant in ["HEAD", "PATCH", "DELETE"] {
+        assert_eq!(options(path, meant, &[("Upload-Offset", "0"), ("Content-Type", OCTETS)]), 401, "{meant}");
+    }
+}
+
 #[test]
 fn session_knows_users_by_a_signed_cookie() {
     let directory = TempDir::new().unwrap();
@@ -74,6 +86,7 @@ fn workers_share_uploads_and_hooks() {
     assert_eq!(connection.request("OPTIONS", "/files", &[], b"").status, 204, "a browser asks without a token");
     let path = create(&mut connection, ANNA, "900").header("location").to_owned();
     is_annas(&mut connection, &path, ANNA, BERT);
+    overrides_need_a_user(&mut connection, &path);
 
     // Connections go to the workers in turns.
     for at in (0..900).step_by(100) {
@@ -100,6 +113,7 @@ fn recover_answers_rejections() {
 
     let path = create(&mut connection, ANNA, "9").header("location").to_owned();
     is_annas(&mut connection, &path, ANNA, BERT);
+    overrides_need_a_user(&mut connection, &path);
     assert_eq!(patch(&mut connection, &path, ANNA, 0, &bytes(1, 0..9)), 204);
     // The endpoint's own refusals pass as they are.
     assert_eq!(patch(&mut connection, &path, ANNA, 3, b""), 409);

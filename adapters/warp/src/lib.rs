@@ -80,6 +80,9 @@ pub fn filter(tus: Tus) -> BoxedFilter<(reply::Response,)> {
 
 /// The endpoint; `extensions` makes the extensions for the [`Hooks`]. If it rejects, so does the endpoint.
 ///
+/// Do not let `extensions` decide by the method. tus allows `X-HTTP-Method-Override`: a request with the method OPTIONS can
+/// create or delete an upload. Decide in [`Hooks::authorize`], by the operation, and refuse a request without a user there.
+///
 /// ```
 /// use warp::{Filter, filters::BoxedFilter, http::Extensions, reply::Response};
 /// use warp_tus::{Memory, Rejection, Tus, filter_with};
