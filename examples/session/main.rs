@@ -3,12 +3,17 @@
 //! Users log in by a form and are known by a signed cookie; the application's state is axum's. A user sees and continues
 //! only their own uploads, and GET /uploads lists them.
 
-use std::{collections::HashMap, env, sync::Arc};
+use std::{
+    collections::HashMap,
+    env,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::{
     Extension, Form, Router,
     extract::{FromRef, Request, State},
-    http::StatusCode,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{Redirect, Response},
     routing::{get, post},
@@ -39,6 +44,14 @@ impl FromRef<App> for Key {
 #[derive(Clone)]
 struct User(String);
 
+/// How long a user stays logged in.
+const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Seconds since 1970.
+fn seconds(time: SystemTime) -> Option<u64> {
+    Some(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs())
+}
+
 #[derive(Deserialize)]
 struct Login {
     name: String,
@@ -53,15 +66,40 @@ async fn login(
     if app.users.get(&login.name) != Some(&login.password) {
         return Err(StatusCode::FORBIDDEN);
     }
+    // The end is in what is signed: a browser may forget a cookie in time, and a thief does not.
+    let until = seconds(SystemTime::now() + LIFETIME).ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+    let value = format!("{until}:{}", login.name);
     // `Strict`: the browser does not send it with requests from pages of other sites. Behind TLS, add `secure(true)`.
-    let cookie = Cookie::build(("user", login.name)).http_only(true).same_site(SameSite::Strict).path("/");
+    let cookie = Cookie::build(("user", value)).http_only(true).same_site(SameSite::Strict).path("/");
     Ok((jar.add(cookie), Redirect::to("/uploads")))
 }
 
-/// Tells the handlers and the hooks who sends a request.
-async fn identify(jar: SignedCookieJar, mut request: Request, next: Next) -> Response {
-    if let Some(cookie) = jar.get("user") {
-        request.extensions_mut().insert(User(cookie.value().to_owned()));
+/// Refuses what pages of other origins send. Neither the cookie nor CORS does that: pages on other ports and subdomains
+/// are of the same site, so the cookie comes with their requests, and CORS keeps only the responses from them. A browser
+/// says where a page comes from with all requests but simple reads; other programs do not have to.
+async fn own_origin(headers: HeaderMap, request: Request, next: Next) -> Result<Response, StatusCode> {
+    // Without the scheme, which a proxy that ends TLS does not pass on. The proxy must leave `Host` as it is.
+    let is_own = |origin: &HeaderValue| {
+        let (_, host) = origin.to_str().ok()?.split_once("://")?;
+        Some(host.as_bytes() == headers.get(header::HOST)?.as_bytes())
+    };
+    match headers.get(header::ORIGIN) {
+        Some(origin) if is_own(origin) != Some(true) => Err(StatusCode::FORBIDDEN),
+        _ => Ok(next.run(request).await),
+    }
+}
+
+/// The user that a cookie names, if the cookie still counts and the user is still there.
+fn user(app: &App, cookie: &Cookie<'_>) -> Option<User> {
+    let (until, name) = cookie.value().split_once(':')?;
+    let counts = until.parse::<u64>().ok()? > seconds(SystemTime::now())?;
+    (counts && app.users.contains_key(name)).then(|| User(name.to_owned()))
+}
+
+/// Lets the handlers and the hooks know who sends a request.
+async fn identify(State(app): State<App>, jar: SignedCookieJar, mut request: Request, next: Next) -> Response {
+    if let Some(user) = jar.get("user").and_then(|cookie| user(&app, &cookie)) {
+        request.extensions_mut().insert(user);
     }
     next.run(request).await
 }
@@ -82,7 +120,7 @@ async fn main() -> Result<(), Failed> {
     let users = users.split(',').filter_map(|user| user.split_once('='));
     let users: HashMap<_, _> = users.map(|(name, password)| (name.to_owned(), password.to_owned())).collect();
 
-    // No page of another origin may upload: the cookie would not be sent with its requests.
+    // Pages of other origins get no permission; `own_origin` refuses what they send without asking for one.
     let config = settings.config.clone().cors(Cors::Off);
     let tus = Tus::builder_shared(settings.open().await?)
         .config(config)
@@ -110,6 +148,7 @@ async fn main() -> Result<(), Failed> {
         .route("/uploads", get(uploads))
         .merge(axum_tus::router("/files", tus.clone()))
         .layer(middleware::from_fn_with_state(state.clone(), identify))
+        .layer(middleware::from_fn(own_origin))
         .with_state(state);
     let listener = tokio::net::TcpListener::bind(&settings.address).await?;
     eprintln!("listening on http://{}", listener.local_addr()?);

@@ -69,12 +69,25 @@ fn session_knows_users_by_a_signed_cookie() {
     assert_eq!(create(&mut connection, ("Cookie", &forged), "9").status, 401, "it is not signed");
     let path = create(&mut connection, anna, "9").header("location").to_owned();
     is_annas(&mut connection, &path, anna, bert);
+    overrides_need_a_user(&mut connection, &path);
     assert_eq!(patch(&mut connection, &path, anna, 0, &bytes(1, 0..9)), 204);
 
     assert_eq!(connection.request("GET", "/uploads", &[], b"").status, 401);
     assert_eq!(connection.request("GET", "/uploads", &[bert], b"").text(), "");
     let listed = connection.request("GET", "/uploads", &[anna], b"").text();
     assert!(listed.starts_with(&format!("{} 9 bytes ", id(&path))), "{listed}");
+
+    // A page on another port is of the same site: the browser sends the cookie with its requests.
+    let own = ("Origin", "http://tus.example.org");
+    let form = [("Content-Type", "application/x-www-form-urlencoded"), own];
+    assert_eq!(connection.request("POST", "/login", &form, b"name=bert&password=hidden").status, 303);
+    assert_eq!(connection.request("POST", "/files", &[bert, own, ("Upload-Length", "9")], b"").status, 201);
+    for other in ["http://tus.example.org:81", "null"] {
+        for path in ["/login", "/files"] {
+            let headers = [bert, ("Origin", other), ("Upload-Length", "9")];
+            assert_eq!(connection.request("POST", path, &headers, b"").status, 403, "{other} {path}");
+        }
+    }
 }
 
 #[test]
