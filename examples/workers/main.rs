@@ -1,13 +1,14 @@
 //! TUS_TOKENS=secret=anna,hidden=bert cargo run --release --example workers
 //!
 //! actix-web with several workers, and a middleware that finds the user by a bearer token. The hooks see the user, and share
-//! data with the handlers: GET /finished counts the finished uploads, whichever worker received them.
+//! data with the handlers: GET /finished counts the uploads that were finished since the start, whichever worker received
+//! them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     convert::Infallible,
     env,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{Mutex, PoisonError},
 };
 
 use actix_web::{
@@ -18,7 +19,7 @@ use actix_web::{
     middleware::{Next, from_fn},
     web,
 };
-use actix_web_tus::{Rejection, Tus, scope_with};
+use actix_web_tus::{Incarnation, Rejection, Tus, scope_with};
 use example_shared::{Failed, GRACE, Settings, stop_signal};
 
 /// The user that sends the request.
@@ -27,6 +28,13 @@ struct User(String);
 
 /// Users by their tokens.
 type Tokens = HashMap<String, User>;
+
+/// The finished uploads: `finished` may be called again for the same one. A real application has a table of them.
+type Uploads = Mutex<HashSet<Incarnation>>;
+
+async fn count(finished: web::Data<Uploads>) -> String {
+    finished.lock().unwrap_or_else(PoisonError::into_inner).len().to_string()
+}
 
 /// Finds the user. What users may do is up to the hooks: a browser sends OPTIONS without a token.
 async fn identify(
@@ -50,9 +58,9 @@ async fn main() -> Result<(), Failed> {
     let tokens = env::var("TUS_TOKENS").unwrap_or_default();
     let tokens = tokens.split(',').filter_map(|token| token.split_once('='));
     let tokens: Tokens = tokens.map(|(token, user)| (token.to_owned(), User(user.to_owned()))).collect();
-    let (tokens, finished) = (web::Data::new(tokens), web::Data::new(AtomicU64::new(0)));
+    let (tokens, finished) = (web::Data::new(tokens), web::Data::new(Uploads::default()));
 
-    let counter = finished.clone().into_inner();
+    let noted = finished.clone();
     // Built once: the workers share the endpoint, so a request that reaches another worker takes over an upload.
     let tus = Tus::builder_shared(settings.open().await?)
         .config(settings.config)
@@ -72,8 +80,8 @@ async fn main() -> Result<(), Failed> {
             upload.owner = cx.request.extensions.get().map(|User(user)| user.clone());
             Ok(upload)
         })
-        .finished(move |_| {
-            counter.fetch_add(1, Ordering::Relaxed);
+        .finished(move |cx| {
+            noted.lock().unwrap_or_else(PoisonError::into_inner).insert(cx.upload.incarnation);
             async { Ok::<_, Infallible>(()) }
         })
         .build();
@@ -84,12 +92,11 @@ async fn main() -> Result<(), Failed> {
         let uploads = scope_with("/files", files.clone(), |request, extensions| {
             request.extensions().get::<User>().and_then(|user| extensions.insert(user.clone()));
         });
-        let count = web::get().to(async |finished: web::Data<AtomicU64>| finished.load(Ordering::Relaxed).to_string());
         App::new()
             .app_data(tokens.clone())
             .app_data(finished.clone())
             .service(uploads)
-            .route("/finished", count)
+            .route("/finished", web::get().to(count))
             .wrap(from_fn(identify))
     };
     let server = HttpServer::new(app).workers(4).disable_signals().shutdown_timeout(GRACE.as_secs());
