@@ -37,7 +37,7 @@ fn main() {
         ("has_chromium", || is_installed("chromium") && is_installed("chromedriver")),
         ("has_node", || is_installed("node") && others().is_some_and(|others| others.join("node_modules").is_dir())),
         ("has_react", || others().is_some_and(|others| others.join("react/dist").is_dir())),
-        ("has_postgres", || Path::new("/usr/lib/postgresql").is_dir()),
+        ("has_postgres", has_postgres),
         ("has_python", || others().is_some_and(|others| others.join("venv/bin/python").exists())),
     ];
     let all = env::var_os("TUS_TEST_NO_SKIP").is_some();
@@ -61,6 +61,12 @@ fn programs() -> impl Iterator<Item = PathBuf> {
 
 fn is_installed(program: &str) -> bool {
     programs().any(|directory| directory.join(program).exists())
+}
+
+/// Debian keeps the programs of each version of Postgres by themselves. A client alone has no `initdb`.
+fn has_postgres() -> bool {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin/initdb")).any(|program| program.exists())
 }
 
 fn runs(command: &mut Command) -> bool {

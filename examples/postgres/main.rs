@@ -1,7 +1,7 @@
 //! DATABASE_URL=postgres:///films cargo run --release --example postgres
 //!
 //! The application has its own Postgres: uploads arrive in a directory, and each finished one becomes a row, exactly once.
-//! GET /films lists the rows.
+//! GET /films lists the rows, to everybody: `session` shows how to list only what belongs to a user.
 
 use std::{env, path::Path, sync::Arc};
 
@@ -40,12 +40,13 @@ async fn keep(cx: Finished, sqlite: Sqlite, films: PgPool, directory: Arc<Path>)
     Ok(transaction.commit().await?)
 }
 
+/// One film a line. A name is the client's text, with line ends perhaps: it is quoted and escaped.
 async fn films(State(films): State<PgPool>) -> Result<String, StatusCode> {
     let rows: Vec<(Option<String>, i64)> = sqlx::query_as("SELECT name, bytes FROM films ORDER BY name")
         .fetch_all(&films)
         .await
         .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    let line = |(name, bytes): (Option<String>, i64)| format!("{} {bytes}\n", name.unwrap_or_default());
+    let line = |(name, bytes): (Option<String>, i64)| format!("{:?} {bytes}\n", name.unwrap_or_default());
     Ok(rows.into_iter().map(line).collect())
 }
 

@@ -1,6 +1,7 @@
 //! The example with the application's own Postgres.
 
 use std::{
+    cmp::Ordering,
     os::unix::{fs::chown, process::CommandExt},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -27,10 +28,12 @@ struct Postgres {
 impl Postgres {
     /// `None` if Postgres is not installed.
     fn start() -> Option<Self> {
-        let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-        let mut programs: Vec<_> = versions.map(|version| version.unwrap().path().join("bin")).collect();
-        programs.retain(|programs| programs.join("initdb").exists());
-        let programs = programs.pop()?;
+        let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.map(|version| version.unwrap().path());
+        let installed = versions.filter(|version| version.join("bin/initdb").exists());
+        let number = |version: &PathBuf| version.file_name()?.to_str()?.parse::<f64>().ok();
+        let newest =
+            installed.max_by(|one, other| number(one).partial_cmp(&number(other)).unwrap_or(Ordering::Equal))?;
+        let programs = newest.join("bin");
         let directory = TempDir::new().unwrap();
         let user = rustix::process::getuid().is_root().then(|| {
             let id = Command::new("id").args(["-u", "postgres"]).output().unwrap().stdout;
@@ -87,6 +90,9 @@ fn serve(programs: &std::path::Path, user: Option<u32>, directory: &TempDir) -> 
     server
 }
 
+/// The name has a path and a line end.
+const FILM: &str = "\"../film\\na\" 500\n";
+
 fn films(connection: &mut Connection) -> String {
     connection.request("GET", "/films", &[], b"").text()
 }
@@ -102,14 +108,13 @@ fn a_finished_upload_becomes_a_row_exactly_once() {
     let start = || Example::start("postgres", directory.path(), &[("DATABASE_URL", &url)]);
     let example = start();
     let mut connection = example.connect();
-    // "../film"
-    let path = connection.create_with(&[("Upload-Length", "500"), ("Upload-Metadata", "filename Li4vZmlsbQ==")]);
+    let path = connection.create_with(&[("Upload-Length", "500"), ("Upload-Metadata", "filename Li4vZmlsbQph")]);
 
     // The client does not wait for the database.
     postgres.stop();
     assert_eq!(connection.patch(&path, 0, &bytes(1, 0..500)).status, 204);
     postgres.start_again();
-    wait_until(|| films(&mut connection) == "../film 500\n");
+    wait_until(|| films(&mut connection) == FILM);
     let uploads = rusqlite::Connection::open(directory.path().join("uploads.db")).unwrap();
     let phase = || uploads.query_row("SELECT phase FROM uploads", (), |row| row.get::<_, i64>(0)).unwrap();
     wait_until(|| phase() == 3);
@@ -123,5 +128,5 @@ fn a_finished_upload_becomes_a_row_exactly_once() {
     assert_eq!(uploads.execute("UPDATE uploads SET phase = phase - 1", ()).unwrap(), 1);
     let example = start();
     wait_until(|| phase() == 3);
-    assert_eq!(films(&mut example.connect()), "../film 500\n");
+    assert_eq!(films(&mut example.connect()), FILM);
 }
