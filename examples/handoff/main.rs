@@ -1,21 +1,26 @@
 //! TUS_BUCKET=s3://bucket/films cargo run --release --example handoff
 //!
-//! What becomes of a finished upload: its bytes go to a bucket, as a stream, and a message about it goes into a queue. The
+//! What becomes of a finished upload: its bytes go to a bucket, part by part, and a message about it goes into a queue. The
 //! queue is a table, an "outbox": a worker takes messages from there and sends them on, at least once each.
 
 use std::{
     env,
+    io::{self, Write},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use axum::Router;
 use axum_tus::{HookError, Sqlite, Tus, context::Finished};
 use example_shared::{Failed, Settings};
-use object_store::{ObjectStore, buffered::BufWriter};
-use rusqlite::{Connection, params};
-use tokio::{fs::File, io::AsyncWriteExt, sync::Notify};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, ObjectStoreScheme, aws::AmazonS3Builder};
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::{fs::File, io::AsyncReadExt, sync::Notify, task::spawn_blocking, time::sleep};
 use url::Url;
+
+/// How long a message waits that could not be sent.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// The application's database, with the messages that are still to be sent.
 struct Outbox {
@@ -31,26 +36,37 @@ impl Outbox {
         Ok(Self { database: Mutex::new(database), added: Notify::new() })
     }
 
+    fn database(&self) -> MutexGuard<'_, Connection> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds a message, unless it waits already. Rows of the application would be written in the same transaction.
     fn add(&self, key: &str, message: &str) -> rusqlite::Result<()> {
-        let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        database.execute("INSERT INTO outbox VALUES (?, ?) ON CONFLICT DO NOTHING", params![key, message])?;
+        self.database().execute("INSERT INTO outbox VALUES (?, ?) ON CONFLICT DO NOTHING", params![key, message])?;
         self.added.notify_one();
         Ok(())
     }
 
-    /// Sends all that waits. A message is deleted after it was sent, so one may be sent again after a crash: consumers
-    /// know it by its key.
-    fn send(&self, send: impl Fn(&str, &str)) -> rusqlite::Result<()> {
-        let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut waiting = database.prepare("SELECT key, message FROM outbox ORDER BY rowid")?;
-        let waiting = waiting.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
-        for (key, message) in waiting.collect::<rusqlite::Result<Vec<(String, String)>>>()? {
-            send(&key, &message);
-            database.execute("DELETE FROM outbox WHERE key = ?", [key])?;
+    /// The key and the text of the message that waits longest.
+    fn first(&self) -> rusqlite::Result<Option<(String, String)>> {
+        let row = "SELECT key, message FROM outbox ORDER BY rowid LIMIT 1";
+        self.database().query_row(row, (), |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    }
+
+    /// Sends all that waits, in its order, until one cannot be sent. A message is deleted after it was sent, so one may be
+    /// sent again after a crash: consumers know it by its key.
+    fn send(&self, send: impl Fn(&str, &str) -> io::Result<()>) -> Result<(), HookError> {
+        while let Some((key, message)) = self.first()? {
+            send(&key, &message)?;
+            self.database().execute("DELETE FROM outbox WHERE key = ?", [key])?;
         }
         Ok(())
     }
+}
+
+/// Here a real worker sends to its queue: it returns when the queue has confirmed the message.
+fn send(key: &str, message: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{key} {message}")
 }
 
 /// It is called at least once for each upload. A second call overwrites the object with the same bytes.
@@ -65,15 +81,55 @@ async fn hand_off(
     let key = cx.upload.incarnation.to_string();
     let object = prefix.join(key.as_str());
     let mut file = File::open(sqlite.path(&cx.upload.id)).await?;
-    // A multipart upload with parts of 10 MiB, where the file is larger than that.
-    let mut writer = BufWriter::new(bucket, object.clone());
-    if let Err(error) = tokio::io::copy(&mut file, &mut writer).await {
-        writer.abort().await?;
-        return Err(error.into());
+    // S3 takes at most 10,000 parts. One of them at a time is in memory.
+    let size = cx.upload.offset.div_ceil(10_000).max(10 << 20);
+    if cx.upload.offset <= size {
+        bucket.put(&object, part(&mut file, size).await?.into()).await?;
+    } else {
+        let mut upload = bucket.put_multipart(&object).await?;
+        if let Err(error) = send_parts(&mut file, size, &mut *upload).await {
+            // Parts that nobody aborts cost money for ever. Why it failed matters more than that this failed, too.
+            if let Err(error) = upload.abort().await {
+                eprintln!("the parts of {object} stay in the bucket: {error}");
+            }
+            return Err(error);
+        }
     }
-    writer.shutdown().await?;
-    tokio::task::spawn_blocking(move || outbox.add(&key, object.as_ref())).await??;
+    spawn_blocking(move || outbox.add(&key, object.as_ref())).await??;
     Ok(())
+}
+
+/// The next bytes of a file, as many as a part has; fewer at its end.
+async fn part(file: &mut File, size: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(size).read_to_end(&mut bytes).await?;
+    Ok(bytes)
+}
+
+async fn send_parts(file: &mut File, size: u64, upload: &mut dyn MultipartUpload) -> Result<(), HookError> {
+    loop {
+        let part = part(file, size).await?;
+        if part.is_empty() {
+            break;
+        }
+        upload.put_part(part.into()).await?;
+    }
+    upload.complete().await?;
+    Ok(())
+}
+
+/// Sends messages as they are added, and tries again later where that fails.
+async fn work(outbox: Arc<Outbox>) {
+    loop {
+        let messages = outbox.clone();
+        match spawn_blocking(move || messages.send(send)).await.unwrap_or_else(|panicked| Err(panicked.into())) {
+            Ok(()) => outbox.added.notified().await,
+            Err(error) => {
+                eprintln!("a message waits for {} s: {error}", RETRY.as_secs());
+                sleep(RETRY).await;
+            }
+        }
+    }
 }
 
 #[tokio::main]
@@ -81,30 +137,19 @@ async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
     let url = Url::parse(&env::var("TUS_BUCKET").unwrap_or("s3://bucket/films".into()))?;
-    // Credentials and the region are in the environment: AWS_ACCESS_KEY_ID, AWS_ENDPOINT, …
-    let (bucket, prefix) =
-        object_store::parse_url_opts(&url, env::vars().map(|(name, value)| (name.to_lowercase(), value)))?;
-    let bucket: Arc<dyn ObjectStore> = bucket.into();
+    let (_, prefix) = ObjectStoreScheme::parse(&url)?;
+    // Credentials and the region are in the environment, in variables that begin with AWS_: AWS_ACCESS_KEY_ID, …
+    let bucket: Arc<dyn ObjectStore> = Arc::new(AmazonS3Builder::from_env().with_url(url).build()?);
     let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
     let outbox = Arc::new(Outbox::open(&settings.directory.join("application.db"))?);
 
     let (taken, messages) = (sqlite.clone(), outbox.clone());
     let finished = move |cx| hand_off(cx, taken.clone(), bucket.clone(), prefix.clone(), messages.clone());
     // The record and the file stay for a day: a client that missed the last response learns that its upload is complete.
-    let config = settings.config.remove_finished_after(std::time::Duration::from_secs(86400));
+    let config = settings.config.remove_finished_after(Duration::from_secs(86400));
     let tus = Tus::builder(sqlite).config(config).finished(finished).build();
 
-    tokio::spawn(async move {
-        loop {
-            let messages = outbox.clone();
-            // Here a real worker sends to its queue, and tries again later where that fails.
-            let send = move || messages.send(|key, message| println!("{key} {message}"));
-            if let Ok(Err(error)) = tokio::task::spawn_blocking(send).await {
-                eprintln!("the outbox cannot be read: {error}");
-            }
-            outbox.added.notified().await;
-        }
-    });
+    tokio::spawn(work(outbox));
     let app = Router::new().merge(axum_tus::router("/files", tus.clone()));
     let listener = tokio::net::TcpListener::bind(&settings.address).await?;
     eprintln!("listening on http://{}", listener.local_addr()?);

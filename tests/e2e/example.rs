@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{LazyLock, mpsc},
 };
 
@@ -50,10 +50,22 @@ impl Example {
 
     /// Starts an example at an address.
     pub(crate) fn start_at(name: &str, address: &str, directory: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::spawn(name, address, directory, variables, Stdio::inherit())
+    }
+
+    /// Starts an example on a directory and a free port, and gives what it prints on standard output.
+    pub(crate) fn start_piped(name: &str, directory: &Path, variables: &[(&str, &str)]) -> (Self, ChildStdout) {
+        let mut example = Self::spawn(name, "127.0.0.1:0", directory, variables, Stdio::piped());
+        let output = example.child.stdout.take().unwrap();
+        (example, output)
+    }
+
+    fn spawn(name: &str, address: &str, directory: &Path, variables: &[(&str, &str)], output: Stdio) -> Self {
         let mut child = Command::new(path(name))
             .env("TUS_ADDR", address)
             .env("TUS_DIR", directory)
             .envs(variables.iter().copied())
+            .stdout(output)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
