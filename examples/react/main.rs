@@ -1,4 +1,4 @@
-//! cd examples/react/page && npm install && npm run build && cd ../../..
+//! cd examples/react/page && npm ci && npm run build && cd ../../..
 //! cargo run --release --example react
 //!
 //! A page made with React and Uppy (`page/main.jsx`), and its server: the endpoint at /files, the built page at /.
@@ -16,7 +16,8 @@ async fn main() -> Result<(), Failed> {
     let settings = Settings::from_env()?;
     let page = env::var("TUS_PAGE").unwrap_or("examples/react/page/dist".into());
 
-    // The page has the endpoint's origin: no other one may upload.
+    // The page has the endpoint's origin and needs no permission. That keeps nobody out: anybody may upload here, and a page
+    // elsewhere only cannot read the responses. `session` refuses what other pages send.
     let config = settings.config.clone().cors(Cors::Off);
     let tus = Tus::builder_shared(settings.open().await?).config(config).build();
     let app = Router::new().merge(axum_tus::router("/files", tus.clone())).fallback_service(ServeDir::new(page));
