@@ -67,8 +67,15 @@ struct Odds {
     informs: bool,
 }
 
-const FAILURES: [Failure; 7] =
-    [Failure::Conflict, Failure::NotFound, Failure::Exists, Failure::Busy, Failure::Full, Failure::Unavailable, Failure::Internal];
+const FAILURES: [Failure; 7] = [
+    Failure::Conflict,
+    Failure::NotFound,
+    Failure::Exists,
+    Failure::Busy,
+    Failure::Full,
+    Failure::Unavailable,
+    Failure::Internal,
+];
 
 const METHODS: [&str; 7] = ["POST", "PATCH", "HEAD", "DELETE", "PUT", "GET", "OPTIONS"];
 

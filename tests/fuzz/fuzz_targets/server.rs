@@ -95,8 +95,15 @@ struct Odds {
     checkpoints: bool,
 }
 
-const FAILURES: [Failure; 7] =
-    [Failure::Conflict, Failure::NotFound, Failure::Exists, Failure::Busy, Failure::Full, Failure::Unavailable, Failure::Internal];
+const FAILURES: [Failure; 7] = [
+    Failure::Conflict,
+    Failure::NotFound,
+    Failure::Exists,
+    Failure::Busy,
+    Failure::Full,
+    Failure::Unavailable,
+    Failure::Internal,
+];
 
 const ALGORITHMS: [Algorithm; 5] =
     [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512, Algorithm::Md5, Algorithm::Crc32];
