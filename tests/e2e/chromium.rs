@@ -65,12 +65,7 @@ impl Chromium {
 
     /// The same with another look.
     pub(crate) async fn start_as(look: Look) -> Option<Self> {
-        let driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stdin(Stdio::null()).spawn();
-        let mut driver = driver.ok()?;
-        let mut lines = BufReader::new(driver.stdout.take()?).lines().map_while(Result::ok);
-        let said = lines.find_map(|line| Some(line.split_once("started successfully on port ")?.1.to_owned()))?;
-        // Its later output is read, so that it never blocks on a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
+        let (mut driver, port) = start_driver()?;
         let profile = TempDir::new().unwrap();
         let data = format!("--user-data-dir={}", profile.path().display());
         // Tests run as root in containers, where Chromium's sandbox does not work.
@@ -80,7 +75,7 @@ impl Chromium {
         ], "prefs": { "webkit.webprefs.default_font_size": look.font_size } } });
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(arguments.as_object()?.clone())
-            .connect(&format!("http://127.0.0.1:{}", said.trim_end_matches('.')))
+            .connect(&format!("http://127.0.0.1:{port}"))
             .await;
         match client {
             Ok(client) => {
@@ -225,6 +220,24 @@ impl Drop for Chromium {
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
+}
+
+/// Starts chromedriver on a free port. `None` if it is not installed.
+fn start_driver() -> Option<(Child, String)> {
+    // It listens on one port of IPv4 and IPv6, and ends if somebody else has taken it on one of them.
+    for _ in 0..20 {
+        let driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stdin(Stdio::null()).spawn();
+        let mut driver = driver.ok()?;
+        let mut lines = BufReader::new(driver.stdout.take()?).lines().map_while(Result::ok);
+        let said = lines.find_map(|line| Some(line.split_once("started successfully on port ")?.1.to_owned()));
+        if let Some(port) = said {
+            // Its later output is read, so that it never blocks on a full pipe.
+            std::thread::spawn(move || lines.for_each(drop));
+            return Some((driver, port.trim_end_matches('.').to_owned()));
+        }
+        let _ = driver.wait();
+    }
+    panic!("chromedriver is installed, but finds no free port");
 }
 
 /// A command of Chromium's developer tools, which WebDriver does not have.
