@@ -91,10 +91,11 @@ fn stored(directory: &Path, url: &str) -> Vec<u8> {
     std::fs::read(directory.join("uploads").join(id(url).as_str())).unwrap()
 }
 
-/// A picture of the rows, as Base64.
+/// A picture of the rows, as Base64. They have a line around them, since their shadow would be cut off.
 async fn list(browser: &Chromium) -> String {
-    let clip = "const { x, y, width, height } = document.querySelector('#uploads').getBoundingClientRect(); \
-        return { x: x - 6, y: y - 6, width: width + 12, height: height + 12, scale: 1 }";
+    let clip = "document.documentElement.style.setProperty('--shadow', '0 0 0 1px var(--line)'); \
+        const { x, y, width, height } = document.querySelector('#uploads').getBoundingClientRect(); \
+        return { x: x - 1, y: y - 1, width: width + 2, height: height + 2, scale: 1 }";
     let clip = browser.run(clip).await;
     let picture = json!({ "clip": clip, "captureBeyondViewport": true });
     browser.command("Page.captureScreenshot", picture).await["data"].as_str().unwrap().to_owned()
@@ -113,15 +114,15 @@ async fn sheet(browser: &Chromium, look: Look, frames: &[(&str, String)]) -> Vec
     });
     let html = format!(
         "<style>
-            body {{ box-sizing: border-box; display: grid; grid-template-columns: auto 1fr 600px; align-items: center; gap: 10px 12px;
-                width: {WIDTH}px; margin: 0; padding: 12px 10px 12px 16px; border: 1px solid {line}; border-radius: 12px;
+            body {{ box-sizing: border-box; display: grid; grid-template-columns: auto 1fr 594px; align-items: center; gap: 12px;
+                width: {WIDTH}px; margin: 0; padding: 16px; border: 1px solid {line}; border-radius: 12px;
                 background: {ground}; color: {text}; font: 15px/1.35 system-ui, sans-serif; }}
             b {{ display: grid; place-items: center; width: 26px; height: 26px; border: 1px solid; border-radius: 50%; }}
             p {{ margin: 0; }}
             img {{ display: block; width: 100%; }}
         </style>{figures}"
     );
-    browser.go("about:blank").await;
+    browser.go("data:text/html,<!doctype html>").await;
     browser.show_as(Look { width: WIDTH, height: 600, ..look }).await;
     let show = format!(
         "document.body.innerHTML = {}; const images = [...document.images].map((image) => image.decode()); \
@@ -157,7 +158,7 @@ fn the_program_continues_after_its_server_was_killed() {
     terminal.wait_for(|text| percent(text) >= Some(40));
     screens.push(("", terminal.news()));
     server.kill();
-    terminal.wait_for(|text| text.contains("waits") && percent(text).is_some());
+    terminal.wait_for(|text| text.contains(": waiting ") && percent(text).is_some());
     screens.push(("kill -9: the server is gone", terminal.news()));
     let _server = Example::start_at("axum", &address, directory.path(), &[]);
     terminal.wait_for(|text| percent(text) >= Some(60));
