@@ -7,13 +7,7 @@ use tus_service::Upload;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 use url::Url;
 
-use crate::{
-    bucket::{Bucket, PATIENCE},
-    check, keys, observe,
-    records::Inner,
-    settings::Settings,
-    storage::ObjectStore,
-};
+use crate::{bucket::Bucket, check, keys, observe, records::Inner, settings::Settings, storage::ObjectStore};
 
 /// The smallest part that S3 accepts, except for the last one.
 const SMALLEST_PART: u64 = 5 * 1024 * 1024;
@@ -100,7 +94,8 @@ impl ObjectStore {
             return Err(InvalidUrl(url.to_owned(), "it names no bucket".to_owned()));
         };
         // A client's request waits for it, and the storage no longer than this.
-        let mut retry = RetryConfig { backoff: BackoffConfig::default(), max_retries: 6, retry_timeout: PATIENCE };
+        let mut retry =
+            RetryConfig { backoff: BackoffConfig::default(), max_retries: 6, retry_timeout: crate::bucket::PATIENCE };
         let endpoint = std::env::var("AWS_ENDPOINT").or_else(|_| std::env::var("AWS_ENDPOINT_URL")).unwrap_or_default();
         let is_r2 = parsed.scheme() == "s3" && endpoint.contains(".r2.cloudflarestorage.com");
         let is_paced = is_r2 || parsed.scheme() == "gs";

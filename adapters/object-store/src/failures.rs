@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, io};
 
-use object_store::{Error, client::HttpError};
+use object_store::Error;
 
 /// How the crate `object_store` begins the text of an error with the status or the content of a response. It does not
 /// export their types.
@@ -18,8 +18,7 @@ pub(crate) fn passes(error: &Error) -> bool {
     let Error::Generic { source, .. } = error else { return false };
     let mut next: Option<&(dyn StdError + 'static)> = Some(source.as_ref());
     while let Some(error) = next {
-        // No response, or one that broke off.
-        if error.is::<HttpError>() || error.is::<io::Error>() {
+        if is_of_the_line(error) {
             return true;
         }
         let text = error.to_string();
@@ -33,6 +32,15 @@ pub(crate) fn passes(error: &Error) -> bool {
         next = error.source();
     }
     false
+}
+
+/// Whether there was no response, or one that broke off.
+fn is_of_the_line(error: &(dyn StdError + 'static)) -> bool {
+    #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+    if error.is::<object_store::client::HttpError>() {
+        return true;
+    }
+    error.is::<io::Error>()
 }
 
 #[cfg(test)]

@@ -140,8 +140,8 @@ impl Files {
     }
 
     fn at(&self, id: &UploadId, flags: OFlags) -> io::Result<File> {
-        let mode = Mode::from_raw_mode(private::FILE_MODE);
-        Ok(openat(&self.directory, id.as_str(), flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode)?.into())
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Ok(openat(&self.directory, id.as_str(), flags, private::FILE_ACCESS)?.into())
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, Stat},
+    fs::{AtFlags, FileType, OFlags, Stat},
     io::Errno,
 };
 use tus_service::{Failure, Kind, StorageError, Stored, UploadId};
@@ -249,7 +249,7 @@ fn kind(stat: &Stat) -> FileType {
 
 fn copy(found: &Found, temporary: &Path) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let copy = File::from(rustix::fs::open(temporary, flags, Mode::from_raw_mode(private::FILE_MODE))?);
+    let copy = File::from(rustix::fs::open(temporary, flags, private::FILE_ACCESS)?);
     files::go_to(&found.file, 0)?;
     files::append_from(&copy, &found.file, found.stored.upload.offset)?;
     copy.sync_all()

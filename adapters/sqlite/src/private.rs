@@ -8,8 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::Mode;
+
 /// The modes of files and directories. The umask may remove more permissions.
 pub(crate) const FILE_MODE: u32 = 0o640;
+/// [`FILE_MODE`] as `rustix` has it: the number's type depends on the system.
+pub(crate) const FILE_ACCESS: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP);
 const DIRECTORY_MODE: u32 = 0o750;
 
 /// The permissions of users who are neither the owner nor in the group.

@@ -12,10 +12,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use rustix::{
-    fs::{FlockOperation, OFlags, flock},
-    io::Errno,
-};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::private::FILE_MODE;
 
@@ -105,7 +102,7 @@ impl Drop for Locked<'_> {
 #[cfg(target_os = "linux")]
 fn allocate(file: &File) -> io::Result<()> {
     match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, SIZE) {
-        Err(Errno::OPNOTSUPP) => write_zeros(file),
+        Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(file),
         allocated => Ok(allocated?),
     }
 }
