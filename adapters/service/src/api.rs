@@ -9,7 +9,7 @@ use tus_core::{
 };
 
 use crate::{
-    ByteStream, Cause, StorageError, Tus, UploadFilter, UploadStream,
+    ByteStream, Cause, StorageError, Tus, UploadFilter, UploadStream, background,
     engine::{PATIENCE, READER_PATIENCE},
 };
 
@@ -79,5 +79,69 @@ impl Tus {
             stored = storage.settle(&stored, Access::Write, READER_PATIENCE).await?.ok_or(Failure::NotFound)?;
         }
         self.engine.remove_incarnation(&stored, Cause::Application).await
+    }
+
+    /// Deletes the uploads that have expired by now, as each sweep of the [background work](crate::Builder::background)
+    /// does: not those to which bytes are added, nor parts that a final upload waits for. Returns how many were deleted;
+    /// [`Hooks::terminated`](crate::Hooks::terminated) is called for each.
+    ///
+    /// # Errors
+    ///
+    /// When the storage cannot list them. What fails for one upload is in the log, and leaves that upload as it is.
+    pub async fn expire(&self) -> Result<usize, StorageError> {
+        background::expire(&self.engine).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, Mutex},
+        time::{Duration, SystemTime},
+    };
+
+    use tus_core::{Incarnation, Kind, Part, Phase};
+
+    use super::*;
+    use crate::{Memory, Storage};
+
+    #[tokio::test]
+    async fn expire_deletes_what_has_expired_and_nothing_else() {
+        let storage = Memory::new();
+        let ago = SystemTime::now() - Duration::from_secs(60);
+        let later = SystemTime::now() + Duration::from_secs(3600);
+        let upload = |id: &str, kind, expires| {
+            let mut upload = Upload::new(id.parse().unwrap(), Incarnation::from_random(1), kind);
+            (upload.length, upload.expires) = (Some(5), expires);
+            upload
+        };
+        let needed = upload("needed", Kind::Partial, Some(ago));
+        let mut finished = upload("finished", Kind::Single, None);
+        (finished.length, finished.phase) = (Some(0), Phase::Notified);
+        let waiting = upload("waiting", Kind::Final(vec![Part::from(&needed)]), Some(later));
+        let uploads = [
+            upload("expired", Kind::Single, Some(ago)),
+            upload("lone-part", Kind::Partial, Some(ago)),
+            upload("young", Kind::Single, Some(later)),
+            needed,
+            finished,
+            waiting,
+        ];
+        for upload in &uploads {
+            storage.create(upload).await.unwrap();
+        }
+        let gone = Arc::new(Mutex::new(Vec::new()));
+        let seen = gone.clone();
+        let tus = Tus::builder(storage).background(false).terminated(move |cx| {
+            seen.lock().unwrap().push((cx.upload.id.to_string(), cx.cause));
+            async {}
+        });
+        let tus = tus.build();
+        assert_eq!(tus.expire().await.unwrap(), 2);
+        let mut gone = std::mem::take(&mut *gone.lock().unwrap());
+        gone.sort_by(|(a, _), (b, _)| a.cmp(b));
+        assert_eq!(gone, [("expired".to_owned(), Cause::Expired), ("lone-part".to_owned(), Cause::Expired)]);
+        assert_eq!(tus.list(UploadFilter::default(), None).count().await, 4);
+        assert_eq!(tus.expire().await.unwrap(), 0);
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::{
-    StreamExt,
+    StreamExt, TryStreamExt,
     future::{self, Ready},
 };
 use tokio_util::sync::CancellationToken;
@@ -82,6 +82,21 @@ async fn sweep(engine: &Arc<Engine>, due: &mut Due) -> LookedAfter {
     let swept = swept.await;
     due.set(found_due);
     swept
+}
+
+/// Removes the uploads that have expired, and returns their number.
+pub(crate) async fn expire(engine: &Arc<Engine>) -> Result<usize, StorageError> {
+    let now = SystemTime::now();
+    let expired = engine.storage.pending(now).try_filter(|stored| future::ready(stored.upload.is_expired(now)));
+    let removed = expired.map_ok(async |stored| {
+        let id = stored.upload.id;
+        match engine.leases.try_hold(&id) {
+            Some(lease) => Ok(recovery::expire(engine, &id, lease).await),
+            None => Ok(false),
+        }
+    });
+    let removed = removed.try_buffer_unordered(AT_ONCE);
+    removed.try_fold(0, async |count, removed| Ok(count + usize::from(removed))).await
 }
 
 fn listed(found: thread::Result<Result<Stored, StorageError>>) -> Ready<Option<Stored>> {

@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::SystemTime};
 use futures_util::FutureExt;
 use tus_core::{
     Phase, Stored, UploadId,
-    server::{Recovery, recover},
+    server::{Keep, Recovery, recover},
 };
 
 use super::notify::notify;
@@ -27,41 +27,79 @@ pub(super) async fn look_after(engine: &Arc<Engine>, id: &UploadId, _lease: Leas
     unless_it_panics(look_after_leased(engine, id)).await
 }
 
-async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> LookedAfter {
-    // A record that was found without the lease may be outdated.
-    let stored = match engine.storage.load(id).await {
-        Ok(Some(stored)) if !stored.held_elsewhere => stored,
-        Ok(_) => return LookedAfter::default(),
-        Err(error) => {
-            failure(id, &error);
-            return LookedAfter::default();
+/// Removes an upload if it has expired, and returns whether it did. Other work that is due is left alone.
+pub(super) async fn expire(engine: &Engine, id: &UploadId, _lease: Lease<'_>) -> bool {
+    let expire = async {
+        let Some(stored) = found(engine, id).await else { return false };
+        match decided(engine, stored).await {
+            Recovery::Keep(keep) => {
+                renew(engine, &keep).await;
+                false
+            }
+            Recovery::Remove(stored) => remove(engine, &stored).await == Removed::Yes,
+            _ => false,
         }
     };
+    unless_it_panics(expire).await
+}
+
+/// The upload, unless another process uses it. A record that was found without the lease may be outdated.
+async fn found(engine: &Engine, id: &UploadId) -> Option<Stored> {
+    match engine.storage.load(id).await {
+        Ok(found) => found.filter(|stored| !stored.held_elsewhere),
+        Err(error) => {
+            failure(id, &error);
+            None
+        }
+    }
+}
+
+async fn renew(engine: &Engine, keep: &Keep) {
+    if let Err(error) = engine.storage.update(keep.stored(), keep.change()).await {
+        failure(&keep.stored().upload.id, &error);
+    }
+}
+
+/// What became of an upload that was to be removed.
+#[derive(PartialEq)]
+enum Removed {
+    Yes,
+    Failed,
+    ClaimedElsewhere,
+}
+
+async fn remove(engine: &Engine, stored: &Stored) -> Removed {
+    // Another process may be working on it without adding bytes: an assembly, a hook, a handler.
+    let is_free = match stored.upload.phase {
+        Phase::Receiving => Ok(true),
+        _ => engine.storage.claim(&stored.upload, completion::CLAIM).await,
+    };
+    let removed = match is_free {
+        Ok(true) => engine.remove(stored, Cause::Expired).await,
+        Ok(false) => return Removed::ClaimedElsewhere,
+        Err(error) => Err(error),
+    };
+    match removed {
+        Ok(()) => Removed::Yes,
+        Err(error) => {
+            failure(&stored.upload.id, &error);
+            Removed::Failed
+        }
+    }
+}
+
+async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> LookedAfter {
+    let Some(stored) = found(engine, id).await else { return LookedAfter::default() };
     // It is already running, or failed a short while ago.
     if stored.upload.phase == Phase::Complete && !engine.jobs.may_begin(stored.upload.incarnation) {
         return LookedAfter::default();
     }
     match decided(engine, stored).await {
         Recovery::Nothing | Recovery::LoadFinals(_) | Recovery::LoadParts(_) => {}
-        Recovery::Keep(keep) => {
-            if let Err(error) = engine.storage.update(keep.stored(), keep.change()).await {
-                failure(id, &error);
-            }
-        }
+        Recovery::Keep(keep) => renew(engine, &keep).await,
         Recovery::Remove(stored) => {
-            // Another process may be working on it without adding bytes: an assembly, a hook, a handler.
-            let is_free = match stored.upload.phase {
-                Phase::Receiving => Ok(true),
-                _ => engine.storage.claim(&stored.upload, completion::CLAIM).await,
-            };
-            let removed = match is_free {
-                Ok(true) => engine.remove(&stored, Cause::Expired).await,
-                Ok(false) => return LookedAfter { is_claimed_elsewhere: true },
-                Err(error) => Err(error),
-            };
-            if let Err(error) = removed {
-                failure(id, &error);
-            }
+            let is_claimed_elsewhere = remove(engine, &stored).await == Removed::ClaimedElsewhere;
+            return LookedAfter { is_claimed_elsewhere };
         }
         Recovery::Complete(completion) => {
             let ran = completion::run(engine, completion, None).await;
