@@ -1,0 +1,355 @@
+//! What the settings mean to the crates.
+
+use std::{net::ToSocketAddrs, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use http::{HeaderName, HeaderValue, Uri};
+use tracing::level_filters::LevelFilter;
+use tus_object_store::ObjectStore;
+use tus_service::{Algorithm, Builder, Config, Cors, Download, Location, Memory, Storage, Tus, TusExtension, Upload};
+use tus_sqlite::{Durability, Sqlite};
+
+use super::{Seconds, Settings, layers};
+use crate::{
+    app::PAGE_ENDPOINT,
+    tls::Tls,
+    webhooks::{Hook, Notices, Secrets, Timeouts, Webhooks},
+};
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// A host and a port.
+    Tcp(String),
+    /// A socket in the file system, and its permissions.
+    Unix(PathBuf, u32),
+}
+
+/// The URL of [`Memory`].
+const MEMORY: &str = "memory:";
+
+/// The shortest time that may pass where a time of 0 would break the server.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// The longest time that SQLite can wait, rounded down to days: its milliseconds have 31 bits.
+const LONGEST_BUSY: Duration = Duration::from_secs(24 * 24 * 60 * 60);
+
+/// The largest number of connections or downloads.
+const MOST: usize = 1_000_000;
+
+impl Settings {
+    /// Tries every value, without opening anything but files that are read.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        self.address()?;
+        self.monitor_address()?;
+        self.config()?;
+        self.durability()?;
+        self.log_level()?;
+        self.is_log_json()?;
+        self.bucket_builder()?;
+        self.webhooks()?;
+        self.tls()?;
+        self.check_limits()?;
+        let slashed = self.path.starts_with('/') && self.path.parse::<Uri>().is_ok_and(|uri| uri.query().is_none());
+        ensure!(slashed, "`path` is {:?}, but it must begin with a slash, and be part of a URL", self.path);
+        ensure!(
+            !self.page || self.path.trim_end_matches('/').ends_with(&format!("/{PAGE_ENDPOINT}")),
+            "`path` is {:?}, but with `page` it must end with /{PAGE_ENDPOINT}",
+            self.path
+        );
+        Ok(())
+    }
+
+    fn check_limits(&self) -> anyhow::Result<()> {
+        for (key, Seconds(time)) in [
+            ("body_timeout", self.body_timeout),
+            ("download_timeout", self.download_timeout),
+            ("checkpoint_interval", self.checkpoint_interval),
+            ("sweep_interval", self.sweep_interval),
+            ("webhooks.timeout", self.webhooks.timeout),
+        ] {
+            let (is, least) = (time.as_secs_f64(), SHORTEST.as_secs_f64());
+            ensure!(time >= SHORTEST, "`{key}` is {is}, but it must be at least {least} seconds");
+        }
+        let (is, most) = (self.busy_timeout.0.as_secs_f64(), LONGEST_BUSY.as_secs());
+        ensure!(self.busy_timeout.0 <= LONGEST_BUSY, "`busy_timeout` is {is}, but it must be at most {most} seconds");
+        for (key, number) in [("max_connections", self.max_connections), ("max_downloads", self.max_downloads)] {
+            ensure!((1..=MOST).contains(&number), "`{key}` is {number}, but it must be 1 to {MOST}");
+        }
+        ensure!(!self.is_directory() || !self.dir.is_empty(), "`dir` is empty, but uploads need a directory");
+        Ok(())
+    }
+
+    /// Where uploads are served.
+    pub(crate) fn address(&self) -> anyhow::Result<Address> {
+        let mode = u32::from_str_radix(&self.socket_mode, 8).ok().filter(|mode| *mode <= 0o777);
+        let mode = mode.with_context(|| {
+            format!("`socket_mode` is {:?}, but it must be an octal number up to 777", self.socket_mode)
+        })?;
+        match self.addr.strip_prefix("unix:") {
+            Some(path) if !path.is_empty() => Ok(Address::Unix(path.into(), mode)),
+            _ => tcp("addr", &self.addr),
+        }
+    }
+
+    /// Where health and metrics are served, if anywhere.
+    pub(crate) fn monitor_address(&self) -> anyhow::Result<Option<Address>> {
+        if self.monitor_addr.is_empty() { Ok(None) } else { tcp("monitor_addr", &self.monitor_addr).map(Some) }
+    }
+
+    /// The most detailed lines of the log.
+    pub(crate) fn log_level(&self) -> anyhow::Result<LevelFilter> {
+        match self.log.parse() {
+            Ok(level) if self.log.chars().all(char::is_alphabetic) => Ok(level),
+            _ => bail!("`log` is {:?}, but it must be error, warn, info, debug or trace", self.log),
+        }
+    }
+
+    /// Whether the log is JSON.
+    pub(crate) fn is_log_json(&self) -> anyhow::Result<bool> {
+        one_of("log_format", &self.log_format, [("text", false), ("json", true)])
+    }
+
+    /// What clients can see.
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
+        let mut config = Config::default()
+            .checksums(self.algorithms()?)
+            .max_metadata(self.max_metadata)
+            .max_parts(self.max_parts)
+            .max_pending_finals(self.max_pending_finals)
+            .keep_parts(self.keep_parts.unless_zero())
+            .location(self.location()?)
+            .trust_forwarded(self.trust_forwarded)
+            .cors(self.cors()?)
+            .expose_headers(headers("expose_headers", &self.expose_headers)?);
+        if let Some(bytes) = self.max_size {
+            config = config.max_size(bytes);
+        }
+        if let Some(bytes) = self.max_append_size {
+            config = config.max_append_size(bytes);
+        }
+        if let Some(bytes) = self.min_append_size {
+            config = config.min_append_size(bytes);
+        }
+        if let Some(idle) = self.expires.unless_zero() {
+            config = config.expire_after(idle);
+        }
+        if let Some(age) = self.remove_finished.unless_zero() {
+            config = config.remove_finished_after(age);
+        }
+        if self.interim_through_proxies {
+            config = config.interim_through_proxies();
+        }
+        if self.download {
+            let inline = self.download_inline.iter();
+            config = config.download(inline.fold(Download::attachment(), |download, kind| download.inline(kind)));
+        }
+        for extension in named("disabled_extensions", &self.disabled_extensions, TusExtension::ALL, TusExtension::name)?
+        {
+            config = config.without(extension);
+        }
+        self.with_protocols(config)
+    }
+
+    /// An endpoint over a storage, which serves as the settings say.
+    pub(crate) fn builder(&self, storage: Arc<dyn Storage>) -> anyhow::Result<Builder> {
+        Ok(Tus::builder_shared(storage)
+            .config(self.config()?)
+            .body_timeout(self.body_timeout.0)
+            .body_rate(self.body_rate)
+            .download_timeout(self.download_timeout.0)
+            .max_downloads(self.max_downloads)
+            .checkpoint_interval(self.checkpoint_interval.0)
+            .sweep_interval(self.sweep_interval.0)
+            .background(self.background))
+    }
+
+    /// Adds the webhooks that pass to an endpoint.
+    pub(crate) fn attach_webhooks(
+        &self,
+        builder: Builder,
+        notices: &Notices,
+        passes: impl Fn(Hook) -> bool,
+    ) -> anyhow::Result<Builder> {
+        let Some((webhooks, hooks)) = self.webhooks()? else { return Ok(builder) };
+        let hooks: Vec<_> = hooks.into_iter().filter(|hook| passes(*hook)).collect();
+        Ok(webhooks.notices(notices.clone()).attach(builder, &hooks))
+    }
+
+    /// TLS, if it is wanted.
+    pub(crate) fn tls(&self) -> anyhow::Result<Option<Tls>> {
+        match (&*self.tls.cert, &*self.tls.key) {
+            ("", "") => Ok(None),
+            ("", _) | (_, "") => bail!("`tls.cert` and `tls.key` belong together, but only one of them is set"),
+            (cert, key) => Tls::read(cert.as_ref(), key.as_ref()).map(Some),
+        }
+    }
+
+    /// Opens the storage.
+    pub(crate) async fn open(&self) -> anyhow::Result<Arc<dyn Storage>> {
+        if self.is_memory() {
+            return Ok(Arc::new(Memory::new()));
+        }
+        if let Some(bucket) = self.bucket_builder()? {
+            return Ok(Arc::new(bucket.open().await?));
+        }
+        let options = Sqlite::options().durability(self.durability()?).busy_timeout(self.busy_timeout.0);
+        let directory = PathBuf::from(&self.dir);
+        Ok(Arc::new(tokio::task::spawn_blocking(move || options.open(directory)).await??))
+    }
+
+    /// Whether uploads end with the process.
+    pub(crate) fn is_memory(&self) -> bool {
+        self.store == MEMORY
+    }
+
+    /// Whether uploads are in the directory.
+    pub(crate) fn is_directory(&self) -> bool {
+        self.store.is_empty()
+    }
+
+    fn webhooks(&self) -> anyhow::Result<Option<(Webhooks, Vec<Hook>)>> {
+        let settings = &self.webhooks;
+        let hooks = named("webhooks.hooks", &settings.hooks, Hook::ALL, Hook::name)?;
+        let headers = headers("webhooks.headers", &settings.headers)?;
+        if settings.url.is_empty() {
+            // Otherwise a server whose URL was forgotten would admit everybody.
+            for (key, is_set) in [
+                ("hooks", hooks != [Hook::Finished]),
+                ("headers", !headers.is_empty()),
+                ("secrets", !settings.secrets.is_empty()),
+                ("secrets_file", !settings.secrets_file.is_empty()),
+            ] {
+                ensure!(
+                    !is_set,
+                    "`webhooks.url` is not set, but `webhooks.{key}` is: without a URL, no webhook is sent"
+                );
+            }
+            return Ok(None);
+        }
+        let file = match &*settings.secrets_file {
+            "" => String::new(),
+            path => layers::read(path.as_ref())?,
+        };
+        let in_file = file.lines().map(str::trim).filter(|line| !line.is_empty());
+        let secrets = Secrets::read(settings.secrets.iter().map(String::as_str).chain(in_file))?;
+        let timeouts = Timeouts { finished: settings.finished_timeout.unless_zero(), others: settings.timeout.0 };
+        Ok(Some((Webhooks::new(&settings.url, secrets, timeouts, headers)?, hooks)))
+    }
+
+    fn bucket_builder(&self) -> anyhow::Result<Option<tus_object_store::Builder>> {
+        let template = self.bucket.key.clone();
+        ensure!(template.contains("{id}"), "`bucket.key` is {template:?}, but it must contain {{id}}");
+        if self.store.is_empty() || self.is_memory() {
+            return Ok(None);
+        }
+        ensure!(!self.store.contains('@'), "`store` must not contain credentials; set them in the environment");
+        let mut bucket = ObjectStore::from_url(&self.store)
+            .map_err(|error| anyhow!("`store`: {error}"))?
+            .key(move |upload| object_name(&template, upload))
+            .part_size(self.bucket.part_size)
+            .window(self.bucket.window)
+            .memory_budget(self.bucket.memory);
+        if let Some(equal) = self.bucket.equal_parts {
+            bucket = bucket.equal_parts(equal);
+        }
+        if let Some(interval) = self.bucket.write_interval {
+            bucket = bucket.write_interval(interval.0);
+        }
+        Ok(Some(bucket))
+    }
+
+    fn durability(&self) -> anyhow::Result<Durability> {
+        let known = [("synced", Durability::Synced), ("buffered", Durability::Buffered)];
+        one_of("durability", &self.durability, known)
+    }
+
+    fn algorithms(&self) -> anyhow::Result<Vec<Algorithm>> {
+        named("checksums", &self.checksums, Algorithm::ALL.iter().copied(), Algorithm::name)
+    }
+
+    fn with_protocols(&self, mut config: Config) -> anyhow::Result<Config> {
+        let known = ["tus", "draft"];
+        let on = named("protocols", &self.protocols, known, |name| name)?;
+        ensure!(!on.is_empty(), "`protocols` is empty, but at least one of {} is needed", known.join(", "));
+        if !on.contains(&"tus") {
+            config = config.without_tus();
+        }
+        if !on.contains(&"draft") {
+            config = config.without_draft();
+        }
+        Ok(config)
+    }
+
+    fn location(&self) -> anyhow::Result<Location> {
+        match &*self.location {
+            "path" => Ok(Location::Path),
+            "host" => Ok(Location::Host),
+            url => Location::base(url)
+                .map_err(|_| anyhow!("`location` is {url:?}, but it must be path, host or a public base URL")),
+        }
+    }
+
+    fn cors(&self) -> anyhow::Result<Cors> {
+        if self.cors.is_empty() {
+            return Ok(Cors::Off);
+        }
+        if self.cors == ["*"] {
+            return Ok(Cors::Any);
+        }
+        let origin = |text: &String| {
+            let uri: Option<Uri> = text.parse().ok();
+            let is_origin = uri.is_some_and(|uri| uri.scheme().is_some() && uri.path() == "/" && !text.ends_with('/'));
+            let value = HeaderValue::from_str(text).ok().filter(|_| is_origin);
+            value.with_context(|| {
+                format!("`cors` has {text:?}, but an origin is a scheme and a host, as in https://app.example; or it is * alone")
+            })
+        };
+        Ok(Cors::Origins(self.cors.iter().map(origin).collect::<Result<_, _>>()?))
+    }
+}
+
+/// The name of a finished object.
+fn object_name(template: &str, upload: &Upload) -> String {
+    let owner = upload.owner.as_deref().filter(|owner| !owner.is_empty()).unwrap_or("nobody");
+    // What the owner is called is never read as a part of the template, nor as a directory.
+    let owner = owner.replace(['/', '\\'], "_");
+    let named: Vec<_> = template.split("{id}").map(|text| text.replace("{owner}", &owner)).collect();
+    named.join(upload.id.as_str())
+}
+
+fn tcp(name: &str, address: &str) -> anyhow::Result<Address> {
+    match address.to_socket_addrs() {
+        Ok(_) => Ok(Address::Tcp(address.to_owned())),
+        Err(error) => bail!("`{name}` is {address:?}, but it must be an address and a port: {error}"),
+    }
+}
+
+fn one_of<T, const N: usize>(name: &str, value: &str, known: [(&str, T); N]) -> anyhow::Result<T> {
+    let names = known.each_ref().map(|(name, _)| *name).join(" or ");
+    let found = known.into_iter().find(|(name, _)| *name == value);
+    found.map(|(_, found)| found).with_context(|| format!("`{name}` is {value:?}, but it must be {names}"))
+}
+
+/// The values that a list names.
+fn named<T: Copy>(
+    key: &str,
+    values: &[String],
+    known: impl IntoIterator<Item = T> + Clone,
+    name: impl Fn(T) -> &'static str,
+) -> anyhow::Result<Vec<T>> {
+    let find = |value: &String| {
+        known.clone().into_iter().find(|known| name(*known) == value.as_str()).with_context(|| {
+            let known: Vec<_> = known.clone().into_iter().map(&name).collect();
+            format!("`{key}` has {value:?}, but these are known: {}", known.join(", "))
+        })
+    };
+    values.iter().map(find).collect()
+}
+
+/// Names of headers.
+fn headers(key: &str, values: &[String]) -> anyhow::Result<Vec<HeaderName>> {
+    let name =
+        |value: &String| value.parse().with_context(|| format!("`{key}` has {value:?}, which is no name of a header"));
+    values.iter().map(name).collect()
+}

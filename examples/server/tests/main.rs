@@ -1,0 +1,11 @@
+//! The program over real sockets.
+#![allow(clippy::unwrap_used)] // a test that cannot continue fails
+
+mod admin;
+mod connections;
+mod health;
+mod program;
+mod receiver;
+mod settings;
+mod tls;
+mod webhooks;
