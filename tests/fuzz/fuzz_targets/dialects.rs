@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use fuzz::{MOUNT, Trouble};
+use fuzz::{MOUNT, Trouble, failure};
 use http::{HeaderValue, Request, Response, header::HeaderName};
 use libfuzzer_sys::fuzz_target;
 use tus_core::{
@@ -67,16 +67,6 @@ struct Odds {
     informs: bool,
 }
 
-const FAILURES: [Failure; 7] = [
-    Failure::Conflict,
-    Failure::NotFound,
-    Failure::Exists,
-    Failure::Busy,
-    Failure::Full,
-    Failure::Unavailable,
-    Failure::Internal,
-];
-
 const METHODS: [&str; 7] = ["POST", "PATCH", "HEAD", "DELETE", "PUT", "GET", "OPTIONS"];
 
 const MEDIA_TYPES: [&str; 3] = ["application/offset+octet-stream", "application/partial-upload", "image/png"];
@@ -131,7 +121,7 @@ fuzz_target!(|run: Run| {
         let trouble = Trouble {
             checkpoints: odds.checkpoints,
             rejects: odds.rejects.map(|question| question % 4),
-            failure: odds.failure.map(|(step, which)| (step % 16, FAILURES[usize::from(which) % FAILURES.len()])),
+            failure: odds.failure.map(|(step, which)| (step % 16, failure(which))),
         };
         perform(&mut model, &ids, act, trouble, &both);
         ids.extend(model.uploads.ids().filter(|id| !ids.contains(id)).cloned().collect::<Vec<_>>());

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use fuzz::{MOUNT, Trouble};
+use fuzz::{MOUNT, Trouble, failure};
 use http::{HeaderMap, HeaderValue, Request, Response, header::HeaderName};
 use libfuzzer_sys::fuzz_target;
 use tus_core::{
@@ -95,16 +95,6 @@ struct Odds {
     checkpoints: bool,
 }
 
-const FAILURES: [Failure; 7] = [
-    Failure::Conflict,
-    Failure::NotFound,
-    Failure::Exists,
-    Failure::Busy,
-    Failure::Full,
-    Failure::Unavailable,
-    Failure::Internal,
-];
-
 const ALGORITHMS: [Algorithm; 5] =
     [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512, Algorithm::Md5, Algorithm::Crc32];
 
@@ -131,7 +121,7 @@ fn perform(model: &mut Model, ids: &[UploadId], act: Act<'_>, odds: &Odds) {
     let trouble = Trouble {
         checkpoints: odds.checkpoints,
         rejects: odds.rejects.map(|question| question % 4),
-        failure: odds.failure.map(|(step, which)| (step % 16, FAILURES[usize::from(which) % FAILURES.len()])),
+        failure: odds.failure.map(|(step, which)| (step % 16, failure(which))),
     };
     let pick = |number: u8| ids.get(usize::from(number) % ids.len().max(1)).cloned();
     let url = |number: u8| pick(number).map_or(format!("{MOUNT}/none"), |id| format!("{MOUNT}/{id}"));

@@ -11,6 +11,20 @@ use tus_core::{
 /// The path of the endpoint.
 pub const MOUNT: &str = "/files";
 
+/// A failure of the storage, by a number that a fuzzer picks.
+pub fn failure(which: u8) -> Failure {
+    const FAILURES: [Failure; 7] = [
+        Failure::Conflict,
+        Failure::NotFound,
+        Failure::Exists,
+        Failure::Busy,
+        Failure::Full,
+        Failure::Unavailable,
+        Failure::Internal,
+    ];
+    FAILURES[usize::from(which) % FAILURES.len()]
+}
+
 /// What goes wrong in an exchange.
 #[derive(Debug, Default)]
 pub struct Trouble {
