@@ -112,6 +112,11 @@ impl Database {
         self.changes.add(WhenFull::UseReserve, 0, logged)
     }
 
+    /// The directory of the database's files.
+    pub(crate) fn directory(&self) -> &Path {
+        self.path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
     /// Runs `operation` on a connection that sees all committed changes. It blocks.
     pub(crate) fn read<T>(
         &self,

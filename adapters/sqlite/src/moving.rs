@@ -55,10 +55,10 @@ pub(crate) struct Found {
     stored: Stored,
     file: File,
     stat: Stat,
-    /// The target's directory: the thread that changes the database does not follow its path, which may lead anywhere.
+    /// The target's directory. The thread that changes the database does not follow its path, which may lead anywhere.
     directory: Arc<File>,
-    /// Whether the target's directory is on the file system of the storage. Where it is not, the thread that changes the
-    /// database never touches it: another file system may hang.
+    /// Whether the target's directory is on the storage's file system. If not, the thread that changes the database
+    /// never touches it, because another file system may hang.
     is_near: bool,
 }
 
@@ -85,13 +85,17 @@ impl Moving {
         {
             return Err(self.error(Failure::Internal, "the target is a directory"));
         }
-        if self.is_own()? {
-            return Err(self.error(Failure::Internal, "the target is among the storage's own files"));
-        }
-        Ok(())
+        self.check_not_own()
     }
 
-    /// Whether the target is below the directory of the files, or one of those beside it.
+    fn check_not_own(&self) -> Result<(), StorageError> {
+        match self.is_own()? {
+            true => Err(self.error(Failure::Internal, "the target is among the storage's own files")),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the target is below the directory of the files, or is the database, its log, or the reserve.
     fn is_own(&self) -> Result<bool, StorageError> {
         let own = self.inner.files.stat_directory().map_err(|error| self.failed(error))?;
         let above =
@@ -103,16 +107,13 @@ impl Moving {
                 return Ok(true);
             }
         }
-        let files = self.inner.files.path(&self.id);
-        let Some(beside) = files.parent().and_then(Path::parent) else { return Ok(false) };
-        let (beside, directory) =
-            (self.there(rustix::fs::stat(beside))?, self.there(rustix::fs::stat(self.directory()))?);
-        let is_beside = beside.zip(directory).is_some_and(|(beside, directory)| files::is_same(&beside, &directory));
-        // The database, its log, and the reserve.
+        let database = self.there(rustix::fs::stat(self.inner.database.directory()))?;
+        let directory = self.there(rustix::fs::stat(self.directory()))?;
+        let is_beside = database.zip(directory).is_some_and(|(one, other)| files::is_same(&one, &other));
         Ok(is_beside && self.name().as_encoded_bytes().starts_with(b"uploads."))
     }
 
-    /// Takes hold of the file that was opened, if it is still there to be moved.
+    /// Takes the opened file, if it is still there to be moved.
     pub(crate) fn take(&self, file: Option<File>, stored: Stored) -> Result<Option<Found>, StorageError> {
         if let Some(file) = file {
             if !files::lock(&file).map_err(|error| self.failed(error))? {
@@ -124,6 +125,8 @@ impl Moving {
                 Some(now) if files::is_same(&now, &stat) => {
                     let directory = files::make_directory(self.directory()).and_then(|()| File::open(self.directory()));
                     let directory = Arc::new(directory.map_err(|error| self.failed(error))?);
+                    // Checked again: what was missing may have hidden where the path leads.
+                    self.check_not_own()?;
                     let is_near = self.is_near(&directory).map_err(|error| self.failed(error))?;
                     return Ok(Some(Found { stored, file, stat, directory, is_near }));
                 }
@@ -145,7 +148,7 @@ impl Moving {
         Ok(rustix::fs::fstat(directory)?.st_dev == self.inner.files.stat_directory()?.st_dev)
     }
 
-    /// Whether that was possible. It is not from one mount to another, even if both are of one file system.
+    /// Returns whether that was possible. It is not possible across mounts, even of one file system.
     pub(crate) async fn rename(self: &Arc<Self>, found: &Found) -> Result<bool, StorageError> {
         let (moving, file, directory) = (self.clone(), found.stat, found.directory.clone());
         let is_moved = move |moving: &Self, directory: &File| {
@@ -153,7 +156,7 @@ impl Moving {
             there.is_ok_and(|there| files::is_same(&there, &file))
         };
         let rename = move || {
-            // To rename a file to another name of its own does nothing.
+            // Renaming a file to another of its names does nothing.
             let moved = match is_moved(&moving, &directory) {
                 true => moving.inner.files.remove(&moving.id),
                 false => moving.inner.files.rename(&moving.id, &directory, moving.name()),
@@ -222,7 +225,7 @@ impl Moving {
         }
     }
 
-    /// The name of the target in its directory; empty where it has none, which is refused at first.
+    /// The name of the target in its directory; empty if it has none, which `check_target` rejects.
     fn name(&self) -> &OsStr {
         self.target.file_name().unwrap_or_default()
     }

@@ -282,6 +282,9 @@ async fn the_storages_own_directory_is_rejected_as_the_target() {
         beside("uploads.db-wal"),
         beside("uploads.reserve"),
         beside("uploads/../uploads.db"),
+        beside("missing/../uploads.db"),
+        beside("missing-too/../uploads/neighbour"),
+        beside("missing-as-well/../uploads/film"),
     ];
     let refused = async || {
         for target in &targets {
@@ -297,7 +300,7 @@ async fn the_storages_own_directory_is_rejected_as_the_target() {
         (names(&own), names(&own.join("deep"))),
         (["deep", "film", "neighbour"].map(str::to_owned).into(), vec![])
     );
-    // Nor is it there already where another upload's file has this name.
+    // Nor does it exist if another upload's file has this name.
     fs::remove_file(own.join("film")).unwrap();
     refused().await;
     assert_eq!(content(&sqlite, &neighbour).await, "world");
