@@ -137,9 +137,10 @@ fn release_parts(engine: &Engine, parts: Vec<(Stored, Change)>) {
     }
     let storage = engine.storage.clone();
     engine.exchanges.spawn(async move {
-        // A part that is changed or removed meanwhile is somebody's.
-        if let (Err(error), Some((part, _))) = (storage.update_all(&parts).await, parts.first()) {
-            failure(&part.upload.id, &error);
+        // A part that was changed or removed in the meantime is left alone.
+        if let Err(error) = storage.update_all(&parts).await {
+            let ids: Vec<_> = parts.iter().map(|(part, _)| part.upload.id.clone()).collect();
+            failure_of_many(&ids, &error);
         }
     });
 }

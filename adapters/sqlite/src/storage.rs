@@ -22,10 +22,30 @@ use crate::{
     writer::FileWriter,
 };
 
-/// Records that are changed in one transaction, which the log has to take as one.
+/// Records that are changed in one transaction, at most.
 const CHANGES: usize = 64;
 
-/// Uploads in a directory. A clone is the same storage.
+/// Uploads in a directory. Clones share their uploads.
+///
+/// ```
+/// use tus_service::Tus;
+/// use tus_sqlite::Sqlite;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let directory = directory.path();
+/// let sqlite = Sqlite::open(directory)?;
+/// let tus = Tus::builder(sqlite.clone())
+///     // Where the bytes of a finished upload are.
+///     .finished(move |cx| {
+///         let file = sqlite.path(&cx.upload.id);
+///         async move { tokio::fs::metadata(file).await.map(drop) }
+///     })
+///     .build();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Sqlite(Arc<Inner>);
 
@@ -151,22 +171,22 @@ impl Storage for Sqlite {
     }
 
     async fn update_all(&self, changes: &[(Stored, Change)]) -> Result<(), StorageError> {
-        // Each of the others is a change of one row and nothing else.
-        let (more, together): (Vec<_>, Vec<_>) = changes
-            .iter()
-            .cloned()
-            .partition(|(stored, change)| change.phase != stored.upload.phase || change.verbatim.is_some());
+        // The others change one row and nothing else.
+        let is_more =
+            |(stored, change): &&(Stored, Change)| change.phase != stored.upload.phase || change.verbatim.is_some();
+        let (more, together): (Vec<_>, Vec<_>) = changes.iter().partition(is_more);
+        let mut all = Ok(());
         for (stored, change) in more {
-            match self.update(&stored, &change).await {
-                Err(error) if !matches!(error.failure(), Failure::Conflict | Failure::NotFound) => return Err(error),
-                _ => {}
+            match self.update(stored, change).await {
+                Err(error) if matches!(error.failure(), Failure::Conflict | Failure::NotFound) => {}
+                made => all = all.and(made.map(drop)),
             }
         }
         for some in together.chunks(CHANGES) {
-            let some = some.to_vec();
-            self.0.database.write(move |connection| row::change_all(connection, &some)).await?;
+            let some: Vec<_> = some.iter().copied().cloned().collect();
+            all = all.and(self.0.database.write(move |connection| row::change_all(connection, &some)).await);
         }
-        Ok(())
+        all
     }
 
     async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError> {

@@ -68,6 +68,29 @@ pub async fn many_changes_are_made_each_or_not_at_all(fixture: Fixture) {
     fixture.assert_has(&changed, b"hello").await;
     assert_eq!(fixture.one().load(&gone.upload.id).await.unwrap(), None);
     fixture.one().update_all(&[]).await.unwrap();
+
+    // Changes of the expiry alone, which a storage may make together.
+    let (stale, changed) = changed_meanwhile(&fixture, "expiry-stale").await;
+    let gone = created(fixture.one(), upload("expiry-gone", Kind::Single, None)).await;
+    fixture.one().remove(&gone).await.unwrap();
+    let mut seen = vec![stale, gone];
+    for number in 0..70 {
+        seen.push(created(fixture.one(), upload(&format!("expiry-{number}"), Kind::Partial, Some(5))).await);
+    }
+    let expires = Some(at(1000));
+    let change = |stored: &Stored| {
+        let mut change = to_phase(stored, stored.upload.phase);
+        change.expires = expires;
+        change
+    };
+    let changes: Vec<_> = seen.iter().map(|stored| (stored.clone(), change(stored))).collect();
+    fixture.one().update_all(&changes).await.unwrap();
+    for stored in &seen[2..] {
+        let found = fixture.other().load(&stored.upload.id).await.unwrap().unwrap();
+        assert_eq!(found.upload.expires, expires);
+        assert_ne!(found.version, stored.version, "every change makes a new version");
+    }
+    fixture.assert_has(&changed, b"hello").await;
 }
 
 /// An update of an outdated version is a conflict and changes nothing.

@@ -128,21 +128,25 @@ pub trait Storage: Send + Sync + 'static {
     /// [`Failure::NotFound`](crate::Failure::NotFound) if it is gone.
     async fn update(&self, stored: &Stored, change: &Change) -> Result<Version, StorageError>;
 
-    /// Makes many such changes: each to the version that was seen or, as where [`Storage::update`] fails because the record
-    /// has changed or is gone, not at all.
+    /// Makes many such changes. Changes of records that have changed or are gone are skipped.
+    ///
+    /// # Errors
+    ///
+    /// The first of other failures. The remaining changes are tried nevertheless.
     async fn update_all(&self, changes: &[(Stored, Change)]) -> Result<(), StorageError> {
+        let mut all = Ok(());
         for (stored, change) in changes {
             match self.update(stored, change).await {
-                Err(error) if !matches!(error.failure(), Failure::Conflict | Failure::NotFound) => return Err(error),
-                _ => {}
+                Err(error) if matches!(error.failure(), Failure::Conflict | Failure::NotFound) => {}
+                made => all = all.and(made.map(drop)),
             }
         }
-        Ok(())
+        all
     }
 
-    /// Puts an upload together that is [assembling](tus_core::Phase::Assembling), and makes `change`: all or nothing.
-    /// A final upload gets the bytes of `parts`, in order; for any other, `parts` is empty, and the storage completes
-    /// what it had begun when its bytes were committed.
+    /// Completes an upload that is [assembling](tus_core::Phase::Assembling), and makes `change`: all or nothing. A
+    /// final upload gets the bytes of `parts`, in order. For any other upload `parts` is empty, and the storage
+    /// completes what it started when the bytes were committed.
     ///
     /// This may take long. Until it is done, [`Storage::load`] returns the old record. The parts do not change; one
     /// may occur several times. Their bytes add up to the offset of `change`.
