@@ -4,10 +4,11 @@ use std::{fmt, sync::Arc};
 
 /// Closes the connection on which a request came.
 ///
-/// Where the client of a download reads nothing for too long, the
-/// [timeout](crate::Builder::download_timeout) closes the upload's file. The framework may go on waiting for the client
-/// with what it has buffered, over HTTP/2 for ever. Where one of these is among the extensions of the request, the
-/// connection is closed then, with all that goes on over it.
+/// If the client of a download reads nothing for too long, the [timeout](crate::Builder::download_timeout) closes the
+/// upload's file. The framework may keep what it has buffered and wait for the client, over HTTP/2 forever. If one of
+/// these is among the extensions of the request, the connection is closed then, with all other requests on it. Do not
+/// use it behind a proxy that sends the requests of several clients over one HTTP/2 connection: one client that reads
+/// nothing would interrupt the others.
 ///
 /// [`InterimIo`](crate::InterimIo) has one for its connection, and `actix_web_tus::on_connect` makes one.
 #[derive(Clone)]
