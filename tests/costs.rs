@@ -1,6 +1,6 @@
-//! What one request makes the server do, for each kind of request of less than 8 kB, beside it in the background
-//! included: a number of allocations, which depends on no machine. None asks for memory more than ten times as often as
-//! a HEAD does, and those that have a final upload assembled not more than twelve times.
+//! The work that one request causes, including in the background, for each kind of request of less than 8 kB: a
+//! number of allocations, which does not depend on the machine. No request makes more than ten times as many as a
+//! HEAD; those that have a final upload assembled make at most twelve times as many.
 //!
 //! `cargo test --release -p tests --test costs -- --nocapture` prints the table of SECURITY.md, with processor time.
 #![allow(clippy::unwrap_used)] // a test that cannot continue fails
@@ -72,7 +72,7 @@ impl World {
         self.created(&headers.into_iter().chain(metadata).collect::<Vec<_>>()).await
     }
 
-    /// `Upload-Concat` of so many parts.
+    /// `Upload-Concat` with this many parts.
     async fn concat(&self, parts: usize, length: &str, metadata: Option<&str>) -> String {
         let mut concat = "final;".to_owned();
         for _ in 0..parts {
@@ -235,7 +235,7 @@ fn time() -> u64 {
 
 /// Sends requests of a kind, and measures each before and after.
 async fn send<T>(world: &World, kind: &str, status: u16, measure: fn() -> T) -> Vec<(T, T)> {
-    // What takes long to prepare is done less often.
+    // Requests with long preparation are repeated less often.
     let times = if kind.contains("1000") { 2 } else { TIMES };
     let mut measured = Vec::new();
     for _ in 0..times {

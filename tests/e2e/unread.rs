@@ -147,9 +147,9 @@ fn a_download_that_is_not_read_is_aborted() {
         connection.head("GET", &path, &[]);
         wait_until(|| connection.has_answered());
         wait_until(|| !process.has_open(id(&path).as_str()));
-        // What the framework has buffered goes with the connection, although nothing is read of it.
+        // What the framework has buffered goes with the connection, although the client reads none of it.
         wait_until(|| process.connections() == 0);
-        // What the sockets have still comes, and then the end: not all of it.
+        // What the sockets have buffered still arrives, and then the end: not all of it.
         let came = connection.text().len() as u64;
         assert!(came < LENGTH, "{framework}: {came} bytes came");
         assert_eq!(process.connect().offset(&path), LENGTH);

@@ -40,7 +40,7 @@ use actix_web::{
 use tus_service::{ResponseBody, StreamBody, mount_path};
 
 pub use connection::{closes, on_connect};
-/// What the hooks' request heads and responses are made of; actix-web's own types are older ones.
+/// The types of the hooks' request heads and responses; actix-web's own types are from an older version.
 pub use http;
 pub use resumable::{ResumableResource, ResumableService, resumable, resumable_with};
 /// The storage in an object store.

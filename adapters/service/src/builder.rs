@@ -196,10 +196,10 @@ impl Builder {
         self
     }
 
-    /// How long the client of a download may take nothing; 60 s by default. Then the download is cut short, and the
-    /// upload's file is closed. A framework that waits for the client all the same keeps what it has buffered: a
-    /// [`CloseConnection`](crate::CloseConnection) ends its connection. What sockets buffer counts as taken: one that is full is not written to before a part of
-    /// it has arrived.
+    /// How long the client of a download may read nothing; 60 s by default. The download is then aborted, and the
+    /// upload's file is closed. A framework that still waits for the client keeps what it has buffered, unless a
+    /// [`CloseConnection`](crate::CloseConnection) ends its connection. Bytes in socket buffers count as read: a full
+    /// socket accepts more only after some of them have arrived.
     pub fn download_timeout(mut self, silence: Duration) -> Self {
         self.download_timeout = silence;
         self

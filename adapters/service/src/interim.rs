@@ -32,9 +32,9 @@ use crate::CloseConnection;
 /// How long a request waits until its client has been informed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A connection whose requests may be answered by interim responses, too (`104 Upload Resumption Supported`), so that
-/// clients of the IETF's draft, iPhones among them, learn where their upload is before a request breaks. It is also
-/// [closed](CloseConnection) where the client of a download reads nothing for too long, over HTTP/2, too.
+/// A connection whose requests may also be answered by interim responses (`104 Upload Resumption Supported`), so that
+/// clients of the IETF's draft, including iPhones, learn the URL of their upload before a request breaks off. The
+/// connection is [closed](CloseConnection) if the client of a download reads nothing for too long, over HTTP/2 too.
 ///
 /// Wrap each connection before passing it to hyper, and [attach](Interim::attach) its [`Interim`] to each of its
 /// requests. In axum, `axum_tus::Informing` does both.
@@ -124,8 +124,8 @@ impl fmt::Debug for Interim {
 }
 
 impl Interim {
-    /// Puts it into the extensions of a request that came on its connection, if that is one of HTTP/1.1, and what
-    /// [closes](CloseConnection) the connection.
+    /// Adds what [closes](CloseConnection) the connection to the extensions of a request that came on it, and this
+    /// connection itself if it speaks HTTP/1.1.
     pub fn attach<B>(&self, request: &mut Request<B>) {
         let connection = self.0.clone();
         request.extensions_mut().insert(CloseConnection::new(move || connection.closing.close()));

@@ -93,7 +93,7 @@ fn append(inner: &Inner, presence: &mut Presence<'_>, file: &File, part: &Stored
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         source => Some(source?),
     };
-    // After the file was opened: so it is not that of a later upload.
+    // Checked after the file was opened, so that it is not the file of a later upload.
     if !presence.has(&part.upload)? {
         return Err(gone());
     }

@@ -19,10 +19,10 @@ struct State {
     open: HashMap<UploadId, Vec<Entry>>,
     /// The last number in use.
     numbers: u64,
-    /// Uploads that others left to us a moment ago, and since when we had asked for them. A later upload of the same id is
-    /// none of them.
+    /// Uploads that others recently left to this storage, and when it had asked for them. A later upload with the same
+    /// id is a different one.
     left: HashMap<Incarnation, Tick>,
-    /// Whether somebody looks for what others ask for.
+    /// Whether somebody checks what others ask for.
     watched: bool,
 }
 
@@ -41,8 +41,8 @@ impl Writers {
         self.state().open.contains_key(id)
     }
 
-    /// Notes that another process left an upload to us, since we asked for it at that moment: a request that asks later is
-    /// newer than the writer that is opened now.
+    /// Records that another process left an upload to this storage, which had asked at that moment: a request that
+    /// asks later is newer than a writer that is opened now.
     pub(crate) fn note_left(&self, incarnation: Incarnation, since: Tick) {
         let mut state = self.state();
         state.left.retain(|_, since| since.is_recent());

@@ -4,9 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 /// The id of an upload: the last segment of its URL.
 ///
-/// 1 to 128 ASCII letters, digits, `-` or `_`, so that it needs no escaping in a URL and cannot
-/// leave a directory. Ids are made by the service (128 random bits) or by the application, never
-/// from what a client sends. A clone is cheap.
+/// 1 to 128 ASCII letters, digits, `-` or `_`. An id needs no escaping in a URL and cannot leave a directory. The
+/// service (128 random bits) or the application chooses ids, never the client. Clones are cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UploadId(Arc<str>);
 

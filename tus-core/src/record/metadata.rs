@@ -16,11 +16,24 @@ use http::HeaderValue;
 ///
 /// Keys are visible ASCII without a comma, and unique (tus 1.0.0, "Upload-Metadata").
 ///
-/// It is kept as the text of the header, and its pairs are decoded when somebody asks for them: a clone, and a request
-/// that only repeats the text, cost the same whatever a client has put into it.
+/// It is stored as the text of the header. Pairs are decoded when they are needed, so clones and requests that only
+/// repeat the text are cheap, whatever the client sent.
+///
+/// ```
+/// use tus_core::Metadata;
+///
+/// # fn main() -> Result<(), tus_core::InvalidMetadata> {
+/// let mut metadata = Metadata::from_pairs([("filename", "film.mp4")])?;
+/// metadata.set("kind", "film")?;
+/// assert_eq!(metadata.text("filename"), Some("film.mp4"));
+/// assert_eq!(metadata.to_header().unwrap(), "filename ZmlsbS5tcDQ=,kind ZmlsbQ==");
+/// assert!(metadata.set("no spaces", "").is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Default)]
 pub struct Metadata {
-    /// Pairs of `key base64(value)`, separated by a comma and nothing else; `None` where there is none.
+    /// Pairs of `key base64(value)`, separated by a comma and nothing else; `None` if there is none.
     text: Option<Arc<str>>,
     pairs: OnceLock<Arc<[Pair]>>,
 }

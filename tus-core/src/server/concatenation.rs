@@ -74,7 +74,7 @@ impl LoadParts {
             },
             Purpose::Create(creation) => Authorize::parts(exchange, *creation, Parts { ids, loaded }),
             Purpose::Inspect(stored) => {
-                // A part that is gone makes the length unknown.
+                // The length is unknown if a part is gone.
                 let parts = in_order(named(&stored.upload), loaded);
                 let length = parts.as_ref().and_then(|parts| total_length(parts).ok().flatten());
                 match parts.is_some_and(|parts| parts.iter().all(|part| part.upload.is_complete())) {
@@ -199,7 +199,7 @@ pub(super) fn named(upload: &Upload) -> &[Part] {
     }
 }
 
-/// Each of these once, in the order in which they are named first.
+/// Each of these once, in the order of first occurrence.
 pub(super) fn distinct<'a>(named: impl IntoIterator<Item = &'a UploadId>) -> Vec<UploadId> {
     let mut seen = HashSet::new();
     named.into_iter().filter(|id| seen.insert(*id)).cloned().collect()

@@ -6,7 +6,7 @@ use super::{Cors, Download, Location, TusExtension, cors::Exposed};
 use crate::{Algorithm, Kind, Phase, Upload};
 
 /// The protocol's settings. The defaults: both dialects, every extension, sha1, no size limit, no expiration, no
-/// CORS, no downloads, 4096 bytes of metadata, 128 parts per final upload, 1024 final uploads that wait for their
+/// CORS, no downloads, 4096 bytes of metadata, 16 parts per final upload, 1024 final uploads that wait for their
 /// parts, and an absolute path as `Location`.
 ///
 /// ```

@@ -29,15 +29,15 @@ use crate::{
 /// does, exceeds its limit by little.
 const SLICE: usize = 8 * 1024;
 
-/// How long a framework has to end a download by itself.
+/// How long a framework has to end an aborted download.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A download. The next piece is read when the framework has let go of the one before, so that no connection holds
-/// more than one, however much it likes to buffer.
+/// A download. The next piece is read when the framework has released the previous one, so that no connection holds
+/// more than one, however much the framework would buffer.
 ///
-/// A framework does not poll the body of a client that reads nothing. So a timer ends such a download: it closes the
-/// upload's file and gives the turn back, and where the framework waits for the next piece, as hyper does for HTTP/1, it
-/// gets an error and closes the connection. Where it does not, the connection is closed below it, if that can be done.
+/// A framework does not poll the body of a client that reads nothing. A timer therefore ends such a download: it
+/// closes the upload's file and releases the permit. If the framework waits for the next piece, as hyper does for
+/// HTTP/1, it gets an error and closes the connection. Otherwise a [`CloseConnection`] closes it, if there is one.
 pub(crate) struct Sending {
     shared: Arc<Shared>,
     timer: Option<AbortHandle>,
@@ -153,7 +153,7 @@ impl Shared {
     }
 }
 
-/// Ends a download whose client takes nothing.
+/// Ends a download whose client reads nothing.
 async fn watch(shared: Weak<Shared>, first: Instant, timeout: Duration, close: Option<CloseConnection>) {
     let mut next = Some(first);
     while let Some(at) = next {

@@ -91,7 +91,7 @@ fn a_client_that_wants_another_file_gets_none() {
     for wanted in ["\"x\"".to_owned(), format!("W/{tag}"), "\"x\", \"y\"".into(), String::new()] {
         let get = get(&mut world, &id).header("if-match", &wanted).header("range", "bytes=99-");
         let answer = get.header("if-none-match", &tag).send();
-        answer.says(412, "the file is another one than those that if-match names");
+        answer.says(412, "the file is none of those that if-match names");
     }
 }
 

@@ -234,10 +234,10 @@ fn text(refusal: &Refusal) -> String {
         Refusal::Storage(failure) => failure.to_string(),
         Refusal::OtherDialect => "the upload was created with the protocol tus 1.0.0; use that protocol for it".into(),
         Refusal::NotFound => "there is no such upload".into(),
-        Refusal::Expired => "the upload has expired; begin a new one".into(),
-        Refusal::Invalid => "the upload can never be completed; begin a new one".into(),
-        Refusal::NotFinished => "the upload is not finished, and can be downloaded when it is; try again later".into(),
-        Refusal::AnotherFile => "the file is another one than those that if-match names".into(),
+        Refusal::Expired => "the upload has expired; start a new one".into(),
+        Refusal::Invalid => "the upload can never be completed; start a new one".into(),
+        Refusal::NotFinished => "the upload is not finished yet; try again later".into(),
+        Refusal::AnotherFile => "the file is none of those that if-match names".into(),
         Refusal::RangeNotSatisfiable { length } => {
             format!("the range is not within the {length} bytes of the upload")
         }

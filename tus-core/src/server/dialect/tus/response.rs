@@ -183,7 +183,7 @@ fn status(refusal: &Refusal) -> StatusCode {
         }
         Refusal::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
         Refusal::AnotherFile => StatusCode::PRECONDITION_FAILED,
-        // What may pass by itself: clients retry no other 4xx than 409 and 423, so a 408 would end the upload.
+        // Temporary failures: clients retry no 4xx other than 409 and 423, so a 408 would end the upload.
         Refusal::Superseded => StatusCode::LOCKED,
         Refusal::ChecksumMismatch => checksum_mismatch(),
         Refusal::TimedOut { .. } | Refusal::BrokenOff { .. } | Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
@@ -249,7 +249,7 @@ fn text(refusal: &Refusal) -> String {
         Refusal::NotKept => "the response to the upload is not stored",
         Refusal::AlreadyComplete => "the upload is complete; nothing can be added",
         Refusal::ReprDigestMismatch => "the upload does not match its digest",
-        Refusal::AnotherFile => "the file is another one than those that if-match names",
+        Refusal::AnotherFile => "the file is none of those that if-match names",
         Refusal::PartNotFound(id) => return format!("there is no partial upload {id}"),
         Refusal::NotPart(id) => return format!("{id} was not created with upload-concat: partial"),
         Refusal::PartIncomplete(id) => return format!("the partial upload {id} is not complete yet"),
