@@ -87,7 +87,8 @@ impl Tus {
     ///
     /// # Errors
     ///
-    /// When the storage cannot list them. What fails for one upload is in the log, and leaves that upload as it is.
+    /// The first failure of the storage, after all uploads were tried. Each upload that could not be deleted stays as it is,
+    /// and its failure is in the log.
     pub async fn expire(&self) -> Result<usize, StorageError> {
         background::expire(&self.engine).await
     }

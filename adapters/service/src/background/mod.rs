@@ -16,7 +16,7 @@ use futures_util::{
     future::{self, Ready},
 };
 use tokio_util::sync::CancellationToken;
-use tus_core::{Kind, Stored, UploadId};
+use tus_core::{Failure, Kind, Stored, UploadId};
 
 use self::recovery::{LookedAfter, unless_it_panics};
 pub(crate) use self::{
@@ -84,19 +84,29 @@ async fn sweep(engine: &Arc<Engine>, due: &mut Due) -> LookedAfter {
     swept
 }
 
-/// Removes the uploads that have expired, and returns their number.
+/// Removes the uploads that have expired, and returns their number. An error does not stop what follows it: the first one
+/// is returned at the end.
 pub(crate) async fn expire(engine: &Arc<Engine>) -> Result<usize, StorageError> {
     let now = SystemTime::now();
-    let expired = engine.storage.pending(now).try_filter(|stored| future::ready(stored.upload.is_expired(now)));
-    let removed = expired.map_ok(async |stored| {
-        let id = stored.upload.id;
+    let panicked = |_| Err(StorageError::new(Failure::Internal, "the list of expired uploads panicked"));
+    let pending = AssertUnwindSafe(engine.storage.pending(now)).catch_unwind();
+    let pending = pending.map(|found| found.unwrap_or_else(panicked));
+    let expired = pending.try_filter(|stored| future::ready(stored.upload.is_expired(now)));
+    let removed = expired.map(async |stored| {
+        let id = stored?.upload.id;
         match engine.leases.try_hold(&id) {
-            Some(lease) => Ok(recovery::expire(engine, &id, lease).await),
+            Some(lease) => recovery::expire(engine, &id, lease).await,
             None => Ok(false),
         }
     });
-    let removed = removed.try_buffer_unordered(AT_ONCE);
-    removed.try_fold(0, async |count, removed| Ok(count + usize::from(removed))).await
+    let removed = removed.buffer_unordered(AT_ONCE);
+    let (count, failed) = removed
+        .fold((0, None), async |(count, failed), removed| match removed {
+            Ok(removed) => (count + usize::from(removed), failed),
+            Err(error) => (count, failed.or(Some(error))),
+        })
+        .await;
+    failed.map_or(Ok(count), Err)
 }
 
 fn listed(found: thread::Result<Result<Stored, StorageError>>) -> Ready<Option<Stored>> {

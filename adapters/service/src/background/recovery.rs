@@ -4,14 +4,14 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::SystemTime};
 
 use futures_util::FutureExt;
 use tus_core::{
-    Phase, Stored, UploadId,
+    Failure, Phase, Stored, UploadId,
     server::{Keep, Recovery, recover},
 };
 
 use super::notify::notify;
 use crate::{
     Cause, StorageError, completion,
-    engine::{Engine, failure, failure_of_many},
+    engine::{Engine, failure},
     leases::Lease,
 };
 
@@ -24,112 +24,108 @@ pub(super) struct LookedAfter {
 
 /// Does the background work that is due for an upload.
 pub(super) async fn look_after(engine: &Arc<Engine>, id: &UploadId, _lease: Lease<'_>) -> LookedAfter {
-    unless_it_panics(look_after_leased(engine, id)).await
+    let looked_after = look_after_leased(engine, id).map(|looked_after| {
+        looked_after.unwrap_or_else(|error| {
+            failure(id, &error);
+            LookedAfter::default()
+        })
+    });
+    unless_it_panics(looked_after).await
 }
 
 /// Removes an upload if it has expired, and returns whether it did. Other work that is due is left alone.
-pub(super) async fn expire(engine: &Engine, id: &UploadId, _lease: Lease<'_>) -> bool {
-    let expire = async {
-        let Some(stored) = found(engine, id).await else { return false };
-        match decided(engine, stored).await {
-            Recovery::Keep(keep) => {
-                renew(engine, &keep).await;
-                false
-            }
-            Recovery::Remove(stored) => remove(engine, &stored).await == Removed::Yes,
-            _ => false,
-        }
-    };
-    unless_it_panics(expire).await
+pub(super) async fn expire(engine: &Engine, id: &UploadId, _lease: Lease<'_>) -> Result<bool, StorageError> {
+    let panicked = || Err(StorageError::new(Failure::Internal, "the removal panicked"));
+    let expired = unless_it_panics(async { Some(expire_leased(engine, id).await) }).await.unwrap_or_else(panicked);
+    match expired {
+        Err(error) if is_overtaken(failure(id, &error)) => Ok(false),
+        expired => expired,
+    }
+}
+
+/// Whether something else changed or removed the upload first: it is no longer as it was when it expired.
+fn is_overtaken(failure: Failure) -> bool {
+    matches!(failure, Failure::Conflict | Failure::NotFound)
+}
+
+async fn expire_leased(engine: &Engine, id: &UploadId) -> Result<bool, StorageError> {
+    let Some(stored) = found(engine, id).await? else { return Ok(false) };
+    match decided(engine, stored).await? {
+        Recovery::Keep(keep) => renew(engine, &keep).await.map(|()| false),
+        Recovery::Remove(stored) => Ok(remove(engine, &stored).await? == Removed::Yes),
+        _ => Ok(false),
+    }
 }
 
 /// The upload, unless another process uses it. A record that was found without the lease may be outdated.
-async fn found(engine: &Engine, id: &UploadId) -> Option<Stored> {
-    match engine.storage.load(id).await {
-        Ok(found) => found.filter(|stored| !stored.held_elsewhere),
-        Err(error) => {
-            failure(id, &error);
-            None
-        }
-    }
+async fn found(engine: &Engine, id: &UploadId) -> Result<Option<Stored>, StorageError> {
+    Ok(engine.storage.load(id).await?.filter(|stored| !stored.held_elsewhere))
 }
 
-async fn renew(engine: &Engine, keep: &Keep) {
-    if let Err(error) = engine.storage.update(keep.stored(), keep.change()).await {
-        failure(&keep.stored().upload.id, &error);
-    }
+async fn renew(engine: &Engine, keep: &Keep) -> Result<(), StorageError> {
+    engine.storage.update(keep.stored(), keep.change()).await.map(drop)
 }
 
 /// What became of an upload that was to be removed.
 #[derive(PartialEq)]
 enum Removed {
     Yes,
-    Failed,
     ClaimedElsewhere,
 }
 
-async fn remove(engine: &Engine, stored: &Stored) -> Removed {
+async fn remove(engine: &Engine, stored: &Stored) -> Result<Removed, StorageError> {
     // Another process may be working on it without adding bytes: an assembly, a hook, a handler.
     let is_free = match stored.upload.phase {
-        Phase::Receiving => Ok(true),
-        _ => engine.storage.claim(&stored.upload, completion::CLAIM).await,
+        Phase::Receiving => true,
+        _ => engine.storage.claim(&stored.upload, completion::CLAIM).await?,
     };
-    let removed = match is_free {
-        Ok(true) => engine.remove(stored, Cause::Expired).await,
-        Ok(false) => return Removed::ClaimedElsewhere,
-        Err(error) => Err(error),
-    };
-    match removed {
-        Ok(()) => Removed::Yes,
-        Err(error) => {
-            failure(&stored.upload.id, &error);
-            Removed::Failed
-        }
+    if !is_free {
+        return Ok(Removed::ClaimedElsewhere);
     }
+    engine.remove(stored, Cause::Expired).await?;
+    Ok(Removed::Yes)
 }
 
-async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> LookedAfter {
-    let Some(stored) = found(engine, id).await else { return LookedAfter::default() };
+async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> Result<LookedAfter, StorageError> {
+    let Some(stored) = found(engine, id).await? else { return Ok(LookedAfter::default()) };
     // It is already running, or failed a short while ago.
     if stored.upload.phase == Phase::Complete && !engine.jobs.may_begin(stored.upload.incarnation) {
-        return LookedAfter::default();
+        return Ok(LookedAfter::default());
     }
-    match decided(engine, stored).await {
+    match decided(engine, stored).await? {
         Recovery::Nothing | Recovery::LoadFinals(_) | Recovery::LoadParts(_) => {}
-        Recovery::Keep(keep) => renew(engine, &keep).await,
+        Recovery::Keep(keep) => renew(engine, &keep).await?,
         Recovery::Remove(stored) => {
-            let is_claimed_elsewhere = remove(engine, &stored).await == Removed::ClaimedElsewhere;
-            return LookedAfter { is_claimed_elsewhere };
+            let is_claimed_elsewhere = remove(engine, &stored).await? == Removed::ClaimedElsewhere;
+            return Ok(LookedAfter { is_claimed_elsewhere });
         }
         Recovery::Complete(completion) => {
             let ran = completion::run(engine, completion, None).await;
             if let Some(job) = ran.done.notify() {
                 notify(engine, job);
             }
-            return LookedAfter { is_claimed_elsewhere: ran.is_claimed_elsewhere };
+            return Ok(LookedAfter { is_claimed_elsewhere: ran.is_claimed_elsewhere });
         }
     }
-    LookedAfter::default()
+    Ok(LookedAfter::default())
 }
 
 /// What to do, once the related uploads are known.
-async fn decided(engine: &Engine, stored: Stored) -> Recovery {
+async fn decided(engine: &Engine, stored: Stored) -> Result<Recovery, StorageError> {
     let now = SystemTime::now();
     let soon = now.checked_add(engine.looks_ahead).unwrap_or(now);
     let mut recovery = recover(&engine.config, stored, now, soon);
     loop {
         recovery = match recovery {
             Recovery::LoadFinals(load) => {
-                let finals = finals(engine, load.part()).await;
-                let finals = finals.map_err(|error| failure(load.part(), &error));
-                load.done(finals)
+                let finals = finals(engine, load.part()).await?;
+                load.done(Ok(finals))
             }
             Recovery::LoadParts(load) => {
-                let loaded = engine.storage.load_all(load.ids()).await;
-                let loaded = loaded.map_err(|error| failure_of_many(load.ids(), &error));
-                load.done(loaded)
+                let loaded = engine.storage.load_all(load.ids()).await?;
+                load.done(Ok(loaded))
             }
-            decided => return decided,
+            decided => return Ok(decided),
         }
     }
 }

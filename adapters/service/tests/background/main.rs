@@ -15,10 +15,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use http::{Request, Response};
 use http_body_util::Full;
 use tokio::{sync::Notify, time::timeout};
-use tus_service::{Config, Incarnation, Kind, Memory, Mount, Phase, ResponseBody, Storage, Tus, Upload, UploadId};
+use tus_service::{
+    Config, Incarnation, Kind, Memory, Mount, Phase, ResponseBody, Storage, Tus, Upload, UploadFilter, UploadId,
+};
 
 use crate::wrapped::Wrapped;
 
@@ -85,6 +88,47 @@ async fn uploads_in_use_by_another_process_do_not_expire() {
     while store.load(&upload.id).await.unwrap().is_some() {
         tokio::task::yield_now().await;
     }
+}
+
+fn expired(id: &str) -> Upload {
+    let mut upload = Upload::new(id.parse().unwrap(), Incarnation::from_random(1), Kind::Single);
+    (upload.length, upload.expires) = (Some(5), Some(SystemTime::UNIX_EPOCH));
+    upload
+}
+
+#[tokio::test]
+async fn expire_deletes_the_others_and_returns_the_error_of_one() {
+    let storage = Wrapped { unremovable: Some("b".parse().unwrap()), ..Wrapped::new() };
+    let store = storage.memory.clone();
+    for id in ["a", "b", "c"] {
+        store.create(&expired(id)).await.unwrap();
+    }
+    let tus = Tus::builder(storage).background(false).build();
+    assert_eq!(tus.expire().await.unwrap_err().to_string(), "the disk is broken");
+    let mut left = tus.list(UploadFilter::default(), None);
+    assert_eq!(left.try_next().await.unwrap().unwrap().id.as_str(), "b");
+    assert!(left.try_next().await.unwrap().is_none());
+}
+
+/// A removal has happened when the list fails, and its hook has not been called to the end.
+#[tokio::test]
+async fn expire_ends_what_it_has_begun_when_the_list_fails() {
+    let storage = Wrapped { list_fails: true, ..Wrapped::new() };
+    let store = storage.memory.clone();
+    store.create(&expired("a")).await.unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = calls.clone();
+    let tus = Tus::builder(storage).background(false).terminated(move |_| {
+        let count = count.clone();
+        async move {
+            tokio::task::yield_now().await;
+            count.fetch_add(1, SeqCst);
+        }
+    });
+    let tus = tus.build();
+    assert_eq!(tus.expire().await.unwrap_err().to_string(), "the list is broken");
+    assert_eq!(calls.load(SeqCst), 1);
+    assert!(store.load(&"a".parse().unwrap()).await.unwrap().is_none());
 }
 
 /// A program that only inspects uploads must not prevent the application from being notified.

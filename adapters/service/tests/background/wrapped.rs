@@ -11,7 +11,10 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use tokio::{sync::Mutex, time::sleep};
+use tokio::{
+    sync::{Mutex, Notify},
+    time::sleep,
+};
 use tus_service::{
     ByteStream, Change, Failure, Memory, Storage, StorageError, Stored, StoredStream, Upload, UploadFilter, UploadId,
     Version, Writer, async_trait,
@@ -32,6 +35,11 @@ pub(crate) struct Wrapped {
     pub(crate) unreadable: AtomicUsize,
     /// Whether another process adds three bytes before an upload is removed.
     pub(crate) grows: bool,
+    /// An upload that cannot be removed.
+    pub(crate) unremovable: Option<UploadId>,
+    /// Whether the list of pending uploads ends with an error, after an upload was removed.
+    pub(crate) list_fails: bool,
+    pub(crate) removed: Notify,
 }
 
 impl Wrapped {
@@ -45,6 +53,9 @@ impl Wrapped {
             connection: Mutex::default(),
             unreadable: AtomicUsize::new(0),
             grows: false,
+            unremovable: None,
+            list_fails: false,
+            removed: Notify::new(),
         }
     }
 }
@@ -81,7 +92,12 @@ impl Storage for Wrapped {
             change.offset += 3;
             writer.commit(&change).await?;
         }
-        self.memory.remove(stored).await
+        if self.unremovable.as_ref() == Some(&stored.upload.id) {
+            return Err(StorageError::new(Failure::Internal, "the disk is broken"));
+        }
+        self.memory.remove(stored).await?;
+        self.removed.notify_one();
+        Ok(())
     }
     async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
         let bytes = self.memory.read(stored, range).await?;
@@ -99,7 +115,15 @@ impl Storage for Wrapped {
     fn pending(&self, now: SystemTime) -> StoredStream<'_> {
         let sweep = self.sweeps.fetch_add(1, SeqCst);
         assert!(sweep >= self.panics, "as the test wants it");
-        self.memory.pending(now)
+        let pending = self.memory.pending(now);
+        if !self.list_fails {
+            return pending;
+        }
+        let failed = stream::once(async {
+            self.removed.notified().await;
+            Err(StorageError::new(Failure::Internal, "the list is broken"))
+        });
+        pending.chain(failed).boxed()
     }
     async fn waiting_for(&self, part: &UploadId, at_most: usize) -> Result<Vec<UploadId>, StorageError> {
         self.memory.waiting_for(part, at_most).await
