@@ -22,6 +22,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Failures in a row of which one is in the log: a line in ten seconds.
 const SILENT_FAILURES: u64 = 100;
 
+/// The shortest time in which a client may take nothing: shorter interruptions of the network are usual.
+pub(crate) const SHORTEST_SILENCE: Duration = Duration::from_secs(30);
+
+/// The longest one: the kernel counts milliseconds in 31 bits.
+const LONGEST_SILENCE: Duration = Duration::from_secs(24 * 24 * 60 * 60);
+
 /// A connection.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -97,7 +103,7 @@ impl fmt::Display for Listener {
 fn prepare(stream: &TcpStream, silence: Duration) {
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
-    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(silence));
+    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(silence.clamp(SHORTEST_SILENCE, LONGEST_SILENCE)));
     #[cfg(not(target_os = "linux"))]
     let _ = silence;
 }

@@ -18,17 +18,45 @@ mod webhooks;
 use std::{
     io::{self, IsTerminal, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use arguments::{Action, Arguments};
 use clap::Parser;
 use settings::Settings;
+use tokio::runtime::Runtime;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+/// How long calls that block, such as those to a disk that hangs, may take after everything else has ended.
+const BLOCKED: Duration = Duration::from_secs(5);
+
+/// How the program ended.
+enum End {
+    /// All went well.
+    Well,
+    /// Something did not, and has been reported.
+    Badly,
+    /// By a second signal: nothing is waited for.
+    AtOnce,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("tus-serve: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(run(arguments));
+    // Dropping it would wait for calls that block, however long they take.
+    match ended {
+        Ok(End::AtOnce) => runtime.shutdown_background(),
+        _ => runtime.shutdown_timeout(BLOCKED),
+    }
+    match ended {
+        Ok(End::Well | End::AtOnce) => ExitCode::SUCCESS,
+        Ok(End::Badly) => ExitCode::FAILURE,
         // Whoever reads the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -38,28 +66,30 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether all went well; what did not has been reported.
-async fn run(arguments: Arguments) -> anyhow::Result<bool> {
+async fn run(arguments: Arguments) -> anyhow::Result<End> {
     let settings = Settings::load(arguments.config.as_deref())?;
+    if arguments.check_config || arguments.action.is_none() {
+        settings.check_serving()?;
+    }
     let doubtful = Settings::doubtful_variables();
     if arguments.check_config {
         for doubt in doubtful {
             eprintln!("tus-serve: {doubt}");
         }
         println!("the configuration is valid");
-        return Ok(true);
+        return Ok(End::Well);
     }
     log(&settings)?;
     for doubt in doubtful {
         tracing::warn!("{doubt}");
     }
     match arguments.action {
-        None => serve::serve(settings).await.map(|()| true),
+        None => serve::serve(settings).await,
         Some(Action::Admin { command }) => {
             let mut out = io::stdout().lock();
             let done = admin::run(&settings, command, &mut out).await?;
             out.flush()?;
-            Ok(done)
+            Ok(if done { End::Well } else { End::Badly })
         }
     }
 }

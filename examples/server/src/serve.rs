@@ -8,10 +8,11 @@ use tokio::{
 };
 
 use crate::{
+    End,
     app::App,
     connections::Connections,
     descriptors,
-    listen::Listener,
+    listen::{Listener, SHORTEST_SILENCE},
     monitor::{self, Monitor},
     settings::Settings,
     tls,
@@ -22,7 +23,7 @@ use crate::{
 const PROBES: usize = 64;
 
 /// Serves until a signal to stop.
-pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
+pub(crate) async fn serve(settings: Settings) -> anyhow::Result<End> {
     // Before the storage, whose opening may take long: a signal must not end the process without cleaning up.
     let (stops, hangup) = (count_stops()?, signal(SignalKind::hangup())?);
     descriptors::take_all(settings.max_connections);
@@ -31,28 +32,28 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     let tls = settings.tls()?.map(Arc::new);
     let storage = tokio::select! {
         opened = settings.open() => opened?,
-        () = stopped(stops.clone(), 1) => return Ok(()),
+        () = stopped(stops.clone(), 1) => return Ok(End::Well),
     };
-    let notices = Notices::default();
-    let tus = settings.attach_webhooks(settings.builder(storage)?, &notices, |_| true)?.build();
-
-    let monitoring = match settings.monitor_address()? {
-        Some(address) => {
-            let listener = Listener::bind(&address, settings.download_timeout.0).await?;
-            tracing::info!(address = %listener, "health and metrics");
-            let monitor = Arc::new(Monitor { tus: tus.clone(), metrics, stops: stops.clone() });
-            Some((listener, monitor))
-        }
+    // Before the endpoint: where a port is taken, no background work begins.
+    let monitor_listener = match settings.monitor_address()? {
+        Some(address) => Some(Listener::bind(&address, SHORTEST_SILENCE).await?),
         None => None,
     };
     let listener = Listener::bind(&settings.address()?, settings.download_timeout.0).await?;
+    let notices = Notices::default();
+    let tus = settings.attach_webhooks(settings.builder(storage)?, &notices, |_| true)?.build();
+
+    if let Some(listener) = &monitor_listener {
+        tracing::info!(address = %listener, "health and metrics");
+    }
     tracing::info!(address = %listener, path = settings.path, tls = tls.is_some(), "listening");
 
     let app = App::new(tus.clone(), &settings.path, settings.page);
+    let monitor = Arc::new(Monitor { tus: tus.clone(), metrics, stops: stops.clone() });
     let (connections, probes) = (Connections::new(settings.max_connections), Connections::new(PROBES));
     let probed = async {
-        match monitoring {
-            Some((listener, monitor)) => probes.serve(&listener, None, monitor).await,
+        match monitor_listener {
+            Some(listener) => probes.serve(&listener, None, monitor).await,
             None => std::future::pending().await,
         }
     };
@@ -75,9 +76,12 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
         () = served => {}
         () = reloaded => {}
         () = probed => {}
-        () = stopped(stops.clone(), 2) => tracing::warn!("stopped at once by a second signal"),
+        () = stopped(stops.clone(), 2) => {
+            tracing::warn!("stopped at once by a second signal");
+            return Ok(End::AtOnce);
+        }
     }
-    Ok(())
+    Ok(End::Well)
 }
 
 /// Counts SIGTERM and Ctrl-C from now on.

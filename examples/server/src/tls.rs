@@ -5,14 +5,17 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use tokio::signal::unix::Signal;
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
         ServerConfig,
         crypto::aws_lc_rs,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+        pki_types::{
+            CertificateDer, PrivateKeyDer,
+            pem::{self, PemObject},
+        },
     },
 };
 
@@ -59,16 +62,25 @@ pub(crate) async fn reload(tls: Option<&Tls>, mut hangup: Signal) {
 }
 
 fn config(cert: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig>> {
-    let unreadable = |path: &Path| format!("{} cannot be read", path.display());
     let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let chain = chain.with_context(|| unreadable(cert))?;
-    ensure!(!chain.is_empty(), "{} has no certificate", cert.display());
-    let secret = PrivateKeyDer::from_pem_file(key).with_context(|| unreadable(key))?;
+    let chain = chain.map_err(|error| unreadable("tls.cert", error))?;
+    ensure!(!chain.is_empty(), "the file of `tls.cert` contains no certificate");
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable("tls.key", error))?;
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, secret);
-    let mut config = config.with_context(|| format!("{} and {}", cert.display(), key.display()))?;
+    let mut config = config.context("the files of `tls.cert` and `tls.key` cannot be used together")?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
     Ok(Arc::new(config))
+}
+
+/// Neither the name of the file nor a line of it is shown: both may be a key, by mistake.
+fn unreadable(setting: &str, error: pem::Error) -> anyhow::Error {
+    let wrong = match error {
+        pem::Error::Io(error) => return anyhow!("the file of `{setting}` cannot be read: {error}"),
+        pem::Error::NoItemsFound => "contains no private key",
+        _ => "is not valid PEM",
+    };
+    anyhow!("the file of `{setting}` {wrong}")
 }

@@ -58,8 +58,13 @@ async fn uploads_are_listed_shown_and_deleted_while_their_server_runs_and_afterw
     assert_eq!(head(&server, &begun).await, 200);
     server.stop().await;
 
-    let (success, _, _) = setup.run(&["admin", "delete", &begun]).await;
-    assert!(success);
+    // One that is not there does not stop what follows it.
+    let (success, output, errors) = setup.run(&["admin", "show", "nobody", &begun]).await;
+    assert!(!success && errors.ends_with("there is no upload nobody\n"), "{errors}");
+    assert_eq!(serde_json::from_str::<Value>(&output).unwrap()["id"], *begun);
+    let (success, output, errors) = setup.run(&["admin", "delete", "nobody", &begun]).await;
+    assert!(!success && errors.contains("nobody is not deleted: "), "{errors}");
+    assert_eq!(output, format!("{begun} deleted\n"));
     let (success, _, errors) = setup.run(&["admin", "delete", &begun]).await;
     assert!(!success && errors.contains(&format!("{begun} is not deleted: ")), "{errors}");
     let (success, _, errors) = setup.run(&["admin", "show", &begun]).await;
@@ -85,6 +90,43 @@ async fn expired_uploads_are_deleted_on_demand() {
     let (_, listed, _) = setup.run(&["admin", "list"]).await;
     assert!(listed.starts_with(id(kept.as_str())) && listed.lines().count() == 1, "{listed}");
     server.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_deleted_on_demand_is_an_error() {
+    let setup = Setup::new().set("TUS_EXPIRES", "0.001").set("TUS_BACKGROUND", "off");
+    let server = setup.start().await;
+    let stuck = begin(&server).await;
+    let expired = async { while head(&server, &stuck).await == 200 {} };
+    timeout(PATIENCE, expired).await.expect("it expires");
+    server.stop().await;
+    let database = rusqlite::Connection::open(setup.path("uploads-data/uploads.db")).unwrap();
+    let trigger = "CREATE TRIGGER stuck BEFORE DELETE ON uploads BEGIN SELECT RAISE(ABORT, 'stuck'); END";
+    database.execute_batch(trigger).unwrap();
+    drop(database);
+    let (success, output, errors) = setup.run(&["admin", "expire"]).await;
+    assert!(!success && output.is_empty(), "{output}");
+    assert!(errors.contains("tus-serve: not every expired upload is deleted: "), "{errors}");
+    let (_, listed, _) = setup.run(&["admin", "list"]).await;
+    assert!(listed.starts_with(&stuck) && listed.lines().count() == 1, "{listed}");
+}
+
+/// What only a server uses is not checked, unless it is wanted.
+#[tokio::test]
+async fn a_command_does_without_the_files_of_the_server() {
+    let setup = Setup::new();
+    let server = setup.start().await;
+    let begun = begin(&server).await;
+    server.stop().await;
+    let setup = setup.set("TUS_TLS_CERT", "/nowhere").set("TUS_TLS_KEY", "/nowhere");
+    let setup = setup.set("TUS_WEBHOOKS_URL", "http://127.0.0.1:1").set("TUS_WEBHOOKS_SECRETS_FILE", "/nowhere");
+    let (success, listed, errors) = setup.run(&["admin", "list"]).await;
+    assert!(success && listed.starts_with(&begun), "{errors}");
+    for arguments in [&["admin", "delete", &begun][..], &["--check-config", "admin", "list"], &[]] {
+        let (success, _, errors) = setup.run(arguments).await;
+        let expected = "the file of `webhooks.secrets_file` cannot be read: No such file";
+        assert!(!success && errors.contains(expected), "{arguments:?}: {errors}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! Health and metrics.
 
-use std::{fs::OpenOptions, io::Write};
-
 use rustix::process::Signal;
 use tokio::time::timeout;
 use tus_reqwest::{Client, Source, reqwest};
@@ -51,17 +49,46 @@ async fn a_server_that_is_to_stop_is_not_ready_and_still_serves() {
     assert!(server.ended().await);
 }
 
+/// A storage that hangs: here another process has locked its database, and the server would wait for a day.
+async fn ends_while_its_storage_hangs(grace: &str, signals: &[(Signal, &str)]) {
+    let setup = Setup::new().set("TUS_BUSY_TIMEOUT", "86400").set("TUS_GRACE", grace);
+    let mut server = setup.start().await;
+    let http = reqwest::Client::new();
+    let created = http.post(server.url("/files")).header("tus-resumable", "1.0.0").header("upload-length", "5");
+    let created = created.send().await.unwrap();
+    let database = rusqlite::Connection::open(setup.path("uploads-data/uploads.db")).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let append = http.patch(server.url(created.headers()["location"].to_str().unwrap())).body("hello");
+    let append = append.header("tus-resumable", "1.0.0").header("upload-offset", "0");
+    let append = tokio::spawn(append.header("content-type", "application/offset+octet-stream").send());
+    let begun = async { while !server.ask("/metrics").await.1.contains("\ntus_uploads_in_flight 1\n") {} };
+    timeout(PATIENCE, begun).await.expect("it is begun");
+    for (signal, said) in signals {
+        server.signal(*signal);
+        server.says(said).await;
+    }
+    assert!(server.ended().await);
+    // Nothing was committed. Perhaps the server had time to say so.
+    if let Ok(response) = append.await.unwrap() {
+        assert_eq!(response.status(), 503);
+    }
+    drop(database);
+}
+
+#[tokio::test]
+async fn a_server_ends_while_its_storage_hangs() {
+    ends_while_its_storage_hangs("0.1", &[(Signal::TERM, "stopping")]).await;
+    let twice = [(Signal::TERM, "stopping"), (Signal::TERM, "stopped at once by a second signal")];
+    ends_while_its_storage_hangs("86400", &twice).await;
+}
+
 #[tokio::test]
 async fn a_server_whose_storage_fails_is_not_ready() {
     let setup = Setup::new();
     let server = setup.start().await;
     assert_eq!(server.ask("/readyz").await.0, 200);
-    // What SQLite has in memory of its files is not believed any more, and they are rubbish.
-    for (name, byte) in [("uploads.db-wal", 0), ("uploads.db", 0x2a), ("uploads.db-shm", 0)] {
-        let mut file = OpenOptions::new().write(true).open(setup.path("uploads-data").join(name)).unwrap();
-        let length = file.metadata().unwrap().len();
-        file.write_all(&vec![byte; length.try_into().unwrap()]).unwrap();
-    }
+    let database = rusqlite::Connection::open(setup.path("uploads-data/uploads.db")).unwrap();
+    database.execute_batch("DROP TABLE uploads").unwrap();
     let (status, reason) = server.ask("/readyz").await;
     assert!(status == 503 && reason.starts_with("the storage fails: "), "{status} {reason}");
     assert_eq!(server.ask("/healthz").await.0, 200);

@@ -33,7 +33,24 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     /// One that answers each message with a status and a text.
-    pub(crate) async fn start(answer: impl FnMut(&Value) -> (u16, String) + Send + 'static) -> Self {
+    pub(crate) async fn start(mut answer: impl FnMut(&Value) -> (u16, String) + Send + 'static) -> Self {
+        Self::respond(move |message| {
+            let (status, text) = answer(message);
+            Response::builder().status(status).body(Full::new(Bytes::from(text))).unwrap()
+        })
+        .await
+    }
+
+    /// One that redirects each message to another one.
+    pub(crate) async fn redirect(status: u16, other: &Self) -> Self {
+        let url = other.url.clone();
+        Self::respond(move |_| {
+            Response::builder().status(status).header("location", &url).body(Full::default()).unwrap()
+        })
+        .await
+    }
+
+    async fn respond(answer: impl FnMut(&Value) -> Response<Full<Bytes>> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hooks", listener.local_addr().unwrap());
         let (sender, messages) = mpsc::unbounded_channel();
@@ -61,7 +78,7 @@ impl Receiver {
 async fn serve(
     listener: TcpListener,
     sender: mpsc::UnboundedSender<Received>,
-    answer: Mutex<impl FnMut(&Value) -> (u16, String) + Send + 'static>,
+    answer: Mutex<impl FnMut(&Value) -> Response<Full<Bytes>> + Send + 'static>,
 ) {
     let answer = std::sync::Arc::new(answer);
     loop {
@@ -74,9 +91,8 @@ async fn serve(
                 assert_eq!((head.method.as_str(), head.uri.path()), ("POST", "/hooks"));
                 let body = body.collect().await.unwrap().to_bytes();
                 let json: Value = serde_json::from_slice(&body).unwrap();
-                let (status, text) = (*answer.lock().unwrap())(&json);
+                let response = (*answer.lock().unwrap())(&json);
                 let _ = sender.send(Received { headers: head.headers, body, json });
-                let response = Response::builder().status(status).body(Full::new(Bytes::from(text))).unwrap();
                 Ok::<_, Infallible>(response)
             }
         });

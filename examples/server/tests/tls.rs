@@ -80,6 +80,20 @@ async fn a_renewed_certificate_is_read_at_sighup_and_a_broken_one_is_not() {
     server.stop().await;
 }
 
+/// Its lines were joined: none of them is in the error, not even as numbers.
+#[tokio::test]
+async fn a_broken_key_is_not_shown() {
+    let setup = secure();
+    renew(&setup);
+    let key = std::fs::read_to_string(setup.path("key.pem")).unwrap();
+    std::fs::write(setup.path("key.pem"), key.replace('\n', " ")).unwrap();
+    let expected = "tus-serve: the file of `tls.key` is not valid PEM\n".to_owned();
+    assert_eq!(setup.run(&[]).await, (false, String::new(), expected));
+    std::fs::write(setup.path("key.pem"), "hush").unwrap();
+    let expected = "tus-serve: the file of `tls.key` contains no private key\n".to_owned();
+    assert_eq!(setup.run(&[]).await, (false, String::new(), expected));
+}
+
 /// The head of the response to OPTIONS.
 async fn options(socket: &Path) -> String {
     let mut stream = UnixStream::connect(socket).await.unwrap();

@@ -3,7 +3,12 @@
 mod check;
 mod list;
 
-use std::{io::Write, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fmt, fs,
+    io::{self, Write},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
 
 use anyhow::{Context, bail, ensure};
 use clap::Subcommand;
@@ -41,60 +46,79 @@ pub(crate) enum Command {
 pub(crate) async fn run(settings: &Settings, command: Command, out: &mut impl Write) -> anyhow::Result<bool> {
     ensure!(!settings.is_memory(), "uploads in memory are seen only by their server");
     if settings.is_directory() {
-        let database = Path::new(&settings.dir).join("uploads.db");
-        ensure!(database.exists(), "there are no uploads in {}", settings.dir);
-    }
-    if settings.is_directory() {
-        check_user(Path::new(&settings.dir))?;
+        check_directory(Path::new(&settings.dir))?;
     }
     let storage = settings.open().await?;
-    let builder = settings.builder(storage.clone())?.background(false);
-    // Those that a request or the server would call are not ours to call.
+    let mut builder = settings.builder(storage.clone())?.background(false);
     let notices = Notices::default();
-    let tus = settings.attach_webhooks(builder, &notices, |hook| hook == Hook::Terminated)?.build();
+    if matches!(command, Command::Delete { .. } | Command::Expire) {
+        // Those that a request or the server would call are not ours to call.
+        builder = settings.attach_webhooks(builder, &notices, |hook| hook == Hook::Terminated)?;
+    }
+    let tus = builder.build();
     let done = match command {
         Command::List(options) => list::list(&tus, &options, out).await,
         Command::Show { ids } => show(&tus, &ids, out).await,
         Command::Delete { ids } => delete(&tus, &ids, out).await,
-        Command::Expire => {
-            writeln!(out, "{} uploads deleted", tus.expire().await?)?;
-            Ok(true)
-        }
+        Command::Expire => expire(&tus, out).await,
         Command::Check(options) => check::check(&*storage, &options, out).await,
     };
     notices.sent().await;
     done
 }
 
-/// Refuses to work as another user than the owner of the directory: files that root makes there, SQLite's among them,
-/// could not be written by the server.
-fn check_user(directory: &Path) -> anyhow::Result<()> {
-    let owner = std::fs::metadata(directory).with_context(|| directory.display().to_string())?.uid();
+/// Refuses a directory without uploads, and to work as another user than its owner: files that root makes there, SQLite's
+/// among them, could not be written by the server.
+fn check_directory(directory: &Path) -> anyhow::Result<()> {
+    let name = directory.display();
+    let owner = match fs::metadata(directory) {
+        Ok(directory) => directory.uid(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!("there are no uploads in {name}"),
+        Err(error) => return Err(error).context(name.to_string()),
+    };
     let user = geteuid().as_raw();
+    // First: another user may not see what is in it.
     ensure!(
         user == owner,
-        "{} belongs to user {owner}, but this is user {user}; use: sudo -u '#{owner}' tus-serve admin …",
-        directory.display()
+        "{name} belongs to user {owner}, but this is user {user}; run the command as user {owner}, with the same settings"
     );
+    ensure!(directory.join("uploads.db").exists(), "there are no uploads in {name}");
     Ok(())
 }
 
 async fn show(tus: &Tus, ids: &[UploadId], out: &mut impl Write) -> anyhow::Result<bool> {
+    let mut all_found = true;
     for id in ids {
-        let found = tus.find(id).await?.with_context(|| format!("there is no upload {id}"))?;
-        writeln!(out, "{:#}", view::upload(&found))?;
+        match tus.find(id).await {
+            Ok(Some(found)) => writeln!(out, "{:#}", view::upload(&found))?,
+            Ok(None) => all_found = report(format_args!("there is no upload {id}")),
+            Err(error) => all_found = report(format_args!("{id} cannot be shown: {error}")),
+        }
     }
-    Ok(true)
+    Ok(all_found)
 }
 
 async fn delete(tus: &Tus, ids: &[UploadId], out: &mut impl Write) -> anyhow::Result<bool> {
+    let mut all_deleted = true;
     for id in ids {
-        if let Err(error) = tus.terminate(id).await {
-            bail!("{id} is not deleted: {error}");
+        match tus.terminate(id).await {
+            Ok(()) => writeln!(out, "{id} deleted")?,
+            Err(error) => all_deleted = report(format_args!("{id} is not deleted: {error}")),
         }
-        writeln!(out, "{id} deleted")?;
     }
+    Ok(all_deleted)
+}
+
+async fn expire(tus: &Tus, out: &mut impl Write) -> anyhow::Result<bool> {
+    let count = tus.expire().await.context("not every expired upload is deleted")?;
+    writeln!(out, "{count} uploads deleted")?;
     Ok(true)
+}
+
+/// Reports what did not go well, for one of several uploads; returns `false`.
+fn report(problem: fmt::Arguments<'_>) -> bool {
+    eprintln!("tus-serve: {problem}");
+    false
 }
 
 #[cfg(test)]
@@ -104,13 +128,14 @@ mod tests {
     #[test]
     fn only_the_owner_of_the_directory_may_use_it() {
         let directory = tempfile::tempdir().unwrap();
-        check_user(directory.path()).unwrap();
+        // It is its user's, and empty.
+        assert!(check_directory(directory.path()).unwrap_err().to_string().starts_with("there are no uploads in "));
         // Only root can give a directory away; the root directory is nobody else's.
         let foreign = match std::os::unix::fs::chown(directory.path(), Some(10001), None) {
             Ok(()) => directory.path(),
             Err(_) => Path::new("/"),
         };
-        let said = check_user(foreign).unwrap_err().to_string();
-        assert!(said.contains("belongs to user ") && said.contains("; use: sudo -u '#"), "{said}");
+        let said = check_directory(foreign).unwrap_err().to_string();
+        assert!(said.contains(" belongs to user ") && said.contains("; run the command as user "), "{said}");
     }
 }

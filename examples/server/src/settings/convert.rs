@@ -1,6 +1,6 @@
 //! What the settings mean to the crates.
 
-use std::{net::ToSocketAddrs, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, net::ToSocketAddrs, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use http::{HeaderName, HeaderValue, Uri};
@@ -9,7 +9,7 @@ use tus_object_store::ObjectStore;
 use tus_service::{Algorithm, Builder, Config, Cors, Download, Location, Memory, Storage, Tus, TusExtension, Upload};
 use tus_sqlite::{Durability, Sqlite};
 
-use super::{Seconds, Settings, layers};
+use super::{Seconds, Settings};
 use crate::{
     app::PAGE_ENDPOINT,
     tls::Tls,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Where to listen.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Address {
     /// A host and a port.
     Tcp(String),
@@ -30,6 +30,9 @@ const MEMORY: &str = "memory:";
 
 /// The shortest time that may pass where a time of 0 would break the server.
 const SHORTEST: Duration = Duration::from_millis(100);
+
+/// The shortest time that requests to a bucket can have.
+const SHORTEST_REQUEST: Duration = Duration::from_secs(1);
 
 /// The longest time that SQLite can wait, rounded down to days: its milliseconds have 31 bits.
 const LONGEST_BUSY: Duration = Duration::from_secs(24 * 24 * 60 * 60);
@@ -47,8 +50,6 @@ impl Settings {
         self.log_level()?;
         self.is_log_json()?;
         self.bucket_builder()?;
-        self.webhooks()?;
-        self.tls()?;
         self.check_limits()?;
         let slashed = self.path.starts_with('/') && self.path.parse::<Uri>().is_ok_and(|uri| uri.query().is_none());
         ensure!(slashed, "`path` is {:?}, but it must begin with a slash, and be part of a URL", self.path);
@@ -60,16 +61,24 @@ impl Settings {
         Ok(())
     }
 
+    /// Tries what only a server uses.
+    pub(crate) fn check_serving(&self) -> anyhow::Result<()> {
+        self.webhooks(Notices::default())?;
+        self.tls()?;
+        Ok(())
+    }
+
     fn check_limits(&self) -> anyhow::Result<()> {
-        for (key, Seconds(time)) in [
-            ("body_timeout", self.body_timeout),
-            ("download_timeout", self.download_timeout),
-            ("checkpoint_interval", self.checkpoint_interval),
-            ("sweep_interval", self.sweep_interval),
-            ("webhooks.timeout", self.webhooks.timeout),
+        for (key, Seconds(time), shortest) in [
+            ("body_timeout", self.body_timeout, SHORTEST),
+            ("download_timeout", self.download_timeout, SHORTEST),
+            ("checkpoint_interval", self.checkpoint_interval, SHORTEST),
+            ("sweep_interval", self.sweep_interval, SHORTEST),
+            ("webhooks.timeout", self.webhooks.timeout, SHORTEST),
+            ("bucket.request_timeout", self.bucket.request_timeout, SHORTEST_REQUEST),
         ] {
-            let (is, least) = (time.as_secs_f64(), SHORTEST.as_secs_f64());
-            ensure!(time >= SHORTEST, "`{key}` is {is}, but it must be at least {least} seconds");
+            let (is, least) = (time.as_secs_f64(), shortest.as_secs_f64());
+            ensure!(time >= shortest, "`{key}` is {is}, but it must be at least {least} seconds");
         }
         let (is, most) = (self.busy_timeout.0.as_secs_f64(), LONGEST_BUSY.as_secs());
         ensure!(self.busy_timeout.0 <= LONGEST_BUSY, "`busy_timeout` is {is}, but it must be at most {most} seconds");
@@ -171,9 +180,9 @@ impl Settings {
         notices: &Notices,
         passes: impl Fn(Hook) -> bool,
     ) -> anyhow::Result<Builder> {
-        let Some((webhooks, hooks)) = self.webhooks()? else { return Ok(builder) };
+        let Some((webhooks, hooks)) = self.webhooks(notices.clone())? else { return Ok(builder) };
         let hooks: Vec<_> = hooks.into_iter().filter(|hook| passes(*hook)).collect();
-        Ok(webhooks.notices(notices.clone()).attach(builder, &hooks))
+        Ok(webhooks.attach(builder, &hooks))
     }
 
     /// TLS, if it is wanted.
@@ -208,7 +217,7 @@ impl Settings {
         self.store.is_empty()
     }
 
-    fn webhooks(&self) -> anyhow::Result<Option<(Webhooks, Vec<Hook>)>> {
+    fn webhooks(&self, notices: Notices) -> anyhow::Result<Option<(Webhooks, Vec<Hook>)>> {
         let settings = &self.webhooks;
         let hooks = named("webhooks.hooks", &settings.hooks, Hook::ALL, Hook::name)?;
         let headers = headers("webhooks.headers", &settings.headers)?;
@@ -227,14 +236,16 @@ impl Settings {
             }
             return Ok(None);
         }
-        let file = match &*settings.secrets_file {
+        ensure!(!hooks.is_empty(), "`webhooks.hooks` is empty, but `webhooks.url` is set: name at least one webhook");
+        let text = match &*settings.secrets_file {
             "" => String::new(),
-            path => layers::read(path.as_ref())?,
+            // The name is not shown: it may be a secret that was set by mistake.
+            path => fs::read_to_string(path).context("the file of `webhooks.secrets_file` cannot be read")?,
         };
-        let in_file = file.lines().map(str::trim).filter(|line| !line.is_empty());
+        let in_file = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let secrets = Secrets::read(settings.secrets.iter().map(String::as_str).chain(in_file))?;
         let timeouts = Timeouts { finished: settings.finished_timeout.unless_zero(), others: settings.timeout.0 };
-        Ok(Some((Webhooks::new(&settings.url, secrets, timeouts, headers)?, hooks)))
+        Ok(Some((Webhooks::new(&settings.url, secrets, timeouts, headers, notices)?, hooks)))
     }
 
     fn bucket_builder(&self) -> anyhow::Result<Option<tus_object_store::Builder>> {
@@ -243,13 +254,14 @@ impl Settings {
         if self.store.is_empty() || self.is_memory() {
             return Ok(None);
         }
-        ensure!(!self.store.contains('@'), "`store` must not contain credentials; set them in the environment");
+        check_store(&self.store)?;
         let mut bucket = ObjectStore::from_url(&self.store)
             .map_err(|error| anyhow!("`store`: {error}"))?
             .key(move |upload| object_name(&template, upload))
             .part_size(self.bucket.part_size)
             .window(self.bucket.window)
-            .memory_budget(self.bucket.memory);
+            .memory_budget(self.bucket.memory)
+            .request_timeout(self.bucket.request_timeout.0);
         if let Some(equal) = self.bucket.equal_parts {
             bucket = bucket.equal_parts(equal);
         }
@@ -307,6 +319,19 @@ impl Settings {
         };
         Ok(Cors::Origins(self.cors.iter().map(origin).collect::<Result<_, _>>()?))
     }
+}
+
+/// Refuses what may contain a secret, without showing it. Errors may show what passes.
+fn check_store(store: &str) -> anyhow::Result<()> {
+    let Some(rest) = ["s3://", "gs://", "az://"].iter().find_map(|scheme| store.strip_prefix(scheme)) else {
+        bail!("`store` must begin with s3://, gs:// or az://, or be {MEMORY}");
+    };
+    let bucket = rest.split('/').next().unwrap_or(rest);
+    ensure!(
+        !rest.contains(['@', '?', '#']) && !bucket.contains(':'),
+        "`store` must not contain credentials; set them in the environment"
+    );
+    Ok(())
 }
 
 /// The name of a finished object.

@@ -1,6 +1,6 @@
 //! One table out of defaults, file and environment.
 
-use std::path::Path;
+use std::{env::VarError, path::Path};
 
 use anyhow::{Context, anyhow, bail};
 use toml::{Table, Value};
@@ -118,12 +118,18 @@ pub(super) fn doubt(variable: &str) -> Option<String> {
     key.starts_with("WEBHOOK").then(|| format!("the variable {variable} is no setting"))
 }
 
-/// Adds what the environment says.
-pub(super) fn add_variables(merged: &mut Table, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
+/// Adds what the environment says. An empty variable is an empty text or list; for other kinds, it is as if it were not set.
+pub(super) fn add_variables(
+    merged: &mut Table,
+    variable: impl Fn(&str) -> Result<String, VarError>,
+) -> anyhow::Result<()> {
     for setting in SETTINGS {
         let name = setting.variable();
-        let Some(text) = variable(&name).filter(|text| !text.is_empty()) else {
-            continue;
+        let text = match variable(&name) {
+            Ok(text) if text.is_empty() && !setting.kind.can_be_empty() => continue,
+            Ok(text) => text,
+            Err(VarError::NotPresent) => continue,
+            Err(VarError::NotUnicode(_)) => bail!("{name} is not valid UTF-8"),
         };
         let expected = if setting.kind == Kind::Switch { "on or off" } else { setting.kind.expected() };
         let value = setting.kind.read(&text).ok_or_else(|| match setting.kind.is_secret() {

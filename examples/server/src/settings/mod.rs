@@ -4,7 +4,11 @@ mod convert;
 mod layers;
 mod table;
 
-use std::{path::Path, time::Duration};
+use std::{
+    env::{self, VarError},
+    path::Path,
+    time::Duration,
+};
 
 use serde::Deserialize;
 
@@ -13,7 +17,7 @@ pub(crate) use self::convert::Address;
 /// All settings; [`table::SETTINGS`] says what they mean.
 ///
 /// Without `Debug`: there are secrets among them.
-#[derive(Clone, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
     pub(crate) addr: String,
@@ -62,7 +66,7 @@ pub(crate) struct Settings {
 }
 
 /// TLS.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tls {
     pub(crate) cert: String,
@@ -70,7 +74,7 @@ pub(crate) struct Tls {
 }
 
 /// Webhooks. Without `Debug`: there are secrets among them.
-#[derive(Clone, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Webhooks {
     pub(crate) url: String,
@@ -83,7 +87,7 @@ pub(crate) struct Webhooks {
 }
 
 /// How a bucket is used.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Bucket {
     pub(crate) key: String,
@@ -92,6 +96,7 @@ pub(crate) struct Bucket {
     pub(crate) memory: usize,
     pub(crate) equal_parts: Option<bool>,
     pub(crate) write_interval: Option<Seconds>,
+    pub(crate) request_timeout: Seconds,
 }
 
 /// The longest time of a setting, in seconds: ten years.
@@ -118,7 +123,8 @@ impl TryFrom<f64> for Seconds {
 }
 
 impl Settings {
-    /// Reads the file, if there is one, and the environment, and checks every value.
+    /// Reads the file, if there is one, and the environment, and checks every value except those of TLS and of webhooks,
+    /// which [`Self::check_serving`] checks.
     ///
     /// # Errors
     ///
@@ -126,7 +132,7 @@ impl Settings {
     pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
         let text = file.map(layers::read).transpose()?;
         let file = file.zip(text.as_deref());
-        let settings = Self::from_layers(file, |name| std::env::var(name).ok())?;
+        let settings = Self::from_layers(file, |name| env::var(name))?;
         settings.check()?;
         Ok(settings)
     }
@@ -134,10 +140,13 @@ impl Settings {
     /// Environment variables that are probably meant as settings and are none: a sentence for each. They are no errors,
     /// because Kubernetes and others set variables of their own that begin with `TUS_`.
     pub(crate) fn doubtful_variables() -> Vec<String> {
-        std::env::vars_os().filter_map(|(name, _)| layers::doubt(name.to_str()?)).collect()
+        env::vars_os().filter_map(|(name, _)| layers::doubt(name.to_str()?)).collect()
     }
 
-    fn from_layers(file: Option<(&Path, &str)>, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+    fn from_layers(
+        file: Option<(&Path, &str)>,
+        variable: impl Fn(&str) -> Result<String, VarError>,
+    ) -> anyhow::Result<Self> {
         let mut merged = layers::defaults()?;
         if let Some((path, text)) = file {
             layers::add_file(&mut merged, path, text)?;
@@ -154,8 +163,10 @@ mod tests {
     fn load(file: &str, variables: &[(&str, &str)]) -> anyhow::Result<Settings> {
         let variable =
             |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
+        let variable = |name: &str| variable(name).ok_or(VarError::NotPresent);
         let settings = Settings::from_layers(Some((Path::new("server.toml"), file)), variable)?;
         settings.check()?;
+        settings.check_serving()?;
         Ok(settings)
     }
 
@@ -173,8 +184,31 @@ mod tests {
         let settings = load("[bucket]\nwindow = 8", &[("TUS_CORS", " https://b.example,https://c.example ")]).unwrap();
         assert_eq!(settings.cors, ["https://b.example", "https://c.example"]);
         assert_eq!((settings.bucket.window, settings.bucket.part_size), (8, 8 << 20));
-        // An empty variable is none.
-        assert_eq!(load("max_size = 5", &[("TUS_MAX_SIZE", "")]).unwrap().max_size, Some(5));
+    }
+
+    #[test]
+    fn an_empty_variable_empties_texts_and_lists_and_nothing_else() {
+        let file = "max_size = 5\ndownload = true\ngrace = 2\ncors = [\"*\"]\nmonitor_addr = \"127.0.0.1:1\"";
+        let names = ["TUS_MAX_SIZE", "TUS_DOWNLOAD", "TUS_GRACE", "TUS_CORS", "TUS_MONITOR_ADDR"];
+        let settings = load(file, &names.map(|name| (name, ""))).unwrap();
+        assert_eq!((settings.max_size, settings.download), (Some(5), true));
+        assert_eq!(settings.grace, Seconds(Duration::from_secs(2)));
+        assert!(settings.cors.is_empty());
+        assert!(settings.monitor_address().unwrap().is_none());
+        assert!(error("", &[("TUS_ADDR", "")]).starts_with("`addr` is \"\", but it must be an address and a port"));
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_refused_by_name() {
+        use std::os::unix::ffi::OsStringExt;
+        for setting in super::table::SETTINGS {
+            let broken = |name: &str| match name == setting.variable() {
+                true => Err(VarError::NotUnicode(std::ffi::OsString::from_vec(b"hush\xff".to_vec()))),
+                false => Err(VarError::NotPresent),
+            };
+            let said = Settings::from_layers(None, broken).err().unwrap().to_string();
+            assert_eq!(said, format!("{} is not valid UTF-8", setting.variable()));
+        }
     }
 
     #[test]
@@ -204,8 +238,7 @@ mod tests {
             ("path = files", "server.toml: "),
             ("durability = \"fast\"", "`durability` is \"fast\", but it must be synced or buffered"),
             ("location = \"here\"", "`location` is \"here\", but it must be path, host or a public base URL"),
-            ("store = \"ftp://a\"", "`store`: "),
-            ("store = \"ftp://a\"", "s3, gs and az"),
+            ("store = \"ftp://a\"", "`store` must begin with s3://, gs:// or az://, or be memory:"),
             ("cors = [\"app.example\"]", "`cors` has \"app.example\", but an origin is"),
             ("checksums = [\"sha3\"]", "`checksums` has \"sha3\", but these are known: sha1, sha256"),
             (
@@ -228,12 +261,19 @@ mod tests {
             ),
             ("webhooks.url = \"http://a\"", "messages cannot be signed"),
             (
+                "webhooks.url = \"http://a\"\nwebhooks.hooks = []",
+                "`webhooks.hooks` is empty, but `webhooks.url` is set",
+            ),
+            (
                 "webhooks.url = \"http://a\"\nwebhooks.hooks = [\"finish\"]",
                 "`webhooks.hooks` has \"finish\", but these are known: authorize",
             ),
             ("webhooks.url = \"http://a\"\nwebhooks.headers = [\"a b\"]", "`webhooks.headers` has \"a b\""),
-            ("webhooks.url = \"http://a\"\nwebhooks.secrets_file = \"/nowhere\"", "/nowhere cannot be read"),
-            ("tls.cert = \"/nowhere\"\ntls.key = \"/nowhere\"", "/nowhere cannot be read"),
+            (
+                "webhooks.url = \"http://a\"\nwebhooks.secrets_file = \"/nowhere\"",
+                "`webhooks.secrets_file` cannot be read",
+            ),
+            ("tls.cert = \"/nowhere\"\ntls.key = \"/nowhere\"", "the file of `tls.cert` cannot be read: No such file"),
             ("tls.cert = \"a\"", "`tls.cert` and `tls.key` belong together"),
         ] {
             let said = error(file, &[]);
@@ -257,6 +297,18 @@ mod tests {
                 "`webhooks.url` must be an http or https URL",
             ),
             ("store = \"s3://key:hush@bucket\"", "`store` must not contain credentials"),
+            ("store = \"s3://bucket/a?sig=hush\"", "`store` must not contain credentials"),
+            ("store = \"s3://bucket/a#hush\"", "`store` must not contain credentials"),
+            ("store = \"s3://key:hush\"", "`store` must not contain credentials"),
+            ("store = \"ftp://a/hush\"", "`store` must begin with s3://, gs:// or az://, or be memory:"),
+            ("store = \"hush:a\"", "`store` must begin with s3://"),
+            ("store = [\"hush\"]", "server.toml: `store` must be a text"),
+            ("tls.key = [\"hush\"]", "server.toml: `tls.key` must be a text"),
+            ("tls.key = \"/nowhere\"\ntls.cert = \"hush\"", "the file of `tls.cert` cannot be read: No such file"),
+            (
+                "webhooks.url = \"http://a\"\nwebhooks.secrets_file = \"whsec_hush\"",
+                "the file of `webhooks.secrets_file` cannot be read: No such file",
+            ),
         ] {
             let said = error(file, &[]);
             assert!(said.contains(expected) && !said.contains("hush"), "{file}: {said}");
@@ -288,6 +340,8 @@ mod tests {
             error("busy_timeout = 2073601", &[]),
             "`busy_timeout` is 2073601, but it must be at most 2073600 seconds"
         );
+        let expected = "`bucket.request_timeout` is 0.5, but it must be at least 1 seconds";
+        assert_eq!(error("bucket.request_timeout = 0.5", &[]), expected);
         assert_eq!(error("max_connections = 0", &[]), "`max_connections` is 0, but it must be 1 to 1000000");
         assert_eq!(error("dir = \"\"", &[]), "`dir` is empty, but uploads need a directory");
     }
@@ -314,7 +368,7 @@ mod tests {
         };
         let text: String =
             SETTINGS.iter().map(|setting| format!("{} = {}\n", setting.key, value(setting.kind))).collect();
-        Settings::from_layers(Some((Path::new("all.toml"), &text)), |_| None).unwrap();
+        Settings::from_layers(Some((Path::new("all.toml"), &text)), |_| Err(VarError::NotPresent)).unwrap();
     }
 
     /// The example has each setting with its default, commented out.

@@ -37,6 +37,11 @@ impl Kind {
     pub(crate) fn is_secret(self) -> bool {
         matches!(self, Self::SecretText | Self::SecretList)
     }
+
+    /// Whether a value of this kind can be empty.
+    pub(crate) fn can_be_empty(self) -> bool {
+        matches!(self, Self::Text | Self::SecretText | Self::List | Self::SecretList)
+    }
 }
 
 impl Setting {
@@ -62,7 +67,7 @@ settings! {
     "path" Text r#""/files""# "path of the endpoint";
     "page" Switch "false" "a page to upload from, at `/`; `path` must end with `/files` then";
     "dir" Text r#""./uploads-data""# "directory of the uploads; created if missing";
-    "store" Text r#""""# "instead of the directory: `s3://bucket/prefix`, `gs://…`, `az://…`, or `memory:` for tests";
+    "store" SecretText r#""""# "instead of the directory: `s3://bucket/prefix`, `gs://…`, `az://…`, or `memory:` for tests";
     "durability" Text r#""synced""# "in the directory: `synced` survives a power cut, `buffered` a killed process";
     "busy_timeout" Seconds "5" "how long to wait for another process that writes to the directory's database";
     "max_size" Integer "" "largest upload, in bytes; no limit by default";
@@ -95,13 +100,13 @@ settings! {
     "grace" Seconds "10" "time for uploads to be committed and for connections to end when the server stops, and again for webhooks that are on their way";
     "log" Text r#""info""# "`error`, `warn`, `info`, `debug` or `trace`";
     "log_format" Text r#""text""# "`text` or `json`, on standard error";
-    "tls.cert" Text r#""""# "file with the certificate chain (PEM); with it, the server speaks TLS";
-    "tls.key" Text r#""""# "file with the private key (PEM)";
+    "tls.cert" SecretText r#""""# "file with the certificate chain (PEM); with it, the server speaks TLS";
+    "tls.key" SecretText r#""""# "file with the private key (PEM)";
     "webhooks.url" SecretText r#""""# "where webhooks are sent; empty for none";
     "webhooks.hooks" List r#"["finished"]"# "which: `authorize`, `before_create`, `creation_failed`, `created`, `progress`, `before_finish`, `finished`, `before_terminate`, `terminated`";
     "webhooks.headers" List "[]" "headers of clients' requests that are passed on: `authorization`, `cookie`, …";
     "webhooks.secrets" SecretList "[]" "what messages are signed with: `whsec_` and at least 24 bytes in base64; several while you exchange it";
-    "webhooks.secrets_file" Text r#""""# "file with secrets, one a line, beside `webhooks.secrets`";
+    "webhooks.secrets_file" SecretText r#""""# "file with secrets, one a line, beside `webhooks.secrets`";
     "webhooks.timeout" Seconds "30" "time for the answer to a question";
     "webhooks.finished_timeout" Seconds "60" "time for an answer to `finished`; 0 for as long as it takes";
     "bucket.key" Text r#""files/{id}""# "name of the finished object: `{id}` is the upload's id, `{owner}` its owner";
@@ -110,6 +115,7 @@ settings! {
     "bucket.memory" Integer "134217728" "memory for bytes that are on their way to the bucket";
     "bucket.equal_parts" Switch "" "parts of equal size; on for R2 by default";
     "bucket.write_interval" Seconds "" "time between two writes of one object; 1 for R2 and GCS by default";
+    "bucket.request_timeout" Seconds "15" "time for a small request to the bucket; those that transfer bytes get more";
 }
 
 #[cfg(test)]

@@ -124,21 +124,16 @@ impl Webhooks {
         secrets: Secrets,
         timeouts: Timeouts,
         headers: Vec<HeaderName>,
+        notices: Notices,
     ) -> anyhow::Result<Self> {
         let sender = Arc::new(Sender::new(url, secrets, timeouts)?);
-        Ok(Self { sender, headers, questions: Semaphore::new(QUESTIONS), notices: Notices::default() })
-    }
-
-    /// With these notices instead of its own.
-    pub(crate) fn notices(mut self, notices: Notices) -> Self {
-        self.notices = notices;
-        self
+        Ok(Self { sender, headers, questions: Semaphore::new(QUESTIONS), notices })
     }
 
     /// Adds them to an endpoint.
     pub(crate) fn attach(self, builder: Builder, hooks: &[Hook]) -> Builder {
         // Its own timeout comes first: then the client is asked to try again.
-        let mut builder = builder.hook_timeout(self.sender.timeouts().others * 2 + MARGIN);
+        let mut builder = builder.hook_timeout(self.sender.timeouts().others + MARGIN);
         let webhooks = Arc::new(self);
         attach! {builder, webhooks, hooks,
             Authorize authorize
@@ -209,9 +204,13 @@ impl Webhooks {
 
     /// Asks. Where the answer is not as agreed, clients get 503 and try again.
     async fn ask(&self, message: Message) -> Result<Answer, Rejection> {
-        let turn = timeout(self.sender.timeouts().others, self.questions.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(failed(anyhow!("too many questions wait for an answer"))) };
-        let body = self.sender.ask(&message).await.map_err(failed)?;
+        let limit = self.sender.timeouts().others;
+        let asked = async {
+            let _turn = self.questions.acquire().await?;
+            self.sender.ask(&message).await
+        };
+        let unanswered = |_| Err(anyhow!("the webhook {} was not answered within {limit:?}", message.hook.name()));
+        let body = timeout(limit, asked).await.unwrap_or_else(unanswered).map_err(failed)?;
         Answer::read(&body).map_err(failed)?.unless_refused().map_err(failed)?
     }
 

@@ -11,7 +11,6 @@ const PREFIX: &str = "whsec_";
 const SHORTEST: usize = 24;
 
 /// What messages are signed with: the first one, and those that are to follow it or that it follows.
-#[derive(Clone)]
 pub(crate) struct Secrets(Vec<Vec<u8>>);
 
 impl Secrets {
