@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -14,6 +15,7 @@ use fantoccini::{
 };
 use http::Method;
 use hyper_util::client::legacy::connect::HttpConnector;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -84,8 +86,7 @@ impl Chromium {
                 Some(browser)
             }
             Err(error) => {
-                let _ = driver.kill();
-                let _ = driver.wait();
+                end(&mut driver);
                 panic!("chromedriver is installed, but its browser does not start: {error}");
             }
         }
@@ -217,17 +218,24 @@ impl Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
+        end(&mut self.driver);
     }
+}
+
+/// Ends chromedriver and its browser, which would survive it.
+fn end(driver: &mut Child) {
+    let group = Pid::from_child(driver);
+    let _ = kill_process_group(group, Signal::KILL);
+    let _ = driver.wait();
 }
 
 /// Starts chromedriver on a free port. `None` if it is not installed.
 fn start_driver() -> Option<(Child, String)> {
     // It listens on one port of IPv4 and IPv6, and ends if somebody else has taken it on one of them.
     for _ in 0..20 {
-        let driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stdin(Stdio::null()).spawn();
-        let mut driver = driver.ok()?;
+        let mut driver = Command::new("chromedriver");
+        driver.arg("--port=0").process_group(0).stdout(Stdio::piped()).stdin(Stdio::null());
+        let mut driver = driver.spawn().ok()?;
         let mut lines = BufReader::new(driver.stdout.take()?).lines().map_while(Result::ok);
         let said = lines.find_map(|line| Some(line.split_once("started successfully on port ")?.1.to_owned()));
         if let Some(port) = said {

@@ -142,7 +142,7 @@ impl Lane {
                 let mut waiting = std::mem::take(&mut state.waiting);
                 drop(state);
                 while let Some((pool, call)) = waiting.pop_front() {
-                    // It panics if the system has no thread for it. The others wait for the next check.
+                    // It panics if the system has no thread, and keeps the call. The others wait for the next check.
                     if catch_unwind(AssertUnwindSafe(|| pool.spawn_blocking(call))).is_err() {
                         break;
                     }
@@ -221,6 +221,33 @@ mod tests {
         let panics = quick(|| -> Result<(), _> { panic!("a defect") });
         assert!(panics.await.is_err());
         assert_eq!(quick(|| Ok(1)).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_watch_survives_a_pool_without_threads() {
+        let lane = lane();
+        let (go_on, hangs) = mpsc::channel::<()>();
+        let (began, begins) = oneshot::channel();
+        lane.call(Box::new(move || {
+            began.send(()).unwrap();
+            let _ = hangs.recv();
+        }));
+        begins.await.unwrap();
+        // No system has memory for such a stack.
+        let poor = tokio::runtime::Builder::new_current_thread().thread_stack_size(1 << 60).build().unwrap();
+        let mut answers = Vec::new();
+        for pool in [poor.handle().clone(), Handle::current()] {
+            let (sender, receiver) = oneshot::channel();
+            answers.push(receiver);
+            let call = move || drop(sender.send(thread::current().name().map(str::to_owned)));
+            lane.state().waiting.push_back((pool, Box::new(call)));
+        }
+        let place = answers.pop().unwrap().await.unwrap();
+        assert_ne!(place.as_deref(), Some("tus-sqlite-calls"));
+        // The pool keeps a call for which it has no thread.
+        poor.shutdown_background();
+        assert!(answers.pop().unwrap().await.is_err());
+        drop(go_on);
     }
 
     #[tokio::test]
