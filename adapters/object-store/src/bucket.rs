@@ -8,6 +8,7 @@ use object_store::{
     Attribute, Attributes, Error, GetOptions, GetResult, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, UpdateVersion, multipart::MultipartStore, multipart::PartId, path::Path,
 };
+use tokio::time::sleep;
 use tus_service::{Failure, StorageError, async_trait};
 
 use crate::{
@@ -29,7 +30,14 @@ pub(crate) enum Refused {
     Failed(Error),
     /// It did not answer in this time. The same holds.
     Unanswered(Duration),
+    /// It refused because of another write or another object (409), which does not show: the write may be on its way, or
+    /// the object is gone again.
+    Unsettled,
 }
+
+/// How often a piece is written whose name the store claims to be in use, and the first of the growing pauses in between.
+const PIECE_TRIES: u32 = 4;
+const PIECE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Memory that an object gets before it has come, at most, in bytes.
 const MOST_AT_ONCE: usize = 64 * 1024 * 1024;
@@ -125,12 +133,24 @@ impl Bucket {
     }
 
     /// Writes an object whose name has a new nonce. If it exists, this request made it: the client of the store has
-    /// repeated it after a lost response.
+    /// repeated it after a lost response. A conflict of the two writes is reported in the same way, and both may have
+    /// failed: only an object that is there counts.
     pub(crate) async fn put_piece(&self, key: &str, payload: PutPayload) -> Answer<()> {
-        match self.put_new(key, payload, None).await {
-            Ok(_) | Err(Refused::Exists) => Ok(()),
-            Err(refused) => Err(refused),
+        let length = payload.content_length() as u64;
+        for attempt in 0..PIECE_TRIES {
+            sleep(PIECE_PAUSE * attempt).await;
+            match self.put_new(key, payload.clone(), None).await {
+                Err(Refused::Exists) => {}
+                put => return put.map(drop),
+            }
+            match self.head(key).await {
+                Ok(head) if head.size == length => return Ok(()),
+                Ok(_) => return Err(Refused::Exists),
+                Err(Refused::Absent) => {}
+                Err(refused) => return Err(refused),
+            }
         }
+        Err(Refused::Unsettled)
     }
 
     pub(crate) async fn put_if(&self, key: &str, payload: PutPayload, tag: &Tag, seal: Option<&str>) -> Answer<Tag> {
@@ -144,7 +164,7 @@ impl Bucket {
 
     /// Writes a marker, whether it exists already or not.
     pub(crate) async fn mark(&self, key: &str, content: Bytes) -> Answer<()> {
-        let put = self.put(key, content.into(), PutMode::Overwrite, None).await;
+        let put = self.put(key, content.into(), PutMode::Overwrite, None).await.map_err(Refused::unsettled);
         observe::request("put", put).map(drop)
     }
 
@@ -222,7 +242,10 @@ impl Bucket {
             }
             answer
         };
-        observe::request("delete", self.patience.with(Weight::Many(keys.len()), delete).await)
+        observe::request(
+            "delete",
+            self.patience.with(Weight::Many(keys.len()), delete).await.map_err(Refused::unsettled),
+        )
     }
 
     /// The objects under a prefix (a path without its last slash), ordered by name, after this name. Pages are
@@ -259,13 +282,13 @@ impl Bucket {
                 begun => Ok(begun?),
             }
         };
-        observe::request("begin", self.patience.with(Weight::Small, begin).await)
+        observe::request("begin", self.patience.with(Weight::Small, begin).await.map_err(Refused::unsettled))
     }
 
     pub(crate) async fn put_part(&self, key: &str, id: &str, number: usize, payload: PutPayload) -> Answer<String> {
         let (path, id, weight) = (self.path(key), id.to_owned(), Weight::Bytes(payload.content_length() as u64));
         let put = async { Ok(self.parts.put_part(&path, &id, number, payload).await?.content_id) };
-        observe::request("part", self.patience.with(weight, put).await)
+        observe::request("part", self.patience.with(weight, put).await.map_err(Refused::unsettled))
     }
 
     /// Makes a part from a range of an object in this bucket, optionally of this version only.
@@ -284,13 +307,13 @@ impl Bucket {
         let (path, id, weight) = (self.path(key), id.to_owned(), Weight::Completion(etags.len()));
         let parts = etags.into_iter().map(|content_id| PartId { content_id }).collect();
         let complete = async { Ok(Tag::from(self.parts.complete_multipart(&path, &id, parts).await?)) };
-        observe::request("complete", self.patience.with(weight, complete).await)
+        observe::request("complete", self.patience.with(weight, complete).await.map_err(Refused::unsettled))
     }
 
     pub(crate) async fn abort(&self, key: &str, id: &str) -> Answer<()> {
         let (path, id) = (self.path(key), id.to_owned());
         let abort = async { Ok(self.parts.abort_multipart(&path, &id).await?) };
-        observe::request("abort", self.patience.with(Weight::Small, abort).await)
+        observe::request("abort", self.patience.with(Weight::Small, abort).await.map_err(Refused::unsettled))
     }
 }
 
@@ -330,13 +353,22 @@ impl From<Error> for Refused {
 impl Refused {
     /// Whether nobody knows if it was done.
     pub(crate) fn is_unclear(&self) -> bool {
-        matches!(self, Self::Failed(_) | Self::Unanswered(_))
+        matches!(self, Self::Failed(_) | Self::Unanswered(_) | Self::Unsettled)
+    }
+
+    /// The same of a request without a condition, or of a write whose object was looked for since, and is absent or still
+    /// another one: the store refused it because of something that happens at the same time.
+    pub(crate) fn unsettled(self) -> Self {
+        match self {
+            Self::Exists | Self::Changed => Self::Unsettled,
+            other => other,
+        }
     }
 
     /// What a client learns where nobody could do anything about it: whether it may try again.
     pub(crate) fn failure(&self) -> Failure {
         match self {
-            Self::Unanswered(_) => Failure::Unavailable,
+            Self::Unanswered(_) | Self::Unsettled => Failure::Unavailable,
             Self::Failed(error) if failures::passes(error) => Failure::Unavailable,
             _ => Failure::Internal,
         }
@@ -358,6 +390,7 @@ impl fmt::Display for Refused {
             Self::Absent => f.write_str("the object store reports that an object is missing"),
             Self::Failed(error) => write!(f, "the object store failed: {error}"),
             Self::Unanswered(limit) => write!(f, "the object store did not answer within {} s", limit.as_secs_f32()),
+            Self::Unsettled => f.write_str("the object store refused a request because of a conflict with another one"),
         }
     }
 }

@@ -201,8 +201,12 @@ impl Builder {
     /// Memory in bytes for data that all uploads of this process buffer before it is written; 128 MiB by default, at
     /// least 8 MiB. If it is used up, data is written earlier, in smaller pieces.
     ///
-    /// Two parts of it, but not more than half, are for pieces that are read back. Half of the rest is for bytes that are on their way to
-    /// uploads that wait for memory, 2 MiB each: more concurrent uploads than that (28 by default) take up to 2 MiB each beyond the budget.
+    /// Two parts of it, but not more than half, are for pieces that are read back. A part that is larger than that
+    /// (uploads above 140 GiB have such parts by default, and those of unknown length above 23 GiB) exceeds the budget
+    /// by its size. Half of the rest is for bytes that are on their way to uploads that wait for memory, 2 MiB each: an
+    /// upload for which none is left (28 have some by default) takes up to 2 MiB beyond the budget.
+    ///
+    /// A request that gets no memory within the [limit](Self::request_timeout) of one that transfers bytes gets 503.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.settings.memory = bytes.max(SMALLEST_PART as usize + 3 * 1024 * 1024).min(u32::MAX as usize);
         self
@@ -227,19 +231,21 @@ impl Builder {
         self
     }
 
-    /// How long the store may take to answer a small request; 15 s by default, at least a second. A request that transfers bytes gets
-    /// one more second for each MiB that is being transferred by all requests of this storage, and one that names parts or objects 10 ms more for each. The completion of an object gets four more
-    /// minutes. A request that takes longer is abandoned: the client gets 503 and retries.
+    /// How long the store may take to answer a small request; 15 s by default, at least a second. A request that
+    /// transfers bytes gets one more second for each MiB that is being transferred by all requests of this storage, and
+    /// one that names parts or objects 10 ms more for each. The completion of an object gets four more minutes. A
+    /// request that takes longer is abandoned: the client gets 503 and retries.
     ///
-    /// A small request that only reads is sent once more after half of the time, because its connection may be dead.
+    /// A small request that only reads is sent once more after half of the time, beside the first one, because its
+    /// connection may be dead.
     ///
-    /// After an unanswered request, the following small ones (less than 1 MiB) get a fifth of this time, until it has passed once more or the
-    /// store answers. While the store cannot be reached, a client's request therefore ends within about four times this, and the time of the
-    /// bytes that were being transferred.
+    /// After an unanswered request, the following small ones (less than 1 MiB) get a fifth of this time, until it has
+    /// passed once more or the store answers. While the store cannot be reached, a client's request therefore ends
+    /// within about four times this, and the time of the bytes that were being transferred.
     ///
-    /// The clients of the stores have limits of their own. [`from_url`](ObjectStore::from_url) sets none unless `AWS_TIMEOUT`,
-    /// `GOOGLE_TIMEOUT` or `AZURE_TIMEOUT` is in the environment. A client that the application configured retries within this time, by its
-    /// [`RetryConfig`](object_store::RetryConfig).
+    /// The clients of the stores have limits of their own. [`from_url`](ObjectStore::from_url) sets none unless
+    /// `AWS_TIMEOUT`, `GOOGLE_TIMEOUT` or `AZURE_TIMEOUT` is in the environment. A client that the application
+    /// configured retries within this time, by its [`RetryConfig`](object_store::RetryConfig).
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.bucket.set_patience(timeout.max(Duration::from_secs(1)));
         self

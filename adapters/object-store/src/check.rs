@@ -2,6 +2,7 @@
 //! them before the bytes have arrived.
 
 use futures_util::future;
+use tus_service::Failure;
 
 use crate::{
     bucket::{Bucket, Refused},
@@ -80,6 +81,10 @@ async fn conditions(bucket: &Bucket, key: &str) -> Result<(), Unfit> {
         if succeeded > 1 {
             return Err(Unfit::Races(succeeded));
         }
+        // One that failed has not been refused because of the condition.
+        if let Some(Err(refused)) = put.into_iter().find(|put| put.as_ref().is_err_and(Refused::is_unclear)) {
+            return Err(refused.into());
+        }
         last = bucket.get(key).await?.1;
     }
     Ok(())
@@ -88,15 +93,25 @@ async fn conditions(bucket: &Bucket, key: &str) -> Result<(), Unfit> {
 /// The completion must use the named part, even if another one was uploaded in its place later.
 async fn parts(bucket: &Bucket, key: &str) -> Result<(), Unfit> {
     let id = bucket.begin(key, "test").await?;
-    let named = bucket.put_part(key, &id, 0, "named".into()).await?;
-    bucket.put_part(key, &id, 0, "other".into()).await?;
-    match bucket.complete(key, &id, vec![named]).await {
-        // Some stores keep both, and use the named one.
-        Ok(_) if bucket.get(key).await?.0 == "named" => Ok(()),
-        Ok(_) => Err(Unfit::MixesParts),
-        Err(_) => {
-            let _ = bucket.abort(key, &id).await;
-            Ok(())
-        }
+    let checked = completions(bucket, key, &id).await;
+    if checked.is_err() {
+        let _ = bucket.abort(key, &id).await;
     }
+    checked
+}
+
+async fn completions(bucket: &Bucket, key: &str, id: &str) -> Result<(), Unfit> {
+    let named = bucket.put_part(key, id, 0, "named".into()).await?;
+    let other = bucket.put_part(key, id, 0, "other".into()).await?;
+    let used = match bucket.complete(key, id, vec![named]).await {
+        // Some stores keep both, and use the named one.
+        Ok(_) => "named",
+        Err(refused) if refused.failure() == Failure::Unavailable => return Err(refused.into()),
+        Err(_) => {
+            // Only if it accepts the part that is there, it has refused the other one because of the part.
+            bucket.complete(key, id, vec![other]).await?;
+            "other"
+        }
+    };
+    if bucket.get(key).await?.0 == used { Ok(()) } else { Err(Unfit::MixesParts) }
 }

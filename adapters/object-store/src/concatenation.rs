@@ -71,8 +71,6 @@ impl Inner {
                         return Err(Failure::Busy.into());
                     }
                     document.begin_sealing(change)?;
-                    // They have just been made, so the multipart upload exists.
-                    document.completing = !parts.is_empty();
                     document.parts.clone_from(&parts);
                     Ok(())
                 });
@@ -180,7 +178,7 @@ impl Inner {
                 // Others wait for what is on its way here.
                 None => {
                     parts.extend(on_the_way.by_ref().try_collect::<Vec<_>>().await?);
-                    self.gather(size.min(left)).await
+                    Some(self.gather(size.min(left)).await?)
                 }
             };
             let bytes = bytes_of_all.take(size.min(left)).await?;
@@ -202,7 +200,7 @@ impl Inner {
 
     /// A small upload becomes one piece.
     async fn as_piece(&self, seen: Seen, from: &[Stored], change: &Change) -> Result<Seen, StorageError> {
-        let _memory = self.gather(change.offset).await;
+        let _memory = self.gather(change.offset).await?;
         let bytes: Vec<Bytes> = self.concatenated(from).try_collect().await?;
         let mut pieces = Vec::new();
         if change.offset > 0 {

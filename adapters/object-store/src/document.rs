@@ -28,10 +28,6 @@ pub(crate) struct Document {
     grows: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multipart: Option<Multipart>,
-    /// During sealing: whether the object may exist already. If the multipart upload is gone, it was completed, and was
-    /// not aborted.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub completing: bool,
     /// The committed bytes: parts, then pieces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
@@ -127,7 +123,6 @@ impl Document {
             part_size: settings.part_size_of(upload.length),
             grows: upload.length.is_none() && !settings.equal_parts,
             multipart: None,
-            completing: false,
             parts: Vec::new(),
             pieces: Vec::new(),
             reserved: 0,
@@ -195,7 +190,6 @@ impl Document {
         (self.parts, self.pieces) = Default::default();
         self.release();
         self.multipart = None;
-        self.completing = false;
         (self.reserved, self.contested) = (0, 0);
         Ok(())
     }

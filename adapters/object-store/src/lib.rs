@@ -21,15 +21,19 @@
 //! - **A newer request takes over** from an older one on another server: within about a second from one that answers,
 //!   with every byte that arrived; after 10 seconds from a killed one, with everything except the last
 //!   [window](Builder::window).
-//! - **A store that does not answer** delays nobody: [requests are abandoned](Builder::request_timeout), clients get 503 and continue, here or
-//!   on another server, and requests that were on their way do no harm when they arrive.
+//! - **A store that does not answer** delays nobody: [requests are abandoned](Builder::request_timeout), clients get
+//!   503 and continue, here or on another server, and requests that were on their way damage no upload when they
+//!   arrive.
 //! - **The finished object** appears under its [name](Builder::key) when it is complete, and never in part. It may be
-//!   read at once; move or delete it only after [`finished`](tus_service::Hooks::finished) was called.
+//!   read at once; move or delete it only after [`finished`](tus_service::Hooks::finished) was called, or its upload
+//!   may start again.
 //!
-//! What cannot be guaranteed: a process that is killed loses what is beyond its last window or piece (parts that are
-//! being uploaded, and up to five seconds of a slow client). A dead process can be distinguished from a slow one only
-//! by waiting. The application is notified at least once. This storage assumes that a request that was sent takes
-//! effect within an hour or never, and that an id that the application chooses is not used a third time within a day.
+//! What cannot be guaranteed: a request of a server that was cut off may write a finished object again, with the same
+//! bytes, after the application moved it. A process that is killed loses what is beyond its last window or piece (parts
+//! that are being uploaded, and up to five seconds of a slow client). A dead process can be distinguished from a slow
+//! one only by waiting. The application is notified at least once. This storage assumes that a request that was sent
+//! takes effect within an hour or never, and that an id that the application chooses is not used a third time within a
+//! day.
 //!
 //! # How
 //!

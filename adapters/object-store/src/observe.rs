@@ -11,7 +11,7 @@ pub(crate) fn request<T>(operation: &'static str, answer: Result<T, Refused>) ->
 fn outcome(refused: Option<&Refused>) -> &'static str {
     match refused {
         None => "ok",
-        Some(Refused::Exists | Refused::Changed) => "refused",
+        Some(Refused::Exists | Refused::Changed | Refused::Unsettled) => "refused",
         Some(Refused::Absent) => "absent",
         Some(Refused::Failed(_)) => "failed",
         Some(Refused::Unanswered(_)) => "unanswered",

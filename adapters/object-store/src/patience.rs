@@ -9,7 +9,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, timeout, timeout_at};
+use futures_util::future::{self, Either};
+use tokio::{
+    sync::AcquireError,
+    time::{Instant, timeout, timeout_at},
+};
+use tus_service::{Failure, StorageError};
 
 use crate::{bucket::Refused, records::lock};
 
@@ -105,20 +110,40 @@ impl Patience {
         limit.saturating_add(more)
     }
 
-    /// The answer of a small request that changes nothing. If there is none in half of the time, it is sent once more: the
-    /// connection may be dead, and the client of the store waits for as long as this.
+    /// The answer of a small request that changes nothing. If there is none in half of the time, it is sent once more
+    /// beside the first one: the connection may be dead, and the client of the store waits for as long as this.
     pub(crate) async fn read<T, F>(&self, request: impl Fn() -> F) -> Result<T, Refused>
     where
         F: Future<Output = Result<T, Refused>>,
     {
         let half = self.for_one(Weight::Small, self.is_silent()) / 2;
         let twice = async {
-            match timeout(half, request()).await {
-                Ok(answer) => answer,
-                Err(_) => request().await,
+            let mut first = std::pin::pin!(request());
+            if let Ok(answer) = timeout(half, &mut first).await {
+                return answer;
+            }
+            match future::select(first, std::pin::pin!(request())).await {
+                Either::Left((Err(refused), second)) if refused.is_unclear() => second.await,
+                Either::Right((Err(refused), first)) if refused.is_unclear() => first.await,
+                Either::Left((answer, _)) | Either::Right((answer, _)) => answer,
             }
         };
         self.with(Weight::Small, twice).await
+    }
+
+    /// Memory that other requests have. It is waited for as long as for what is on its way, which frees it.
+    pub(crate) async fn for_memory<T>(
+        &self,
+        memory: impl Future<Output = Result<T, AcquireError>>,
+    ) -> Result<T, StorageError> {
+        match self.in_time(Weight::Bytes(0), false, memory).await {
+            Ok(memory) => memory.map_err(|error| StorageError::new(Failure::Internal, error)),
+            Err(limit) => {
+                let seconds = limit.as_secs_f32();
+                let reason = format!("no memory has become free within {seconds} s: a larger budget may help");
+                Err(StorageError::new(Failure::Unavailable, reason))
+            }
+        }
     }
 
     /// The answer of a request, unless it takes too long. It may be done all the same, or be done yet.
@@ -128,31 +153,43 @@ impl Patience {
         request: impl Future<Output = Result<T, Refused>>,
     ) -> Result<T, Refused> {
         let _moving = Moving::new(&self.moving, weight);
-        let (began, is_silent) = (Instant::now(), self.is_silent());
-        let mut limit = self.for_one(weight, is_silent);
-        let mut request = std::pin::pin!(request);
-        loop {
-            // A limit of centuries is none.
-            let until = began.checked_add(limit).unwrap_or_else(|| began + YEAR);
-            if let Ok(answer) = timeout_at(until, &mut request).await {
+        let is_silent = self.is_silent();
+        match self.in_time(weight, is_silent, request).await {
+            Ok(answer) => {
                 // Also one that says no. What failed was not answered.
                 if !matches!(answer, Err(Refused::Failed(_))) {
                     *lock(&self.silent_until) = None;
                 }
-                return answer;
+                answer
+            }
+            Err(limit) => {
+                // In silence it says nothing new: else a store that is slow would never be waited for again.
+                if !is_silent {
+                    *lock(&self.silent_until) = Some(Instant::now() + self.limit);
+                }
+                Err(Refused::Unanswered(limit))
+            }
+        }
+    }
+
+    /// What comes of this, or the limit that it has exceeded.
+    async fn in_time<T>(&self, weight: Weight, is_silent: bool, work: impl Future<Output = T>) -> Result<T, Duration> {
+        let began = Instant::now();
+        let mut limit = self.for_one(weight, is_silent);
+        let mut work = std::pin::pin!(work);
+        loop {
+            // A limit of centuries is none.
+            let until = began.checked_add(limit).unwrap_or_else(|| began + YEAR);
+            if let Ok(done) = timeout_at(until, &mut work).await {
+                return Ok(done);
             }
             // What has begun since shares the line, too.
             let longer = self.for_one(weight, is_silent);
             if longer <= limit {
-                break;
+                return Err(limit);
             }
             limit = longer;
         }
-        // In silence it says nothing new: else a store that is slow would never be waited for again.
-        if !is_silent {
-            *lock(&self.silent_until) = Some(Instant::now() + self.limit);
-        }
-        Err(Refused::Unanswered(limit))
     }
 }
 

@@ -77,8 +77,8 @@ impl Inner {
     }
 
     /// Memory for this many bytes that are read back. Who has some must not wait for more.
-    pub(crate) async fn gather(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
-        self.gathering.acquire_many(self.permits(bytes)).await.ok()
+    pub(crate) async fn gather(&self, bytes: u64) -> Result<SemaphorePermit<'_>, StorageError> {
+        self.bucket.patience.for_memory(self.gathering.acquire_many(self.permits(bytes))).await
     }
 
     /// The same without waiting.
@@ -190,7 +190,7 @@ impl Inner {
             Err(refused) => refused,
         };
         let there = match self.fetch_any(&id).await? {
-            None => return Err(refused.into()),
+            None => return Err(refused.unsettled().into()),
             Some(seen) if seen.document.nonce == document.nonce => return Ok(seen),
             Some(seen) => seen,
         };
@@ -211,7 +211,7 @@ impl Inner {
             Err(refused) => match self.fetch_any(&id).await? {
                 Some(seen) if seen.document.nonce == document.nonce => Ok(seen),
                 Some(seen) if !seen.document.is_gone() => Err(Failure::Exists.into()),
-                _ => Err(refused.into()),
+                _ => Err(refused.unsettled().into()),
             },
         }
     }

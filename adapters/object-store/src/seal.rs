@@ -36,7 +36,7 @@ impl Inner {
     pub(crate) async fn seal(&self, seen: &Seen, change: &Change) -> Result<Seen, StorageError> {
         let document = &seen.document;
         let made = match &document.multipart {
-            Some(_) if !document.parts.is_empty() => self.complete(seen, change.offset).await,
+            Some(_) if !document.parts.is_empty() => self.complete(document, change.offset).await,
             _ => match self.bytes_of(&document.upload, &document.pieces).await {
                 Ok(Gathered { bytes, memory: _memory }) => {
                     let published = self.publish(document, bytes.into_iter().collect(), &document.version);
@@ -78,20 +78,16 @@ impl Inner {
     }
 
     /// Completes the multipart upload. Its last part is made from pieces. A part that was replaced is uploaded again
-    /// from its piece. Returns the object's ETag; `None` if the object has been moved or deleted since.
-    async fn complete(&self, seen: &Seen, size: u64) -> Result<Option<String>, StorageError> {
-        let document = &seen.document;
+    /// from its piece. Returns the object's ETag.
+    async fn complete(&self, document: &Document, size: u64) -> Result<Option<String>, StorageError> {
         let Some(multipart) = &document.multipart else { return Err(Failure::Internal.into()) };
         let mut etags: Vec<_> = document.parts.iter().map(|part| part.etag.clone()).collect();
-        let (mut error, mut may_be_done) = (None, document.completing);
-        for attempt in 0..TRIES {
+        let mut attempt = 0;
+        loop {
             let refused = match self.put_pieces(document, &mut etags, attempt > 0).await? {
                 Ok(()) => match self.bucket.complete(&document.key, &multipart.id, etags.clone()).await {
                     Ok(tag) => return Ok(tag.etag()),
-                    Err(refused) => {
-                        may_be_done |= refused.is_unclear();
-                        refused
-                    }
+                    Err(refused) => refused,
                 },
                 // If the object exists already, no part can be uploaded any more.
                 Err(refused) => refused,
@@ -100,39 +96,21 @@ impl Inner {
             match self.bucket.head(&document.key).await {
                 Ok(Head { tag, seal: Some(seal), .. }) if seal == multipart.seal => return Ok(tag.etag()),
                 Ok(Head { tag, seal: None, size: there }) if there == size => return Ok(tag.etag()),
-                // It was done, and the application has moved the object, or a rule of the bucket has deleted it.
-                Err(Refused::Absent) if matches!(refused, Refused::Absent) && may_be_done => {
-                    tracing::error!(upload = %document.upload.id, "the object of an upload is gone before the upload was finished");
-                    return Ok(None);
-                }
+                // Neither the parts nor an object. That the object was made and moved since is not known.
                 Err(Refused::Absent) if matches!(refused, Refused::Absent) => {
                     self.lose(&document.upload, &multipart.id, true).await?;
                     return Err(refused.into());
                 }
-                _ => error = Some(refused),
+                Err(unclear) if unclear.failure() == Failure::Unavailable => return Err(unclear.into()),
+                _ => {}
             }
+            attempt += 1;
+            // Only a completion that the store has refused because of a part is worth another one at once.
             let may_help = !document.pieces.is_empty() || document.parts.iter().any(|part| part.piece.is_some());
-            if !may_help {
-                break;
+            if refused.failure() == Failure::Unavailable || !may_help || attempt == TRIES {
+                return Err(refused.unsettled().into());
             }
         }
-        if may_be_done && !document.completing {
-            self.may_be_completed(seen).await;
-        }
-        Err(error.map_or(Failure::Internal.into(), StorageError::from))
-    }
-
-    /// Records that a completion was sent and may be done later.
-    async fn may_be_completed(&self, seen: &Seen) {
-        let noted = self.swap(seen, |document| {
-            if !matches!(document.status, Status::Sealing(_)) {
-                return Err(Failure::Conflict.into());
-            }
-            document.completing = true;
-            Ok(())
-        });
-        // If this fails, the application must not have moved the object yet: the next attempt finds it.
-        let _ = noted.await;
     }
 
     /// Uploads the parts that are in pieces: the last one, and on request those that are kept beside contested parts.
@@ -168,8 +146,7 @@ impl Inner {
         let lost = self.swap(&seen, |document| {
             let is_it = document.upload.incarnation == upload.incarnation
                 && document.multipart.as_ref().is_some_and(|now| now.id == multipart)
-                && (document.status == Status::Open
-                    || (seals && !document.completing && matches!(document.status, Status::Sealing(_))));
+                && (document.status == Status::Open || (seals && matches!(document.status, Status::Sealing(_))));
             if !is_it {
                 return Err(Failure::Conflict.into());
             }
@@ -225,7 +202,8 @@ impl Inner {
         for _ in 0..TRIES {
             let head = match self.bucket.head(key).await {
                 Ok(head) => head,
-                Err(Refused::Absent) => return Err(refused.into()),
+                // Another write of it may be on its way, or another process made it, and the application has moved it.
+                Err(Refused::Absent) => return Err(refused.unsettled().into()),
                 Err(other) => return Err(other.into()),
             };
             if head.seal.as_deref() == Some(seal) {
@@ -236,7 +214,7 @@ impl Inner {
                 Err(refused) => refused,
             };
         }
-        Err(refused.into())
+        Err(refused.unsettled().into())
     }
 
     /// Writes the object of a small upload before the document refers to it, unless there is one already; then
@@ -258,7 +236,8 @@ impl Inner {
                 Ok(put.ok())
             }
             Ok(_) => Ok(None),
-            Err(_) => Err(refused.into()),
+            Err(Refused::Absent) => Err(refused.unsettled().into()),
+            Err(other) => Err(other.into()),
         }
     }
 
@@ -276,7 +255,7 @@ impl Inner {
         if keys.is_empty() {
             return Ok(Gathered::default());
         }
-        let memory = self.gather(length).await;
+        let memory = Some(self.gather(length).await?);
         let got = stream::iter(keys).map(|key| async move {
             let got = self.bucket.get(&key).await;
             let failed =

@@ -30,8 +30,8 @@ pub struct ObjectStore(pub(crate) Arc<Inner>);
 
 impl ObjectStore {
     /// The name of an upload's finished object in the bucket, below the prefix. It never changes. The object exists
-    /// when the upload is complete. Move or delete it only after [`finished`](tus_service::Hooks::finished) was called.
-    /// `None` if there is no such upload.
+    /// when the upload is complete. It must stay until [`finished`](tus_service::Hooks::finished) was called: if it is
+    /// moved or deleted earlier, the upload may start again from the first byte. `None` if there is no such upload.
     ///
     /// # Errors
     ///

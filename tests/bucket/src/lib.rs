@@ -164,6 +164,9 @@ pub enum Fate {
     AnswerLost,
     /// It is done, its response is lost, and the client of the store repeats it: a condition does not hold any more.
     Repeated,
+    /// It is refused because of another request to the same name (409), and is not done. The clients of the crate
+    /// `object_store` report this like an object that exists, whatever was requested.
+    Conflict,
     /// It takes this long to arrive, and its response takes this long. The caller may go away; it is done
     /// nevertheless.
     Slow(Duration, Duration),
@@ -324,6 +327,10 @@ impl Bucket {
             Fate::Repeated => {
                 yield_now().await;
                 now().and(Err(repeated(operation, key)))
+            }
+            Fate::Conflict => {
+                yield_now().await;
+                Err(Error::AlreadyExists { path: key.to_owned(), source: "409 Conflict".into() })
             }
             Fate::Slow(before, after) => {
                 let slow = tokio::spawn(async move {

@@ -190,6 +190,16 @@ async fn a_read_whose_connection_is_dead_is_sent_once_more() {
     bucket.next(Operation::Get, Fate::Hangs);
     assert_eq!(content(&store, &stored).await, bytes(3000, 1));
     assert!(began.elapsed() <= LIMIT + Duration::from_secs(1), "{:?}", began.elapsed());
+    // The first one goes on: a store that is slow answers it.
+    bucket.next(Operation::Get, Fate::Slow(2 * LIMIT / 3, Duration::ZERO));
+    bucket.next(Operation::Get, Fate::Hangs);
+    let began = Instant::now();
+    assert_eq!(loaded(&store, &stored).await, stored);
+    assert_eq!(began.elapsed().as_secs(), 2 * LIMIT.as_secs() / 3);
+    // Where one of them fails, the other one counts.
+    bucket.next(Operation::Get, Fate::Slow(2 * LIMIT / 3, Duration::ZERO));
+    bucket.next(Operation::Get, Fate::Failed);
+    assert_eq!(loaded(&store, &stored).await, stored);
     // One that is not answered at all takes no longer than before.
     (0..2).for_each(|_| bucket.next(Operation::Get, Fate::Hangs));
     let began = Instant::now();

@@ -6,7 +6,7 @@ use bucket::{Bucket, Fate, Operation, Rules};
 use futures_util::TryStreamExt;
 use object_store::{ObjectStoreExt, multipart::MultipartStore};
 use tokio::time::sleep;
-use tus_service::{Failure, Kind, Phase, Storage};
+use tus_service::{Failure, Kind, Part, Phase, Storage, Stored};
 
 use super::{
     conformance::{PART, builder},
@@ -31,6 +31,25 @@ async fn a_store_without_conditional_writes_is_rejected_with_a_reason() {
     bucket.on_request(|_| Fate::Failed);
     let error = builder(&bucket).open().await.unwrap_err().to_string();
     assert!(error.contains("503"), "{error}");
+}
+
+/// An overloaded store has not refused a request because of its condition or its part.
+#[tokio::test]
+async fn a_failure_during_the_test_of_a_store_is_no_refusal() {
+    for (operation, before, failures) in [
+        (Operation::PutNew, 1, 1),
+        (Operation::PutIf, 1, 1),
+        (Operation::PutIf, 2, 8),
+        (Operation::Complete, 0, 1),
+        (Operation::Complete, 1, 1),
+    ] {
+        let bucket = Bucket::default();
+        (0..before).for_each(|_| bucket.next(operation, Fate::Done));
+        (0..failures).for_each(|_| bucket.next(operation, Fate::Failed));
+        let error = builder(&bucket).open().await.expect_err("it did not show that it refuses").to_string();
+        assert!(error.contains("503"), "{operation:?}: {error}");
+        assert_eq!((bucket.keys(""), bucket.multiparts()), (Vec::new(), 0));
+    }
 }
 
 #[cfg(feature = "aws")]
@@ -196,9 +215,10 @@ async fn an_object_made_before_a_crash_is_found() {
     }
 }
 
-/// A completion that is done after nobody waits for it any more, and an application that moves the object at once.
+/// A completion that is done after nobody waits for it any more, and an application that moves the object before it was
+/// notified. That there is no object never means that there was one: the client sends the bytes again.
 #[tokio::test(start_paused = true)]
-async fn an_object_that_is_moved_before_its_upload_is_finished_is_not_sent_again() {
+async fn an_upload_whose_object_is_moved_before_it_is_finished_starts_again() {
     // The last part is uploaded with the last bytes, or from a piece when the length is declared.
     for is_declared_later in [false, true] {
         let bucket = Bucket::default();
@@ -206,8 +226,7 @@ async fn an_object_that_is_moved_before_its_upload_is_finished_is_not_sent_again
         let all = bytes(2 * PART + 9, 1);
         let length = all.len() as u64;
         let mut stored = created(&store, "a", Kind::Single, Some(length).filter(|_| !is_declared_later)).await;
-        let tries = if is_declared_later { 5 } else { 1 };
-        (0..tries).for_each(|_| bucket.next(Operation::Complete, Fate::Late(Duration::from_secs(60))));
+        bucket.next(Operation::Complete, Fate::Late(Duration::from_secs(60)));
         let refused = if is_declared_later {
             stored = appended(&store, stored, all.clone()).await.unwrap();
             let mut change = more(&stored, 0);
@@ -224,11 +243,112 @@ async fn an_object_that_is_moved_before_its_upload_is_finished_is_not_sent_again
         assert_eq!((stored.upload.phase, stored.upload.offset), (Phase::Assembling, length));
         let mut change = more(&stored, 0);
         change.phase = Phase::Complete;
-        store.assemble(&stored, &[], &change).await.unwrap();
-        let stored = loaded(&store, &stored).await;
-        assert_eq!((stored.upload.phase, stored.upload.offset), (Phase::Complete, length));
-        assert_eq!(store.read(&stored, 0..1).await.err().unwrap().failure(), Failure::Gone);
+        store.assemble(&stored, &[], &change).await.unwrap_err();
+        stored = loaded(&store, &stored).await;
+        assert_eq!((stored.upload.phase, stored.upload.offset), (Phase::Receiving, 0));
+        stored = appended(&store, stored, all.clone()).await.unwrap();
+        assert_eq!(content(&store, &stored).await, all);
     }
+}
+
+/// Each may take minutes. The last part is in a piece, so that it could be uploaded again.
+#[tokio::test(start_paused = true)]
+async fn a_completion_that_is_not_answered_is_left_to_the_next_attempt() {
+    for fate in [Fate::Hangs, Fate::Failed, Fate::AnswerLost] {
+        let bucket = Bucket::default();
+        let store = builder(&bucket).open_unchecked().unwrap();
+        let all = bytes(2 * PART + 9, 1);
+        let stored = created(&store, "a", Kind::Single, None).await;
+        let stored = appended(&store, stored, all.clone()).await.unwrap();
+        let mut change = more(&stored, 0);
+        (change.length, change.phase) = (Some(all.len() as u64), Phase::Complete);
+        bucket.next(Operation::Complete, fate);
+        bucket.requests();
+        let updated = store.update(&stored, &change).await;
+        assert_eq!(bucket.requests()[&Operation::Complete], 1);
+        let Err(refused) = updated else {
+            assert_eq!(fate, Fate::AnswerLost, "the object was found");
+            continue;
+        };
+        assert_eq!(refused.failure(), Failure::Unavailable, "{refused}");
+        let stored = loaded(&store, &stored).await;
+        let version = store.assemble(&stored, &[], &change).await.unwrap();
+        assert_eq!(content(&store, &stored.changed(&change, version)).await, all);
+    }
+}
+
+/// Whether another write of the name is under way, or another object was there for a moment.
+#[tokio::test]
+async fn a_write_that_is_refused_because_of_an_object_that_is_not_there_may_be_repeated() {
+    let bucket = Bucket::default();
+    let store = builder(&bucket).open_unchecked().unwrap();
+    bucket.next(Operation::PutNew, Fate::Conflict);
+    let first = upload("a", Kind::Single, Some(10));
+    let refused = store.create(&first).await.unwrap_err();
+    assert_eq!(refused.failure(), Failure::Unavailable, "{refused}");
+    // The document of an upload that was removed is replaced.
+    let version = store.create(&first).await.unwrap();
+    store.remove(&Stored::new(first, version)).await.unwrap();
+    bucket.next(Operation::PutIf, Fate::Conflict);
+    let refused = store.create(&upload("a", Kind::Single, Some(10))).await.unwrap_err();
+    assert_eq!(refused.failure(), Failure::Unavailable, "{refused}");
+    // An object in one write, before the document refers to it, and after.
+    let stored = created(&store, "b", Kind::Single, Some(10)).await;
+    for there in [Fate::Done, Fate::Failed] {
+        bucket.next(Operation::PutNew, Fate::Conflict);
+        bucket.next(Operation::Head, there);
+        let refused = appended(&store, loaded(&store, &stored).await, bytes(10, 1)).await.unwrap_err();
+        assert_eq!(refused.failure(), Failure::Unavailable, "{refused}");
+    }
+    let stored = appended(&store, loaded(&store, &stored).await, bytes(10, 1)).await.unwrap();
+    assert_eq!(content(&store, &stored).await, bytes(10, 1));
+    let kind = Kind::Final(vec![Part::from(&stored.upload)]);
+    let mut last = upload("c", kind, Some(10));
+    last.phase = Phase::Assembling;
+    let version = store.create(&last).await.unwrap();
+    let mut last = Stored::new(last, version);
+    let mut change = more(&last, 0);
+    (change.offset, change.phase) = (10, Phase::Complete);
+    for there in [Fate::Done, Fate::Failed] {
+        // After the piece.
+        if last.upload.offset == 0 {
+            bucket.next(Operation::PutNew, Fate::Done);
+        }
+        bucket.next(Operation::PutNew, Fate::Conflict);
+        bucket.next(Operation::Head, there);
+        let refused = store.assemble(&last, std::slice::from_ref(&stored), &change).await.unwrap_err();
+        assert_eq!(refused.failure(), Failure::Unavailable, "{refused}");
+        last = loaded(&store, &last).await;
+    }
+    let version = store.assemble(&last, std::slice::from_ref(&stored), &change).await.unwrap();
+    assert_eq!(content(&store, &last.changed(&change, version)).await, bytes(10, 1));
+}
+
+/// S3 answers so if something else happens to the name or the bucket at the same time.
+#[tokio::test]
+async fn a_conflict_without_a_condition_passes() {
+    let bucket = Bucket::default();
+    let store = builder(&bucket).open_unchecked().unwrap();
+    let all = bytes(3 * PART, 1);
+    let mut upload = upload("a", Kind::Single, Some(all.len() as u64));
+    upload.expires = Some(std::time::SystemTime::now() + Duration::from_secs(1000));
+    bucket.next(Operation::Put, Fate::Conflict);
+    let refused = store.create(&upload).await.unwrap_err();
+    assert_eq!(refused.failure(), Failure::Unavailable, "{refused}");
+    let version = store.create(&upload).await.unwrap();
+    let mut stored = Stored::new(upload, version);
+    for operation in [Operation::Begin, Operation::Part, Operation::Complete] {
+        bucket.next(operation, Fate::Conflict);
+        let rest = all.slice(stored.upload.offset as usize..);
+        let refused = appended(&store, stored.clone(), rest).await.unwrap_err();
+        assert_eq!(refused.failure(), Failure::Unavailable, "{operation:?}: {refused}");
+        stored = loaded(&store, &stored).await;
+    }
+    assert_eq!(stored.upload.phase, Phase::Assembling);
+    let mut change = more(&stored, 0);
+    change.phase = Phase::Complete;
+    let version = store.assemble(&stored, &[], &change).await.unwrap();
+    assert_eq!(content(&store, &stored.changed(&change, version)).await, all);
 }
 
 /// The rule of the bucket came while a length was still to be declared.

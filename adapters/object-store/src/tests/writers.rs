@@ -1,9 +1,10 @@
 //! Writers of one upload that interfere with each other.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use bucket::{Bucket, Fate, Operation};
-use tokio::time::sleep;
+use futures_util::FutureExt;
+use tokio::time::{Instant, sleep};
 use tus_service::{Access, Checkpoint, Failure, Hint, Kind, Storage};
 
 use super::{
@@ -65,13 +66,22 @@ async fn a_removed_upload_is_not_recreated_after_a_lost_response() {
     assert!(one.load(&upload.id).await.unwrap().is_none());
 }
 
-/// The client of the store repeats a write whose response was lost, and finds its own object.
+/// The client of the store repeats a write whose response was lost, and finds its own object, or the write is refused
+/// because the first one was still on its way, which then failed.
 #[tokio::test(start_paused = true)]
 async fn pieces_whose_writes_were_repeated_are_there() {
+    for fate in [Fate::Repeated, Fate::Conflict] {
+        pieces_are_there(fate).await;
+    }
+}
+
+/// The first write of each piece has this fate.
+async fn pieces_are_there(fate: Fate) {
     let bucket = Bucket::default();
-    bucket.on_request(|request| {
+    let mut met = HashSet::new();
+    bucket.on_request(move |request| {
         let is_piece = request.operation == Operation::PutNew && request.key.starts_with(".tus/w/");
-        if is_piece { Fate::Repeated } else { Fate::Done }
+        if is_piece && met.insert(request.key.to_owned()) { fate } else { Fate::Done }
     });
     let [one, two] = [(); 2].map(|()| builder(&bucket).open_unchecked().unwrap());
     let all = bytes(9 * PART, 1);
@@ -93,6 +103,84 @@ async fn pieces_whose_writes_were_repeated_are_there() {
     let seen = loaded(&two, &seen).await;
     let stored = appended(&two, seen, rest.slice(half.len()..)).await.unwrap();
     assert_eq!(content(&two, &stored).await, all);
+}
+
+/// Bytes count only if the store has them.
+#[tokio::test(start_paused = true)]
+async fn a_piece_that_is_refused_and_never_there_is_not_acknowledged() {
+    let bucket = Bucket::default();
+    let store = builder(&bucket).open_unchecked().unwrap();
+    let stored = created(&store, "a", Kind::Single, Some(20)).await;
+    (0..4).for_each(|_| bucket.next(Operation::PutNew, Fate::Conflict));
+    let refused = appended(&store, stored.clone(), bytes(10, 1)).await.unwrap_err();
+    assert_eq!(refused.failure(), Failure::Unavailable, "{refused}");
+    assert_eq!(loaded(&store, &stored).await, stored);
+    // The same if nobody can say whether it is there.
+    bucket.next(Operation::PutNew, Fate::Conflict);
+    bucket.next(Operation::Head, Fate::Failed);
+    let refused = appended(&store, stored.clone(), bytes(10, 1)).await.unwrap_err();
+    assert_eq!(refused.failure(), Failure::Unavailable, "{refused}");
+    let stored = appended(&store, loaded(&store, &stored).await, bytes(10, 1)).await.unwrap();
+    assert_eq!(content(&store, &stored).await, bytes(10, 1));
+}
+
+/// A body with a checksum that comes slowly, of which nothing may be committed before its end.
+#[tokio::test(start_paused = true)]
+async fn slow_bytes_that_may_not_be_committed_hold_no_memory_for_long() {
+    let bucket = Bucket::default();
+    let store = builder(&bucket).open_unchecked().unwrap();
+    let all = bytes(120, 1);
+    let stored = created(&store, "a", Kind::Partial, Some(120)).await;
+    let mut writer = store.open(&stored).await.unwrap();
+    bucket.requests();
+    let mut held_most = 0;
+    let mut free = None;
+    for n in 0..120 {
+        writer.write(all.slice(n..=n).into()).await.unwrap();
+        // What is reserved at the first write stays.
+        let before = *free.get_or_insert(store.0.memory.available_permits() + 1);
+        let _ = writer.checkpoint(&hinted(&stored, 0), Hint::Streaming).await.unwrap();
+        held_most = held_most.max(before - store.0.memory.available_permits());
+        sleep(Duration::from_millis(500)).await;
+    }
+    assert!(held_most <= 12, "{held_most} bytes are those of more than five seconds");
+    let pieces = bucket.requests()[&Operation::PutNew];
+    assert!((10..=12).contains(&pieces), "{pieces} pieces in a minute");
+    assert_eq!(loaded(&store, &stored).await.upload.offset, 0, "nothing of it counts");
+    let change = more(&stored, 120);
+    let version = writer.commit(&change).await.unwrap();
+    assert_eq!(content(&store, &stored.changed(&change, version)).await, all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_gets_no_memory_fails_in_bounded_time_and_loses_nothing() {
+    let bucket = Bucket::default();
+    let store = builder(&bucket).request_timeout(Duration::from_secs(15)).open_unchecked().unwrap();
+    let all = bytes(3 * PART, 1);
+    let stored = created(&store, "a", Kind::Partial, Some(all.len() as u64)).await;
+    let left = 100;
+    let taken = (store.0.memory.available_permits() - left) as u32;
+    let others = store.0.memory.clone().try_acquire_many_owned(taken).unwrap();
+    let mut writer = store.open(&stored).await.unwrap();
+    writer.write(all.slice(..left).into()).now_or_never().expect("there is enough for this").unwrap();
+    let began = Instant::now();
+    let refused = writer.write(all.slice(left..=2 * left).into()).await.unwrap_err();
+    assert_eq!((refused.failure(), began.elapsed().as_secs()), (Failure::Unavailable, 15), "{refused}");
+    assert_eq!(writer.stored(), left as u64);
+    let change = hinted(&stored, left as u64);
+    let version = writer.commit(&change).await.unwrap();
+    drop((others, writer));
+    // The same where its piece is to be read back.
+    let stored = stored.changed(&change, version);
+    let others = store.0.gather(u64::MAX).await.unwrap();
+    let refused = appended(&store, stored.clone(), all.slice(left..)).await.unwrap_err();
+    assert_eq!(refused.failure(), Failure::Unavailable, "{refused}");
+    drop(others);
+    let now = loaded(&store, &stored).await;
+    assert!(now.upload.offset >= left as u64);
+    let rest = all.slice(now.upload.offset as usize..);
+    let stored = appended(&store, now, rest).await.unwrap();
+    assert_eq!(content(&store, &stored).await, all);
 }
 
 /// The document is fetched to see whether the upload is wanted, and the writer releases it in the meantime.

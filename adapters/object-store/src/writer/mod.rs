@@ -54,7 +54,8 @@ pub(crate) struct PartWriter {
     ahead: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
     /// The last hint: what may be committed behind the stream.
     allowed: Option<Change>,
-    /// The times of the last commit and of the last change of the document.
+    /// The times when bytes were last recorded, or written as a piece since they may not be recorded yet, and of the last
+    /// change of the document.
     recorded: Instant,
     changed: Instant,
     watch: Arc<Watch>,
@@ -235,6 +236,11 @@ impl PartWriter {
             let mut change = change.clone();
             change.offset = offset;
             self.record(&change, count, Vec::new(), true).await
+        } else if is_late {
+            // What may not be committed yet needs no memory any more, and not again for as long.
+            self.put_piece().await?;
+            self.recorded = Instant::now();
+            Ok(())
         } else {
             Ok(())
         }
@@ -262,8 +268,6 @@ impl PartWriter {
         let pieces = self.pieces.clone();
         self.swap(|document| {
             document.begin_sealing(change)?;
-            // A part has just been uploaded, so the multipart upload exists.
-            document.completing = !parts.is_empty();
             document.parts.extend(parts.iter().cloned());
             document.pieces.clone_from(&pieces);
             Ok(())
@@ -316,7 +320,7 @@ fn in_memory_of_its_own(chunks: &Chunks) -> Chunks {
 #[async_trait]
 impl Writer for PartWriter {
     async fn write(&mut self, chunks: Chunks) -> Result<(), StorageError> {
-        self.keep_memory_ahead().await;
+        self.keep_memory_ahead();
         let memory = self.memory_for(chunks.bytes()).await?;
         self.taken += chunks.bytes() as u64;
         self.held.push(in_memory_of_its_own(&chunks), memory);

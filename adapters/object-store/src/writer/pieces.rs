@@ -18,12 +18,12 @@ const MOST: usize = 16;
 const AHEAD: u32 = 2 * 1024 * 1024;
 
 impl PartWriter {
-    /// Once: reserves memory for bytes that are on their way to this writer while it waits for memory, as long as half of the memory
-    /// is left. This keeps them within the budget.
-    pub(super) async fn keep_memory_ahead(&mut self) {
+    /// Once, if there is some: reserves memory for bytes that are on their way to this writer while it waits for memory.
+    /// This keeps them within the budget.
+    pub(super) fn keep_memory_ahead(&mut self) {
         if self.taken == 0
             && let Ok(turn) = self.store.ahead.clone().try_acquire_many_owned(AHEAD)
-            && let Ok(memory) = self.store.memory.clone().acquire_many_owned(AHEAD).await
+            && let Ok(memory) = self.store.memory.clone().try_acquire_many_owned(AHEAD)
         {
             self.ahead = Some((turn, memory));
         }
@@ -40,7 +40,7 @@ impl PartWriter {
             return Ok(Some(share));
         }
         self.put_piece().await?;
-        Ok(memory.acquire_many_owned(needed).await.ok())
+        self.store.bucket.patience.for_memory(memory.acquire_many_owned(needed)).await.map(Some)
     }
 
     /// Writes the buffer as a piece, which frees its memory. Buffered bytes that fill parts become parts first.

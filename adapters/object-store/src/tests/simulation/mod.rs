@@ -1,8 +1,8 @@
 //! Machines, clients and a bucket in one program, without sockets and in simulated time. A seed determines the
 //! schedule.
 //!
-//! Machines die between any two requests, or are cut off and come back after every timeout. Requests fail, lose their
-//! responses, or take effect long after anybody waits for them. Clocks differ. Clients reconnect to other machines
+//! Machines die between any two requests, or are cut off and come back after every timeout. Requests fail, conflict with
+//! others, lose their responses, or take effect long after anybody waits for them. Clocks differ. Clients reconnect to other machines
 //! while the first one is still receiving, two of them compete, and they delete the upload in between. Uploads expire
 //! and are concatenated. Each attempt sends distinct bytes, so that mixing is detected.
 
@@ -20,7 +20,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bucket::{Bucket, Fate, Line, Rules};
+use bucket::{Bucket, Fate, Line, Operation, Rules};
 use fastrand::Rng;
 use tokio::{
     task::{AbortHandle, JoinHandle, JoinSet},
@@ -268,12 +268,14 @@ fn fates(random: &mut Rng, began: Instant) -> impl FnMut(&bucket::Request<'_>) -
     let mut fates = random.fork();
     move |request| {
         let mut milliseconds = |most| Duration::from_millis(fates.u64(0..most));
+        let is_conditional = matches!(request.operation, Operation::PutNew | Operation::PutIf);
         let (short, long) = ((milliseconds(20), milliseconds(20)), (milliseconds(20_000), milliseconds(2000)));
         let fate = match fates.u32(0..1000) {
             n if n < rough => Fate::Failed,
             n if n < 2 * rough => Fate::AnswerLost,
             n if n < 5 * rough / 2 => Fate::Late(long.0),
             n if n < 4 * rough => Fate::Slow(long.0, long.1),
+            n if n < 9 * rough / 2 && is_conditional => Fate::Conflict,
             _ => Fate::Slow(short.0, short.1),
         };
         if *IS_REPLAYED {
