@@ -129,9 +129,17 @@ impl Chromium {
 
     /// Limits the page's upload rate.
     pub(crate) async fn throttle(&self, bytes_per_second: u64) {
-        let conditions = json!({
-            "offline": false, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_second,
-        });
+        self.set_network(false, json!(bytes_per_second)).await;
+    }
+
+    /// Disconnects the page, or connects it without a limit.
+    pub(crate) async fn set_offline(&self, offline: bool) {
+        self.set_network(offline, json!(-1)).await;
+    }
+
+    async fn set_network(&self, offline: bool, rate: Value) {
+        let conditions =
+            json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": rate });
         self.command("Network.enable", json!({})).await;
         self.command("Network.emulateNetworkConditions", conditions).await;
     }

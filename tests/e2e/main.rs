@@ -34,6 +34,7 @@ mod mount;
 mod network;
 mod others;
 mod page;
+mod page_faults;
 mod page_looks;
 mod page_uploads;
 mod pictures;

@@ -17,6 +17,14 @@ pub(crate) const ROWS: &str = "return [...document.querySelectorAll('li.upload')
     about: row.querySelector('.about').textContent, link: row.querySelector('a').href, \
     buttons: [...row.querySelectorAll('button:not([hidden])')].map((button) => button.className) }))";
 
+/// Clears the files that the page has kept, as a browser does that is short of space.
+pub(crate) const FORGET_FILES: &str = "const give = arguments[0]; \
+    indexedDB.open('uploads to /files').onsuccess = ({ target: { result } }) => { \
+        const transaction = result.transaction('files', 'readwrite'); \
+        transaction.objectStore('files').clear(); \
+        transaction.oncomplete = () => { result.close(); give(null); }; \
+    }";
+
 /// Runs a test in a browser, and closes it cleanly.
 pub(crate) fn browse(look: Look, test: impl AsyncFnOnce(&Chromium)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

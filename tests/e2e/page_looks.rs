@@ -9,7 +9,7 @@ use crate::{
     chromium::{Chromium, Look},
     example::Example,
     others::installed,
-    page::{ROWS, browse, button, done, file, row, row_in},
+    page::{FORGET_FILES, ROWS, browse, button, done, file, row, row_in},
 };
 
 /// Not at its end while a test looks at it, at this rate.
@@ -149,14 +149,6 @@ fn nothing_is_found(look: Look) {
         check(browser, "missing").await;
     });
 }
-
-/// As a browser does that is short of space.
-const FORGET_FILES: &str = "const give = arguments[0]; \
-    indexedDB.open('uploads to /files').onsuccess = ({ target: { result } }) => { \
-        const transaction = result.transaction('files', 'readwrite'); \
-        transaction.objectStore('files').clear(); \
-        transaction.oncomplete = () => { result.close(); give(null); }; \
-    }";
 
 macro_rules! looks {
     ($($name:ident, $look:expr);* $(;)?) => {

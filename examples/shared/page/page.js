@@ -10,17 +10,18 @@ const DOWNLOAD_WAITS_MS = [0, 500, 2000, 8000, 30_000];
 const uploads = [];
 const find = (id) => uploads.find((upload) => upload.id === id);
 let asked = null;
+let sought = null;
 let areDownloadsOff = false;
 let lookingUp = Promise.resolve();
 
 function start() {
   for (const [button, input] of [["choose-files", "choose"], ["choose-folder", "choose-in-folder"]]) {
-    $(button).addEventListener("click", () => $(input).click());
+    $(button).addEventListener("click", () => choose($(input)));
     $(input).addEventListener("change", () => takeChosen($(input)));
   }
   $("choose-folder").hidden = !("webkitdirectory" in $("choose-in-folder"));
   $("drop").hidden = false; // it is of no use without this script
-  $("drop").addEventListener("click", ({ target }) => target.closest("button, input") || $("choose").click());
+  $("drop").addEventListener("click", ({ target }) => target.closest("button, input") || choose($("choose")));
   $("clear").addEventListener("click", () => uploads.filter((u) => u.state === "done").forEach(actions.hide));
   $("ask").addEventListener("close", answered);
   addEventListener("dragover", showDragging);
@@ -53,19 +54,31 @@ async function takeDropped(event) {
   add(files);
 }
 
+// `upload`: the one that lacks the file that is going to be chosen.
+function choose(input, upload = null) {
+  sought = upload;
+  input.click();
+}
+
 function takeChosen(input) {
-  add(chosenFiles(input));
+  const files = chosenFiles(input);
+  const isOther = sought && !files.some(({ file }) => isSameFile(sought, file));
+  showNotice(isOther ? `This file cannot resume ${readable(sought.path)}: it is another one, or has changed. It is uploaded as a new file.` : "");
+  add(files, sought);
+  sought = null;
   input.value = ""; // so that the same file can be chosen again
 }
 
-function add(files) {
+function add(files, sought = null) {
   for (const { file, path } of files) {
-    const missing = uploads.find((u) => u.state === "missing" && isSameFile(u, file));
+    const missing = uploads.find((u) => u.state === "missing" && isSameFile(u, file) && (u === sought || u.path === path));
     if (missing) act(missing, "find", file);
     else addNew(file, path);
   }
 }
 
+// Files in other folders may have the same name, and even the same size and time. So the path counts too, unless the
+// user chooses a file for one upload: a file that is chosen by itself has no path.
 const isSameFile = (a, b) => a.name === b.name && a.size === b.size && a.lastModified === b.lastModified;
 
 async function addNew(file, path) {
@@ -125,7 +138,7 @@ async function takeOver(upload) {
 // ---- What the buttons do
 
 function press(upload, button) {
-  if (button === "find") $("choose").click();
+  if (button === "find") choose($("choose"), upload);
   else if (button === "cancel") askToCancel(upload);
   else act(upload, button);
 }
@@ -133,7 +146,13 @@ function press(upload, button) {
 // Only the tab that owns an upload can do this. One that is done belongs to all.
 function act(upload, action, file) {
   if (upload.isElsewhere) askOwner(upload, action, file);
-  else actions[action](upload, file);
+  else perform(upload, action, file);
+}
+
+// What is asked for twice, or by another tab that does not know the latest state, is done once or not at all.
+function perform(upload, action, file) {
+  const isPossible = action === "cancel" ? upload.state !== "done" : buttonsOf(upload).includes(action);
+  if (isPossible) actions[action](upload, file);
 }
 
 const actions = {
@@ -165,7 +184,6 @@ const actions = {
   },
   // The wish is saved first: if the page is closed now, the next visit deletes the upload on the server.
   async cancel(upload) {
-    if (upload.state === "done") return;
     upload.stopper?.abort();
     upload.state = "cancelled";
     save(upload);
@@ -178,12 +196,9 @@ const actions = {
   },
 };
 
+// Until the server answers. If the page is closed before that, the next visit goes on.
 async function terminate(url) {
-  for (let failures = 0; failures < 20; failures++) {
-    const answer = await requestTermination(url);
-    if (answer && !isWorthRetrying(answer.status)) return;
-    await sleep(waitAfter(failures));
-  }
+  for (let failures = 0; !(await isTerminated(url)); failures++) await retryTime(waitAfter(failures));
 }
 
 // It came to its end: other tabs and later visits need not know it.
@@ -229,7 +244,7 @@ function hear({ upload, hidden, left = [], ask, id, file }) {
   if (hidden && find(hidden)) removeRow(find(hidden));
   left.forEach((leaver) => goOnWithout(find(leaver)));
   if (ask === "everything") sayAll(uploads);
-  else if (ask && find(id)?.isOwn) actions[ask](find(id), file);
+  else if (ask && find(id)?.isOwn) perform(find(id), ask, file);
 }
 
 function follow(record) {
@@ -358,18 +373,20 @@ async function readableFile({ id, file, confirmed }) {
 
 async function waitToRetry(upload, { message, afterMs }, signal) {
   const ms = Math.max(waitAfter(upload.failures++), afterMs);
-  const over = new AbortController();
   upload.retryAt = Date.now() + ms;
   setState(upload, "retrying", message);
-  await new Promise((resolve) => {
-    setTimeout(resolve, ms);
-    signal.addEventListener("abort", resolve, { signal: over.signal });
-    if (!afterMs) addEventListener("online", resolve, { signal: over.signal });
-  });
-  over.abort();
+  await (afterMs ? sleep(ms, signal) : retryTime(ms, signal));
   upload.retryAt = null;
   show(upload);
   say(upload);
+}
+
+// After a time, or as soon as the browser is online again.
+async function retryTime(ms, signal) {
+  const over = new AbortController();
+  const online = new Promise((resolve) => addEventListener("online", resolve, { signal: over.signal }));
+  await Promise.race([sleep(ms, signal), online]);
+  over.abort();
 }
 
 function waitAfter(failures) {

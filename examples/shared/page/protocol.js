@@ -4,7 +4,17 @@ const ENDPOINT = new URL("files", document.baseURI);
 const STALLED_MS = 30_000;
 const WORTH_RETRYING = [408, 409, 423, 429, 460];
 
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+// Ends early if a signal is aborted.
+function sleep(ms, signal) {
+  return new Promise((resolve) => {
+    const end = () => {
+      signal?.removeEventListener("abort", end);
+      resolve();
+    };
+    setTimeout(end, ms);
+    signal?.addEventListener("abort", end);
+  });
+}
 
 class Problem extends Error {
   // `retry`: soon, by itself. `final`: the same request would be refused again, whatever the user does meanwhile.
@@ -41,12 +51,19 @@ async function offsetIn(answer, size) {
 // A HEAD without words of tus is answered like the GET of a download.
 const requestDownloadHead = (url) => fetch(url, { method: "HEAD" }).then(({ status }) => status, () => 0);
 
-const requestTermination = (url) => request("DELETE", url).catch(() => null);
+// Whether the server has deleted an upload, never had it, or refuses to delete it.
+async function isTerminated(url) {
+  const answer = await request("DELETE", url).catch(() => null);
+  return answer !== null && isFromServer(answer) && !isWorthRetrying(answer.status);
+}
 
 // Hotel networks and proxies may answer in the server's place, with success even.
+const isFromServer = (answer) => answer.getResponseHeader("Tus-Resumable") !== null;
+const impostor = () => new Problem("The response did not come from the upload server", { retry: true });
+
 function header(answer, name) {
   const value = answer.getResponseHeader(name);
-  if (value === null) throw new Problem("The response did not come from the upload server", { retry: true });
+  if (value === null) throw impostor();
   return value;
 }
 
@@ -78,14 +95,17 @@ function request(method, url, { headers, body = null, signal, onSent } = {}) {
 }
 
 const isFine = ({ status }) => status >= 200 && status < 300;
-const isGone = ({ status }) => status === 404 || status === 410;
+const isAbsent = ({ status }) => status === 404 || status === 410;
+const isGone = (answer) => isAbsent(answer) && isFromServer(answer);
 const isWorthRetrying = (status) => (status >= 500 && status !== 507) || WORTH_RETRYING.includes(status);
 
 async function refusal(answer) {
   const { status } = answer;
+  // A proxy without a server behind it.
+  if (isAbsent(answer) && !isFromServer(answer)) return impostor();
   const retry = isWorthRetrying(status);
-  // Users can sign in in another tab, and make room on the disk.
-  const final = !retry && status !== 401 && status !== 507;
+  // Users can sign in in another tab, and make room on the disk. What a proxy refuses may be allowed elsewhere.
+  const final = !retry && status !== 401 && status !== 507 && isFromServer(answer);
   return new Problem(await complaint(answer), { status, retry, final, afterMs: retryAfter(answer) });
 }
 
