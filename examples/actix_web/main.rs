@@ -4,7 +4,7 @@
 
 use actix_web::{App, HttpServer, web};
 use actix_web_tus::Tus;
-use example_shared::{Failed, GRACE, PAGE, Settings, stop_signal};
+use example_shared::{Failed, GRACE, PAGE, Settings, stopped};
 
 #[actix_web::main]
 async fn main() -> Result<(), Failed> {
@@ -26,8 +26,7 @@ async fn main() -> Result<(), Failed> {
     let server = server.run();
     let handle = server.handle();
     actix_web::rt::spawn(async move {
-        stop_signal().await;
-        tus.shutdown(GRACE).await;
+        stopped(tus).await;
         handle.stop(true).await;
     });
     Ok(server.await?)

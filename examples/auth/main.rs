@@ -6,7 +6,7 @@
 
 mod quota;
 
-use std::{collections::HashMap, env, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Router,
@@ -16,7 +16,7 @@ use axum::{
     response::Response,
 };
 use axum_tus::{Hooks, NewUpload, Rejection, Tus, TusExtension, Upload, UploadFilter, UploadId, context};
-use example_shared::{Failed, Settings};
+use example_shared::{Failed, Settings, number, pairs};
 use futures_util::TryStreamExt;
 
 use crate::quota::{Exceeded, Quotas, Used};
@@ -116,11 +116,12 @@ fn random_id() -> Result<UploadId, Rejection> {
 async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
-    let tokens = env::var("TUS_TOKENS").unwrap_or_default();
-    let tokens = tokens.split(',').filter_map(|pair| pair.split_once('='));
-    let tokens: Tokens = Arc::new(tokens.map(|(token, user)| (token.to_owned(), User(user.to_owned()))).collect());
-    let number = |name, default| env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default);
-    let quota = Used { bytes: number("TUS_QUOTA", 1 << 30), uploads: number("TUS_UPLOADS", 1000) };
+    let tokens: Vec<_> = pairs("TUS_TOKENS", "secret=anna,hidden=bert")?;
+    let tokens: Tokens = Arc::new(tokens.into_iter().map(|(token, user)| (token, User(user))).collect());
+    let quota = Used {
+        bytes: number("TUS_QUOTA", "bytes")?.unwrap_or(1 << 30),
+        uploads: number("TUS_UPLOADS", "uploads")?.unwrap_or(1000),
+    };
 
     let storage = settings.open().await?;
     std::fs::create_dir_all(&settings.directory)?;

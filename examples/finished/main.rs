@@ -44,7 +44,7 @@ async fn keep(cx: Finished, sqlite: Sqlite, films: Films, directory: Arc<Path>) 
 async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
-    let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
+    let sqlite = settings.open_directory()?;
     // Within one file system the move is a rename; otherwise the bytes are copied.
     let directory: Arc<Path> = settings.directory.join("films").into();
     let films = open(&settings.directory.join("films.db"))?;

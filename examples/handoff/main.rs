@@ -4,7 +4,6 @@
 //! queue is a table, an "outbox": a worker takes messages from there and sends them on, at least once each.
 
 use std::{
-    env,
     io::{self, Write},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,13 +12,24 @@ use std::{
 
 use axum::Router;
 use axum_tus::{HookError, Sqlite, Tus, context::Finished};
-use example_shared::{Failed, Settings};
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, ObjectStoreScheme, aws::AmazonS3Builder};
+use example_shared::{Failed, Settings, required};
+use object_store::{
+    MultipartUpload, ObjectStore, ObjectStoreExt, ObjectStoreScheme, aws::AmazonS3Builder, path::Path as Key,
+};
 use rusqlite::{Connection, OptionalExtension, params};
-use tokio::{fs::File, io::AsyncReadExt, sync::Notify, task::spawn_blocking, time::sleep};
+use tokio::{
+    fs::File,
+    io::AsyncReadExt,
+    sync::{Notify, Semaphore},
+    task::spawn_blocking,
+    time::sleep,
+};
 use url::Url;
 
-/// How long a message waits that could not be sent.
+/// How many uploads are handed over at once. Each holds one part in memory: 10 MiB, or 1/10,000 of a larger upload.
+const AT_ONCE: usize = 4;
+
+/// How long to wait before a message that could not be sent is sent again.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The application's database, with the messages that are still to be sent.
@@ -40,21 +50,21 @@ impl Outbox {
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a message, unless it waits already. Rows of the application would be written in the same transaction.
+    /// Adds a message unless it is already there. An application would write its own rows in the same transaction.
     fn add(&self, key: &str, message: &str) -> rusqlite::Result<()> {
         self.database().execute("INSERT INTO outbox VALUES (?, ?) ON CONFLICT DO NOTHING", params![key, message])?;
         self.added.notify_one();
         Ok(())
     }
 
-    /// The key and the text of the message that waits longest.
+    /// The key and the text of the oldest message.
     fn first(&self) -> rusqlite::Result<Option<(String, String)>> {
         let row = "SELECT key, message FROM outbox ORDER BY rowid LIMIT 1";
         self.database().query_row(row, (), |row| Ok((row.get(0)?, row.get(1)?))).optional()
     }
 
-    /// Sends all that waits, in its order, until one cannot be sent. A message is deleted after it was sent, so one may be
-    /// sent again after a crash: consumers know it by its key.
+    /// Sends all messages in their order, until one cannot be sent. A message is deleted only after it was sent, so it may
+    /// be sent again after a crash: consumers recognize it by its key.
     fn send(&self, send: impl Fn(&str, &str) -> io::Result<()>) -> Result<(), HookError> {
         while let Some((key, message)) = self.first()? {
             send(&key, &message)?;
@@ -69,34 +79,41 @@ fn send(key: &str, message: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{key} {message}")
 }
 
-/// It is called at least once for each upload. A second call overwrites the object with the same bytes.
-async fn hand_off(
-    cx: Finished,
+/// Where finished uploads come from, and where they go.
+struct HandOff {
     sqlite: Sqlite,
     bucket: Arc<dyn ObjectStore>,
-    prefix: object_store::path::Path,
+    prefix: Key,
     outbox: Arc<Outbox>,
-) -> Result<(), HookError> {
-    // The incarnation is unique; the client's file name is untrusted text.
-    let key = cx.upload.incarnation.to_string();
-    let object = prefix.join(key.as_str());
-    let mut file = File::open(sqlite.path(&cx.upload.id)).await?;
-    // S3 takes at most 10,000 parts. One of them at a time is in memory.
-    let size = cx.upload.offset.div_ceil(10_000).max(10 << 20);
-    if cx.upload.offset <= size {
-        bucket.put(&object, part(&mut file, size).await?.into()).await?;
-    } else {
-        let mut upload = bucket.put_multipart(&object).await?;
-        if let Err(error) = send_parts(&mut file, size, &mut *upload).await {
-            // Parts that nobody aborts cost money for ever. Why it failed matters more than that this failed, too.
-            if let Err(error) = upload.abort().await {
-                eprintln!("the parts of {object} stay in the bucket: {error}");
+    turns: Semaphore,
+}
+
+impl HandOff {
+    /// Called at least once for each upload. A second call overwrites the object with the same bytes.
+    async fn take(&self, cx: Finished) -> Result<(), HookError> {
+        let _turn = self.turns.acquire().await?;
+        // The incarnation is unique; the client's file name is untrusted text.
+        let key = cx.upload.incarnation.to_string();
+        let object = self.prefix.clone().join(key.as_str());
+        let mut file = File::open(self.sqlite.path(&cx.upload.id)).await?;
+        // S3 takes at most 10,000 parts. One of them at a time is in memory.
+        let size = cx.upload.offset.div_ceil(10_000).max(10 << 20);
+        if cx.upload.offset <= size {
+            self.bucket.put(&object, part(&mut file, size).await?.into()).await?;
+        } else {
+            let mut upload = self.bucket.put_multipart(&object).await?;
+            if let Err(error) = send_parts(&mut file, size, &mut *upload).await {
+                // Parts that are not aborted cost money forever. The first error matters more than this one.
+                if let Err(error) = upload.abort().await {
+                    eprintln!("the parts of {object} stay in the bucket: {error}");
+                }
+                return Err(error);
             }
-            return Err(error);
         }
+        let outbox = self.outbox.clone();
+        spawn_blocking(move || outbox.add(&key, object.as_ref())).await??;
+        Ok(())
     }
-    spawn_blocking(move || outbox.add(&key, object.as_ref())).await??;
-    Ok(())
 }
 
 /// The next bytes of a file, as many as a part has; fewer at its end.
@@ -136,15 +153,19 @@ async fn work(outbox: Arc<Outbox>) {
 async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
-    let url = Url::parse(&env::var("TUS_BUCKET").unwrap_or("s3://bucket/films".into()))?;
+    let url = Url::parse(&required("TUS_BUCKET", "s3://bucket/films")?)?;
     let (_, prefix) = ObjectStoreScheme::parse(&url)?;
     // Credentials and the region are in the environment, in variables that begin with AWS_: AWS_ACCESS_KEY_ID, …
     let bucket: Arc<dyn ObjectStore> = Arc::new(AmazonS3Builder::from_env().with_url(url).build()?);
-    let sqlite = Sqlite::options().durability(settings.durability).open(&settings.directory)?;
+    let sqlite = settings.open_directory()?;
     let outbox = Arc::new(Outbox::open(&settings.directory.join("application.db"))?);
 
-    let (taken, messages) = (sqlite.clone(), outbox.clone());
-    let finished = move |cx| hand_off(cx, taken.clone(), bucket.clone(), prefix.clone(), messages.clone());
+    let turns = Semaphore::new(AT_ONCE);
+    let hand_off = Arc::new(HandOff { sqlite: sqlite.clone(), bucket, prefix, outbox: outbox.clone(), turns });
+    let finished = move |cx| {
+        let hand_off = hand_off.clone();
+        async move { hand_off.take(cx).await }
+    };
     // The record and the file stay for a day: a client that missed the last response learns that its upload is complete.
     let config = settings.config.remove_finished_after(Duration::from_secs(86400));
     let tus = Tus::builder(sqlite).config(config).finished(finished).build();

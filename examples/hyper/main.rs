@@ -4,7 +4,7 @@
 
 use std::{convert::Infallible, pin::pin, time::Duration};
 
-use example_shared::{Failed, GRACE, PAGE, Settings, stop_signal};
+use example_shared::{Failed, GRACE, PAGE, Settings, stopped};
 use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
@@ -45,10 +45,7 @@ async fn main() -> Result<(), Failed> {
     let listener = tokio::net::TcpListener::bind(&settings.address).await?;
     eprintln!("listening on http://{}", listener.local_addr()?);
     let (server, connections) = (auto::Builder::new(TokioExecutor::new()), GracefulShutdown::new());
-    let mut stopped = pin!(async {
-        stop_signal().await;
-        tus.shutdown(GRACE).await;
-    });
+    let mut stopped = pin!(stopped(tus));
     loop {
         let accepted = tokio::select! { accepted = listener.accept() => accepted, () = &mut stopped => break };
         match accepted {

@@ -6,7 +6,7 @@
 
 use actix_web::{App, HttpServer, error::PayloadError, web};
 use actix_web_tus::Tus;
-use example_shared::{Failed, GRACE, Settings, stop_signal};
+use example_shared::{Failed, GRACE, Settings, stopped};
 use futures_util::TryStreamExt;
 
 async fn backup(content: web::Payload) -> Result<String, PayloadError> {
@@ -33,8 +33,7 @@ async fn main() -> Result<(), Failed> {
     let server = server.run();
     let handle = server.handle();
     actix_web::rt::spawn(async move {
-        stop_signal().await;
-        tus.shutdown(GRACE).await;
+        stopped(tus).await;
         handle.stop(true).await;
     });
     Ok(server.await?)

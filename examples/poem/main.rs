@@ -2,7 +2,7 @@
 //!
 //! Another framework, through tower: the endpoint at /files of a poem application, and a page to upload from at /.
 
-use example_shared::{Failed, GRACE, PAGE, Settings, stop_signal};
+use example_shared::{Failed, GRACE, PAGE, Settings, stopped};
 use poem::{
     Route, Server,
     endpoint::TowerCompatExt,
@@ -31,9 +31,5 @@ async fn main() -> Result<(), Failed> {
     for address in acceptor.local_addr().iter().filter_map(|address| address.as_socket_addr()) {
         eprintln!("listening on http://{address}");
     }
-    let stopped = async move {
-        stop_signal().await;
-        tus.shutdown(GRACE).await;
-    };
-    Ok(Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(app, stopped, Some(GRACE)).await?)
+    Ok(Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(app, stopped(tus), Some(GRACE)).await?)
 }

@@ -1,20 +1,19 @@
 //! cd examples/react/page && npm ci && npm run build && cd ../../..
 //! cargo run --release --example react
 //!
-//! A page made with React and Uppy (`page/main.jsx`), and its server: the endpoint at /files, the built page at /.
-
-use std::env;
+//! A page made with React and Uppy (`page/main.jsx`), and its server: the endpoint at /files, the built page at /. While
+//! you change the page, run `npm run dev` beside the server: it passes requests to /files on.
 
 use axum::Router;
 use axum_tus::{Cors, Tus};
-use example_shared::{Failed, Settings};
+use example_shared::{Failed, Settings, path};
 use tower_http::services::ServeDir;
 
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
-    let page = env::var("TUS_PAGE").unwrap_or("examples/react/page/dist".into());
+    let page = path("TUS_PAGE").unwrap_or("examples/react/page/dist".into());
 
     // The page has the endpoint's origin and needs no permission. That keeps nobody out: anybody may upload here, and a page
     // elsewhere only cannot read the responses. `session` refuses what other pages send.

@@ -1,18 +1,19 @@
 //! TUS_TOKENS=secret=anna,hidden=bert cargo run --release --example recover
 //!
 //! warp with rejections: a filter of the application rejects requests without a valid token, and `recover` turns the
-//! rejections of all routes into responses. The endpoint itself never rejects.
+//! rejections of all routes into responses. The endpoint itself never rejects. Pages of any origin may upload, and can read
+//! the responses of `recover` as well.
 
-use std::{collections::HashMap, convert::Infallible, env, sync::Arc};
+use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
-use example_shared::{Failed, Settings};
+use example_shared::{Failed, Settings, pairs};
 use warp::{
     Filter, Rejection,
     http::{Extensions, HeaderValue, Method, StatusCode, header},
     reject::{self, Reject},
     reply::{self, Reply},
 };
-use warp_tus::Tus;
+use warp_tus::{Cors, Tus};
 
 /// Users by their tokens.
 type Tokens = Arc<HashMap<String, User>>;
@@ -27,8 +28,8 @@ struct Unauthorized;
 
 impl Reject for Unauthorized {}
 
-/// What the hooks see of the request: its user. A browser sends OPTIONS without a token; because a header can make any
-/// request of that, `authorize` refuses those without a user.
+/// Identifies the user for the hooks. Browsers send OPTIONS without a token. A header can turn OPTIONS into any other
+/// request, so `authorize` refuses requests without a user.
 async fn identify(tokens: Tokens, method: Method, header: Option<String>) -> Result<Extensions, Rejection> {
     let mut extensions = Extensions::new();
     let token = header.as_deref().and_then(|header| header.strip_prefix("Bearer "));
@@ -54,16 +55,25 @@ async fn recover(rejection: Rejection) -> Result<impl Reply, Infallible> {
     Ok(response)
 }
 
+/// The endpoint's own CORS would miss the responses of `recover`, so one layer covers all routes.
+fn cors() -> warp::filters::cors::Cors {
+    warp::cors()
+        .allow_any_origin()
+        .allow_methods(Cors::METHODS)
+        .allow_headers(Cors::REQUEST_HEADERS)
+        .expose_headers(Cors::RESPONSE_HEADERS)
+        .build()
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
-    let tokens = env::var("TUS_TOKENS").unwrap_or_default();
-    let tokens = tokens.split(',').filter_map(|token| token.split_once('='));
-    let tokens: Tokens = Arc::new(tokens.map(|(token, user)| (token.to_owned(), User(user.to_owned()))).collect());
+    let tokens: Vec<_> = pairs("TUS_TOKENS", "secret=anna,hidden=bert")?;
+    let tokens: Tokens = Arc::new(tokens.into_iter().map(|(token, user)| (token, User(user))).collect());
 
     let tus = Tus::builder_shared(settings.open().await?)
-        .config(settings.config)
+        .config(settings.config.cors(Cors::Off))
         .authorize(|cx| async move {
             // `OPTIONS` with `X-HTTP-Method-Override: POST` is a creation: it gets here without a user.
             let Some(User(user)) = cx.request.extensions.get() else {
@@ -90,7 +100,7 @@ async fn main() -> Result<(), Failed> {
         .and_then(identify);
     let health = warp::path("health").and(warp::path::end()).map(|| "ok\n");
     let files = warp::path("files").and(warp_tus::filter_with(tus.clone(), user.boxed()));
-    let app = health.or(files).recover(recover);
+    let app = health.or(files).recover(recover).with(cors());
 
     let listener = tokio::net::TcpListener::bind(&settings.address).await?;
     eprintln!("listening on http://{}", listener.local_addr()?);

@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    env,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -20,7 +19,7 @@ use axum::{
 };
 use axum_extra::extract::cookie::{Cookie, Key, SameSite, SignedCookieJar};
 use axum_tus::{Cors, Rejection, Tus, UploadFilter};
-use example_shared::{Failed, Settings};
+use example_shared::{Failed, Settings, pairs};
 use futures_util::TryStreamExt;
 use serde::Deserialize;
 
@@ -66,7 +65,7 @@ async fn login(
     if app.users.get(&login.name) != Some(&login.password) {
         return Err(StatusCode::FORBIDDEN);
     }
-    // The end is in what is signed: a browser may forget a cookie in time, and a thief does not.
+    // The expiry is part of what is signed: a browser deletes an expired cookie, and a thief does not.
     let until = seconds(SystemTime::now() + LIFETIME).ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
     let value = format!("{until}:{}", login.name);
     // `Strict`: the browser does not send it with requests from pages of other sites. Behind TLS, add `secure(true)`.
@@ -89,14 +88,14 @@ async fn own_origin(headers: HeaderMap, request: Request, next: Next) -> Result<
     }
 }
 
-/// The user that a cookie names, if the cookie still counts and the user is still there.
+/// The user that a cookie names, if the cookie has not expired and the user still exists.
 fn user(app: &App, cookie: &Cookie<'_>) -> Option<User> {
     let (until, name) = cookie.value().split_once(':')?;
     let counts = until.parse::<u64>().ok()? > seconds(SystemTime::now())?;
     (counts && app.users.contains_key(name)).then(|| User(name.to_owned()))
 }
 
-/// Lets the handlers and the hooks know who sends a request.
+/// Identifies the user for the handlers and the hooks.
 async fn identify(State(app): State<App>, jar: SignedCookieJar, mut request: Request, next: Next) -> Response {
     if let Some(user) = jar.get("user").and_then(|cookie| user(&app, &cookie)) {
         request.extensions_mut().insert(user);
@@ -116,9 +115,7 @@ async fn uploads(State(app): State<App>, user: Option<Extension<User>>) -> Resul
 async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
-    let users = env::var("TUS_USERS").unwrap_or_default();
-    let users = users.split(',').filter_map(|user| user.split_once('='));
-    let users: HashMap<_, _> = users.map(|(name, password)| (name.to_owned(), password.to_owned())).collect();
+    let users: HashMap<_, _> = pairs("TUS_USERS", "anna=secret,bert=hidden")?;
 
     // Pages of other origins get no permission; `own_origin` refuses what they send without asking for one.
     let config = settings.config.clone().cors(Cors::Off);

@@ -64,34 +64,34 @@ impl Settings {
             0 => {}
             seconds => config = config.expire_after(Duration::from_secs(seconds)),
         }
-        let location = match text("TUS_LOCATION").as_deref() {
+        let location = match variable("TUS_LOCATION")?.as_deref() {
             None | Some("path") => Location::Path,
             Some("host") => Location::Host,
             Some(url) => {
                 Location::base(url).map_err(|error| Failed(format!("TUS_LOCATION: {error}, nor path or host")))?
             }
         };
-        match text("TUS_DOWNLOAD").as_deref() {
+        match variable("TUS_DOWNLOAD")?.as_deref() {
             None | Some("off") => {}
             Some("on") => config = config.download(Download::attachment()),
             Some(other) => return Err(Failed(format!("TUS_DOWNLOAD is {other:?}, but it must be on or off"))),
         }
-        let durability = match text("TUS_DURABILITY").as_deref() {
+        let durability = match variable("TUS_DURABILITY")?.as_deref() {
             None | Some("synced") => Durability::Synced,
             Some("buffered") => Durability::Buffered,
             Some(other) => {
                 return Err(Failed(format!("TUS_DURABILITY is {other:?}, but it must be synced or buffered")));
             }
         };
-        let address = text("TUS_ADDR").unwrap_or("127.0.0.1:8080".into());
+        let address = variable("TUS_ADDR")?.unwrap_or("127.0.0.1:8080".into());
         if let Err(error) = address.to_socket_addrs() {
             return Err(Failed(format!("TUS_ADDR is {address:?}, but it must be an address and a port: {error}")));
         }
         Ok(Self {
             address,
-            directory: text("TUS_DIR").unwrap_or("./uploads-data".into()).into(),
+            directory: path("TUS_DIR").unwrap_or("./uploads-data".into()),
             durability,
-            store: text("TUS_STORE"),
+            store: variable("TUS_STORE")?,
             config: config.location(location),
         })
     }
@@ -106,8 +106,20 @@ impl Settings {
     pub async fn open(&self) -> Result<Arc<dyn Storage>, Failed> {
         Ok(match &self.store {
             Some(url) => Arc::new(ObjectStore::from_url(url)?.open().await?),
-            None => Arc::new(Sqlite::options().durability(self.durability).open(&self.directory)?),
+            None => Arc::new(self.open_directory()?),
         })
+    }
+
+    /// Opens the directory, for an example that works with files.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be used, or the settings ask for a bucket; the text states the reason.
+    pub fn open_directory(&self) -> Result<Sqlite, Failed> {
+        match self.store {
+            Some(_) => Err(Failed("TUS_STORE is set, but this example needs files: set TUS_DIR instead".into())),
+            None => Ok(Sqlite::options().durability(self.durability).open(&self.directory)?),
+        }
     }
 }
 
@@ -130,8 +142,7 @@ pub async fn serve<S: IntoFuture>(
     let (close, closing) = oneshot::channel::<()>();
     let server = server(Box::pin(async { drop(closing.await) }));
     let stopped = async {
-        stop_signal().await;
-        tus.shutdown(GRACE).await;
+        stopped(tus).await;
         drop(close);
         tokio::time::sleep(GRACE).await;
     };
@@ -141,8 +152,14 @@ pub async fn serve<S: IntoFuture>(
     }
 }
 
+/// Waits for SIGTERM or Ctrl-C, and commits what has arrived until then.
+pub async fn stopped(tus: Tus) {
+    stop_signal().await;
+    tus.shutdown(GRACE).await;
+}
+
 /// Waits for SIGTERM or Ctrl-C.
-pub async fn stop_signal() {
+async fn stop_signal() {
     let interrupted = tokio::signal::ctrl_c();
     match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(mut terminated) => {
@@ -168,12 +185,54 @@ impl fmt::Debug for Failed {
     }
 }
 
-fn text(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
+/// An environment variable that is set and not empty.
+///
+/// # Errors
+///
+/// If its value is not UTF-8.
+pub fn variable(name: &str) -> Result<Option<String>, Failed> {
+    let Some(value) = env::var_os(name).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    value.into_string().map(Some).map_err(|value| Failed(format!("{name} is {value:?}, but it must be UTF-8")))
 }
 
-fn number(name: &str, unit: &str) -> Result<Option<u64>, Failed> {
-    let Some(value) = text(name) else {
+/// An environment variable that is a path.
+pub fn path(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// An environment variable without which an example cannot work.
+///
+/// # Errors
+///
+/// If it is not set. The text has the example of a value.
+pub fn required(name: &str, example: &str) -> Result<String, Failed> {
+    variable(name)?.ok_or_else(|| Failed(format!("{name} is not set: set it to {example}, for example")))
+}
+
+/// An environment variable that has pairs: `secret=anna,hidden=bert`.
+///
+/// # Errors
+///
+/// If it is not set, or something in it is no pair. The text has the example of a value, and no part of the value itself,
+/// which may be a secret.
+pub fn pairs<T: FromIterator<(String, String)>>(name: &str, example: &str) -> Result<T, Failed> {
+    let value = required(name, example)?;
+    let pair = |(number, pair): (usize, &str)| match pair.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(Failed(format!("pair {number} of {name} is not of the form key=value, as in {example}"))),
+    };
+    (1..).zip(value.split(',')).map(pair).collect()
+}
+
+/// An environment variable that is a number of some unit.
+///
+/// # Errors
+///
+/// If it is something else.
+pub fn number(name: &str, unit: &str) -> Result<Option<u64>, Failed> {
+    let Some(value) = variable(name)? else {
         return Ok(None);
     };
     let number =

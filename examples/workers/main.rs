@@ -7,7 +7,6 @@
 use std::{
     collections::{HashMap, HashSet},
     convert::Infallible,
-    env,
     sync::{Mutex, PoisonError},
 };
 
@@ -20,7 +19,7 @@ use actix_web::{
     web,
 };
 use actix_web_tus::{Incarnation, Rejection, Tus, scope_with};
-use example_shared::{Failed, GRACE, Settings, stop_signal};
+use example_shared::{Failed, GRACE, Settings, pairs, stopped};
 
 /// The user that sends the request.
 #[derive(Clone)]
@@ -36,7 +35,7 @@ async fn count(finished: web::Data<Uploads>) -> String {
     finished.lock().unwrap_or_else(PoisonError::into_inner).len().to_string()
 }
 
-/// Finds the user. What users may do is up to the hooks: a browser sends OPTIONS without a token.
+/// Identifies the user. The hooks decide what users may do; browsers send OPTIONS without a token.
 async fn identify(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
@@ -55,9 +54,8 @@ async fn identify(
 async fn main() -> Result<(), Failed> {
     example_shared::log();
     let settings = Settings::from_env()?;
-    let tokens = env::var("TUS_TOKENS").unwrap_or_default();
-    let tokens = tokens.split(',').filter_map(|token| token.split_once('='));
-    let tokens: Tokens = tokens.map(|(token, user)| (token.to_owned(), User(user.to_owned()))).collect();
+    let tokens: Vec<_> = pairs("TUS_TOKENS", "secret=anna,hidden=bert")?;
+    let tokens: Tokens = tokens.into_iter().map(|(token, user)| (token, User(user))).collect();
     let (tokens, finished) = (web::Data::new(tokens), web::Data::new(Uploads::default()));
 
     let noted = finished.clone();
@@ -107,8 +105,7 @@ async fn main() -> Result<(), Failed> {
     let server = server.run();
     let handle = server.handle();
     actix_web::rt::spawn(async move {
-        stop_signal().await;
-        tus.shutdown(GRACE).await;
+        stopped(tus).await;
         handle.stop(true).await;
     });
     Ok(server.await?)

@@ -1,11 +1,18 @@
 //! The examples of what applications have work as documented.
 
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    process::{Command, Stdio},
+};
+
 use tempfile::TempDir;
 
 use crate::{
     client::{Connection, OCTETS, Response},
     content::{assert_same, bytes},
-    example::Example,
+    example::{self, Example},
     harness::{id, wait_until},
 };
 
@@ -119,6 +126,19 @@ fn recover_answers_rejections() {
     let refused = create(&mut connection, NOBODY, "9");
     assert_eq!((refused.status, refused.header("www-authenticate")), (401, "Bearer"));
     assert_eq!(refused.text(), "log in first\n");
+    // Pages of other origins can read its refusals, and the endpoint's.
+    let page = ("Origin", "https://app.example");
+    let refused = create(&mut connection, page, "9");
+    assert_eq!((refused.status, refused.header("access-control-allow-origin")), (401, "https://app.example"));
+    let created = connection.request("POST", "/files", &[page, ANNA, ("Upload-Length", "9")], b"");
+    assert_eq!((created.status, created.header("access-control-allow-origin")), (201, "https://app.example"));
+    assert!(created.header("access-control-expose-headers").contains("location"));
+    let preflight = [
+        page,
+        ("Access-Control-Request-Method", "PATCH"),
+        ("Access-Control-Request-Headers", "authorization,tus-resumable,upload-offset"),
+    ];
+    assert_eq!(connection.request("OPTIONS", "/files", &preflight, b"").status, 200);
     let missing = connection.request("GET", "/nowhere", &[], b"");
     assert_eq!((missing.status, missing.text()), (404, "nothing is here\n".to_owned()));
     assert_eq!(connection.request("GET", "/health", &[], b"").text(), "ok\n");
@@ -155,17 +175,58 @@ fn poem_serves_uploads_and_a_page() {
     assert!(example.stop().success());
 }
 
+/// What an example says that does not start.
+fn refuses(name: &str, variables: &[(&str, &OsStr)]) -> String {
+    let directory = TempDir::new().unwrap();
+    let mut command = Command::new(example::path(name));
+    command.env("TUS_ADDR", "127.0.0.1:0").env("TUS_DIR", directory.path()).envs(variables.iter().copied());
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(!output.status.success(), "{name} starts");
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "{name} leaves the directory alone");
+    String::from_utf8(output.stderr).unwrap().trim().to_owned()
+}
+
+#[test]
+fn examples_say_what_is_wrong_with_their_settings() {
+    let (bucket, secret) = (OsStr::new("s3://bucket/films"), OsStr::new("hunter2"));
+    for example in ["finished", "handoff", "postgres"] {
+        let mut variables = vec![("TUS_STORE", bucket), ("TUS_BUCKET", bucket)];
+        variables.extend((example == "handoff").then_some(("AWS_REGION", OsStr::new("us-east-1"))));
+        let said = refuses(example, &variables);
+        assert_eq!(said, "Error: TUS_STORE is set, but this example needs files: set TUS_DIR instead", "{example}");
+    }
+    assert_eq!(refuses("handoff", &[]), "Error: TUS_BUCKET is not set: set it to s3://bucket/films, for example");
+    for (name, variable) in
+        [("auth", "TUS_TOKENS"), ("recover", "TUS_TOKENS"), ("session", "TUS_USERS"), ("workers", "TUS_TOKENS")]
+    {
+        assert!(refuses(name, &[]).starts_with(&format!("Error: {variable} is not set")), "{name}");
+        let said = refuses(name, &[(variable, secret)]);
+        assert!(said.starts_with(&format!("Error: pair 1 of {variable} is not of the form key=value")), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    let tokens = ("TUS_TOKENS", OsStr::new("secret=anna"));
+    let said = refuses("auth", &[tokens, ("TUS_QUOTA", OsStr::new("1 GiB"))]);
+    assert_eq!(said, "Error: TUS_QUOTA is \"1 GiB\", but it must be a number of bytes");
+    let latin = OsStr::from_bytes(b"caf\xe9");
+    for variable in ["TUS_STORE", "TUS_MAX_SIZE", "TUS_LOCATION", "TUS_DOWNLOAD", "TUS_DURABILITY", "TUS_ADDR"] {
+        let said = refuses("axum", &[(variable, latin)]);
+        assert_eq!(said, format!("Error: {variable} is \"caf\\xE9\", but it must be UTF-8"));
+    }
+}
+
 /// All examples are in the lists of the README beside them and of the guide.
 #[test]
 fn every_example_is_listed() {
-    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     let lists =
         ["README.md", "guide/src/examples.md"].map(|file| std::fs::read_to_string(examples.join(file)).unwrap());
     for example in std::fs::read_dir(&examples).unwrap().map(Result::unwrap) {
         let name = example.file_name().into_string().unwrap();
-        let manifest = std::fs::read_to_string(example.path().join("Cargo.toml")).unwrap_or_default();
+        // The others use `shared`, and nobody runs it.
+        let is_example = example.path().join("Cargo.toml").exists() && name != "shared";
         for list in &lists {
-            assert!(!manifest.contains("[[example]]") || list.contains(&format!("`{name}`")), "{name} is not listed");
+            let list = list.lines().filter(|line| line.starts_with('|')).collect::<String>();
+            assert!(!is_example || list.contains(&format!("`{name}`")), "{name} is not listed");
         }
     }
 }

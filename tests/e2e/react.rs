@@ -1,13 +1,19 @@
 //! The page made with React and Uppy, in a real browser.
 
+use std::{
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+};
+
 use serde_json::Value;
 use tempfile::TempDir;
+use tus_reqwest::{Client, Source};
 
 use crate::{
     chromium::Chromium,
     content::{assert_same, bytes},
     example::Example,
-    harness::{id, missing},
+    harness::{block_on, id, missing, wait_until},
 };
 
 const LENGTH: u64 = (3 << 20) + 1;
@@ -29,6 +35,52 @@ fn uppy_uploads_a_file() {
             None => missing("chromium and chromedriver are not installed"),
         }
     });
+}
+
+/// `npm run dev`, without npm, which would leave it running. It is killed when this is dropped.
+struct Vite {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Vite {
+    fn start(server: SocketAddr) -> Self {
+        let directory = std::env::var("TUS_TEST_OTHERS").unwrap_or_default() + "/react";
+        // The port is free again, and unlikely to be reused so soon.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let port = address.port().to_string();
+        let process = Command::new("node")
+            .args(["node_modules/vite/bin/vite.js", "--host", "127.0.0.1", "--strictPort", "--port", &port])
+            .env("TUS_ADDR", server.to_string())
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let vite = Self { process, address };
+        wait_until(|| TcpStream::connect(address).is_ok());
+        vite
+    }
+}
+
+impl Drop for Vite {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+#[cfg_attr(not(has_react), ignore = "TUS_TEST_OTHERS names no directory with the built page")]
+fn the_development_server_passes_uploads_on() {
+    let directory = TempDir::new().unwrap();
+    let server = Example::start("react", directory.path(), &[]);
+    let vite = Vite::start(server.address);
+    let client = Client::new(&format!("http://{}/files", vite.address)).unwrap();
+    let uploaded = block_on(client.upload(Source::bytes(bytes(1, 0..LENGTH))).send()).unwrap();
+    assert_eq!(uploaded.url.port(), Some(vite.address.port()));
+    let stored = std::fs::read(directory.path().join("uploads").join(id(uploaded.url.path()).as_str())).unwrap();
+    assert_same(&stored, &bytes(1, 0..LENGTH));
 }
 
 async fn uploads(page: &str, browser: Chromium) {
