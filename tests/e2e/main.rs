@@ -46,6 +46,7 @@ mod proxies;
 mod react;
 mod refusals;
 mod resumable;
+mod scripts;
 mod secure;
 mod shutdown;
 mod slow;
