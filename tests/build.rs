@@ -23,7 +23,7 @@ fn main() {
     for directory in programs().filter(|directory| directory.is_dir()) {
         println!("cargo::rerun-if-changed={}", directory.display());
     }
-    let needs: [(&str, IsHere); 13] = [
+    let needs: [(&str, IsHere); 14] = [
         ("has_proc", || Path::new("/proc/net/tcp").exists() && Path::new("/proc/self/status").exists()),
         ("has_small_disks", || mounts(&["-t", "tmpfs", "tmpfs"]) && mounts_ext4()),
         // Attached to a process that is not its own child, as the tests do it.
@@ -38,6 +38,7 @@ fn main() {
         ("has_node", || is_installed("node") && others().is_some_and(|others| others.join("node_modules").is_dir())),
         ("has_react", || others().is_some_and(|others| others.join("react/dist").is_dir())),
         ("has_postgres", has_postgres),
+        ("has_prometheus", || is_installed("prometheus") && is_installed("promtool")),
         ("has_python", || others().is_some_and(|others| others.join("venv/bin/python").exists())),
     ];
     let all = env::var_os("TUS_TEST_NO_SKIP").is_some();

@@ -24,7 +24,7 @@ static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = Path::new(env!("CARGO_BIN_EXE_server")).parent().unwrap();
     let release = directory.ends_with("release").then_some("--release");
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--workspace", "--examples", "--bin", "tus-upload"])
+        .args(["build", "--quiet", "--workspace", "--examples", "--bin", "tus-upload", "--bin", "tus-serve"])
         .args(release)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .status();
@@ -40,6 +40,11 @@ pub(crate) fn path(name: &str) -> PathBuf {
 /// The program `tus-upload`.
 pub(crate) fn upload() -> PathBuf {
     BUILT.join("tus-upload")
+}
+
+/// The program `tus-serve`.
+pub(crate) fn server() -> PathBuf {
+    BUILT.join("tus-serve")
 }
 
 impl Example {
