@@ -83,7 +83,7 @@ impl FileBar {
 
     pub(crate) fn waits(&self, wait: &Waiting<'_>) {
         if !self.quiet {
-            let (seconds, reason) = (wait.duration.as_secs_f64(), clean(&wait.reason.with_causes()));
+            let (seconds, reason) = (wait.duration.as_secs_f64(), clean(&brief(wait.reason)));
             self.bar.suspend(|| eprintln!("{}: waiting {seconds:.1} s because {reason}", self.name));
         }
     }
@@ -99,6 +99,12 @@ impl FileBar {
         self.bar.abandon();
         self.bar.suspend(|| eprintln!("{}: {}", self.name, clean(&error.with_causes())));
     }
+}
+
+/// An error and what caused it first, without what is between them.
+fn brief(error: &Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.last().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 fn bar(bytes: u64, name: &str) -> ProgressBar {

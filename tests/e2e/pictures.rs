@@ -71,17 +71,17 @@ async fn frames(browser: &Chromium) -> Vec<(&'static str, String)> {
     };
     let mut frames = Vec::new();
     browser.wait_for(ROWS, |rows| reached(rows, 40)).await;
-    frames.push(("A film is on its way.", list(browser).await));
+    frames.push(("A film is being uploaded.", list(browser).await));
     server.kill();
     let waits = |rows: &Value| row_in(rows, NAME, "retrying")?["about"].as_str()?.contains("again in").then_some(());
     browser.wait_for(ROWS, waits).await;
     frames.push(("<code>kill -9</code>: the server is gone. The page tries again.", list(browser).await));
     let server = Example::start_at("axum", &address, directory.path(), &[("TUS_DOWNLOAD", "on")]);
     browser.wait_for(ROWS, |rows| reached(rows, 50)).await;
-    frames.push(("The server is back. The upload continues where it was.", list(browser).await));
+    frames.push(("The server is back. The upload resumes where it stopped.", list(browser).await));
     let linked = |rows: &Value| (row_in(rows, NAME, "done")?["link"] != "").then(|| done(rows, NAME)).flatten();
     let url = browser.wait_for(ROWS, linked).await;
-    frames.push(("Complete. No byte is lost.", list(browser).await));
+    frames.push(("Complete. No byte was lost.", list(browser).await));
     assert_same(&stored(directory.path(), &url), &std::fs::read(chosen.path().join(NAME)).unwrap());
     drop(server);
     frames
@@ -142,7 +142,7 @@ async fn sheet(browser: &Chromium, look: Look, frames: &[(&str, String)]) -> Vec
 
 /// Characters.
 const LINES: NonZero<u16> = NonZero::new(10).unwrap();
-const COLUMNS: NonZero<u16> = NonZero::new(92).unwrap();
+const COLUMNS: NonZero<u16> = NonZero::new(104).unwrap();
 
 #[test]
 #[cfg_attr(not(has_script), ignore = "script, which gives a program a terminal, is not installed")]
@@ -162,7 +162,7 @@ fn the_program_continues_after_its_server_was_killed() {
     screens.push(("kill -9: the server is gone", terminal.news()));
     let _server = Example::start_at("axum", &address, directory.path(), &[]);
     terminal.wait_for(|text| percent(text) >= Some(60));
-    screens.push(("The server is back, and the upload continues where it was", terminal.news()));
+    screens.push(("The server is back, and the upload resumes where it stopped", terminal.news()));
     let url = terminal.finish();
     screens.push(("Complete: the same bytes", terminal.news()));
     assert_same(&stored(directory.path(), &url), &std::fs::read(film).unwrap());
@@ -248,7 +248,7 @@ impl Drop for Terminal {
 
 /// Screens below each other, each with a comment before it.
 fn draw(screens: &[(&str, Vec<String>)]) -> String {
-    const FONT_SIZE: f32 = 14.0;
+    const FONT_SIZE: f32 = 13.0;
     // Of a character of most monospaced fonts. Each text is stretched to it.
     const CELL: f32 = WIDTH as f32 / (COLUMNS.get() + 4) as f32;
     const LINE: f32 = 20.0;
