@@ -144,11 +144,11 @@ impl Scenario {
                 vec![Self::failing(framework, Failure::Internal), hook]
             }
             "the request is wrong" => vec![with_headers(r#"{"Upload-Metadata": "a b c"}"#)],
-            "the method is not allowed here, since creation or deletion is turned off, say" => {
+            "the method is not allowed, for example because creation or deletion is turned off" => {
                 let config = Config::default().without(TusExtension::Creation);
                 vec![Self::new(framework, "{}", |builder| builder.config(config))]
             }
-            "the request is of another version of the protocol" => vec![with_headers(r#"{"Tus-Resumable": "0.2.2"}"#)],
+            "the request uses another version of the protocol" => vec![with_headers(r#"{"Tus-Resumable": "0.2.2"}"#)],
             "the body is not `application/offset+octet-stream`" => {
                 let options = r#"{"patch": {"Content-Type": "application/octet-stream"}}"#;
                 vec![Self::new(framework, options, |builder| builder)]
@@ -259,7 +259,7 @@ fn answered(happened: &str, framework: Framework) -> Vec<u16> {
     let part =
         |connection: &mut Connection| connection.create_with(&[("Upload-Concat", "partial"), ("Upload-Length", "1")]);
     match happened {
-        "a body with another transfer coding than `chunked`" => {
+        "the body has a transfer coding other than `chunked`" => {
             let started = start(Config::default());
             let mut connection = started.connect();
             let path = connection.create(5);
@@ -270,14 +270,14 @@ fn answered(happened: &str, framework: Framework) -> Vec<u16> {
             assert_eq!(status, if framework == Framework::ActixWeb { 400 } else { 501 }, "{framework}");
             vec![501, 400]
         }
-        "bytes for a final upload" => {
+        "bytes are sent to a final upload" => {
             let started = start(Config::default());
             let mut connection = started.connect();
             let concat = format!("final;{}", part(&mut connection));
             let path = connection.create_with(&[("Upload-Concat", &concat)]);
             vec![connection.patch(&path, 0, b"h").status]
         }
-        "the upload was begun by the IETF's draft" => {
+        "a tus request is sent to an upload that was created by the IETF's draft" => {
             let started = start(Config::default());
             let mut connection = started.connect();
             let draft = "Upload-Draft-Interop-Version: 8\r\nUpload-Complete: ?0\r\nContent-Length: 0";
@@ -285,7 +285,7 @@ fn answered(happened: &str, framework: Framework) -> Vec<u16> {
             let path = connection.response("POST").header("location").to_owned();
             vec![connection.request("HEAD", &path, &[], b"").status]
         }
-        "a final upload names what is not there, is no part, or is not complete where `concatenation-unfinished` is turned off" =>
+        "a final upload names an upload that does not exist, that is not a part, or that is not complete while `concatenation-unfinished` is turned off" =>
         {
             let started = start(Config::default().without(TusExtension::ConcatenationUnfinished));
             let mut connection = started.connect();
@@ -293,13 +293,13 @@ fn answered(happened: &str, framework: Framework) -> Vec<u16> {
             let names = ["/files/missing", &single, &part].map(|path| format!("final;{path}"));
             names.map(|concat| connection.request("POST", "/files", &[("Upload-Concat", &concat)], b"").status).into()
         }
-        "a download of what is not finished" => {
+        "an unfinished upload is downloaded" => {
             let started = start(Config::default().download(Download::attachment()));
             let mut connection = started.connect();
             let path = connection.create(5);
             vec![connection.request("GET", &path, &[], b"").status]
         }
-        "a download of a range that is not there, or of another file (`If-Match`)" => {
+        "a download asks for a range beyond the end, or for another file (`If-Match`)" => {
             let started = start(Config::default().download(Download::attachment()));
             let mut connection = started.connect();
             let path = connection.create(5);
@@ -315,7 +315,7 @@ fn answered(happened: &str, framework: Framework) -> Vec<u16> {
 
 #[test]
 fn other_clients_meet_what_the_guide_says() {
-    let table = cells("| what other clients meet | status |");
+    let table = cells("| what happened to another client | status |");
     assert!(table.len() >= 5);
     for (framework, row) in
         Framework::ALL.into_iter().flat_map(|framework| table.iter().map(move |row| (framework, row)))
