@@ -18,10 +18,10 @@ const MOST: usize = 16;
 const AHEAD: u32 = 2 * 1024 * 1024;
 
 impl PartWriter {
-    /// Once, if there is some: reserves memory for bytes that are on their way to this writer while it waits for memory.
+    /// Reserves memory for bytes that are on their way to this writer while it waits for memory, as soon as there is some.
     /// This keeps them within the budget.
     pub(super) fn keep_memory_ahead(&mut self) {
-        if self.taken == 0
+        if self.ahead.is_none()
             && let Ok(turn) = self.store.ahead.clone().try_acquire_many_owned(AHEAD)
             && let Ok(memory) = self.store.memory.clone().try_acquire_many_owned(AHEAD)
         {
