@@ -5,7 +5,7 @@ use std::thread;
 use tempfile::TempDir;
 
 use super::servers::Foreign;
-use crate::{content::bytes, example::Example, harness::missing};
+use crate::{client::Response, content::bytes, example::Example, harness::missing};
 
 const UPLOADS: u64 = 32;
 /// More than a part, and in all three times what the storage may hold, which is more than the test allows.
@@ -14,7 +14,7 @@ const LENGTH: u64 = 12 << 20;
 /// The storage's budget, and what else uploads may take, in KiB: the buffers of the framework and of the client of the store,
 /// which are larger than the bytes in them, and what the allocator keeps.
 const BUDGET: u64 = 128 * 1024;
-const ELSE: u64 = 128 * 1024;
+const ELSE: u64 = 96 * 1024;
 
 #[test]
 #[cfg_attr(
@@ -37,7 +37,19 @@ fn many_large_uploads_to_a_bucket_stay_within_the_memory() {
         for _ in 0..UPLOADS {
             scope.spawn(|| {
                 let path = server.connect().create(LENGTH);
-                assert_eq!(server.connect().patch(&path, 0, &body).status, 204);
+                // A busy store may take too long: 503, and the client resumes.
+                let sent = |response: Response| {
+                    assert!(response.status < 300 || response.status == 503, "{response:?}");
+                    (response.status < 300).then_some(response)
+                };
+                let is_complete = (0..20).any(|_| {
+                    let head = sent(server.connect().request("HEAD", &path, &[], b""));
+                    let rest = head.map(|head| (head.offset(), &body[head.offset() as usize..]));
+                    rest.is_some_and(|(at, rest)| {
+                        at == LENGTH || sent(server.connect().patch(&path, at, rest)).is_some()
+                    })
+                });
+                assert!(is_complete, "503 each time");
             });
         }
     });
