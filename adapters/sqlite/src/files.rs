@@ -76,9 +76,14 @@ impl Files {
         self.at(id, OFlags::RDONLY)
     }
 
-    /// Whether no other storage has the directory open.
+    /// Whether another storage has the directory open; `None` if the system cannot tell.
+    pub(crate) fn is_shared(&self) -> Option<bool> {
+        presence::is_shared(&self.directory)
+    }
+
+    /// Whether no other storage has the directory open. If the system cannot tell, one may have.
     pub(crate) fn is_alone(&self) -> bool {
-        presence::is_alone(&self.directory)
+        self.is_shared() == Some(false)
     }
 
     /// The length of a file in bytes, and whether another storage has [locked](lock) it; `None` if it does not exist.

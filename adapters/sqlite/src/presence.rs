@@ -12,16 +12,17 @@ pub(crate) fn announce(directory: impl AsFd) -> io::Result<()> {
     Ok(fcntl(directory, FcntlArg::F_OFD_SETLK(&first_byte(nix::libc::F_RDLCK))).map(drop)?)
 }
 
-/// Whether no other storage has done so. If the system cannot tell, one may have.
+/// Whether another storage has done so; `None` if the system cannot tell.
 #[cfg(target_os = "linux")]
-pub(crate) fn is_alone(directory: impl AsFd) -> bool {
+pub(crate) fn is_shared(directory: impl AsFd) -> Option<bool> {
     use nix::{
         fcntl::{FcntlArg, fcntl},
         libc::{F_UNLCK, F_WRLCK},
     };
     // Could it be locked exclusively?
     let mut lock = first_byte(F_WRLCK);
-    fcntl(directory, FcntlArg::F_OFD_GETLK(&mut lock)).is_ok() && i32::from(lock.l_type) == F_UNLCK
+    fcntl(directory, FcntlArg::F_OFD_GETLK(&mut lock)).ok()?;
+    Some(i32::from(lock.l_type) != F_UNLCK)
 }
 
 #[cfg(target_os = "linux")]
@@ -35,8 +36,8 @@ pub(crate) fn announce(_: impl AsFd) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn is_alone(_: impl AsFd) -> bool {
-    false
+pub(crate) fn is_shared(_: impl AsFd) -> Option<bool> {
+    None
 }
 
 #[cfg(test)]
@@ -55,10 +56,10 @@ mod tests {
             file
         };
         let one = open();
-        assert!(is_alone(&one));
+        assert_eq!(is_shared(&one), Some(false));
         let two = open();
-        assert!(!is_alone(&one) && !is_alone(&two));
+        assert_eq!((is_shared(&one), is_shared(&two)), (Some(true), Some(true)));
         drop(one);
-        assert!(is_alone(&two));
+        assert_eq!(is_shared(&two), Some(false));
     }
 }

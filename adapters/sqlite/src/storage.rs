@@ -80,6 +80,12 @@ impl Sqlite {
         moving::move_to(&self.0, id, target.as_ref()).await
     }
 
+    /// Whether another storage, in this or another process, has the directory open at this moment. `None` if the system
+    /// cannot tell: only Linux can, and not on every file system.
+    pub fn is_shared(&self) -> Option<bool> {
+        self.0.files.is_shared()
+    }
+
     /// Deletes files of removed uploads that were not deleted in time.
     pub(crate) fn clean_all(&self) -> Result<(), StorageError> {
         self.0.clean_all()
