@@ -55,8 +55,9 @@ fn main() -> ExitCode {
         _ => runtime.shutdown_timeout(BLOCKED),
     }
     match ended {
-        Ok(End::Well | End::AtOnce) => ExitCode::SUCCESS,
-        Ok(End::Badly) => ExitCode::FAILURE,
+        Ok(End::Well) => ExitCode::SUCCESS,
+        // What arrived last may be lost.
+        Ok(End::Badly | End::AtOnce) => ExitCode::FAILURE,
         // Whoever reads the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -86,7 +86,8 @@ async fn expired_uploads_are_deleted_on_demand() {
     timeout(PATIENCE, expired).await.expect("it expires");
     let (_, listed, _) = setup.run(&["admin", "list"]).await;
     assert_eq!(listed.lines().count(), 2);
-    assert_eq!(setup.run(&["admin", "expire"]).await.1, "1 uploads deleted\n");
+    assert_eq!(setup.run(&["admin", "expire"]).await.1, "1 upload deleted\n");
+    assert_eq!(setup.run(&["admin", "expire"]).await.1, "0 uploads deleted\n");
     let (_, listed, _) = setup.run(&["admin", "list"]).await;
     assert!(listed.starts_with(id(kept.as_str())) && listed.lines().count() == 1, "{listed}");
     server.stop().await;

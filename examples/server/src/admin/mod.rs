@@ -111,7 +111,7 @@ async fn delete(tus: &Tus, ids: &[UploadId], out: &mut impl Write) -> anyhow::Re
 
 async fn expire(tus: &Tus, out: &mut impl Write) -> anyhow::Result<bool> {
     let count = tus.expire().await.context("not every expired upload is deleted")?;
-    writeln!(out, "{count} uploads deleted")?;
+    writeln!(out, "{count} {} deleted", if count == 1 { "upload" } else { "uploads" })?;
     Ok(true)
 }
 
