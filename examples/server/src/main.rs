@@ -88,9 +88,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<End> {
         None => serve::serve(settings).await,
         Some(Action::Admin { command }) => {
             let mut out = io::stdout().lock();
-            let done = admin::run(&settings, command, &mut out).await?;
+            if !admin::run(&settings, command, &mut out).await? {
+                return Ok(End::Badly);
+            }
             out.flush()?;
-            Ok(if done { End::Well } else { End::Badly })
+            Ok(End::Well)
         }
     }
 }

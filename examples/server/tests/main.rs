@@ -4,6 +4,7 @@
 mod admin;
 mod connections;
 mod health;
+mod import;
 mod program;
 mod receiver;
 mod settings;

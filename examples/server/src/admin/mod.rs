@@ -1,10 +1,12 @@
 //! The admin command: looks at uploads and changes them, whether their server runs or not.
 
 mod check;
+mod import;
 mod list;
+mod report;
 
 use std::{
-    fmt, fs,
+    fs,
     io::{self, Write},
     os::unix::fs::MetadataExt,
     path::Path,
@@ -15,6 +17,7 @@ use clap::Subcommand;
 use rustix::process::geteuid;
 use tus_service::{Tus, UploadId};
 
+use self::report::{Unread, report};
 use crate::{
     settings::Settings,
     view,
@@ -40,15 +43,28 @@ pub(crate) enum Command {
     Expire,
     /// Compare the records with the bytes that there are; unfinished uploads go back to what is there.
     Check(check::Options),
+    /// Add the uploads of a directory of tusd, which must not run. It stays as it is.
+    Import(import::Options),
 }
 
 /// Does it. Whether all went well; what did not has been reported.
 pub(crate) async fn run(settings: &Settings, command: Command, out: &mut impl Write) -> anyhow::Result<bool> {
     ensure!(!settings.is_memory(), "uploads in memory are seen only by their server");
     if settings.is_directory() {
-        check_directory(Path::new(&settings.dir))?;
+        let directory = Path::new(&settings.dir);
+        let is_import = matches!(command, Command::Import(_));
+        ensure!(
+            !is_import || directory.try_exists()?,
+            "{} does not exist; create it as the user who runs the server",
+            settings.dir
+        );
+        check_directory(directory)?;
+        ensure!(is_import || directory.join("uploads.db").exists(), "there are no uploads in {}", settings.dir);
     }
-    let storage = settings.open().await?;
+    let storage = match &command {
+        Command::Import(options) => import::open(settings, options).await?,
+        _ => settings.open().await?,
+    };
     let mut builder = settings.builder(storage.clone())?.background(false);
     let notices = Notices::default();
     if matches!(command, Command::Delete { .. } | Command::Expire) {
@@ -59,30 +75,31 @@ pub(crate) async fn run(settings: &Settings, command: Command, out: &mut impl Wr
     let done = match command {
         Command::List(options) => list::list(&tus, &options, out).await,
         Command::Show { ids } => show(&tus, &ids, out).await,
-        Command::Delete { ids } => delete(&tus, &ids, out).await,
-        Command::Expire => expire(&tus, out).await,
+        Command::Delete { ids } => delete(&tus, &ids, &mut Unread(out)).await,
+        Command::Expire => expire(&tus, &mut Unread(out)).await,
         Command::Check(options) => check::check(&*storage, &options, out).await,
+        Command::Import(options) => import::import(&*storage, settings, &options, &mut Unread(out)).await,
     };
     notices.sent().await;
     done
 }
 
-/// Refuses a directory without uploads, and to work as another user than its owner: files that root makes there, SQLite's
-/// among them, could not be written by the server.
+/// Refuses a directory that is missing, or whose owner is another user: files that root makes there, SQLite's among them,
+/// could not be written by the server.
 fn check_directory(directory: &Path) -> anyhow::Result<()> {
     let name = directory.display();
     let owner = match fs::metadata(directory) {
         Ok(directory) => directory.uid(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!("there are no uploads in {name}"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            bail!("there are no uploads in {name}, which does not exist")
+        }
         Err(error) => return Err(error).context(name.to_string()),
     };
     let user = geteuid().as_raw();
-    // First: another user may not see what is in it.
     ensure!(
         user == owner,
         "{name} belongs to user {owner}, but this is user {user}; run the command as user {owner}, with the same settings"
     );
-    ensure!(directory.join("uploads.db").exists(), "there are no uploads in {name}");
     Ok(())
 }
 
@@ -115,12 +132,6 @@ async fn expire(tus: &Tus, out: &mut impl Write) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// Reports what did not go well, for one of several uploads; returns `false`.
-fn report(problem: fmt::Arguments<'_>) -> bool {
-    eprintln!("tus-serve: {problem}");
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,8 +139,7 @@ mod tests {
     #[test]
     fn only_the_owner_of_the_directory_may_use_it() {
         let directory = tempfile::tempdir().unwrap();
-        // It is its user's, and empty.
-        assert!(check_directory(directory.path()).unwrap_err().to_string().starts_with("there are no uploads in "));
+        check_directory(directory.path()).unwrap();
         // Only root can give a directory away; the root directory is nobody else's.
         let foreign = match std::os::unix::fs::chown(directory.path(), Some(10001), None) {
             Ok(()) => directory.path(),

@@ -202,9 +202,14 @@ impl Settings {
         if let Some(bucket) = self.bucket_builder()? {
             return Ok(Arc::new(bucket.open().await?));
         }
+        Ok(Arc::new(self.open_directory().await?))
+    }
+
+    /// Opens the storage in the directory.
+    pub(crate) async fn open_directory(&self) -> anyhow::Result<Sqlite> {
         let options = Sqlite::options().durability(self.durability()?).busy_timeout(self.busy_timeout.0);
         let directory = PathBuf::from(&self.dir);
-        Ok(Arc::new(tokio::task::spawn_blocking(move || options.open(directory)).await??))
+        Ok(tokio::task::spawn_blocking(move || options.open(directory)).await??)
     }
 
     /// Whether uploads end with the process.

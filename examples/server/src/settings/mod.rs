@@ -143,6 +143,12 @@ impl Settings {
         env::vars_os().filter_map(|(name, _)| layers::doubt(name.to_str()?)).collect()
     }
 
+    /// The defaults.
+    #[cfg(test)]
+    pub(crate) fn of_nothing() -> anyhow::Result<Self> {
+        Self::from_layers(None, |_| Err(VarError::NotPresent))
+    }
+
     fn from_layers(
         file: Option<(&Path, &str)>,
         variable: impl Fn(&str) -> Result<String, VarError>,

@@ -1,0 +1,159 @@
+//! Adds the uploads of a directory of tusd.
+//!
+//! An upload is [hidden](add::HIDDEN) until it has all its bytes; one last change shows it. An import that ends early
+//! therefore leaves a complete upload, or one that nobody sees and that the next import, or a server, deletes.
+
+mod add;
+mod compare;
+mod found;
+#[cfg(test)]
+mod tests;
+mod tusd;
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use tus_service::{Failure, Memory, Storage, StorageError};
+
+use self::{found::Found, tusd::Directory};
+use super::report::report;
+use crate::settings::Settings;
+
+/// Bytes that are read and written at once.
+const PIECE: usize = 1024 * 1024;
+
+/// The longest time until an upload expires, in seconds: ten years.
+const LONGEST: u64 = 315_360_000;
+
+/// What is imported.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Options {
+    /// The directory that tusd was started with (-upload-dir). tusd must not run, nor a server with the new directory.
+    directory: PathBuf,
+    /// Only report what would be imported.
+    #[arg(long)]
+    dry_run: bool,
+    /// Unfinished and partial uploads expire after this time without a request. By default, they do not.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
+    expires: Option<u64>,
+    /// The server calls the hooks before_finish and finished for uploads that tusd finished. By default, it does not.
+    #[arg(long)]
+    notify: bool,
+}
+
+/// What became of an upload.
+#[derive(Debug, PartialEq, Eq)]
+enum Done {
+    /// It was added, with so many bytes.
+    Imported(u64),
+    /// It is here, with the same bytes.
+    AlreadyHere,
+    /// It is here, and the storage cannot read its bytes.
+    NotCompared,
+}
+
+/// Imports from one directory into one storage.
+struct Import<'a> {
+    storage: &'a dyn Storage,
+    settings: &'a Settings,
+    options: &'a Options,
+    directory: Directory,
+}
+
+/// Opens the storage to import into. A server must not use its directory meanwhile: it would delete what is hidden.
+pub(super) async fn open(settings: &Settings, options: &Options) -> anyhow::Result<Arc<dyn Storage>> {
+    if !settings.is_directory() {
+        return settings.open().await;
+    }
+    if options.dry_run {
+        // Opening it would create files.
+        let is_new = !Path::new(&settings.dir).join("uploads.db").exists();
+        return if is_new { Ok(Arc::new(Memory::new())) } else { settings.open().await };
+    }
+    let directory = settings.open_directory().await?;
+    ensure!(directory.is_shared() != Some(true), "a server or another command uses {}; stop it first", settings.dir);
+    Ok(Arc::new(directory))
+}
+
+pub(super) async fn import(
+    storage: &dyn Storage,
+    settings: &Settings,
+    options: &Options,
+    out: &mut impl Write,
+) -> anyhow::Result<bool> {
+    let directory = Directory::open(&options.directory)?;
+    directory.check_stopped()?;
+    if !options.dry_run {
+        directory.lock()?;
+    }
+    let found = Found::of(&directory)?;
+    let import = Import { storage, settings, options, directory };
+    let would_be = if options.dry_run { "would be " } else { "" };
+    let (mut imported, mut bytes, mut here, mut not_compared) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let mut refused = found.refused.len();
+    for (name, error) in &found.refused {
+        report(format_args!("{name:?} is not imported: {error:#}"));
+    }
+    let mut left = found.names.iter();
+    for name in left.by_ref() {
+        match import.one(name).await {
+            Ok(Done::Imported(length)) => {
+                (imported, bytes) = (imported + 1, bytes.saturating_add(length));
+                writeln!(out, "{} {would_be}imported", name.with_extension("").display())?;
+            }
+            Ok(Done::AlreadyHere) => here += 1,
+            Ok(Done::NotCompared) => not_compared += 1,
+            Err(error) => {
+                refused += 1;
+                report(format_args!("{name:?} is not imported: {error:#}"));
+                if is_useless(&error) {
+                    break;
+                }
+            }
+        }
+    }
+    if left.len() > 0 {
+        report(format_args!("the storage fails, so the import stops; not tried: {}", left.len()));
+    }
+    writeln!(
+        out,
+        "{imported} {would_be}imported ({bytes} bytes), {here} already here, {not_compared} here but not compared, \
+         {refused} refused"
+    )?;
+    Ok(refused == 0)
+}
+
+/// Whether all that follows would fail, too.
+fn is_useless(error: &anyhow::Error) -> bool {
+    let failure = error.downcast_ref().map(StorageError::failure);
+    matches!(failure, Some(Failure::Full | Failure::Unavailable))
+}
+
+impl Import<'_> {
+    async fn one(&self, name: &Path) -> anyhow::Result<Done> {
+        let source = self.directory.source(name)?;
+        if let Some(there) = self.storage.load(&source.record.id).await? {
+            if !there.upload.is_expired(SystemTime::now()) {
+                return self.compare(&there, &source).await;
+            }
+            // It is gone for clients, or an import that ended early has left it.
+            if !self.options.dry_run {
+                let removed = self.storage.remove(&there).await;
+                removed.context("the upload with its id that has expired here cannot be deleted")?;
+            }
+        }
+        if !self.options.dry_run {
+            self.add(&source).await?;
+            for reason in &source.record.omitted {
+                report(format_args!("{name:?} is imported without a part of its metadata: {reason}"));
+            }
+        }
+        Ok(Done::Imported(source.offset()))
+    }
+}
