@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{LazyLock, mpsc},
+    time::Duration,
 };
 
 use crate::{
@@ -85,7 +86,7 @@ impl Example {
                 eprintln!("{line}");
             }
         });
-        let address = receiver.recv().expect("the address that it listens on");
+        let address = receiver.recv_timeout(Duration::from_secs(60)).expect("the address that it listens on");
         Self { child, address }
     }
 

@@ -29,6 +29,7 @@ mod killed;
 mod kills;
 mod large;
 mod layers;
+mod log;
 mod many;
 mod mount;
 mod network;

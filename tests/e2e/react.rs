@@ -1,7 +1,7 @@
 //! The page made with React and Uppy, in a real browser.
 
 use std::{
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::SocketAddr,
     process::{Child, Command, Stdio},
 };
 
@@ -13,7 +13,8 @@ use crate::{
     chromium::Chromium,
     content::{assert_same, bytes},
     example::Example,
-    harness::{block_on, id, missing, wait_until},
+    harness::{block_on, id, missing},
+    log,
 };
 
 const LENGTH: u64 = (3 << 20) + 1;
@@ -46,20 +47,19 @@ struct Vite {
 impl Vite {
     fn start(server: SocketAddr) -> Self {
         let directory = std::env::var("TUS_TEST_OTHERS").unwrap_or_default() + "/react";
-        // The port is free again, and unlikely to be reused so soon.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let port = address.port().to_string();
-        let process = Command::new("node")
-            .args(["node_modules/vite/bin/vite.js", "--host", "127.0.0.1", "--strictPort", "--port", &port])
+        let mut process = Command::new("node")
+            .args(["node_modules/vite/bin/vite.js", "--host", "127.0.0.1"])
             .env("TUS_ADDR", server.to_string())
+            .env("NO_COLOR", "1")
             .current_dir(directory)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let vite = Self { process, address };
-        wait_until(|| TcpStream::connect(address).is_ok());
-        vite
+        // It takes the first port that is free.
+        let lines = log::read(process.stdout.take().unwrap());
+        let address = lines.find(|line| line.split_once("Local:   http://")?.1.trim_end_matches('/').parse().ok());
+        Self { process, address }
     }
 }
 

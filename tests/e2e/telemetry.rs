@@ -1,9 +1,11 @@
-//! OpenTelemetry, set up as the guide shows it.
+//! OpenTelemetry with the crates and the exporter of the guide's listing.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
+    sync::mpsc,
     thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -43,7 +45,8 @@ fn collect(listener: &TcpListener) -> (String, Vec<u8>) {
 fn spans_of_requests_reach_a_collector() {
     let collector = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}/v1/traces", collector.local_addr().unwrap());
-    let collected = thread::spawn(move || collect(&collector));
+    let (sender, collected) = mpsc::channel();
+    thread::spawn(move || sender.send(collect(&collector)));
 
     let exporter = SpanExporter::builder().with_http().with_endpoint(endpoint).build().unwrap();
     let resource = Resource::builder().with_service_name("uploads").build();
@@ -60,7 +63,7 @@ fn spans_of_requests_reach_a_collector() {
     drop(subscribed);
     provider.shutdown().unwrap();
 
-    let (first, body) = collected.join().unwrap();
+    let (first, body) = collected.recv_timeout(Duration::from_secs(60)).expect("a request within a minute");
     assert!(first.starts_with("POST /v1/traces "), "{first}");
     let text = String::from_utf8_lossy(&body);
     for expected in ["service.name", "uploads", "tus", "method", "POST", "created"] {

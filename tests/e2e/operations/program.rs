@@ -1,52 +1,36 @@
 //! Programs whose log says where they listen.
 
 use std::{
-    io::{BufRead, BufReader, Lines},
     net::SocketAddr,
     path::Path,
-    process::{Child, ChildStderr, Command, Stdio},
-    thread,
+    process::{Child, Command, Stdio},
 };
 
 use serde_json::Value;
 
-use crate::example;
+use crate::{
+    example,
+    log::{self, Lines},
+};
 
 /// A process with a log in JSON. It is killed when this is dropped.
 pub(super) struct Program {
     child: Child,
-    /// Until the addresses are known.
-    log: Option<Lines<BufReader<ChildStderr>>>,
+    log: Lines,
 }
 
 impl Program {
     /// `None` if it is not installed.
     pub(super) fn start(command: &mut Command) -> Option<Self> {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().ok()?;
-        let log = child.stderr.take().map(|log| BufReader::new(log).lines());
+        let log = log::read(child.stderr.take()?);
         Some(Self { child, log })
     }
 
     /// The address in the next line of the log for which `find` returns one.
-    pub(super) fn address(&mut self, find: impl Fn(&Value) -> Option<&Value>) -> SocketAddr {
-        let mut log = String::new();
-        for line in self.log.iter_mut().flatten().map_while(Result::ok) {
-            let found = serde_json::from_str::<Value>(&line).ok().and_then(|line| find(&line)?.as_str()?.parse().ok());
-            if let Some(address) = found {
-                return address;
-            }
-            log.push_str(&line);
-            log.push('\n');
-        }
-        panic!("the program ended before it listened:\n{log}");
-    }
-
-    /// Reads the remaining log, so that the program never blocks on a full pipe.
-    pub(super) fn ignore_log(mut self) -> Self {
-        if let Some(log) = self.log.take() {
-            thread::spawn(move || log.map_while(Result::ok).for_each(drop));
-        }
-        self
+    pub(super) fn address(&self, find: impl Fn(&Value) -> Option<&Value>) -> SocketAddr {
+        let address = |line: &str| find(&serde_json::from_str(line).ok()?)?.as_str()?.parse().ok();
+        self.log.find(address)
     }
 }
 
@@ -78,10 +62,10 @@ impl TusServe {
         let mut command = Command::new(example::server());
         command.env("TUS_ADDR", "127.0.0.1:0").env("TUS_MONITOR_ADDR", "127.0.0.1:0").env("TUS_DIR", uploads);
         command.env("TUS_LOG_FORMAT", "json").envs(variables.iter().copied());
-        let mut program = Program::start(&mut command).expect("tus-serve");
+        let program = Program::start(&mut command).expect("tus-serve");
         let monitor = program.address(|line| said(line, "health and metrics"));
         let address = program.address(|line| said(line, "listening"));
-        Self { _program: program.ignore_log(), address, monitor }
+        Self { _program: program, address, monitor }
     }
 
     /// The endpoint.

@@ -41,9 +41,9 @@ impl Prometheus {
         fs::write(data.join("prometheus.yml"), configuration).unwrap();
         let mut command = Command::new("prometheus");
         command.args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--log.format=json"]);
-        let mut program = Program::start(command.arg("--web.listen-address=127.0.0.1:0").current_dir(data))?;
+        let program = Program::start(command.arg("--web.listen-address=127.0.0.1:0").current_dir(data))?;
         let address = program.address(|line| (line["msg"] == "Listening on").then_some(()).and(line.get("address")));
-        Some(Self { _program: program.ignore_log(), address })
+        Some(Self { _program: program, address })
     }
 
     /// The data in the answer of its API, for example to `rules`. It may still be starting.
