@@ -38,6 +38,7 @@ mod others;
 mod page;
 mod page_faults;
 mod page_looks;
+mod page_proxy;
 mod page_uploads;
 mod pictures;
 mod postgres;

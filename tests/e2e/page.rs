@@ -65,3 +65,14 @@ pub(crate) fn done(rows: &Value, name: &str) -> Option<String> {
 pub(crate) fn button(name: &str, class: &str) -> String {
     format!("document.querySelector('li.upload[data-name=\"{name}\"] button.{class}')")
 }
+
+/// The URL of an upload that is on its way.
+pub(crate) fn on_its_way(rows: &Value, name: &str) -> Option<String> {
+    let film = row_in(rows, name, "uploading")?;
+    film["url"].as_str().filter(|_| film["percent"].as_u64().is_some_and(|percent| percent >= 5)).map(str::to_owned)
+}
+
+/// Whether a row is in a state.
+pub(crate) fn is_in<'a>(name: &'a str, state: &'a str) -> impl Fn(&Value) -> Option<()> + 'a {
+    move |rows| row_in(rows, name, state).map(drop)
+}

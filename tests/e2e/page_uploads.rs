@@ -122,6 +122,16 @@ fn tabs_agree_without_locks() {
     tabs("axum", WITHOUT_LOCKS);
 }
 
+/// Browsers refuse locks where they may store nothing.
+const REFUSED_LOCKS: &str =
+    "LockManager.prototype.request = () => Promise.reject(new DOMException('', 'SecurityError'))";
+
+#[test]
+#[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
+fn tabs_agree_where_locks_are_refused() {
+    tabs("axum", REFUSED_LOCKS);
+}
+
 fn tabs(example: &str, before: &str) {
     let before = json!({ "source": before });
     browse(Look::DESKTOP, async |browser| {

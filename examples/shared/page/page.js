@@ -1,14 +1,18 @@
 // The uploads: how they come in, what the buttons do, the queue, and the life of each.
 
 const AT_ONCE = 3;
+const UNFINISHED_AT_MOST = 30; // that send or wait to try again: a server that is away is not asked about all
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;
 const DISK_FULL_WAIT_MS = 60_000;
+const LONGEST_DELETION_WAIT_MS = 300_000;
 const FINISHED_ROWS_KEPT = 100;
 const DOWNLOAD_WAITS_MS = [0, 500, 2000, 8000, 30_000];
 
 const uploads = [];
 const find = (id) => uploads.find((upload) => upload.id === id);
+const hiddenElsewhere = new Set();
+const toDelete = [];
 let asked = null;
 let sought = null;
 let areDownloadsOff = false;
@@ -50,8 +54,7 @@ async function takeDropped(event) {
   document.body.classList.remove("dragging");
   const { files, unreadable, empty } = await droppedFiles(event.dataTransfer);
   const notices = [unreadable.length && `Could not read ${listed(unreadable)}.`, empty.length && `There are no files in ${listed(empty)}.`];
-  showNotice(notices.filter(Boolean).join(" "));
-  add(files);
+  showNotice([...notices, ...add(files)].filter(Boolean).join(" "));
 }
 
 // `upload`: the one that lacks the file that is going to be chosen.
@@ -62,23 +65,35 @@ function choose(input, upload = null) {
 
 function takeChosen(input) {
   const files = chosenFiles(input);
-  const isOther = sought && !files.some(({ file }) => isSameFile(sought, file));
-  showNotice(isOther ? `This file cannot resume ${readable(sought.path)}: it is another one, or has changed. It is uploaded as a new file.` : "");
-  add(files, sought);
+  const found = sought && files.find(({ file }) => isSameFile(sought, file));
+  const isOther = sought && !found;
+  const notices = isOther ? [`This file cannot resume ${readable(sought.path)}: it is another one, or has changed. It is uploaded as a new file.`] : [];
+  // Another tab may have found it meanwhile.
+  if (found && sought.state === "missing") act(sought, "find", found.file);
+  notices.push(...add(files.filter((one) => one !== found)));
+  showNotice(notices.join(" "));
   sought = null;
   input.value = ""; // so that the same file can be chosen again
 }
 
-function add(files, sought = null) {
-  for (const { file, path } of files) {
-    const missing = uploads.find((u) => u.state === "missing" && isSameFile(u, file) && (u === sought || u.path === path));
-    if (missing) act(missing, "find", file);
-    else addNew(file, path);
-  }
-}
-
 // Files in other folders may have the same name, and even the same size and time. So the path counts too, unless the
 // user chooses a file for one upload: a file that is chosen by itself has no path.
+// Returns what to say about files that only seem to be missing ones.
+function add(files) {
+  const notices = [];
+  for (const { file, path } of files) {
+    const similar = uploads.filter((u) => u.state === "missing" && isSameFile(u, file));
+    const missing = similar.find((u) => u.path === path);
+    if (missing) act(missing, "find", file);
+    else addNew(file, path);
+    if (!missing && similar.length) notices.push(mayBe(path, similar[0]));
+  }
+  return notices.slice(0, 1);
+}
+
+const mayBe = (path, missing) =>
+  `${readable(path)} is uploaded as a new file. If it is ${readable(missing.path)}, cancel it and use “Choose file” there.`;
+
 const isSameFile = (a, b) => a.name === b.name && a.size === b.size && a.lastModified === b.lastModified;
 
 async function addNew(file, path) {
@@ -110,10 +125,12 @@ async function restore() {
   const tooOld = finished.slice(0, -FINISHED_ROWS_KEPT);
   tooOld.forEach(forget);
   for (const record of records.filter(({ id }) => !find(id) && !tooOld.some((old) => old.id === id))) {
+    const isHidden = hiddenElsewhere.has(record.id);
+    if (isHidden && record.state === "done") continue;
     const upload = list(record);
     if (record.state === "done") finish(upload);
     else claim(upload, false).then(() => takeOver(upload));
-    if (record.state === "cancelled") removeRow(upload);
+    if (isHidden || record.state === "cancelled") removeRow(upload);
   }
   askOthers();
   await forgetOrphanedFiles();
@@ -121,7 +138,7 @@ async function restore() {
 
 // While another tab had this upload, it may have come to an end there.
 async function takeOver(upload) {
-  const record = await storedUpload(upload.id);
+  const record = await storedUpload(upload.id).catch(() => upload); // without a database: what the other tab has said
   if (!record) {
     removeRow(upload);
     return settle(upload);
@@ -149,7 +166,7 @@ function act(upload, action, file) {
   else perform(upload, action, file);
 }
 
-// What is asked for twice, or by another tab that does not know the latest state, is done once or not at all.
+// What is asked for twice is done once. What another tab asks for without knowing the latest state may not be possible.
 function perform(upload, action, file) {
   const isPossible = action === "cancel" ? upload.state !== "done" : buttonsOf(upload).includes(action);
   if (isPossible) actions[action](upload, file);
@@ -187,18 +204,31 @@ const actions = {
     upload.stopper?.abort();
     upload.state = "cancelled";
     save(upload);
+    forgetFile(upload);
     removeRow(upload);
     sayHidden(upload);
     pump();
     await upload.creating?.catch(() => {});
-    if (upload.url) await terminate(upload.url);
-    settle(upload);
+    if (!upload.url) settle(upload);
+    else if (!(await tryToDelete(upload)) && toDelete.push(upload) === 1) retryDeletions();
   },
 };
 
-// Until the server answers. If the page is closed before that, the next visit goes on.
-async function terminate(url) {
-  for (let failures = 0; !(await isTerminated(url)); failures++) await retryTime(waitAfter(failures));
+// Whether nothing remains to be done in this visit. What is refused is tried again by the next one.
+async function tryToDelete(upload) {
+  const outcome = await requestDeletion(upload.url);
+  if (outcome === "gone") settle(upload);
+  if (outcome === "refused") upload.release?.();
+  return outcome !== "unknown";
+}
+
+// One after the other, since all have the same server, after waits that grow to minutes.
+async function retryDeletions() {
+  for (let failures = 0; toDelete.length; toDelete.shift()) {
+    await retryTime(waitAfter(failures++, LONGEST_DELETION_WAIT_MS));
+    if (await tryToDelete(toDelete[0])) failures = 0;
+    else toDelete.push(toDelete[0]);
+  }
 }
 
 // It came to its end: other tabs and later visits need not know it.
@@ -241,6 +271,7 @@ function answered() {
 
 function hear({ upload, hidden, left = [], ask, id, file }) {
   if (upload) follow(upload);
+  if (hidden) hiddenElsewhere.add(hidden);
   if (hidden && find(hidden)) removeRow(find(hidden));
   left.forEach((leaver) => goOnWithout(find(leaver)));
   if (ask === "everything") sayAll(uploads);
@@ -282,14 +313,18 @@ function isBad({ state, failures }) {
 
 function pump() {
   const own = uploads.filter((u) => u.isOwn);
-  let free = AT_ONCE - own.filter(isActive).length;
+  let free = Math.min(freePlaces(), UNFINISHED_AT_MOST - own.filter(isActive).length);
   for (const upload of own) {
     if (upload.state === "waiting" && free-- > 0) run(upload);
   }
 }
 
+// One that waits to try again leaves its place to others.
+const freePlaces = () => AT_ONCE - uploads.filter((u) => u.isOwn && isActive(u) && !u.retryAt).length;
+
 async function run(upload) {
   const { signal } = (upload.stopper = new AbortController());
+  upload.retryAt = null;
   setState(upload, "uploading");
   while (isActive(upload) && !signal.aborted) {
     try {
@@ -321,7 +356,7 @@ async function create(upload) {
 async function askOffset(upload, signal) {
   const answer = await requestOffset(upload.url, signal);
   const before = upload.confirmed;
-  await confirmOffset(upload, answer);
+  await confirmOffset(upload, answer, signal);
   if (upload.confirmed > before) upload.failures = 0;
 }
 
@@ -331,7 +366,7 @@ async function send(upload, signal) {
   upload.samples = [];
   measure(upload);
   const answer = await requestAppend(upload, signal, onSent).finally(() => (upload.spentMs += performance.now() - began));
-  await confirmOffset(upload, answer);
+  await confirmOffset(upload, answer, signal);
   if (upload.offset <= from) throw new Problem("The server took nothing", { retry: true });
 
   function onSent(sent) {
@@ -343,8 +378,10 @@ async function send(upload, signal) {
   }
 }
 
-async function confirmOffset(upload, answer) {
-  if (isGone(answer)) {
+async function confirmOffset(upload, answer, signal) {
+  if (isAbsent(answer)) {
+    if (!(await isGone(upload.url, answer, signal))) throw impostor();
+    signal.throwIfAborted(); // meanwhile it may be another upload
     Object.assign(upload, { url: null, offset: 0, confirmed: 0 });
     save(upload);
     throw new Problem("The server no longer has the first part; starting again", { retry: true });
@@ -375,10 +412,18 @@ async function waitToRetry(upload, { message, afterMs }, signal) {
   const ms = Math.max(waitAfter(upload.failures++), afterMs);
   upload.retryAt = Date.now() + ms;
   setState(upload, "retrying", message);
+  pump();
   await (afterMs ? sleep(ms, signal) : retryTime(ms, signal));
+  if (signal.aborted) return;
   upload.retryAt = null;
+  if (freePlaces() < 0) return queue(upload);
   show(upload);
   say(upload);
+}
+
+function queue(upload) {
+  upload.stopper.abort(); // whoever takes it from the queue begins anew
+  setState(upload, "waiting");
 }
 
 // After a time, or as soon as the browser is online again.
@@ -389,9 +434,9 @@ async function retryTime(ms, signal) {
   over.abort();
 }
 
-function waitAfter(failures) {
+function waitAfter(failures, longest = LONGEST_WAIT_MS) {
   const jitter = 0.7 + Math.random() * 0.3;
-  return Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** failures) * jitter;
+  return Math.min(longest, FIRST_WAIT_MS * 2 ** failures) * jitter;
 }
 
 // The row stays until it is hidden, in later visits too. The file is the server's now.
@@ -399,7 +444,7 @@ async function finish(upload) {
   const isNew = upload.state === "uploading";
   upload.offset = upload.size;
   setState(upload, "done");
-  await save(upload);
+  if (upload.isOwn) await save(upload);
   upload.settled = true;
   forgetFile(upload);
   upload.release?.();
@@ -412,11 +457,11 @@ async function finish(upload) {
 // Whether this is known now. The application may still be busy with a file that has just arrived. One is looked up after
 // the other: where downloads are off, the first shows it.
 async function isDownloadKnown(upload) {
-  const status = await (lookingUp = lookingUp.then(() => (areDownloadsOff || upload.isHidden ? 0 : requestDownloadHead(upload.url))));
-  areDownloadsOff ||= status === 405 || status === 412;
+  const status = await (lookingUp = lookingUp.then(() => (areDownloadsOff || upload.isHidden ? 405 : requestDownloadHead(upload.url))));
+  areDownloadsOff ||= (status === 405 && !upload.isHidden) || status === 412;
   upload.hasDownload = isFine({ status });
   show(upload);
-  return status !== 404;
+  return status !== 0 && status !== 404 && status < 500;
 }
 
 start();

@@ -48,13 +48,17 @@ async function offsetIn(answer, size) {
   return offset;
 }
 
-// A HEAD without words of tus is answered like the GET of a download.
-const requestDownloadHead = (url) => fetch(url, { method: "HEAD" }).then(({ status }) => status, () => 0);
+// A HEAD without words of tus is answered like the GET of a download. A redirect may lead to a login page. 0: no answer.
+const requestDownloadHead = (url) => fetch(url, { method: "HEAD", redirect: "error" }).then(({ status }) => status, () => 0);
 
-// Whether the server has deleted an upload, never had it, or refuses to delete it.
-async function isTerminated(url) {
+// What has become of an upload that is to be deleted: "gone", "refused" for now, or "unknown". A server that has turned
+// deletions off has no other word: it is as good as gone.
+async function requestDeletion(url) {
   const answer = await request("DELETE", url).catch(() => null);
-  return answer !== null && isFromServer(answer) && !isWorthRetrying(answer.status);
+  if (!answer || isWorthRetrying(answer.status)) return "unknown";
+  if (isAbsent(answer)) return (await isGone(url, answer)) ? "gone" : "unknown";
+  if (isFine(answer)) return isFromServer(answer) ? "gone" : "unknown";
+  return answer.status === 405 && isFromServer(answer) ? "gone" : "refused";
 }
 
 // Hotel networks and proxies may answer in the server's place, with success even.
@@ -96,17 +100,25 @@ function request(method, url, { headers, body = null, signal, onSent } = {}) {
 
 const isFine = ({ status }) => status >= 200 && status < 300;
 const isAbsent = ({ status }) => status === 404 || status === 410;
-const isGone = (answer) => isAbsent(answer) && isFromServer(answer);
+const isServerThere = (signal) => request("OPTIONS", ENDPOINT, { signal }).then(isFromServer, () => false);
+
+// Whether the server has no upload, after the answer that it is absent. That may be the error page of a proxy without a
+// server behind it. If the server is there, and it stays absent, the proxy has only replaced the server's words.
+async function isGone(url, answer, signal) {
+  if (isFromServer(answer)) return true;
+  return (await isServerThere(signal)) && isAbsent(await requestOffset(url, signal).catch(() => ({ status: 0 })));
+}
+
 const isWorthRetrying = (status) => (status >= 500 && status !== 507) || WORTH_RETRYING.includes(status);
 
 async function refusal(answer) {
   const { status } = answer;
-  // A proxy without a server behind it.
-  if (isAbsent(answer) && !isFromServer(answer)) return impostor();
+  if (isAbsent(answer) && !isFromServer(answer) && !(await isServerThere())) return impostor();
   const retry = isWorthRetrying(status);
-  // Users can sign in in another tab, and make room on the disk. What a proxy refuses may be allowed elsewhere.
-  const final = !retry && status !== 401 && status !== 507 && isFromServer(answer);
-  return new Problem(await complaint(answer), { status, retry, final, afterMs: retryAfter(answer) });
+  // Users can sign in in another tab, and make room on the disk. What a proxy refuses may be allowed elsewhere, but not a
+  // size.
+  const canChange = status === 401 || status === 507 || (status !== 413 && !isFromServer(answer));
+  return new Problem(await complaint(answer), { status, retry, final: !retry && !canChange, afterMs: retryAfter(answer) });
 }
 
 async function complaint(answer) {
@@ -115,6 +127,7 @@ async function complaint(answer) {
   const said = (!isHtml && answer.responseText.trim().slice(0, 300)) || `status ${status}`;
   if (status === 401) return `The server asks you to sign in: ${said}`;
   if (status === 403) return `The server does not allow this upload: ${said}`;
+  if (status === 413 && !isFromServer(answer)) return "A proxy in front of the server refuses requests as large as this file";
   if (status === 413) return `The file is larger than the server accepts${await sizeLimit()}`;
   if (status === 429) return "The server is busy";
   if (status === 507) return `The server’s disk is full. The upload resumes when there is room: ${said}`;

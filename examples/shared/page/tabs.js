@@ -10,16 +10,18 @@ function claim(upload, isNew) {
   upload.isClaimed = true;
   if (!navigator.locks) return claimWithoutLocks(upload, isNew);
   return new Promise((resolve) => {
-    navigator.locks.request(`${MEMORY} ${upload.id}`, () => {
+    const owning = navigator.locks.request(`${MEMORY} ${upload.id}`, () => {
       own(upload);
       resolve();
       return new Promise((release) => (upload.settled ? release() : (upload.release = release)));
     });
+    owning.catch(() => resolve(claimWithoutLocks(upload, isNew)));
   });
 }
 
-// Browsers have locks in secure contexts only: not over plain HTTP on another host. There, an upload belongs to this tab
-// if no other one speaks of it. Should two tabs send it at once, the server's check of offsets still keeps it right.
+// Browsers have locks in secure contexts only: not over plain HTTP on another host, nor where they may store nothing.
+// There, an upload belongs to this tab if no other one speaks of it. Should two tabs send it at once, the server's check of
+// offsets still keeps it right.
 async function claimWithoutLocks(upload, isNew) {
   if (!isNew) await sleep(OTHERS_ANSWER_MS);
   if (upload.isElsewhere) await new Promise((resolve) => (upload.whenLeft = resolve));
