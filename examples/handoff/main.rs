@@ -1,7 +1,10 @@
 //! TUS_BUCKET=s3://bucket/films cargo run --release --example handoff
 //!
-//! What becomes of a finished upload: its bytes go to a bucket, part by part, and a message about it goes into a queue. The
-//! queue is a table, an "outbox": a worker takes messages from there and sends them on, at least once each.
+//! Hands finished uploads over: the bytes go to a bucket, part by part, and a message about them goes into a queue. The queue
+//! is a table, an "outbox": a worker takes messages from there and sends them on, at least once each.
+//!
+//! Give the bucket a lifecycle rule that aborts incomplete multipart uploads (`AbortIncompleteMultipartUpload`) after a
+//! day: a process that is stopped or killed leaves the parts that it has sent, and they cost money until they are aborted.
 
 use std::{
     io::{self, Write},
@@ -12,9 +15,11 @@ use std::{
 
 use axum::Router;
 use axum_tus::{HookError, Sqlite, Tus, context::Finished};
-use example_shared::{Failed, Settings, required};
+use example_shared::{Failed, Settings, required, variable};
 use object_store::{
-    MultipartUpload, ObjectStore, ObjectStoreExt, ObjectStoreScheme, aws::AmazonS3Builder, path::Path as Key,
+    ClientConfigKey, MultipartUpload, ObjectStore, ObjectStoreExt, ObjectStoreScheme,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    path::Path as Key,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::{
@@ -26,8 +31,19 @@ use tokio::{
 };
 use url::Url;
 
-/// How many uploads are handed over at once. Each holds one part in memory: 10 MiB, or 1/10,000 of a larger upload.
+/// How many uploads are handed over at once. Each holds one part in memory, all of them 40 MiB. Beyond 97 GiB, parts are
+/// larger: 4 x 100 MiB at a time for uploads of 977 GiB.
 const AT_ONCE: usize = 4;
+
+/// The size of a part in bytes, unless an upload would have too many of them.
+const PART: u64 = 10 << 20;
+
+/// How many parts S3 takes.
+const MOST_PARTS: u64 = 10_000;
+
+/// How long one request may take. The crate's default, 30 s, is too short for a part on a slow line: it would begin anew
+/// for ever. This allows parts of 10 MiB at 18 kB/s. `AWS_TIMEOUT` changes it.
+const REQUEST: &str = "10 minutes";
 
 /// How long to wait before a message that could not be sent is sent again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -96,13 +112,12 @@ impl HandOff {
         let key = cx.upload.incarnation.to_string();
         let object = self.prefix.clone().join(key.as_str());
         let mut file = File::open(self.sqlite.path(&cx.upload.id)).await?;
-        // S3 takes at most 10,000 parts. One of them at a time is in memory.
-        let size = cx.upload.offset.div_ceil(10_000).max(10 << 20);
-        if cx.upload.offset <= size {
-            self.bucket.put(&object, part(&mut file, size).await?.into()).await?;
+        let length = cx.upload.offset;
+        if length <= PART {
+            self.bucket.put(&object, part(&mut file, length).await?.into()).await?;
         } else {
             let mut upload = self.bucket.put_multipart(&object).await?;
-            if let Err(error) = send_parts(&mut file, size, &mut *upload).await {
+            if let Err(error) = send_parts(&mut file, length, &mut *upload).await {
                 // Parts that are not aborted cost money forever. The first error matters more than this one.
                 if let Err(error) = upload.abort().await {
                     eprintln!("the parts of {object} stay in the bucket: {error}");
@@ -116,20 +131,20 @@ impl HandOff {
     }
 }
 
-/// The next bytes of a file, as many as a part has; fewer at its end.
-async fn part(file: &mut File, size: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(size).read_to_end(&mut bytes).await?;
+/// The next bytes of a file.
+async fn part(file: &mut File, size: u64) -> Result<Vec<u8>, HookError> {
+    let mut bytes = vec![0; size.try_into()?];
+    file.read_exact(&mut bytes).await?;
     Ok(bytes)
 }
 
-async fn send_parts(file: &mut File, size: u64, upload: &mut dyn MultipartUpload) -> Result<(), HookError> {
-    loop {
-        let part = part(file, size).await?;
-        if part.is_empty() {
-            break;
-        }
-        upload.put_part(part.into()).await?;
+async fn send_parts(file: &mut File, length: u64, upload: &mut dyn MultipartUpload) -> Result<(), HookError> {
+    let size = length.div_ceil(MOST_PARTS).max(PART);
+    let mut sent = 0;
+    while sent < length {
+        let size = size.min(length - sent);
+        upload.put_part(part(file, size).await?.into()).await?;
+        sent += size;
     }
     upload.complete().await?;
     Ok(())
@@ -156,7 +171,11 @@ async fn main() -> Result<(), Failed> {
     let url = Url::parse(&required("TUS_BUCKET", "s3://bucket/films")?)?;
     let (_, prefix) = ObjectStoreScheme::parse(&url)?;
     // Credentials and the region are in the environment, in variables that begin with AWS_: AWS_ACCESS_KEY_ID, …
-    let bucket: Arc<dyn ObjectStore> = Arc::new(AmazonS3Builder::from_env().with_url(url).build()?);
+    let mut bucket = AmazonS3Builder::from_env().with_url(url);
+    if variable("AWS_TIMEOUT")?.is_none() {
+        bucket = bucket.with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), REQUEST);
+    }
+    let bucket: Arc<dyn ObjectStore> = Arc::new(bucket.build()?);
     let sqlite = settings.open_directory()?;
     let outbox = Arc::new(Outbox::open(&settings.directory.join("application.db"))?);
 

@@ -2,7 +2,7 @@
 //! cargo run --release --example react
 //!
 //! A page made with React and Uppy (`page/main.jsx`), and its server: the endpoint at /files, the built page at /. While
-//! you change the page, run `npm run dev` beside the server: it passes requests to /files on.
+//! you change the page, run `npm run dev` beside the server: it forwards requests for /files to this server.
 
 use axum::Router;
 use axum_tus::{Cors, Tus};
@@ -15,8 +15,8 @@ async fn main() -> Result<(), Failed> {
     let settings = Settings::from_env()?;
     let page = path("TUS_PAGE").unwrap_or("examples/react/page/dist".into());
 
-    // The page has the endpoint's origin and needs no permission. That keeps nobody out: anybody may upload here, and a page
-    // elsewhere only cannot read the responses. `session` refuses what other pages send.
+    // The page has the endpoint's origin and needs no permission. This is no access control: anybody may upload here, and a
+    // page elsewhere only cannot read the responses. `session` refuses what other pages send.
     let config = settings.config.clone().cors(Cors::Off);
     let tus = Tus::builder_shared(settings.open().await?).config(config).build();
     let app = Router::new().merge(axum_tus::router("/files", tus.clone())).fallback_service(ServeDir::new(page));

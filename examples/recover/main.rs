@@ -55,7 +55,9 @@ async fn recover(rejection: Rejection) -> Result<impl Reply, Infallible> {
     Ok(response)
 }
 
-/// The endpoint's own CORS would miss the responses of `recover`, so one layer covers all routes.
+/// The endpoint's own CORS would miss the responses of `recover`, so one layer covers all routes. It does not cover the
+/// OPTIONS that a script itself sends: pages elsewhere can upload, but cannot read `Tus-Extension` or `Tus-Max-Size`. Where
+/// only some origins are allowed, caches also need `Vary: Origin`, which warp does not send.
 fn cors() -> warp::filters::cors::Cors {
     warp::cors()
         .allow_any_origin()

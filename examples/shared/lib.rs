@@ -189,12 +189,12 @@ impl fmt::Debug for Failed {
 ///
 /// # Errors
 ///
-/// If its value is not UTF-8.
+/// If its value is not UTF-8. The text has no part of the value, which may be a secret.
 pub fn variable(name: &str) -> Result<Option<String>, Failed> {
     let Some(value) = env::var_os(name).filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
-    value.into_string().map(Some).map_err(|value| Failed(format!("{name} is {value:?}, but it must be UTF-8")))
+    value.into_string().map(Some).map_err(|_| Failed(format!("{name} is not UTF-8")))
 }
 
 /// An environment variable that is a path.
