@@ -202,12 +202,12 @@ impl Settings {
         if let Some(bucket) = self.bucket_builder()? {
             return Ok(Arc::new(bucket.open().await?));
         }
-        Ok(Arc::new(self.open_directory().await?))
+        Ok(Arc::new(self.open_directory(self.durability()?).await?))
     }
 
-    /// Opens the storage in the directory.
-    pub(crate) async fn open_directory(&self) -> anyhow::Result<Sqlite> {
-        let options = Sqlite::options().durability(self.durability()?).busy_timeout(self.busy_timeout.0);
+    /// Opens the storage in the directory, with this durability instead of that of the settings.
+    pub(crate) async fn open_directory(&self, durability: Durability) -> anyhow::Result<Sqlite> {
+        let options = Sqlite::options().durability(durability).busy_timeout(self.busy_timeout.0);
         let directory = PathBuf::from(&self.dir);
         Ok(tokio::task::spawn_blocking(move || options.open(directory)).await??)
     }

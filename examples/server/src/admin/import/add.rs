@@ -41,7 +41,7 @@ impl Import<'_> {
             stored = stored.changed(&filled, version);
         }
         let mut shown = Change::of(&stored.upload);
-        shown.expires = self.expires(&stored.upload);
+        shown.expires = None;
         self.storage.update(&stored, &shown).await?;
         if stored.upload.is_due() {
             // Completing it has also claimed it, and a server should not wait until that ends.
@@ -76,17 +76,6 @@ impl Import<'_> {
             upload.max_size = self.settings.max_size.map(|limit| limit.max(source.offset()));
         }
         Ok(upload)
-    }
-
-    /// When an upload expires that had its last request now.
-    fn expires(&self, upload: &Upload) -> Option<SystemTime> {
-        if upload.kind != Kind::Partial && upload.is_complete() {
-            return None;
-        }
-        let after = Duration::from_secs(self.options.expires?);
-        let expires = SystemTime::now().checked_add(after)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        // The time that is announced has no fraction.
-        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(expires.as_secs() + 1))
     }
 
     /// Adds the bytes, and makes the change if the source has not changed since.

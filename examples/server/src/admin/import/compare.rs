@@ -37,8 +37,10 @@ impl Import<'_> {
         );
         let mut ours = match self.storage.read(there, 0..offset).await {
             Ok(bytes) => bytes,
-            // The application has moved it away.
-            Err(error) if error.failure() == Failure::Gone => return Ok(Done::NotCompared),
+            // The application has moved it away, after it was notified.
+            Err(error) if error.failure() == Failure::Gone && upload.phase == Phase::Notified => {
+                return Ok(Done::NotCompared);
+            }
             // The storage cannot read it before it is complete.
             Err(error) if error.failure() == Failure::Conflict && !upload.is_complete() => {
                 return Ok(Done::NotCompared);

@@ -28,7 +28,12 @@ impl Found {
                     let is_own = record.data == Path::new(record.id.as_str());
                     found.push((name, is_own, record.data));
                 }
-                Err(error) => refused.push((name, error)),
+                Err(error) => {
+                    // Its file is not that of another upload for that.
+                    let data = directory.record(&name).map_or_else(|_| name.with_extension(""), |record| record.data);
+                    *claims.entry(data).or_default() += 1;
+                    refused.push((name, error));
+                }
             }
         }
         let mut names = Vec::new();

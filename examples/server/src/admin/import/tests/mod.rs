@@ -126,30 +126,36 @@ async fn an_upload_that_changes_is_not_imported_in_part() {
 }
 
 #[tokio::test]
-async fn what_an_interrupted_import_left_and_what_has_expired_is_replaced_and_nothing_else() {
+async fn what_an_interrupted_import_left_is_replaced_and_nothing_else() {
     let (settings, options, tusd) = (settings(), Options::default(), Tusd::new());
-    let left = |expires| {
+    let there = |expires| {
         let mut upload = Upload::new(id("a"), Incarnation::from_random(1), Kind::Single);
         (upload.length, upload.expires) = (Some(7), Some(expires));
         upload
     };
-    for expired in [HIDDEN, SystemTime::now() - Duration::from_secs(1)] {
-        let storage = Memory::new();
-        storage.create(&left(expired)).await.unwrap();
-        let import = tusd.import(&storage, &settings, &options);
-        assert_eq!(one(&import, "a").await, Ok(Done::Imported(5)));
-        let imported = uploads(&storage).await.remove(0);
-        assert_eq!((imported.offset, imported.length, imported.phase), (5, Some(11), Phase::Receiving));
-        assert!(imported.incarnation != Incarnation::from_random(1));
-        assert_eq!(imported.metadata.text("filename"), Some("a.txt"));
-        assert_eq!(one(&import, "a").await, Ok(Done::AlreadyHere));
-    }
     let storage = Memory::new();
-    let other = left(SystemTime::now() + Duration::from_secs(3600));
-    storage.create(&other).await.unwrap();
-    let error = one(&tusd.import(&storage, &settings, &options), "a").await.unwrap_err();
-    assert_eq!(error, "another upload has its id here");
-    assert_eq!(uploads(&storage).await[0].incarnation, other.incarnation);
+    storage.create(&there(HIDDEN)).await.unwrap();
+    let import = tusd.import(&storage, &settings, &options);
+    assert_eq!(one(&import, "a").await, Ok(Done::Imported(5)));
+    let imported = uploads(&storage).await.remove(0);
+    assert_eq!((imported.offset, imported.length, imported.phase), (5, Some(11), Phase::Receiving));
+    assert!(imported.incarnation != Incarnation::from_random(1));
+    assert_eq!(imported.metadata.text("filename"), Some("a.txt"));
+    assert_eq!(one(&import, "a").await, Ok(Done::AlreadyHere));
+
+    let hour = Duration::from_secs(3600);
+    for (expires, reason) in [
+        (
+            SystemTime::now() - hour,
+            "an upload with its id has expired here; run `tus-serve admin expire`, and import it again",
+        ),
+        (SystemTime::now() + hour, "another upload has its id here"),
+    ] {
+        let storage = Memory::new();
+        storage.create(&there(expires)).await.unwrap();
+        assert_eq!(one(&tusd.import(&storage, &settings, &options), "a").await, Err(reason.to_owned()));
+        assert_eq!(uploads(&storage).await[0].incarnation, Incarnation::from_random(1));
+    }
 }
 
 /// What is complete in the directory must be complete here, or the directory must not be deleted.
@@ -197,28 +203,31 @@ async fn an_import_stops_when_the_storage_is_full() {
 }
 
 #[tokio::test]
-async fn only_unfinished_and_partial_uploads_expire_and_only_if_asked_for() {
-    let (settings, tusd) = (settings(), Tusd::new());
+async fn nothing_that_is_imported_expires() {
+    let (storage, tusd) = (Memory::new(), Tusd::new());
     tusd.upload("done", "hello", r#""Size": 5"#);
     tusd.upload("part", "hello", r#""Size": 5, "IsPartial": true"#);
-    let asked = Options { expires: Some(600), ..Options::default() };
-    for (options, expected) in [(&Options::default(), [false; 3]), (&asked, [true, false, true])] {
-        // The time of the copy does not count.
-        let earliest = Arc::new(std::sync::Mutex::new(None));
-        let noted = earliest.clone();
-        let faulty = Faulty::new(move |call| {
-            if call == Call::Commit {
-                *noted.lock().unwrap() = Some(SystemTime::now() + Duration::from_secs(600));
-            }
-            None
-        });
-        let import = tusd.import(&faulty, &settings, options);
-        for (name, expires) in ["a", "done", "part"].into_iter().zip(expected) {
-            assert_eq!(one(&import, name).await, Ok(Done::Imported(5)));
-            let upload = faulty.load(&id(name)).await.unwrap().unwrap().upload;
-            assert_eq!(upload.expires.is_some(), expires, "{name}");
-            assert!(upload.expires.is_none_or(|expires| Some(expires) >= *earliest.lock().unwrap()), "{name}");
-        }
+    assert!(all(&storage, &tusd).await.0);
+    let expires: Vec<_> = uploads(&storage).await.iter().map(|upload| upload.expires).collect();
+    assert_eq!(expires, [None; 3]);
+}
+
+/// The file of an upload that is refused is not that of another one.
+#[tokio::test]
+async fn a_file_belongs_to_one_record_even_if_that_is_refused() {
+    let (storage, tusd) = (Memory::new(), Tusd::new());
+    let thief = |file: &str| {
+        let storage = format!(r#"{{"Type": "filestore", "Path": "{file}", "InfoPath": "thief.info"}}"#);
+        tusd.write("thief.info", &format!(r#"{{"ID": "thief", "Size": 11, "Storage": {storage}}}"#));
+    };
+    for good in [r#"{"ID": "good", "Size": 5}"#, r#"{"ID": "#] {
+        tusd.write("good", "hello world");
+        tusd.write("good.info", good);
+        thief("good");
+        let expected = "1 imported (5 bytes), 0 already here, 0 here but not compared, 2 refused";
+        assert_eq!(all(&storage, &tusd).await, (false, expected.to_owned()));
+        let a = storage.load(&id("a")).await.unwrap().unwrap();
+        storage.remove(&a).await.unwrap();
     }
 }
 
