@@ -218,6 +218,7 @@ impl Watched {
         becomes(prometheus, "sum(tus_uploads_removed_total{cause=\"client\"})", rounds).await;
         becomes(prometheus, &of("tus_uploads_finished_total", &self.bucket), 0.0).await;
         becomes(prometheus, &of("tus_uploads_due", &self.bucket), count).await;
+        becomes(prometheus, &of("tus_uploads_failing", &self.bucket), count).await;
         becomes(prometheus, "sum(tus_requests_total{method=\"DELETE\", status=\"503\"})", rounds).await;
         becomes(prometheus, "sum(tus_requests_total{method=\"DELETE\", status=\"204\"})", rounds).await;
     }

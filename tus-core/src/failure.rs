@@ -32,3 +32,11 @@ pub enum Failure {
     #[error("the server failed; acknowledged bytes are kept; try again later")]
     Internal,
 }
+
+impl Failure {
+    /// Whether the record has changed or is gone since it was seen: something else was first, and the same call would fail
+    /// again.
+    pub fn is_overtaken(self) -> bool {
+        matches!(self, Self::Conflict | Self::NotFound)
+    }
+}

@@ -11,9 +11,9 @@ pub(crate) fn request<T>(operation: &'static str, answer: Result<T, Refused>) ->
 fn outcome(refused: Option<&Refused>) -> &'static str {
     match refused {
         None => "ok",
-        Some(Refused::Exists | Refused::Changed | Refused::Unsettled) => "refused",
+        Some(Refused::Exists | Refused::Changed) => "refused",
         Some(Refused::Absent) => "absent",
-        Some(Refused::Failed(_)) => "failed",
+        Some(Refused::Failed(_) | Refused::Unsettled) => "failed",
         Some(Refused::Unanswered(_)) => "unanswered",
     }
 }

@@ -161,7 +161,7 @@ impl Inner {
             Ok(())
         });
         match lost.await {
-            Err(error) if !matches!(error.failure(), Failure::Conflict | Failure::NotFound) => Err(error),
+            Err(error) if !error.failure().is_overtaken() => Err(error),
             _ => Ok(()),
         }
     }
@@ -169,7 +169,7 @@ impl Inner {
     /// Aborts a multipart upload that could not be recorded. If the document may refer to it nevertheless, it is left
     /// to a rule of the bucket.
     pub(crate) async fn abort_unnamed(&self, document: &Document, multipart: &Multipart, error: &StorageError) {
-        if !matches!(error.failure(), Failure::Conflict | Failure::NotFound) {
+        if !error.failure().is_overtaken() {
             return;
         }
         let names_it = |seen: &Seen| seen.document.multipart.as_ref().is_some_and(|now| now.id == multipart.id);

@@ -61,6 +61,11 @@ impl Jobs {
         self.state().may_begin(incarnation)
     }
 
+    /// Whether the last attempt failed, and the next one is still to come or to end.
+    pub(crate) fn has_failed(&self, incarnation: Incarnation) -> bool {
+        self.state().failed.contains_key(&incarnation)
+    }
+
     pub(crate) fn is_running(&self, incarnation: Incarnation) -> bool {
         self.state().running.contains(&incarnation)
     }
@@ -139,12 +144,13 @@ mod tests {
         }
         assert_eq!(last, LONGEST);
         drop(job);
-        assert!(!jobs.may_begin(incarnation(1)), "it is too early");
+        assert!(!jobs.may_begin(incarnation(1)) && jobs.has_failed(incarnation(1)), "it is too early");
         tokio::time::advance(LONGEST).await;
         let job = jobs.begin(incarnation(1)).unwrap();
         assert_eq!(job.attempt(), 21);
         job.ended();
         drop(job);
+        assert!(!jobs.has_failed(incarnation(1)));
         assert_eq!(jobs.begin(incarnation(1)).unwrap().attempt(), 1);
     }
 

@@ -83,22 +83,26 @@ pub(crate) fn download() -> InFlight {
     InFlight::new("tus_downloads_in_flight")
 }
 
-/// The number of uploads that the last sweep of an endpoint found due.
+/// The number of uploads that the last sweep of an endpoint found due, and of those whose hook `finished` has failed.
 #[derive(Debug, Default)]
-pub(crate) struct Due(f64);
+pub(crate) struct Due {
+    due: f64,
+    failing: f64,
+}
 
 impl Due {
     /// The change is counted, because an application may have several endpoints.
-    pub(crate) fn set(&mut self, count: usize) {
-        let count = count as f64;
-        gauge!("tus_uploads_due", count - self.0);
-        self.0 = count;
+    pub(crate) fn set(&mut self, due: usize, failing: usize) {
+        let (due, failing) = (due as f64, failing as f64);
+        gauge!("tus_uploads_due", due - self.due);
+        gauge!("tus_uploads_failing", failing - self.failing);
+        (self.due, self.failing) = (due, failing);
     }
 }
 
 impl Drop for Due {
     fn drop(&mut self) {
-        self.set(0);
+        self.set(0, 0);
     }
 }
 
@@ -279,6 +283,7 @@ mod tests {
                 "tus_sent_bytes_total{} 5",
                 "tus_uploads_created_total{} 1",
                 "tus_uploads_due{} 0",
+                "tus_uploads_failing{} 0",
                 "tus_uploads_finished_total{} 1",
                 "tus_uploads_in_flight{} 0",
                 "tus_uploads_removed_total{cause=client} 1",
@@ -334,10 +339,20 @@ mod tests {
     fn due_uploads_are_counted_by_each_sweep() {
         let recorder = DebuggingRecorder::new();
         let snapshotter = recorder.snapshotter();
-        let due = move || {
+        // A snapshot sets the gauges to 0.
+        let mut gauges = [0.0; 2];
+        let mut are = move |value: f64| {
             let snapshot = snapshotter.snapshot().into_vec();
-            let gauge = snapshot.into_iter().find(|(key, ..)| key.key().name() == "tus_uploads_due");
-            gauge.map(|(_, _, _, value)| value)
+            for (name, gauge) in ["tus_uploads_due", "tus_uploads_failing"].into_iter().zip(&mut gauges) {
+                for (key, .., change) in &snapshot {
+                    if let DebugValue::Gauge(change) = change
+                        && key.key().name() == name
+                    {
+                        *gauge += change.0;
+                    }
+                }
+            }
+            gauges == [value; 2]
         };
         let work = async {
             let works = Arc::new(AtomicBool::new(false));
@@ -350,12 +365,13 @@ mod tests {
             let create = Request::post("/files").header("tus-resumable", "1.0.0").header("upload-length", 0);
             tus.handle(create.body(Full::<Bytes>::default()).unwrap(), &Mount::at("/files")).await;
             for value in [1.0, 0.0] {
-                while due() != Some(DebugValue::Gauge(value.into())) {
+                while !are(value) {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 works.store(true, Relaxed);
             }
         };
+        let work = async { tokio::time::timeout(Duration::from_secs(3600), work).await.unwrap() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         metrics::with_local_recorder(&recorder, || runtime.block_on(work));
     }

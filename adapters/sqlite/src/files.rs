@@ -76,12 +76,12 @@ impl Files {
         self.at(id, OFlags::RDONLY)
     }
 
-    /// Whether another storage has the directory open; `None` if the system cannot tell.
+    /// Whether another storage has the directory open; `None` if the system does not know.
     pub(crate) fn is_shared(&self) -> Option<bool> {
         presence::is_shared(&self.directory)
     }
 
-    /// Whether no other storage has the directory open. If the system cannot tell, one may have.
+    /// Whether no other storage has the directory open. If the system does not know, one may have.
     pub(crate) fn is_alone(&self) -> bool {
         self.is_shared() == Some(false)
     }

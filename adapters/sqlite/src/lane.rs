@@ -176,6 +176,18 @@ mod tests {
         receiver.await.unwrap()
     }
 
+    /// Lets the thread make a call that returns when the result is dropped.
+    async fn hang(lane: &'static Lane) -> mpsc::Sender<()> {
+        let (go_on, hangs) = mpsc::channel();
+        let (began, begins) = oneshot::channel();
+        lane.call(Box::new(move || {
+            began.send(()).unwrap();
+            let _ = hangs.recv();
+        }));
+        begins.await.unwrap();
+        go_on
+    }
+
     #[tokio::test]
     async fn a_quick_call_runs_on_the_thread() {
         assert_eq!(place(lane()).await.as_deref(), Some("tus-sqlite-calls"));
@@ -184,13 +196,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_waits_for_a_hanging_call() {
         let lane = lane();
-        let (go_on, hangs) = mpsc::channel::<()>();
-        let (began, begins) = oneshot::channel();
-        lane.call(Box::new(move || {
-            began.send(()).unwrap();
-            let _ = hangs.recv();
-        }));
-        begins.await.unwrap();
+        let go_on = hang(lane).await;
         // Some of them arrive early and are moved; the others notice that it takes long.
         for _ in 0..100 {
             assert_ne!(place(lane).await.as_deref(), Some("tus-sqlite-calls"));
@@ -202,13 +208,7 @@ mod tests {
     #[tokio::test]
     async fn excess_calls_go_to_the_pool() {
         let lane = lane();
-        let (go_on, hangs) = mpsc::channel::<()>();
-        let (began, begins) = oneshot::channel();
-        lane.call(Box::new(move || {
-            began.send(()).unwrap();
-            let _ = hangs.recv();
-        }));
-        begins.await.unwrap();
+        let go_on = hang(lane).await;
         let calls: Vec<_> = (0..2 * WAITING).map(|_| place(lane)).collect();
         let places = futures_util::future::join_all(calls).await;
         assert!(places.iter().all(|place| place.as_deref() != Some("tus-sqlite-calls")));
@@ -226,23 +226,14 @@ mod tests {
     #[tokio::test]
     async fn the_watch_survives_a_pool_without_threads() {
         let lane = lane();
-        let (go_on, hangs) = mpsc::channel::<()>();
-        let (began, begins) = oneshot::channel();
-        lane.call(Box::new(move || {
-            began.send(()).unwrap();
-            let _ = hangs.recv();
-        }));
-        begins.await.unwrap();
+        let go_on = hang(lane).await;
         // No system has memory for such a stack.
         let poor = tokio::runtime::Builder::new_current_thread().thread_stack_size(1 << 60).build().unwrap();
-        let mut answers = Vec::new();
-        for pool in [poor.handle().clone(), Handle::current()] {
-            let (sender, receiver) = oneshot::channel();
-            answers.push(receiver);
-            let call = move || drop(sender.send(thread::current().name().map(str::to_owned)));
-            lane.state().waiting.push_back((pool, Box::new(call)));
-        }
-        let place = answers.pop().unwrap().await.unwrap();
+        lane.state().waiting.push_back((poor.handle().clone(), Box::new(|| {})));
+        let (sender, receiver) = oneshot::channel();
+        let call = move || drop(sender.send(thread::current().name().map(str::to_owned)));
+        lane.state().waiting.push_back((Handle::current(), Box::new(call)));
+        let place = tokio::time::timeout(Duration::from_secs(60), receiver).await.unwrap().unwrap();
         assert_ne!(place.as_deref(), Some("tus-sqlite-calls"));
         drop(go_on);
         poor.shutdown_background();

@@ -12,7 +12,7 @@ pub(crate) fn announce(directory: impl AsFd) -> io::Result<()> {
     Ok(fcntl(directory, FcntlArg::F_OFD_SETLK(&first_byte(nix::libc::F_RDLCK))).map(drop)?)
 }
 
-/// Whether another storage has done so; `None` if the system cannot tell.
+/// Whether another storage has done so; `None` if the system does not know.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_shared(directory: impl AsFd) -> Option<bool> {
     use nix::{

@@ -81,7 +81,7 @@ impl Sqlite {
     }
 
     /// Whether another storage, in this or another process, has the directory open at this moment. `None` if the system
-    /// cannot tell: only Linux can, and not on every file system.
+    /// does not know: only Linux does, and not on every file system.
     pub fn is_shared(&self) -> Option<bool> {
         self.0.files.is_shared()
     }
@@ -184,7 +184,7 @@ impl Storage for Sqlite {
         let mut all = Ok(());
         for (stored, change) in more {
             match self.update(stored, change).await {
-                Err(error) if matches!(error.failure(), Failure::Conflict | Failure::NotFound) => {}
+                Err(error) if error.failure().is_overtaken() => {}
                 made => all = all.and(made.map(drop)),
             }
         }
@@ -282,7 +282,7 @@ impl Sqlite {
             };
             match self.step_back(stored, there).await {
                 // It was changed or removed between reading its row and examining its file.
-                Err(error) if matches!(error.failure(), Failure::Conflict | Failure::NotFound) => {}
+                Err(error) if error.failure().is_overtaken() => {}
                 stepped_back => return stepped_back.map(Some),
             }
             let (inner, id) = (self.0.clone(), id.clone());

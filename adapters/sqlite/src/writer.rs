@@ -58,11 +58,6 @@ enum NotSaved {
     Row(StorageError),
 }
 
-/// Whether another attempt would fail as well: another request or process changed or removed the upload.
-fn is_final(failure: Failure) -> bool {
-    matches!(failure, Failure::Conflict | Failure::NotFound)
-}
-
 fn lost() -> StorageError {
     StorageError::new(Failure::Internal, "bytes could not be made durable; the upload continues from the last commit")
 }
@@ -120,7 +115,7 @@ impl FileWriter {
         drop(try_no_more);
         match task.await.map_err(std::io::Error::other)? {
             Ok(saved) => self.seen = saved,
-            Err(NotSaved::Row(error)) if is_final(error.failure()) => return Err(self.outdone(error).await),
+            Err(NotSaved::Row(error)) if error.failure().is_overtaken() => return Err(self.outdone(error).await),
             Err(NotSaved::Row(_)) => {}
             Err(NotSaved::Sync(error)) => {
                 self.lost = true;
@@ -188,7 +183,7 @@ impl Writer for FileWriter {
             let mut saved = save(inner.clone(), held, seen.clone(), change.clone()).await;
             // No more bytes may arrive that would cause another checkpoint.
             while let Err(NotSaved::Row(error)) = &saved
-                && !is_final(error.failure())
+                && !error.failure().is_overtaken()
             {
                 tracing::warn!(upload = %seen.upload.id, %error, "a checkpoint failed");
                 match timeout(AGAIN, &mut given_up).await {
@@ -217,7 +212,7 @@ impl Writer for FileWriter {
         };
         match saved {
             Ok(saved) => self.seen = saved,
-            Err(NotSaved::Row(error)) if is_final(error.failure()) => return Err(self.outdone(error).await),
+            Err(NotSaved::Row(error)) if error.failure().is_overtaken() => return Err(self.outdone(error).await),
             Err(NotSaved::Row(error)) => return Err(error),
             Err(NotSaved::Sync(error)) => {
                 self.lost = true;

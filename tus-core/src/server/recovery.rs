@@ -7,7 +7,7 @@ use super::{
     Completion, Config,
     concatenation::{distinct, in_order},
 };
-use crate::{Change, Failure, Kind, Part, Phase, Stored, UploadId};
+use crate::{Change, Kind, Part, Phase, Stored, UploadId};
 
 /// The most final uploads of one part that are examined before the part is removed.
 const FINALS: usize = 16;
@@ -63,10 +63,9 @@ impl LoadFinals {
         &self.stored.upload.id
     }
 
-    /// Continues with their records, or with some of them.
-    pub fn done(self, finals: Result<Vec<Stored>, Failure>) -> Recovery {
+    /// Continues with their records, or with some of them. If they cannot be loaded, nothing is done.
+    pub fn done(self, mut finals: Vec<Stored>) -> Recovery {
         let Self { stored, now } = self;
-        let Ok(mut finals) = finals else { return Recovery::Nothing };
         let part = Part::from(&stored.upload);
         let waits = |found: &Stored| {
             let is_named = matches!(&found.upload.kind, Kind::Final(parts) if parts.contains(&part));
@@ -104,12 +103,9 @@ impl LoadRelated {
         &self.ids
     }
 
-    /// Continues with their records, in the order of [`LoadRelated::ids`].
-    pub fn done(self, loaded: Result<Vec<Option<Stored>>, Failure>) -> Recovery {
-        match loaded {
-            Ok(loaded) => self.related.judge(loaded),
-            Err(_) => Recovery::Nothing,
-        }
+    /// Continues with their records, in the order of [`LoadRelated::ids`]. If they cannot be loaded, nothing is done.
+    pub fn done(self, loaded: Vec<Option<Stored>>) -> Recovery {
+        self.related.judge(loaded)
     }
 }
 

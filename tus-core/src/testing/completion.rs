@@ -31,13 +31,13 @@ impl Model {
                     let works = self.enter("LoadFinals", &mut watch);
                     let ids = self.uploads.waiting_for(load.part());
                     let finals = self.uploads.get_all(&ids).into_iter().flatten().collect();
-                    load.done(works.map(|()| finals))
+                    works.map_or(Recovery::Nothing, |()| load.done(finals))
                 }
                 Recovery::LoadParts(load) => {
                     let works = self.enter("LoadParts", &mut watch);
                     watch.loads(load.ids());
                     let found = self.uploads.get_all(load.ids());
-                    load.done(works.map(|()| found))
+                    works.map_or(Recovery::Nothing, |()| load.done(found))
                 }
                 done => break done,
             };

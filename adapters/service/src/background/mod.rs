@@ -7,14 +7,10 @@ mod wake;
 use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, Weak},
-    thread,
     time::{Duration, SystemTime},
 };
 
-use futures_util::{
-    StreamExt, TryStreamExt,
-    future::{self, Ready},
-};
+use futures_util::{Stream, StreamExt, TryStreamExt, future};
 use tokio_util::sync::CancellationToken;
 use tus_core::{Failure, Kind, Stored, UploadId};
 
@@ -63,24 +59,31 @@ async fn tidy(engine: &Engine) {
 
 /// Processes every upload that has background work due.
 async fn sweep(engine: &Arc<Engine>, due: &mut Due) -> LookedAfter {
-    let mut found_due = 0;
+    let (mut found_due, mut failing, mut is_complete) = (0, 0, true);
     let now = SystemTime::now();
     // Parts and final uploads are examined before they expire, because other uploads may keep them.
-    let pending = engine.storage.pending(now.checked_add(engine.looks_ahead).unwrap_or(now));
+    let pending = pending(engine, now.checked_add(engine.looks_ahead).unwrap_or(now));
     let is_concerned = |stored: &Stored| {
         let upload = &stored.upload;
         upload.kind != Kind::Single || upload.is_expired(now) || upload.is_due()
     };
-    // A list that panics ends; what it found before is processed nevertheless.
-    let found = AssertUnwindSafe(pending).catch_unwind().filter_map(listed);
+    let found = pending.filter_map(|found| {
+        is_complete &= found.is_ok();
+        future::ready(found.map_err(|error| listing_failed(&error)).ok())
+    });
     let found = found.filter(|stored| future::ready(is_concerned(stored)));
-    let found = found.inspect(|stored| found_due += usize::from(stored.upload.is_due()));
+    let found = found.inspect(|stored| {
+        found_due += usize::from(stored.upload.is_due());
+        failing += usize::from(stored.upload.is_due() && engine.jobs.has_failed(stored.upload.incarnation));
+    });
     let looked_after = found.map(|stored| look_after(engine, stored.upload.id)).buffer_unordered(AT_ONCE);
     let swept = looked_after.fold(LookedAfter::default(), async |swept, one| LookedAfter {
         is_claimed_elsewhere: swept.is_claimed_elsewhere | one.is_claimed_elsewhere,
     });
     let swept = swept.await;
-    due.set(found_due);
+    if is_complete {
+        due.set(found_due, failing);
+    }
     swept
 }
 
@@ -88,10 +91,7 @@ async fn sweep(engine: &Arc<Engine>, due: &mut Due) -> LookedAfter {
 /// is returned at the end.
 pub(crate) async fn expire(engine: &Arc<Engine>) -> Result<usize, StorageError> {
     let now = SystemTime::now();
-    let panicked = |_| Err(StorageError::new(Failure::Internal, "the list of expired uploads panicked"));
-    let pending = AssertUnwindSafe(engine.storage.pending(now)).catch_unwind();
-    let pending = pending.map(|found| found.unwrap_or_else(panicked));
-    let expired = pending.try_filter(|stored| future::ready(stored.upload.is_expired(now)));
+    let expired = pending(engine, now).try_filter(|stored| future::ready(stored.upload.is_expired(now)));
     let removed = expired.map(async |stored| {
         let id = stored?.upload.id;
         match engine.leases.try_hold(&id) {
@@ -109,16 +109,17 @@ pub(crate) async fn expire(engine: &Arc<Engine>) -> Result<usize, StorageError> 
     failed.map_or(Ok(count), Err)
 }
 
-fn listed(found: thread::Result<Result<Stored, StorageError>>) -> Ready<Option<Stored>> {
-    match found {
-        Ok(Ok(stored)) => return future::ready(Some(stored)),
-        Ok(Err(error)) => {
-            observe::storage_failed(error.failure());
-            tracing::error!(%error, "cannot list pending uploads");
-        }
-        Err(_) => tracing::error!("the list of pending uploads panicked"),
-    }
-    future::ready(None)
+/// The uploads that may have work due. A list that panics ends with an error; what it found before is processed
+/// nevertheless.
+fn pending(engine: &Engine, now: SystemTime) -> impl Stream<Item = Result<Stored, StorageError>> {
+    let panicked = |_| Err(StorageError::new(Failure::Internal, "the list of pending uploads panicked"));
+    let pending = AssertUnwindSafe(engine.storage.pending(now)).catch_unwind();
+    pending.map(move |found| found.unwrap_or_else(panicked))
+}
+
+fn listing_failed(error: &StorageError) {
+    observe::storage_failed(error.failure());
+    tracing::error!(%error, "cannot list pending uploads");
 }
 
 /// Skips an upload that a request is using: it is not abandoned.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::time::sleep;
-use tus_core::{Failure, server::Notify};
+use tus_core::server::Notify;
 
 use crate::{
     completion::{CLAIM, keeping_the_claim, release},
@@ -93,15 +93,11 @@ async fn attempt(engine: &Engine, job: &Job, notify: &Notify) -> Tried {
             observe::changed(upload, &change);
             Tried::Ended
         }
-        Err(error) if is_over(error.failure()) => Tried::Ended,
+        // If work remains for it, a sweep finds it.
+        Err(error) if error.failure().is_overtaken() => Tried::Ended,
         Err(error) => {
             failure(&upload.id, &error);
             Tried::Failed
         }
     }
-}
-
-/// Whether the upload has changed. If work remains for it, a sweep finds it.
-fn is_over(failure: Failure) -> bool {
-    matches!(failure, Failure::NotFound | Failure::Conflict)
 }

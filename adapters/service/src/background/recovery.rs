@@ -38,14 +38,10 @@ pub(super) async fn expire(engine: &Engine, id: &UploadId, _lease: Lease<'_>) ->
     let panicked = || Err(StorageError::new(Failure::Internal, "the removal panicked"));
     let expired = unless_it_panics(async { Some(expire_leased(engine, id).await) }).await.unwrap_or_else(panicked);
     match expired {
-        Err(error) if is_overtaken(failure(id, &error)) => Ok(false),
+        // It is no longer as it was when it expired.
+        Err(error) if failure(id, &error).is_overtaken() => Ok(false),
         expired => expired,
     }
-}
-
-/// Whether something else changed or removed the upload first: it is no longer as it was when it expired.
-fn is_overtaken(failure: Failure) -> bool {
-    matches!(failure, Failure::Conflict | Failure::NotFound)
 }
 
 async fn expire_leased(engine: &Engine, id: &UploadId) -> Result<bool, StorageError> {
@@ -119,11 +115,11 @@ async fn decided(engine: &Engine, stored: Stored) -> Result<Recovery, StorageErr
         recovery = match recovery {
             Recovery::LoadFinals(load) => {
                 let finals = finals(engine, load.part()).await?;
-                load.done(Ok(finals))
+                load.done(finals)
             }
             Recovery::LoadParts(load) => {
                 let loaded = engine.storage.load_all(load.ids()).await?;
-                load.done(Ok(loaded))
+                load.done(loaded)
             }
             decided => return Ok(decided),
         }

@@ -72,6 +72,7 @@ metrics! {
     "tus_uploads_finished_total" Counter Count [] "Uploads that are complete and whose hooks have succeeded";
     "tus_uploads_removed_total" Counter Count ["cause" ("client" "application" "expired" "failed")] "Removed uploads: client, application, expired, failed";
     "tus_uploads_due" Gauge Count [] "Uploads that wait for their parts, their concatenation or the hook finished, as the last sweep found";
+    "tus_uploads_failing" Gauge Count [] "Uploads whose hook finished has failed and is called again, as the last sweep found";
     "tus_uploads_in_flight" Gauge Count [] "Requests that are adding bytes to an upload";
     "tus_downloads_in_flight" Gauge Count [] "Downloads that hold memory or a file";
     "tus_bytes_in_flight" Gauge Bytes [] "Memory of bodies that the storage has not released, as counted by the budget";

@@ -23,7 +23,7 @@ use futures_util::{
     future::{self, BoxFuture},
     stream::BoxStream,
 };
-use tus_core::{Change, Failure, Stored, Upload, UploadId, Version, server::Access};
+use tus_core::{Change, Stored, Upload, UploadId, Version, server::Access};
 
 pub use self::{chunks::Chunks, error::StorageError, filter::UploadFilter};
 
@@ -137,7 +137,7 @@ pub trait Storage: Send + Sync + 'static {
         let mut all = Ok(());
         for (stored, change) in changes {
             match self.update(stored, change).await {
-                Err(error) if matches!(error.failure(), Failure::Conflict | Failure::NotFound) => {}
+                Err(error) if error.failure().is_overtaken() => {}
                 made => all = all.and(made.map(drop)),
             }
         }
