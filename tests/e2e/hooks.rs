@@ -174,7 +174,7 @@ pub(crate) fn hooks_know_the_applications_user(server: Server) {
     assert_eq!(connection.request("POST", "/files", &[bob, ("Upload-Concat", &concat)], b"").status, 403);
 }
 
-/// Counts calls, and behaves in each as its plan says.
+/// Counts the calls for requests, and behaves in each as its plan says. A sweep gets a rejection, which changes nothing.
 struct Planned {
     plan: &'static str,
     calls: Arc<AtomicUsize>,
@@ -182,6 +182,9 @@ struct Planned {
 
 impl Hooks for Planned {
     async fn before_finish(&self, cx: context::BeforeFinish) -> Result<FinishReply, Rejection> {
+        if cx.request.is_none() {
+            return Err(StatusCode::UNPROCESSABLE_ENTITY.into());
+        }
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         match self.plan.as_bytes().get(call) {
             Some(b'r') => Err(StatusCode::UNPROCESSABLE_ENTITY.into()),
