@@ -17,6 +17,14 @@ pub(crate) const ROWS: &str = "return [...document.querySelectorAll('li.upload')
     about: row.querySelector('.about').textContent, link: row.querySelector('a').href, \
     buttons: [...row.querySelectorAll('button:not([hidden])')].map((button) => button.className) }))";
 
+/// A film, and a rate at which it takes 16 s: it is not complete before a test does something to its upload, however busy
+/// the machine is.
+pub(crate) const FILM: (&str, u64) = ("film.mp4", 4 << 20);
+pub(crate) const PACE: u64 = 256 << 10;
+
+/// A file that arrives at once.
+pub(crate) const NOTES: (&str, u64) = ("notes.pdf", 300);
+
 /// Clears the files that the page has kept, as a browser does that is short of space.
 pub(crate) const FORGET_FILES: &str = "const give = arguments[0]; \
     indexedDB.open('uploads to /files').onsuccess = ({ target: { result } }) => { \

@@ -6,20 +6,63 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    chromium::Look,
+    chromium::{Chromium, Look},
     content::{assert_same, bytes},
     example::Example,
     harness::id,
-    page::{FORGET_FILES, ROWS, browse, button, done, file, is_in, on_its_way, row_in},
+    page::{FILM, FORGET_FILES, PACE, ROWS, browse, button, done, file, is_in, on_its_way, row_in},
 };
 
-/// Takes some seconds at this rate.
-const FILM: (&str, u64) = ("film.mp4", 4 << 20);
-const PACE: u64 = 1 << 20;
+/// A server with the page, and files to choose from.
+struct Site {
+    chosen: TempDir,
+    directory: TempDir,
+    server: Example,
+}
+
+impl Site {
+    fn start() -> Self {
+        let (chosen, directory) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let server = Example::start("axum", directory.path(), &[]);
+        Self { chosen, directory, server }
+    }
+
+    async fn open(&self, browser: &Chromium) {
+        browser.open(&self.page()).await;
+    }
+
+    fn page(&self) -> String {
+        format!("http://{}/", self.server.address)
+    }
+
+    /// The page loses the files of these uploads when they are on their way. Returns their URLs.
+    async fn lose_files(&self, browser: &Chromium, paths: &[&str]) -> Vec<String> {
+        let mut urls = Vec::new();
+        for path in paths {
+            urls.push(browser.wait_for(ROWS, |rows| on_its_way(rows, path)).await);
+        }
+        browser.run_async(FORGET_FILES).await;
+        self.open(browser).await;
+        for path in paths {
+            browser.wait_for(ROWS, is_in(path, "missing")).await;
+        }
+        urls
+    }
+
+    #[track_caller]
+    fn assert_stored(&self, url: &str, seed: u64) {
+        let stored = std::fs::read(self.directory.path().join("uploads").join(id(url).as_str())).unwrap();
+        assert_same(&stored, &bytes(seed, 0..FILM.1));
+    }
+}
+
+async fn notice(browser: &Chromium) -> Value {
+    browser.run("return document.querySelector('#notice').textContent").await
+}
 
 fn set_modified(path: &Path) {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
@@ -44,47 +87,36 @@ fn alike(directory: &Path) -> [PathBuf; 2] {
 #[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
 fn a_file_of_the_same_name_in_another_folder_is_another_upload() {
     browse(Look::DESKTOP, async |browser| {
-        let (chosen, directory) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        let server = Example::start("axum", directory.path(), &[]);
-        let page = format!("http://{}/", server.address);
-        let stored = |url: &str| std::fs::read(directory.path().join("uploads").join(id(url).as_str())).unwrap();
-        let [first, second] = alike(chosen.path());
-        let interrupt = async || {
-            let url = browser.wait_for(ROWS, |rows| on_its_way(rows, FIRST)).await;
-            browser.run_async(FORGET_FILES).await;
-            browser.open(&page).await;
-            browser.wait_for(ROWS, is_in(FIRST, "missing")).await;
-            url
-        };
-
-        browser.open(&page).await;
+        let site = Site::start();
+        let [first, second] = alike(site.chosen.path());
+        site.open(browser).await;
         browser.throttle(PACE).await;
         browser.choose("#choose-in-folder", &[first.parent().unwrap()]).await;
-        let url = interrupt().await;
+        let url = site.lose_files(browser, &[FIRST]).await.remove(0);
 
         // Neither the other folder nor the file by itself resumes it.
         browser.set_offline(false).await;
         browser.choose("#choose-in-folder", &[second.parent().unwrap()]).await;
         let other = browser.wait_for(ROWS, |rows| done(rows, SECOND)).await;
-        assert_same(&stored(&other), &bytes(2, 0..FILM.1));
+        site.assert_stored(&other, 2);
         browser.choose("#choose", &[&second]).await;
         let alone = browser.wait_for(ROWS, |rows| done(rows, FILM.0)).await;
         assert!(url != other && url != alone && other != alone, "{url} {other} {alone}");
         assert!(row_in(&browser.run(ROWS).await, FIRST, "missing").is_some());
-        let notice = browser.run("return document.querySelector('#notice').textContent").await;
         assert_eq!(
-            notice,
+            notice(browser).await,
             "film.mp4 is uploaded as a new file. If it is first/film.mp4, cancel it and use “Choose file” there."
         );
 
         // Its own folder does, and so does the file if it is chosen for this upload.
         browser.throttle(PACE).await;
         browser.choose("#choose-in-folder", &[first.parent().unwrap()]).await;
-        assert_eq!(interrupt().await, url);
+        assert_eq!(site.lose_files(browser, &[FIRST]).await, [&*url]);
+        browser.set_offline(false).await;
         browser.click(&button(FIRST, "find")).await;
         browser.choose("#choose", &[&first]).await;
         assert_eq!(browser.wait_for(ROWS, |rows| done(rows, FIRST)).await, url);
-        assert_same(&stored(&url), &bytes(1, 0..FILM.1));
+        site.assert_stored(&url, 1);
         assert_eq!(browser.run("return document.querySelector('#notice').hidden").await, true);
         assert_eq!(browser.errors().await, json!([]));
     });
@@ -94,28 +126,17 @@ fn a_file_of_the_same_name_in_another_folder_is_another_upload() {
 #[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
 fn a_file_that_is_chosen_for_one_upload_resumes_that_one() {
     browse(Look::DESKTOP, async |browser| {
-        let (chosen, directory) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        let server = Example::start("axum", directory.path(), &[]);
-        let page = format!("http://{}/", server.address);
-        let files = alike(chosen.path());
+        let site = Site::start();
+        let files = alike(site.chosen.path());
         let [first, second] = &files;
-        let stored = |url: &str| std::fs::read(directory.path().join("uploads").join(id(url).as_str())).unwrap();
-        browser.open(&page).await;
+        site.open(browser).await;
         browser.throttle(PACE).await;
         for file in &files {
             browser.choose("#choose-in-folder", &[file.parent().unwrap()]).await;
         }
         // A third has the path of the first two when they are chosen alone.
         browser.choose("#choose", &[second]).await;
-        let mut urls = Vec::new();
-        for path in [FIRST, SECOND, FILM.0] {
-            urls.push(browser.wait_for(ROWS, |rows| on_its_way(rows, path)).await);
-        }
-        browser.run_async(FORGET_FILES).await;
-        browser.open(&page).await;
-        for path in [FIRST, SECOND, FILM.0] {
-            browser.wait_for(ROWS, is_in(path, "missing")).await;
-        }
+        let urls = site.lose_files(browser, &[FIRST, SECOND, FILM.0]).await;
         browser.throttle(PACE).await;
         browser.click(&button(SECOND, "find")).await;
         browser.choose("#choose", &[second]).await;
@@ -129,9 +150,10 @@ fn a_file_that_is_chosen_for_one_upload_resumes_that_one() {
         browser.wait_for(ROWS, is_in(FIRST, "uploading")).await;
         browser.choose("#choose", &[first]).await;
         browser.choose("#choose", &[second]).await; // for nobody: it is the third
+        browser.set_offline(false).await;
         for (path, url, seed) in [(FIRST, &urls[0], 1), (SECOND, &urls[1], 2), (FILM.0, &urls[2], 2)] {
             assert_eq!(&browser.wait_for(ROWS, |rows| done(rows, path)).await, url);
-            assert_same(&stored(url), &bytes(seed, 0..FILM.1));
+            site.assert_stored(url, seed);
         }
         assert_eq!(browser.run(ROWS).await.as_array().unwrap().len(), 3);
         assert_eq!(browser.errors().await, json!([]));
@@ -142,25 +164,20 @@ fn a_file_that_is_chosen_for_one_upload_resumes_that_one() {
 #[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
 fn the_page_says_that_a_changed_file_becomes_a_new_upload() {
     browse(Look::DESKTOP, async |browser| {
-        let (chosen, directory) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        let server = Example::start("axum", directory.path(), &[]);
-        let page = format!("http://{}/", server.address);
-        browser.open(&page).await;
+        let site = Site::start();
+        site.open(browser).await;
         browser.throttle(PACE).await;
-        let film = file(chosen.path(), FILM);
+        let film = file(site.chosen.path(), FILM);
         browser.choose("#choose", &[&film]).await;
-        browser.wait_for(ROWS, |rows| on_its_way(rows, FILM.0)).await;
-        browser.run_async(FORGET_FILES).await;
-        browser.open(&page).await;
-        browser.wait_for(ROWS, is_in(FILM.0, "missing")).await;
+        site.lose_files(browser, &[FILM.0]).await;
         std::fs::write(&film, "another film").unwrap();
         browser.click(&button(FILM.0, "find")).await;
         browser.choose("#choose", &[&film]).await;
         browser
             .wait_for(ROWS, |rows| (rows[0]["state"] == "missing" && rows[1]["state"] == "done").then_some(()))
             .await;
-        let notice = browser.run("return document.querySelector('#notice').textContent").await;
-        assert!(notice.as_str().unwrap().starts_with("This file cannot resume film.mp4"), "{notice}");
+        let notice = notice(browser).await;
+        assert!(notice.as_str().unwrap().starts_with("This cannot resume film.mp4"), "{notice}");
     });
 }
 
@@ -182,20 +199,16 @@ const FIND_TWICE: &str = "const give = arguments[0]; \
 #[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
 fn a_file_that_is_chosen_twice_is_sent_once() {
     browse(Look::DESKTOP, async |browser| {
-        let (chosen, directory) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        let server = Example::start("axum", directory.path(), &[]);
-        let page = format!("http://{}/", server.address);
-        browser.open(&page).await;
+        let site = Site::start();
+        site.open(browser).await;
         browser.throttle(PACE).await;
-        browser.choose("#choose", &[&file(chosen.path(), FILM)]).await;
-        let url = browser.wait_for(ROWS, |rows| on_its_way(rows, FILM.0)).await;
-        browser.run_async(FORGET_FILES).await;
-        browser.open(&page).await;
-        browser.wait_for(ROWS, is_in(FILM.0, "missing")).await;
+        browser.choose("#choose", &[&file(site.chosen.path(), FILM)]).await;
+        let url = site.lose_files(browser, &[FILM.0]).await.remove(0);
+        browser.set_offline(false).await;
 
         let first = browser.tab().await;
         browser.new_tab().await;
-        browser.go(&page).await;
+        browser.go(&site.page()).await;
         browser.run_async(&FIND_TWICE.replace("LENGTH", &FILM.1.to_string())).await;
         browser.close_tab().await;
         browser.go_to(&first).await;

@@ -67,7 +67,7 @@ function takeChosen(input) {
   const files = chosenFiles(input);
   const found = sought && files.find(({ file }) => isSameFile(sought, file));
   const isOther = sought && !found;
-  const notices = isOther ? [`This file cannot resume ${readable(sought.path)}: it is another one, or has changed. It is uploaded as a new file.`] : [];
+  const notices = isOther ? [`This cannot resume ${readable(sought.path)}: it is another file, or has changed.`] : [];
   // Another tab may have found it meanwhile.
   if (found && sought.state === "missing") act(sought, "find", found.file);
   notices.push(...add(files.filter((one) => one !== found)));
@@ -120,7 +120,7 @@ function newId() {
 }
 
 async function restore() {
-  const records = await storedUploads();
+  const records = await storedUploads().catch(() => []); // without a database, other tabs are asked nevertheless
   const finished = records.filter(({ state }) => state === "done");
   const tooOld = finished.slice(0, -FINISHED_ROWS_KEPT);
   tooOld.forEach(forget);
@@ -144,7 +144,10 @@ async function takeOver(upload) {
     return settle(upload);
   }
   Object.assign(upload, record, { file: await storedFile(upload.id) });
-  if (record.state === "cancelled") return actions.cancel(upload);
+  if (record.state === "cancelled") {
+    removeRow(upload);
+    return upload.url ? deleteLater(upload) : settle(upload);
+  }
   if (record.state === "done") return finish(upload);
   if (record.state === "failed") return setState(upload, "failed", record.message);
   if (!upload.file) return setState(upload, "missing", "The browser has no copy of this file. Choose it again to resume");
@@ -210,9 +213,13 @@ const actions = {
     pump();
     await upload.creating?.catch(() => {});
     if (!upload.url) settle(upload);
-    else if (!(await tryToDelete(upload)) && toDelete.push(upload) === 1) retryDeletions();
+    else if (!(await tryToDelete(upload))) deleteLater(upload);
   },
 };
+
+function deleteLater(upload) {
+  if (toDelete.push(upload) === 1) retryDeletions();
+}
 
 // Whether nothing remains to be done in this visit. What is refused is tried again by the next one.
 async function tryToDelete(upload) {
@@ -312,11 +319,10 @@ function isBad({ state, failures }) {
 }
 
 function pump() {
-  const own = uploads.filter((u) => u.isOwn);
-  let free = Math.min(freePlaces(), UNFINISHED_AT_MOST - own.filter(isActive).length);
-  for (const upload of own) {
-    if (upload.state === "waiting" && free-- > 0) run(upload);
-  }
+  const free = Math.min(freePlaces(), UNFINISHED_AT_MOST - uploads.filter((u) => u.isOwn && isActive(u)).length);
+  const waiting = uploads.filter((u) => u.isOwn && u.state === "waiting");
+  waiting.sort((a, b) => a.failures - b.failures); // those that always fail come last
+  waiting.slice(0, Math.max(free, 0)).forEach(run);
 }
 
 // One that waits to try again leaves its place to others.
@@ -416,7 +422,7 @@ async function waitToRetry(upload, { message, afterMs }, signal) {
   await (afterMs ? sleep(ms, signal) : retryTime(ms, signal));
   if (signal.aborted) return;
   upload.retryAt = null;
-  if (freePlaces() < 0) return queue(upload);
+  if (freePlaces() < 0 || uploads.some((u) => u.isOwn && u.state === "waiting" && u.failures < upload.failures)) return queue(upload);
   show(upload);
   say(upload);
 }
@@ -424,6 +430,7 @@ async function waitToRetry(upload, { message, afterMs }, signal) {
 function queue(upload) {
   upload.stopper.abort(); // whoever takes it from the queue begins anew
   setState(upload, "waiting");
+  pump();
 }
 
 // After a time, or as soon as the browser is online again.
@@ -444,7 +451,7 @@ async function finish(upload) {
   const isNew = upload.state === "uploading";
   upload.offset = upload.size;
   setState(upload, "done");
-  if (upload.isOwn) await save(upload);
+  if (upload.isOwn && isNew) await save(upload); // what was done before is saved, or hidden meanwhile
   upload.settled = true;
   forgetFile(upload);
   upload.release?.();
