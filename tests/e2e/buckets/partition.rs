@@ -126,9 +126,18 @@ impl Pair {
 
     #[track_caller]
     fn is_undamaged(&self, server: &Example) {
-        let mut connection = server.connect();
-        assert_eq!(connection.offset(&self.path), LENGTH);
-        assert_same(&connection.request("GET", &self.path, &[], b"").body, &bytes(7, 0..LENGTH));
+        assert_eq!(self.ask(server, "HEAD").offset(), LENGTH);
+        assert_same(&self.ask(server, "GET").body, &bytes(7, 0..LENGTH));
+    }
+
+    /// The response about the upload, after as many 503 as come while the line is busy with what has waited.
+    fn ask(&self, server: &Example, method: &str) -> Response {
+        let mut response = None;
+        wait_until(|| {
+            response = Some(server.connect().request(method, &self.path, &[], b""));
+            response.as_ref().is_some_and(|response| response.status != 503)
+        });
+        response.unwrap()
     }
 }
 
