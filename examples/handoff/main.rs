@@ -17,7 +17,7 @@ use axum::Router;
 use axum_tus::{HookError, Sqlite, Tus, context::Finished};
 use example_shared::{Failed, Settings, required, variable};
 use object_store::{
-    ClientConfigKey, MultipartUpload, ObjectStore, ObjectStoreExt, ObjectStoreScheme,
+    ClientConfigKey, MultipartUpload, ObjectStore, ObjectStoreExt, ObjectStoreScheme, RetryConfig,
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
     path::Path as Key,
 };
@@ -41,9 +41,11 @@ const PART: u64 = 10 << 20;
 /// How many parts S3 takes.
 const MOST_PARTS: u64 = 10_000;
 
-/// How long one request may take. The crate's default, 30 s, is too short for a part on a slow line: it would begin anew
-/// for ever. This allows parts of 10 MiB at 18 kB/s. `AWS_TIMEOUT` changes it.
-const REQUEST: &str = "10 minutes";
+/// How long one request may take, and how long after its beginning it may be tried again. The crate's defaults, 30 s and
+/// 3 minutes, are too short for a part on a slow line: the upload would be sent again from its beginning, for ever. These
+/// allow parts of 10 MiB at 18 kB/s. `AWS_TIMEOUT` changes the first.
+const REQUEST: Duration = Duration::from_secs(600);
+const REPETITIONS: Duration = Duration::from_secs(1800);
 
 /// How long to wait before a message that could not be sent is sent again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -171,9 +173,11 @@ async fn main() -> Result<(), Failed> {
     let url = Url::parse(&required("TUS_BUCKET", "s3://bucket/films")?)?;
     let (_, prefix) = ObjectStoreScheme::parse(&url)?;
     // Credentials and the region are in the environment, in variables that begin with AWS_: AWS_ACCESS_KEY_ID, …
-    let mut bucket = AmazonS3Builder::from_env().with_url(url);
+    let retry = RetryConfig { retry_timeout: REPETITIONS, ..RetryConfig::default() };
+    let mut bucket = AmazonS3Builder::from_env().with_url(url).with_retry(retry);
     if variable("AWS_TIMEOUT")?.is_none() {
-        bucket = bucket.with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), REQUEST);
+        bucket =
+            bucket.with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), format!("{} s", REQUEST.as_secs()));
     }
     let bucket: Arc<dyn ObjectStore> = Arc::new(bucket.build()?);
     let sqlite = settings.open_directory()?;

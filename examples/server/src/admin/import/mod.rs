@@ -34,7 +34,7 @@ const PIECE: usize = 1024 * 1024;
 pub(crate) struct Options {
     /// The directory that tusd was started with (-upload-dir). tusd must not run, nor a server with the new directory.
     directory: PathBuf,
-    /// Only report what would be imported.
+    /// Only report what would be imported. A directory of an older version is migrated nevertheless.
     #[arg(long)]
     dry_run: bool,
     /// The server calls the hooks before_finish and finished for uploads that tusd finished. By default, it does not.

@@ -165,14 +165,31 @@ async fn what_is_not_complete_here_is_no_import() {
     tusd.upload("final", "hello", r#""Size": 5, "IsFinal": true, "PartialUploads": ["p"]"#);
     let storage = Memory::new();
     let import = tusd.import(&storage, &settings, &options);
+    let kind = Kind::Final(vec![tus_service::Part::new(id("p"), Incarnation::from_random(2))]);
     for phase in [Phase::Invalid, Phase::Assembling, Phase::Receiving] {
-        let mut upload = Upload::new(id("final"), Incarnation::from_random(1), Kind::Final(Vec::new()));
+        let mut upload = Upload::new(id("final"), Incarnation::from_random(1), kind.clone());
         (upload.length, upload.offset, upload.phase) = (Some(5), 5, phase);
-        upload.kind = Kind::Final(vec![tus_service::Part::new(id("p"), Incarnation::from_random(2))]);
         let there = tus_service::Stored::new(upload, tus_service::Version::from(1));
         let source = import.directory.source(Path::new("final.info")).unwrap();
         let error = import.compare(&there, &source).await.unwrap_err().to_string();
         assert!(error.contains(" here, but not in the directory; "), "{error}");
+    }
+}
+
+/// An application moves a file away when it is notified, and not before.
+#[tokio::test]
+async fn only_a_notified_application_may_have_moved_a_file_away() {
+    let (settings, tusd, target) = (settings(), Tusd::new(), tempfile::tempdir().unwrap());
+    tusd.upload("done", "hello", r#""Size": 5"#);
+    for notify in [false, true] {
+        let (storage, options) = (Memory::new(), Options { notify, ..Options::default() });
+        let import = tusd.import(&storage, &settings, &options);
+        assert_eq!(one(&import, "done").await, Ok(Done::Imported(5)));
+        storage.move_to(&id("done"), target.path().join("film")).await.unwrap();
+        match one(&import, "done").await {
+            Ok(Done::NotCompared) => assert!(!notify),
+            other => assert!(notify && other.unwrap_err().starts_with("its bytes here cannot be read")),
+        }
     }
 }
 
@@ -252,5 +269,7 @@ async fn a_directory_that_cannot_be_read_is_one_refusal() {
     // Root can read it nevertheless.
     let refused = usize::from(fs::read_dir(&inner).is_err());
     let expected = format!("1 imported (5 bytes), 0 already here, 0 here but not compared, {refused} refused");
-    assert_eq!(all(&Memory::new(), &tusd).await, (refused == 0, expected));
+    let imported = all(&Memory::new(), &tusd).await;
+    fs::set_permissions(&inner, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(imported, (refused == 0, expected));
 }
