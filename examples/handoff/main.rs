@@ -43,9 +43,10 @@ const MOST_PARTS: u64 = 10_000;
 
 /// How long one request may take, and how long after its beginning it may be tried again. The crate's defaults, 30 s and
 /// 3 minutes, are too short for a part on a slow line: the upload would be sent again from its beginning, for ever. These
-/// allow parts of 10 MiB at 18 kB/s. `AWS_TIMEOUT` changes the first.
+/// allow parts of 10 MiB at 18 kB/s. `AWS_TIMEOUT` changes the first. A repeated request has the signature of the first one,
+/// and S3 refuses it after 15 minutes.
 const REQUEST: Duration = Duration::from_secs(600);
-const REPETITIONS: Duration = Duration::from_secs(1800);
+const REPETITIONS: Duration = Duration::from_secs(840);
 
 /// How long to wait before a message that could not be sent is sent again.
 const RETRY: Duration = Duration::from_secs(5);

@@ -11,11 +11,15 @@ use crate::{
 };
 
 async fn is_forgotten(browser: &Chromium) {
+    are_remembered(browser, 0).await;
+}
+
+async fn are_remembered(browser: &Chromium, number: u64) {
     let records = "const give = arguments[0]; \
         indexedDB.open('uploads to /files').onsuccess = ({ target: { result } }) => { \
             result.transaction('records').objectStore('records').count().onsuccess = (event) => { \
                 result.close(); give(event.target.result); }; }";
-    wait_until(async || browser.run_async(records).await == 0).await;
+    wait_until(async || browser.run_async(records).await == number).await;
 }
 
 /// Makes the page's waits short, but for how long it waits for the server. Counts its deletions.
@@ -123,9 +127,10 @@ fn a_cancelled_upload_that_may_not_be_deleted_now_is_deleted_by_a_later_visit() 
             browser.choose("#choose", &[&file(chosen.path(), NOTES)]).await;
             browser.wait_for(ROWS, |rows| done(rows, NOTES.0)).await;
             assert_eq!(server.deletions(), before + 1, "once a visit: {status}");
-            browser.click(&button(NOTES.0, "hide")).await;
             browser.open(&server.page).await;
             wait_until(async || server.deletions() == before + 2).await;
+            browser.click(&button(NOTES.0, "hide")).await;
+            are_remembered(browser, 1).await;
             server.pass_all();
             browser.open(&server.page).await;
             wait_until(async || server.uploads().await == uploads).await;

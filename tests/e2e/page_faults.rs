@@ -162,7 +162,7 @@ fn a_file_that_is_chosen_for_one_upload_resumes_that_one() {
 
 #[test]
 #[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
-fn the_page_says_that_a_changed_file_becomes_a_new_upload() {
+fn the_page_says_that_a_changed_file_cannot_resume() {
     browse(Look::DESKTOP, async |browser| {
         let site = Site::start();
         site.open(browser).await;

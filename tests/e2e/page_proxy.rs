@@ -165,7 +165,7 @@ fn uploads_that_wait_to_try_again_leave_their_places_to_others() {
         browser.wait_for(ROWS, |rows| done(rows, NOTES.0)).await;
         assert_eq!(count(&browser.run(ROWS).await, &["done"]), 1);
 
-        // But a server that always fails is not asked about all.
+        // But a server that always fails is not asked about all at once.
         choose(&failing[4..]).await;
         let tried = |rows: &Value| {
             let tried = count(rows, &["uploading", "retrying"]);

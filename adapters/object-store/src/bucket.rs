@@ -242,10 +242,8 @@ impl Bucket {
             }
             answer
         };
-        observe::request(
-            "delete",
-            self.patience.with(Weight::Many(keys.len()), delete).await.map_err(Refused::unsettled),
-        )
+        let deleted = self.patience.with(Weight::Many(keys.len()), delete).await;
+        observe::request("delete", deleted.map_err(Refused::unsettled))
     }
 
     /// The objects under a prefix (a path without its last slash), ordered by name, after this name. Pages are

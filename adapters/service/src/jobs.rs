@@ -37,6 +37,8 @@ struct State {
 #[derive(Debug, Clone, Copy)]
 struct Failed {
     tries: u32,
+    /// Whether it was the hook that failed, and not the storage.
+    by_hook: bool,
     /// When the next attempt is allowed.
     next: Instant,
 }
@@ -61,9 +63,9 @@ impl Jobs {
         self.state().may_begin(incarnation)
     }
 
-    /// Whether the last attempt failed, and the next one is still to come or to end.
-    pub(crate) fn has_failed(&self, incarnation: Incarnation) -> bool {
-        self.state().failed.contains_key(&incarnation)
+    /// Whether the hook failed in the last attempt, and the next one is still to come or to end.
+    pub(crate) fn hook_failed(&self, incarnation: Incarnation) -> bool {
+        self.state().failed.get(&incarnation).is_some_and(|failed| failed.by_hook)
     }
 
     pub(crate) fn is_running(&self, incarnation: Incarnation) -> bool {
@@ -97,8 +99,9 @@ impl Job {
         self.jobs.state().failed.get(&self.incarnation).map_or(0, |failed| failed.tries).saturating_add(1)
     }
 
-    /// The attempt failed. Returns the wait until the next one. Waits grow from one second to one hour.
-    pub(crate) fn failed(&self) -> Duration {
+    /// The attempt failed, in the hook or in the storage. Returns the wait until the next one. Waits grow from one second
+    /// to one hour.
+    pub(crate) fn failed(&self, by_hook: bool) -> Duration {
         let mut state = self.jobs.state();
         let tries = state.failed.get(&self.incarnation).map_or(0, |failed| failed.tries).saturating_add(1);
         let wait = Duration::from_secs(1).saturating_mul(1 << (tries - 1).min(12)).min(LONGEST);
@@ -106,7 +109,7 @@ impl Job {
             let any = state.failed.keys().next().copied();
             any.map(|any| state.failed.remove(&any));
         }
-        state.failed.insert(self.incarnation, Failed { tries, next: Instant::now() + wait });
+        state.failed.insert(self.incarnation, Failed { tries, by_hook, next: Instant::now() + wait });
         wait
     }
 
@@ -138,19 +141,20 @@ mod tests {
         let mut last = Duration::ZERO;
         for attempt in 1..=20 {
             assert_eq!(job.attempt(), attempt);
-            let wait = job.failed();
+            let wait = job.failed(true);
             assert!(wait > last || wait == LONGEST, "{attempt}: {wait:?}");
             last = wait;
         }
         assert_eq!(last, LONGEST);
         drop(job);
-        assert!(!jobs.may_begin(incarnation(1)) && jobs.has_failed(incarnation(1)), "it is too early");
+        assert!(!jobs.may_begin(incarnation(1)) && jobs.hook_failed(incarnation(1)), "it is too early");
         tokio::time::advance(LONGEST).await;
         let job = jobs.begin(incarnation(1)).unwrap();
         assert_eq!(job.attempt(), 21);
+        job.failed(false);
+        assert!(!jobs.hook_failed(incarnation(1)), "this time, it was the storage");
         job.ended();
         drop(job);
-        assert!(!jobs.has_failed(incarnation(1)));
         assert_eq!(jobs.begin(incarnation(1)).unwrap().attempt(), 1);
     }
 
@@ -161,7 +165,7 @@ mod tests {
         assert!(!jobs.may_begin(incarnation(MOST as u128)));
         drop(running);
         for bits in 0..=REMEMBERED as u128 {
-            jobs.begin(incarnation(bits)).unwrap().failed();
+            jobs.begin(incarnation(bits)).unwrap().failed(true);
         }
         assert_eq!(jobs.state().failed.len(), REMEMBERED);
         assert!(jobs.state().running.is_empty());

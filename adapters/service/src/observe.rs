@@ -91,9 +91,17 @@ pub(crate) struct Due {
 }
 
 impl Due {
-    /// The change is counted, because an application may have several endpoints.
-    pub(crate) fn set(&mut self, due: usize, failing: usize) {
+    /// What a sweep found. If its list is not complete, there are at least as many.
+    pub(crate) fn found(&mut self, due: usize, failing: usize, is_complete: bool) {
         let (due, failing) = (due as f64, failing as f64);
+        match is_complete {
+            true => self.set(due, failing),
+            false => self.set(due.max(self.due), failing.max(self.failing)),
+        }
+    }
+
+    /// The change is counted, because an application may have several endpoints.
+    fn set(&mut self, due: f64, failing: f64) {
         gauge!("tus_uploads_due", due - self.due);
         gauge!("tus_uploads_failing", failing - self.failing);
         (self.due, self.failing) = (due, failing);
@@ -102,7 +110,7 @@ impl Due {
 
 impl Drop for Due {
     fn drop(&mut self) {
-        self.set(0, 0);
+        self.set(0.0, 0.0);
     }
 }
 
@@ -374,6 +382,16 @@ mod tests {
         let work = async { tokio::time::timeout(Duration::from_secs(3600), work).await.unwrap() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         metrics::with_local_recorder(&recorder, || runtime.block_on(work));
+    }
+
+    /// It may have found too few.
+    #[test]
+    fn an_incomplete_sweep_lowers_no_gauge() {
+        let mut due = super::Due::default();
+        for (found, is_complete, shown) in [(2, true, 2.0), (1, false, 2.0), (3, false, 3.0), (1, true, 1.0)] {
+            due.found(found, found, is_complete);
+            assert_eq!((due.due, due.failing), (shown, shown));
+        }
     }
 
     /// Prometheus ignores the first value of a series.

@@ -1,7 +1,8 @@
 // The uploads: how they come in, what the buttons do, the queue, and the life of each.
 
 const AT_ONCE = 3;
-const UNFINISHED_AT_MOST = 30; // that send or wait to try again: a server that is away is not asked about all
+const UNFINISHED_AT_MOST = 30; // that send or wait to try again: a server that is away is not asked about all at once
+const GIVES_WAY_AFTER = 5; // failures in a row, about 15 s
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;
 const DISK_FULL_WAIT_MS = 60_000;
@@ -143,11 +144,13 @@ async function takeOver(upload) {
     removeRow(upload);
     return settle(upload);
   }
-  Object.assign(upload, record, { file: await storedFile(upload.id) });
+  Object.assign(upload, record);
   if (record.state === "cancelled") {
     removeRow(upload);
+    forgetFile(upload);
     return upload.url ? deleteLater(upload) : settle(upload);
   }
+  upload.file = await storedFile(upload.id);
   if (record.state === "done") return finish(upload);
   if (record.state === "failed") return setState(upload, "failed", record.message);
   if (!upload.file) return setState(upload, "missing", "The browser has no copy of this file. Choose it again to resume");
@@ -321,7 +324,7 @@ function isBad({ state, failures }) {
 function pump() {
   const free = Math.min(freePlaces(), UNFINISHED_AT_MOST - uploads.filter((u) => u.isOwn && isActive(u)).length);
   const waiting = uploads.filter((u) => u.isOwn && u.state === "waiting");
-  waiting.sort((a, b) => a.failures - b.failures); // those that always fail come last
+  waiting.sort((a, b) => (a.triedAt ?? 0) - (b.triedAt ?? 0)); // each has its turn, however often it fails
   waiting.slice(0, Math.max(free, 0)).forEach(run);
 }
 
@@ -331,6 +334,7 @@ const freePlaces = () => AT_ONCE - uploads.filter((u) => u.isOwn && isActive(u) 
 async function run(upload) {
   const { signal } = (upload.stopper = new AbortController());
   upload.retryAt = null;
+  upload.triedAt = Date.now();
   setState(upload, "uploading");
   while (isActive(upload) && !signal.aborted) {
     try {
@@ -422,7 +426,8 @@ async function waitToRetry(upload, { message, afterMs }, signal) {
   await (afterMs ? sleep(ms, signal) : retryTime(ms, signal));
   if (signal.aborted) return;
   upload.retryAt = null;
-  if (freePlaces() < 0 || uploads.some((u) => u.isOwn && u.state === "waiting" && u.failures < upload.failures)) return queue(upload);
+  const givesWay = upload.failures >= GIVES_WAY_AFTER && uploads.some((u) => u.isOwn && u.state === "waiting");
+  if (givesWay || freePlaces() < 0) return queue(upload);
   show(upload);
   say(upload);
 }

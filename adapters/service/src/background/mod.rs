@@ -74,16 +74,14 @@ async fn sweep(engine: &Arc<Engine>, due: &mut Due) -> LookedAfter {
     let found = found.filter(|stored| future::ready(is_concerned(stored)));
     let found = found.inspect(|stored| {
         found_due += usize::from(stored.upload.is_due());
-        failing += usize::from(stored.upload.is_due() && engine.jobs.has_failed(stored.upload.incarnation));
+        failing += usize::from(stored.upload.is_due() && engine.jobs.hook_failed(stored.upload.incarnation));
     });
     let looked_after = found.map(|stored| look_after(engine, stored.upload.id)).buffer_unordered(AT_ONCE);
     let swept = looked_after.fold(LookedAfter::default(), async |swept, one| LookedAfter {
         is_claimed_elsewhere: swept.is_claimed_elsewhere | one.is_claimed_elsewhere,
     });
     let swept = swept.await;
-    if is_complete {
-        due.set(found_due, failing);
-    }
+    due.found(found_due, failing, is_complete);
     swept
 }
 

@@ -36,12 +36,12 @@ async fn run(engine: Weak<Engine>, job: Job, notify: Notify) {
             () = engine.abandoning.cancelled() => return,
             tried = attempt(&engine, &job, &notify) => tried,
         };
-        match tried {
+        let by_hook = match tried {
             Tried::Ended => return job.ended(),
             Tried::Elsewhere => return,
-            Tried::Failed => {}
-        }
-        let (wait, stopping) = (job.failed(), engine.stopping.clone());
+            Tried::Failed { by_hook } => by_hook,
+        };
+        let (wait, stopping) = (job.failed(by_hook), engine.stopping.clone());
         if wait > WAITS || stopping.is_cancelled() {
             return release(&engine, upload).await;
         }
@@ -61,7 +61,8 @@ enum Tried {
     Ended,
     /// Another process does it, or this one is stopping.
     Elsewhere,
-    Failed,
+    /// In the hook or in the storage.
+    Failed { by_hook: bool },
 }
 
 async fn attempt(engine: &Engine, job: &Job, notify: &Notify) -> Tried {
@@ -80,12 +81,12 @@ async fn attempt(engine: &Engine, job: &Job, notify: &Notify) -> Tried {
         Ok(false) => return Tried::Elsewhere,
         Err(error) => {
             failure(&upload.id, &error);
-            return Tried::Failed;
+            return Tried::Failed { by_hook: false };
         }
     }
     let called = engine.hooks.finished(upload, job.attempt());
     if !keeping_the_claim(engine, upload, called).await {
-        return Tried::Failed;
+        return Tried::Failed { by_hook: true };
     }
     let change = notify.change(&engine.config, SystemTime::now());
     match engine.storage.update(notify.stored(), &change).await {
@@ -97,7 +98,7 @@ async fn attempt(engine: &Engine, job: &Job, notify: &Notify) -> Tried {
         Err(error) if error.failure().is_overtaken() => Tried::Ended,
         Err(error) => {
             failure(&upload.id, &error);
-            Tried::Failed
+            Tried::Failed { by_hook: false }
         }
     }
 }
