@@ -37,7 +37,7 @@ struct State {
 #[derive(Debug, Clone, Copy)]
 struct Failed {
     tries: u32,
-    /// Whether it was the hook that failed, and not the storage.
+    /// Whether the hook failed when it was called last, and not the storage.
     by_hook: bool,
     /// When the next attempt is allowed.
     next: Instant,
@@ -63,7 +63,7 @@ impl Jobs {
         self.state().may_begin(incarnation)
     }
 
-    /// Whether the hook failed in the last attempt, and the next one is still to come or to end.
+    /// Whether the hook failed when it was called last, and the next attempt is still to come or to end.
     pub(crate) fn hook_failed(&self, incarnation: Incarnation) -> bool {
         self.state().failed.get(&incarnation).is_some_and(|failed| failed.by_hook)
     }
@@ -99,11 +99,13 @@ impl Job {
         self.jobs.state().failed.get(&self.incarnation).map_or(0, |failed| failed.tries).saturating_add(1)
     }
 
-    /// The attempt failed, in the hook or in the storage. Returns the wait until the next one. Waits grow from one second
-    /// to one hour.
-    pub(crate) fn failed(&self, by_hook: bool) -> Duration {
+    /// The attempt failed, in the hook or in the storage; `None` if the hook was not called. Returns the wait until the
+    /// next one. Waits grow from one second to one hour.
+    pub(crate) fn failed(&self, by_hook: Option<bool>) -> Duration {
         let mut state = self.jobs.state();
-        let tries = state.failed.get(&self.incarnation).map_or(0, |failed| failed.tries).saturating_add(1);
+        let before = state.failed.get(&self.incarnation);
+        let tries = before.map_or(0, |failed| failed.tries).saturating_add(1);
+        let by_hook = by_hook.unwrap_or(before.is_some_and(|failed| failed.by_hook));
         let wait = Duration::from_secs(1).saturating_mul(1 << (tries - 1).min(12)).min(LONGEST);
         if state.failed.len() >= REMEMBERED && !state.failed.contains_key(&self.incarnation) {
             let any = state.failed.keys().next().copied();
@@ -141,7 +143,7 @@ mod tests {
         let mut last = Duration::ZERO;
         for attempt in 1..=20 {
             assert_eq!(job.attempt(), attempt);
-            let wait = job.failed(true);
+            let wait = job.failed(Some(true));
             assert!(wait > last || wait == LONGEST, "{attempt}: {wait:?}");
             last = wait;
         }
@@ -151,7 +153,9 @@ mod tests {
         tokio::time::advance(LONGEST).await;
         let job = jobs.begin(incarnation(1)).unwrap();
         assert_eq!(job.attempt(), 21);
-        job.failed(false);
+        job.failed(None);
+        assert!(jobs.hook_failed(incarnation(1)), "it was not called");
+        job.failed(Some(false));
         assert!(!jobs.hook_failed(incarnation(1)), "this time, it was the storage");
         job.ended();
         drop(job);
@@ -165,7 +169,7 @@ mod tests {
         assert!(!jobs.may_begin(incarnation(MOST as u128)));
         drop(running);
         for bits in 0..=REMEMBERED as u128 {
-            jobs.begin(incarnation(bits)).unwrap().failed(true);
+            jobs.begin(incarnation(bits)).unwrap().failed(Some(true));
         }
         assert_eq!(jobs.state().failed.len(), REMEMBERED);
         assert!(jobs.state().running.is_empty());

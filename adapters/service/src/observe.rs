@@ -88,16 +88,20 @@ pub(crate) fn download() -> InFlight {
 pub(crate) struct Due {
     due: f64,
     failing: f64,
+    /// What the last sweep found.
+    last: (f64, f64),
 }
 
 impl Due {
-    /// What a sweep found. If its list is not complete, there are at least as many.
+    /// What a sweep found. If its list is not complete, it may have found too few, and what the one before found counts
+    /// as well.
     pub(crate) fn found(&mut self, due: usize, failing: usize, is_complete: bool) {
         let (due, failing) = (due as f64, failing as f64);
         match is_complete {
             true => self.set(due, failing),
-            false => self.set(due.max(self.due), failing.max(self.failing)),
+            false => self.set(due.max(self.last.0), failing.max(self.last.1)),
         }
+        self.last = (due, failing);
     }
 
     /// The change is counted, because an application may have several endpoints.
@@ -384,11 +388,12 @@ mod tests {
         metrics::with_local_recorder(&recorder, || runtime.block_on(work));
     }
 
-    /// It may have found too few.
     #[test]
-    fn an_incomplete_sweep_lowers_no_gauge() {
+    fn one_incomplete_sweep_lowers_no_gauge() {
         let mut due = super::Due::default();
-        for (found, is_complete, shown) in [(2, true, 2.0), (1, false, 2.0), (3, false, 3.0), (1, true, 1.0)] {
+        for (found, is_complete, shown) in
+            [(2, true, 2.0), (1, false, 2.0), (1, false, 1.0), (3, false, 3.0), (1, true, 1.0)]
+        {
             due.found(found, found, is_complete);
             assert_eq!((due.due, due.failing), (shown, shown));
         }

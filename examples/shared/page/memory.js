@@ -30,7 +30,7 @@ const write = (name, work) => inStore(name, "readwrite", work).catch(() => {});
 
 const storedUploads = () => read("records", (store) => store.getAll());
 const storedUpload = (id) => read("records", (store) => store.get(id));
-const storedFile = (id) => read("files", (store) => store.get(id)).catch(() => null);
+const storedFile = (id) => read("files", (store) => store.get(id)).then((file) => file ?? null, () => null);
 
 const recordOf = (upload) => Object.fromEntries(REMEMBERED.map((field) => [field, upload[field]]));
 

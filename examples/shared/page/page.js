@@ -2,7 +2,7 @@
 
 const AT_ONCE = 3;
 const UNFINISHED_AT_MOST = 30; // that send or wait to try again: a server that is away is not asked about all at once
-const GIVES_WAY_AFTER = 5; // failures in a row, about 15 s
+const GIVES_WAY_AFTER_MS = 15_000; // to others, if it fails all the time
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;
 const DISK_FULL_WAIT_MS = 60_000;
@@ -14,6 +14,7 @@ const uploads = [];
 const find = (id) => uploads.find((upload) => upload.id === id);
 const hiddenElsewhere = new Set();
 const toDelete = [];
+let turns = 0;
 let asked = null;
 let sought = null;
 let areDownloadsOff = false;
@@ -144,13 +145,13 @@ async function takeOver(upload) {
     removeRow(upload);
     return settle(upload);
   }
-  Object.assign(upload, record);
   if (record.state === "cancelled") {
+    Object.assign(upload, record);
     removeRow(upload);
     forgetFile(upload);
     return upload.url ? deleteLater(upload) : settle(upload);
   }
-  upload.file = await storedFile(upload.id);
+  Object.assign(upload, record, { file: await storedFile(upload.id) });
   if (record.state === "done") return finish(upload);
   if (record.state === "failed") return setState(upload, "failed", record.message);
   if (!upload.file) return setState(upload, "missing", "The browser has no copy of this file. Choose it again to resume");
@@ -175,7 +176,9 @@ function act(upload, action, file) {
 // What is asked for twice is done once. What another tab asks for without knowing the latest state may not be possible.
 function perform(upload, action, file) {
   const isPossible = action === "cancel" ? upload.state !== "done" : buttonsOf(upload).includes(action);
-  if (isPossible) actions[action](upload, file);
+  if (!isPossible) return;
+  upload.turn = 0; // what the user asks for comes first
+  actions[action](upload, file);
 }
 
 const actions = {
@@ -323,8 +326,8 @@ function isBad({ state, failures }) {
 
 function pump() {
   const free = Math.min(freePlaces(), UNFINISHED_AT_MOST - uploads.filter((u) => u.isOwn && isActive(u)).length);
-  const waiting = uploads.filter((u) => u.isOwn && u.state === "waiting");
-  waiting.sort((a, b) => (a.triedAt ?? 0) - (b.triedAt ?? 0)); // each has its turn, however often it fails
+  const waiting = uploads.filter((u) => u.isOwn && u.state === "waiting" && u.file !== undefined); // until then it is being taken over
+  waiting.sort((a, b) => (a.turn ?? 0) - (b.turn ?? 0)); // each has its turn, however often it fails
   waiting.slice(0, Math.max(free, 0)).forEach(run);
 }
 
@@ -334,7 +337,7 @@ const freePlaces = () => AT_ONCE - uploads.filter((u) => u.isOwn && isActive(u) 
 async function run(upload) {
   const { signal } = (upload.stopper = new AbortController());
   upload.retryAt = null;
-  upload.triedAt = Date.now();
+  upload.turn = ++turns;
   setState(upload, "uploading");
   while (isActive(upload) && !signal.aborted) {
     try {
@@ -419,6 +422,7 @@ async function readableFile({ id, file, confirmed }) {
 }
 
 async function waitToRetry(upload, { message, afterMs }, signal) {
+  if (!upload.failures) upload.failingSince = performance.now();
   const ms = Math.max(waitAfter(upload.failures++), afterMs);
   upload.retryAt = Date.now() + ms;
   setState(upload, "retrying", message);
@@ -426,7 +430,8 @@ async function waitToRetry(upload, { message, afterMs }, signal) {
   await (afterMs ? sleep(ms, signal) : retryTime(ms, signal));
   if (signal.aborted) return;
   upload.retryAt = null;
-  const givesWay = upload.failures >= GIVES_WAY_AFTER && uploads.some((u) => u.isOwn && u.state === "waiting");
+  const isLong = performance.now() - upload.failingSince >= GIVES_WAY_AFTER_MS;
+  const givesWay = isLong && uploads.some((u) => u.isOwn && u.state === "waiting");
   if (givesWay || freePlaces() < 0) return queue(upload);
   show(upload);
   say(upload);

@@ -166,6 +166,7 @@ fn stops(moto: &Foreign, name: &str) {
     assert!(status.success(), "{status}");
     pair.complete_elsewhere();
     pair.line.set_cut(false);
+    pair.reaches_the_bucket_again(&pair.other);
     pair.is_undamaged(&pair.other);
 }
 

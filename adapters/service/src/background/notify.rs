@@ -61,8 +61,8 @@ enum Tried {
     Ended,
     /// Another process does it, or this one is stopping.
     Elsewhere,
-    /// In the hook or in the storage.
-    Failed { by_hook: bool },
+    /// In the hook or in the storage; `None` if the hook was not called.
+    Failed { by_hook: Option<bool> },
 }
 
 async fn attempt(engine: &Engine, job: &Job, notify: &Notify) -> Tried {
@@ -81,12 +81,12 @@ async fn attempt(engine: &Engine, job: &Job, notify: &Notify) -> Tried {
         Ok(false) => return Tried::Elsewhere,
         Err(error) => {
             failure(&upload.id, &error);
-            return Tried::Failed { by_hook: false };
+            return Tried::Failed { by_hook: None };
         }
     }
     let called = engine.hooks.finished(upload, job.attempt());
     if !keeping_the_claim(engine, upload, called).await {
-        return Tried::Failed { by_hook: true };
+        return Tried::Failed { by_hook: Some(true) };
     }
     let change = notify.change(&engine.config, SystemTime::now());
     match engine.storage.update(notify.stored(), &change).await {
@@ -98,7 +98,7 @@ async fn attempt(engine: &Engine, job: &Job, notify: &Notify) -> Tried {
         Err(error) if error.failure().is_overtaken() => Tried::Ended,
         Err(error) => {
             failure(&upload.id, &error);
-            Tried::Failed { by_hook: false }
+            Tried::Failed { by_hook: Some(false) }
         }
     }
 }
