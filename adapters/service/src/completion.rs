@@ -36,7 +36,7 @@ pub(crate) async fn run(engine: &Engine, completion: Completion, request: Option
     let upload = match &completion {
         Completion::Assemble(assemble) => assemble.stored().upload.clone(),
         Completion::Verify(verify) => verify.stored().upload.clone(),
-        Completion::Finish(finish) => finish.upload().clone(),
+        Completion::Finish(finish) => finish.stored().upload.clone(),
         _ => return Ran { done: steps(engine, completion, request).await, is_claimed_elsewhere: false },
     };
     // If the claim fails, this process looks at the upload again later.
@@ -162,13 +162,13 @@ async fn steps(engine: &Engine, mut completion: Completion, request: Option<&Arc
             }
             Completion::Verify(verify) => self::verify(engine, verify).await,
             Completion::Finish(finish) => {
-                let answer = match engine.jobs.is_running(finish.upload().incarnation) {
+                let answer = match engine.jobs.is_approved(finish.stored()) {
                     // The application has approved the upload already: the client repeats its last request.
                     true => Ok(FinishReply::default()),
-                    false => engine.hooks.before_finish(finish.upload(), request).await,
+                    false => engine.hooks.before_finish(&finish.stored().upload, request).await,
                 };
                 if let Err(rejection) = &answer {
-                    observe::refused_by_hook(finish.upload(), rejection);
+                    observe::refused_by_hook(&finish.stored().upload, rejection);
                 }
                 finish.done(answer)
             }

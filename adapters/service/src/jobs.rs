@@ -1,13 +1,13 @@
 //! The uploads of which the application is being notified, and how often that has failed.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::{sync::Semaphore, time::Instant};
-use tus_core::Incarnation;
+use tus_core::{Incarnation, Stored, Version};
 
 /// The number of hook calls that run at once. The others wait for a permit.
 const AT_ONCE: usize = 64;
@@ -17,6 +17,9 @@ const MOST: usize = 1024;
 
 /// The number of uploads whose failed attempts are remembered. Beyond that, some counts start again.
 const REMEMBERED: usize = 16 * 1024;
+
+/// The number of notified uploads that are remembered: more than are notified while a request or a sweep holds a record.
+const NOTIFIED: usize = 1024;
 
 /// The longest wait between two attempts.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -32,6 +35,9 @@ pub(crate) struct Jobs {
 struct State {
     running: HashSet<Incarnation>,
     failed: HashMap<Incarnation, Failed>,
+    /// The records of the uploads of which the application was notified last, in the version before that was recorded.
+    /// They may have been loaded before.
+    notified: VecDeque<(Incarnation, Version)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,10 +63,10 @@ impl Default for Jobs {
 }
 
 impl Jobs {
-    /// Whether a job could start: none is running for the upload, its last failure is long enough ago, and there is
-    /// room.
-    pub(crate) fn may_begin(&self, incarnation: Incarnation) -> bool {
-        self.state().may_begin(incarnation)
+    /// Whether a job could start: none is running for the upload or has just succeeded, its last failure is long enough
+    /// ago, and there is room.
+    pub(crate) fn may_begin(&self, stored: &Stored) -> bool {
+        self.state().may_begin(stored)
     }
 
     /// Whether the hook failed when it was called last, and the next attempt is still to come or to end.
@@ -68,13 +74,15 @@ impl Jobs {
         self.state().failed.get(&incarnation).is_some_and(|failed| failed.by_hook)
     }
 
-    pub(crate) fn is_running(&self, incarnation: Incarnation) -> bool {
-        self.state().running.contains(&incarnation)
+    /// Whether a job is running for the upload or has just succeeded: the application has approved the upload.
+    pub(crate) fn is_approved(&self, stored: &Stored) -> bool {
+        self.state().is_approved(stored)
     }
 
-    pub(crate) fn begin(self: &Arc<Self>, incarnation: Incarnation) -> Option<Job> {
+    pub(crate) fn begin(self: &Arc<Self>, stored: &Stored) -> Option<Job> {
+        let incarnation = stored.upload.incarnation;
         let mut state = self.state();
-        if !state.may_begin(incarnation) {
+        if !state.may_begin(stored) {
             return None;
         }
         state.running.insert(incarnation);
@@ -87,9 +95,15 @@ impl Jobs {
 }
 
 impl State {
-    fn may_begin(&self, incarnation: Incarnation) -> bool {
-        let waits = self.failed.get(&incarnation).is_some_and(|failed| failed.next > Instant::now());
-        !waits && self.running.len() < MOST && !self.running.contains(&incarnation)
+    fn is_approved(&self, stored: &Stored) -> bool {
+        let (incarnation, version) = (stored.upload.incarnation, &stored.version);
+        self.running.contains(&incarnation)
+            || self.notified.iter().any(|(other, before)| *other == incarnation && before == version)
+    }
+
+    fn may_begin(&self, stored: &Stored) -> bool {
+        let waits = self.failed.get(&stored.upload.incarnation).is_some_and(|failed| failed.next > Instant::now());
+        !waits && self.running.len() < MOST && !self.is_approved(stored)
     }
 }
 
@@ -115,8 +129,18 @@ impl Job {
         wait
     }
 
-    /// Nothing remains to be tried.
-    pub(crate) fn ended(&self) {
+    /// The application was notified of the upload in this version, and the storage has recorded it.
+    pub(crate) fn notified(&self, stored: &Stored) {
+        let mut state = self.jobs.state();
+        state.failed.remove(&self.incarnation);
+        if state.notified.len() == NOTIFIED {
+            state.notified.pop_front();
+        }
+        state.notified.push_back((self.incarnation, stored.version.clone()));
+    }
+
+    /// The upload was changed by others or is gone: this job has nothing left to try.
+    pub(crate) fn overtaken(&self) {
         self.jobs.state().failed.remove(&self.incarnation);
     }
 }
@@ -129,17 +153,21 @@ impl Drop for Job {
 
 #[cfg(test)]
 mod tests {
+    use tus_core::{Kind, Upload};
+
     use super::*;
 
-    fn incarnation(bits: u128) -> Incarnation {
-        Incarnation::from_random(bits)
+    fn stored(bits: u128) -> Stored {
+        let upload = Upload::new("a".parse().unwrap(), Incarnation::from_random(bits), Kind::Single);
+        Stored::new(upload, Version::from(1))
     }
 
     #[tokio::test(start_paused = true)]
     async fn waits_grow_and_attempts_are_counted() {
         let jobs = Arc::new(Jobs::default());
-        let job = jobs.begin(incarnation(1)).unwrap();
-        assert!(jobs.begin(incarnation(1)).is_none() && jobs.begin(incarnation(2)).is_some());
+        let upload = stored(1);
+        let job = jobs.begin(&upload).unwrap();
+        assert!(jobs.begin(&upload).is_none() && jobs.begin(&stored(2)).is_some());
         let mut last = Duration::ZERO;
         for attempt in 1..=20 {
             assert_eq!(job.attempt(), attempt);
@@ -149,29 +177,49 @@ mod tests {
         }
         assert_eq!(last, LONGEST);
         drop(job);
-        assert!(!jobs.may_begin(incarnation(1)) && jobs.hook_failed(incarnation(1)), "it is too early");
+        assert!(!jobs.may_begin(&upload) && jobs.hook_failed(upload.upload.incarnation), "it is too early");
         tokio::time::advance(LONGEST).await;
-        let job = jobs.begin(incarnation(1)).unwrap();
+        let job = jobs.begin(&upload).unwrap();
         assert_eq!(job.attempt(), 21);
         job.failed(None);
-        assert!(jobs.hook_failed(incarnation(1)), "it was not called");
+        assert!(jobs.hook_failed(upload.upload.incarnation), "it was not called");
         job.failed(Some(false));
-        assert!(!jobs.hook_failed(incarnation(1)), "this time, it was the storage");
-        job.ended();
+        assert!(!jobs.hook_failed(upload.upload.incarnation), "this time, it was the storage");
+        job.overtaken();
         drop(job);
-        assert_eq!(jobs.begin(incarnation(1)).unwrap().attempt(), 1);
+        assert_eq!(jobs.begin(&upload).unwrap().attempt(), 1);
+    }
+
+    /// An upload that lost bytes afterwards, and has received them again, is another version.
+    #[test]
+    fn an_outdated_record_starts_no_job() {
+        let jobs = Arc::new(Jobs::default());
+        let mut upload = stored(1);
+        assert!(!jobs.is_approved(&upload));
+        let job = jobs.begin(&upload).unwrap();
+        assert!(jobs.is_approved(&upload));
+        job.notified(&upload);
+        drop(job);
+        assert!(jobs.is_approved(&upload) && jobs.begin(&upload).is_none());
+        upload.version = Version::from(7);
+        assert!(!jobs.is_approved(&upload) && jobs.begin(&upload).is_some());
     }
 
     #[tokio::test]
     async fn jobs_and_their_history_are_bounded() {
         let jobs = Arc::new(Jobs::default());
-        let running: Vec<_> = (0..MOST as u128).map(|bits| jobs.begin(incarnation(bits)).unwrap()).collect();
-        assert!(!jobs.may_begin(incarnation(MOST as u128)));
+        let running: Vec<_> = (0..MOST as u128).map(|bits| jobs.begin(&stored(bits)).unwrap()).collect();
+        assert!(!jobs.may_begin(&stored(MOST as u128)));
         drop(running);
         for bits in 0..=REMEMBERED as u128 {
-            jobs.begin(incarnation(bits)).unwrap().failed(Some(true));
+            jobs.begin(&stored(bits)).unwrap().failed(Some(true));
         }
-        assert_eq!(jobs.state().failed.len(), REMEMBERED);
-        assert!(jobs.state().running.is_empty());
+        let later = REMEMBERED as u128 + 1;
+        for upload in (0..=NOTIFIED as u128).map(|bits| stored(later + bits)) {
+            jobs.begin(&upload).unwrap().notified(&upload);
+        }
+        let state = jobs.state();
+        assert_eq!((state.failed.len(), state.notified.len()), (REMEMBERED, NOTIFIED));
+        assert!(state.running.is_empty());
     }
 }

@@ -245,8 +245,8 @@ pub struct Finish {
 
 impl Finish {
     /// The complete upload.
-    pub fn upload(&self) -> &Upload {
-        &self.stored.upload
+    pub fn stored(&self) -> &Stored {
+        &self.stored
     }
 
     /// Continues with the application's addition to the response.

@@ -92,8 +92,8 @@ impl Model {
                 }
                 Completion::Finish(finish) => {
                     let works = self.enter("Finish", watch);
-                    watch.finishes(finish.upload());
-                    self.finishing.push(finish.upload().id.clone());
+                    watch.finishes(&finish.stored().upload);
+                    self.finishing.push(finish.stored().upload.id.clone());
                     match works {
                         Ok(()) => {
                             watch.rejects(self.application.reply.is_err());

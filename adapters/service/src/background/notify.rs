@@ -21,7 +21,7 @@ const WAITS: Duration = Duration::from_secs(30);
 
 /// Starts the job, unless it runs already or there is no room; the upload then stays due.
 pub(crate) fn notify(engine: &Arc<Engine>, notify: Notify) {
-    if let Some(job) = engine.jobs.begin(notify.stored().upload.incarnation) {
+    if let Some(job) = engine.jobs.begin(notify.stored()) {
         engine.exchanges.spawn(run(Arc::downgrade(engine), job, notify));
     }
 }
@@ -37,7 +37,8 @@ async fn run(engine: Weak<Engine>, job: Job, notify: Notify) {
             tried = attempt(&engine, &job, &notify) => tried,
         };
         let by_hook = match tried {
-            Tried::Ended => return job.ended(),
+            Tried::Notified => return job.notified(notify.stored()),
+            Tried::Overtaken => return job.overtaken(),
             Tried::Elsewhere => return,
             Tried::Failed { by_hook } => by_hook,
         };
@@ -57,8 +58,10 @@ async fn run(engine: Weak<Engine>, job: Job, notify: Notify) {
 }
 
 enum Tried {
-    /// Nothing remains to be done: the application was notified, or the upload is gone.
-    Ended,
+    /// The application was notified, and that is recorded.
+    Notified,
+    /// The upload was changed by others or is gone. If work remains for it, a sweep finds it.
+    Overtaken,
     /// Another process does it, or this one is stopping.
     Elsewhere,
     /// In the hook or in the storage; `None` if the hook was not called.
@@ -92,10 +95,9 @@ async fn attempt(engine: &Engine, job: &Job, notify: &Notify) -> Tried {
     match engine.storage.update(notify.stored(), &change).await {
         Ok(_) => {
             observe::changed(upload, &change);
-            Tried::Ended
+            Tried::Notified
         }
-        // If work remains for it, a sweep finds it.
-        Err(error) if error.failure().is_overtaken() => Tried::Ended,
+        Err(error) if error.failure().is_overtaken() => Tried::Overtaken,
         Err(error) => {
             failure(&upload.id, &error);
             Tried::Failed { by_hook: Some(false) }

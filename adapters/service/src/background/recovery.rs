@@ -84,8 +84,8 @@ async fn remove(engine: &Engine, stored: &Stored) -> Result<Removed, StorageErro
 
 async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> Result<LookedAfter, StorageError> {
     let Some(stored) = found(engine, id).await? else { return Ok(LookedAfter::default()) };
-    // It is already running, or failed a short while ago.
-    if stored.upload.phase == Phase::Complete && !engine.jobs.may_begin(stored.upload.incarnation) {
+    // It is already running, has just succeeded, or failed a short while ago.
+    if stored.upload.phase == Phase::Complete && !engine.jobs.may_begin(&stored) {
         return Ok(LookedAfter::default());
     }
     match decided(engine, stored).await? {

@@ -11,9 +11,12 @@ use std::{
 };
 
 use tokio::sync::{Notify, mpsc};
-use tus_service::{Config, FinishReply, Memory, Phase, Rejection, Tus};
+use tus_service::{Config, FinishReply, Memory, Phase, Rejection, Storage, Tus};
 
-use crate::{SOON, created, id, send};
+use crate::{
+    SOON, created, id, send,
+    wrapped::{Late, Wrapped},
+};
 
 async fn phase(tus: &Tus, path: &str) -> Option<Phase> {
     tus.find(&id(path)).await.unwrap().map(|upload| upload.phase)
@@ -86,6 +89,39 @@ async fn before_finish_is_not_called_beside_finished() {
     assert_eq!(starts.recv().await, Some(id(&path)));
     assert_eq!(send(&tus, "PATCH", &path, &[("upload-offset", "5")], "").await.status(), 204);
     assert_eq!(asked.load(SeqCst), 1);
+}
+
+/// A sweep loads the record during the call, and looks at it after the call.
+#[tokio::test]
+async fn an_outdated_record_does_not_repeat_the_call() {
+    let late = Arc::new(Late::default());
+    let storage = Wrapped { late: Some(late.clone()), ..Wrapped::new() };
+    let (store, sweeps) = (storage.memory.clone(), storage.sweeps.clone());
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let may_end = Arc::new(Notify::new());
+    let end = may_end.clone();
+    let tus = Tus::builder(storage).sweep_interval(SOON).finished(move |_| {
+        started.send(()).unwrap();
+        let end = end.clone();
+        async move {
+            end.notified().await;
+            Ok::<_, io::Error>(())
+        }
+    });
+    let tus = tus.build();
+    let path = created(&tus, &[], "hello").await;
+    starts.recv().await.unwrap();
+    late.loaded.notified().await;
+    may_end.notify_one();
+    while store.load(&id(&path)).await.unwrap().unwrap().upload.phase != Phase::Notified {
+        tokio::time::sleep(SOON).await;
+    }
+    late.returns.notify_one();
+    let swept = sweeps.load(SeqCst);
+    while sweeps.load(SeqCst) < swept + 3 {
+        tokio::time::sleep(SOON).await;
+    }
+    assert!(starts.try_recv().is_err(), "it was called once");
 }
 
 #[tokio::test(start_paused = true)]

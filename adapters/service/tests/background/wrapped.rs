@@ -16,8 +16,8 @@ use tokio::{
     time::sleep,
 };
 use tus_service::{
-    ByteStream, Change, Failure, Memory, Storage, StorageError, Stored, StoredStream, Upload, UploadFilter, UploadId,
-    Version, Writer, async_trait,
+    ByteStream, Change, Failure, Memory, Phase, Storage, StorageError, Stored, StoredStream, Upload, UploadFilter,
+    UploadId, Version, Writer, async_trait,
 };
 
 pub(crate) struct Wrapped {
@@ -40,6 +40,17 @@ pub(crate) struct Wrapped {
     /// Whether the list of pending uploads ends with an error, after an upload was removed.
     pub(crate) list_fails: bool,
     pub(crate) removed: Notify,
+    /// Delays the records of complete uploads.
+    pub(crate) late: Option<Arc<Late>>,
+}
+
+/// The test's control of delayed records.
+#[derive(Default)]
+pub(crate) struct Late {
+    /// A record has been loaded.
+    pub(crate) loaded: Notify,
+    /// It may be returned.
+    pub(crate) returns: Notify,
 }
 
 impl Wrapped {
@@ -56,6 +67,7 @@ impl Wrapped {
             unremovable: None,
             list_fails: false,
             removed: Notify::new(),
+            late: None,
         }
     }
 }
@@ -66,7 +78,13 @@ impl Storage for Wrapped {
         self.memory.create(upload).await
     }
     async fn load(&self, id: &UploadId) -> Result<Option<Stored>, StorageError> {
-        self.memory.load(id).await
+        let loaded = self.memory.load(id).await?;
+        let is_complete = |stored: &Stored| stored.upload.phase == Phase::Complete;
+        if let Some(late) = self.late.as_ref().filter(|_| loaded.as_ref().is_some_and(is_complete)) {
+            late.loaded.notify_one();
+            late.returns.notified().await;
+        }
+        Ok(loaded)
     }
     async fn load_all(&self, ids: &[UploadId]) -> Result<Vec<Option<Stored>>, StorageError> {
         self.memory.load_all(ids).await
