@@ -13,7 +13,7 @@ use crate::{
     content::{assert_same, bytes},
     example::Example,
     harness::id,
-    page::{ROWS, browse, button, done, file, row},
+    page::{ROWS, browse, button, done, file, row, stored},
 };
 
 /// The large file, which takes some seconds at this rate.
@@ -46,9 +46,7 @@ impl Place {
     /// The bytes of a finished upload.
     fn content(&self, server: &Example, url: &str) -> Vec<u8> {
         match self {
-            Self::Directory(directory) => {
-                std::fs::read(directory.path().join("uploads").join(id(url).as_str())).unwrap()
-            }
+            Self::Directory(directory) => stored(directory.path(), url),
             Self::Bucket(..) => {
                 let path = format!("/files/{}", id(url));
                 let response = Connection::open(server.address).request("GET", &path, &[], b"");

@@ -200,9 +200,10 @@ impl Chromium {
         self.client.close_window().await.unwrap();
     }
 
-    /// Clicks the element that a script returns.
+    /// Clicks the element that a script returns, as soon as it is there and not hidden.
     pub(crate) async fn click(&self, found: &str) {
-        self.run(&format!("({found}).click()")).await;
+        let click = format!("const it = {found}; return it && !it.hidden ? (it.click(), true) : false");
+        self.wait_for(&click, |clicked| (clicked == true).then_some(())).await;
     }
 
     /// Waits until a script returns the expected value.

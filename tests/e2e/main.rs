@@ -40,6 +40,7 @@ mod page_cancel;
 mod page_faults;
 mod page_looks;
 mod page_proxy;
+mod page_tabs;
 mod page_uploads;
 mod pictures;
 mod postgres;

@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::{
     chromium::{Chromium, Look},
     content::bytes,
-    harness::missing,
+    harness::{id, missing},
+    proxied::wait_until,
 };
 
 /// A script for what the rows of the page show.
@@ -78,6 +79,22 @@ pub(crate) fn button(name: &str, class: &str) -> String {
 pub(crate) fn on_its_way(rows: &Value, name: &str) -> Option<String> {
     let film = row_in(rows, name, "uploading")?;
     film["url"].as_str().filter(|_| film["percent"].as_u64().is_some_and(|percent| percent >= 5)).map(str::to_owned)
+}
+
+/// What the server has stored of a complete upload, in its directory.
+pub(crate) fn stored(directory: &Path, url: &str) -> Vec<u8> {
+    std::fs::read(directory.join("uploads").join(id(url).as_str())).unwrap()
+}
+
+/// Waits until the browser has kept this many records (`records`) or files (`files`) of uploads.
+pub(crate) async fn wait_until_kept(browser: &Chromium, store: &str, number: u64) {
+    let count = format!(
+        "const give = arguments[0]; \
+        indexedDB.open('uploads to /files').onsuccess = ({{ target: {{ result }} }}) => {{ \
+            result.transaction('{store}').objectStore('{store}').count().onsuccess = (event) => {{ \
+                result.close(); give(event.target.result); }}; }}"
+    );
+    wait_until(async || browser.run_async(&count).await == number).await;
 }
 
 /// Whether a row is in a state.

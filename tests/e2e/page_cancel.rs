@@ -6,20 +6,12 @@ use tempfile::TempDir;
 
 use crate::{
     chromium::{Chromium, Look},
-    page::{FILM, NOTES, PACE, ROWS, browse, button, done, file, is_in, on_its_way, row},
+    page::{FILM, NOTES, PACE, ROWS, browse, button, done, file, is_in, on_its_way, row, wait_until_kept},
     proxied::{Proxied, delete, login, page, wait_until},
 };
 
 async fn is_forgotten(browser: &Chromium) {
-    are_remembered(browser, 0).await;
-}
-
-async fn are_remembered(browser: &Chromium, number: u64) {
-    let records = "const give = arguments[0]; \
-        indexedDB.open('uploads to /files').onsuccess = ({ target: { result } }) => { \
-            result.transaction('records').objectStore('records').count().onsuccess = (event) => { \
-                result.close(); give(event.target.result); }; }";
-    wait_until(async || browser.run_async(records).await == number).await;
+    wait_until_kept(browser, "records", 0).await;
 }
 
 /// Makes the page's waits short, but for how long it waits for the server. Counts its deletions.
@@ -129,8 +121,9 @@ fn a_cancelled_upload_that_may_not_be_deleted_now_is_deleted_by_a_later_visit() 
             assert_eq!(server.deletions(), before + 1, "once a visit: {status}");
             browser.open(&server.page).await;
             wait_until(async || server.deletions() == before + 2).await;
+            browser.wait_for(ROWS, |rows| done(rows, NOTES.0)).await; // the visit may have ended before this was kept
             browser.click(&button(NOTES.0, "hide")).await;
-            are_remembered(browser, 1).await;
+            wait_until_kept(browser, "records", 1).await;
             server.pass_all();
             browser.open(&server.page).await;
             wait_until(async || server.uploads().await == uploads).await;

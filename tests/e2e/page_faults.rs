@@ -13,8 +13,7 @@ use crate::{
     chromium::{Chromium, Look},
     content::{assert_same, bytes},
     example::Example,
-    harness::id,
-    page::{FILM, FORGET_FILES, PACE, ROWS, browse, button, done, file, is_in, on_its_way, row_in},
+    page::{FILM, FORGET_FILES, PACE, ROWS, browse, button, done, file, is_in, on_its_way, row_in, stored},
 };
 
 /// A server with the page, and files to choose from.
@@ -55,8 +54,7 @@ impl Site {
 
     #[track_caller]
     fn assert_stored(&self, url: &str, seed: u64) {
-        let stored = std::fs::read(self.directory.path().join("uploads").join(id(url).as_str())).unwrap();
-        assert_same(&stored, &bytes(seed, 0..FILM.1));
+        assert_same(&stored(self.directory.path(), url), &bytes(seed, 0..FILM.1));
     }
 }
 

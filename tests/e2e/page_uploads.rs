@@ -1,12 +1,8 @@
-//! What the page of the examples does with uploads: links to finished ones, shows those of other tabs, asks before it
-//! cancels one, offers what can help, takes folders.
+//! What the page of the examples does with uploads: links to finished ones, asks before it cancels one, offers what can help, takes folders.
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU16, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU16, Ordering},
 };
 
 use axum::{Router, response::Html, routing::get};
@@ -19,8 +15,8 @@ use crate::{
     chromium::{Chromium, Look},
     content::{assert_same, bytes},
     example::Example,
-    harness::{id, wait_until},
-    page::{ROWS, browse, button, done, file, row, row_in},
+    harness::wait_until,
+    page::{ROWS, browse, button, done, file, on_its_way, row, row_in, stored, wait_until_kept},
 };
 
 /// Takes some seconds at this rate.
@@ -32,10 +28,6 @@ const NOTES: (&str, u64) = ("notes.pdf", 300_000);
 /// The path of a URL.
 fn path(url: &str) -> &str {
     &url[url.rfind("/files/").unwrap()..]
-}
-
-fn stored(directory: &Path, url: &str) -> Vec<u8> {
-    std::fs::read(directory.join("uploads").join(id(url).as_str())).unwrap()
 }
 
 async fn text(browser: &Chromium, css: &str) -> String {
@@ -100,110 +92,9 @@ macro_rules! on_every_example {
                 super::finished($example, "off");
             })*
         }
-        mod another_tab_shows_and_controls_an_upload_and_takes_over {
-            $(#[test]
-            #[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
-            fn $name() {
-                super::tabs($example, "");
-            })*
-        }
     };
 }
 on_every_example!(axum, "axum"; actix_web, "actix_web"; warp, "warp"; hyper, "hyper");
-
-// ---- Several tabs
-
-/// Over plain HTTP on another host than this one, browsers have no locks.
-const WITHOUT_LOCKS: &str = "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })";
-
-#[test]
-#[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
-fn tabs_agree_without_locks() {
-    tabs("axum", WITHOUT_LOCKS);
-}
-
-/// Browsers refuse locks where they may store nothing.
-const REFUSED_LOCKS: &str =
-    "LockManager.prototype.request = () => Promise.reject(new DOMException('', 'SecurityError'))";
-
-#[test]
-#[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
-fn tabs_agree_where_locks_are_refused() {
-    tabs("axum", REFUSED_LOCKS);
-}
-
-fn tabs(example: &str, before: &str) {
-    let before = json!({ "source": before });
-    browse(Look::DESKTOP, async |browser| {
-        let (chosen, directory) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        let server = Example::start(example, directory.path(), &[]);
-        let page = format!("http://{}/", server.address);
-        browser.command("Page.addScriptToEvaluateOnNewDocument", before.clone()).await;
-        browser.open(&page).await;
-        // It must not be complete before the other tab is there, however busy the machine is.
-        browser.throttle(PACE / 8).await;
-        browser.choose("#choose", &[&file(chosen.path(), FILM)]).await;
-        let uploading = |rows: &Value, percent| {
-            let film = row_in(rows, FILM.0, "uploading")?;
-            film["percent"].as_u64().filter(|reached| *reached >= percent)
-        };
-        browser.wait_for(ROWS, |rows| uploading(rows, 5)).await;
-
-        let first = browser.tab().await;
-        let second = browser.new_tab().await;
-        browser.command("Page.addScriptToEvaluateOnNewDocument", before).await;
-        browser.open(&page).await;
-        let percent = browser.wait_for(ROWS, |rows| uploading(rows, 5)).await;
-        browser.wait_for(ROWS, |rows| uploading(rows, percent + 5)).await;
-        let rows = browser.run(ROWS).await;
-        let about = row(&rows, FILM.0).unwrap()["about"].as_str().unwrap().to_owned();
-        assert!(about.contains(" of 25 MB") && about.contains("/s") && about.ends_with("in another tab"), "{about}");
-
-        browser.click(&button(FILM.0, "pause")).await;
-        browser.wait_for(ROWS, |rows| row_in(rows, FILM.0, "paused").map(drop)).await;
-        browser.go_to(&first).await;
-        let rows = browser.run(ROWS).await;
-        let paused = row_in(&rows, FILM.0, "paused").expect("it was the first tab that paused it")["percent"].as_u64();
-        browser.go_to(&second).await;
-        browser.click(&button(FILM.0, "resume")).await;
-        browser.wait_for(ROWS, |rows| uploading(rows, paused.unwrap() + 1)).await;
-
-        browser.go_to(&first).await;
-        assert_eq!(browser.errors().await, json!([]));
-        browser.close_tab().await;
-        browser.go_to(&second).await;
-        let url = browser.wait_for(ROWS, |rows| done(rows, FILM.0)).await;
-        assert_same(&stored(directory.path(), &url), &bytes(1, 0..FILM.1));
-        assert_eq!(std::fs::read_dir(directory.path().join("uploads")).unwrap().count(), 1);
-        assert_eq!(browser.errors().await, json!([]));
-    });
-}
-
-#[test]
-#[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
-fn what_one_tab_hides_or_cancels_leaves_the_other() {
-    browse(Look::DESKTOP, async |browser| {
-        let (chosen, directory) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        let server = Example::start("axum", directory.path(), &[]);
-        let page = format!("http://{}/", server.address);
-        browser.open(&page).await;
-        let first = browser.tab().await;
-        let second = browser.new_tab().await;
-        browser.open(&page).await;
-        browser.go_to(&first).await;
-        browser.throttle(PACE / 4).await;
-        browser.choose("#choose", &[&file(chosen.path(), FILM), &file(chosen.path(), NOTES)]).await;
-        browser.wait_for(ROWS, |rows| done(rows, NOTES.0)).await;
-        browser.go_to(&second).await;
-        browser.wait_for(ROWS, |rows| done(rows, NOTES.0)).await;
-        browser.click(&button(NOTES.0, "hide")).await;
-        browser.click(&button(FILM.0, "cancel")).await;
-        browser.click("document.querySelector('#ask-cancel')").await;
-        browser.wait_for(ROWS, |rows| (*rows == json!([])).then_some(())).await;
-        browser.go_to(&first).await;
-        browser.wait_for(ROWS, |rows| (*rows == json!([])).then_some(())).await;
-    });
-}
 
 // ---- Cancelling
 
@@ -239,9 +130,7 @@ fn cancelling_asks_first() {
         }
 
         // There is nothing to ask about an upload that has finished in the meantime.
-        if row_in(&browser.run(ROWS).await, "small", "uploading").is_some() {
-            browser.click(&button("small", "cancel")).await;
-        }
+        browser.run(&format!("const it = {}; it.hidden || it.click()", button("small", "cancel"))).await;
         browser.wait_for(ROWS, |rows| done(rows, "small")).await;
         assert_eq!(browser.run(IS_ASKED).await, false);
 
@@ -326,12 +215,40 @@ fn failures_are_announced_and_not_counted_and_offer_what_can_help() {
         browser.click(&button("letter", "retry")).await;
         browser.wait_for(ROWS, |rows| done(rows, "letter")).await;
 
-        // A refusal that is final is not asked for again.
+        // A refusal that is final is not asked for again, and its file is not kept.
+        wait_until_kept(browser, "files", 0).await;
         browser.open(&page).await;
         assert_eq!(browser.wait_for(ROWS, |rows| failed(rows, "secret")).await, json!(["hide"]));
         browser.click(&button("secret", "hide")).await;
         browser.click(&button("large.iso", "hide")).await;
         assert_eq!(text(browser, "#summary").await, "2 of 2 done");
+    });
+}
+
+/// What has arrived is deleted only if the user says so, even where this visit does not know how much that is.
+#[test]
+#[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
+fn an_upload_that_the_server_refuses_for_now_cannot_be_hidden() {
+    browse(Look::DESKTOP, async |browser| {
+        let chosen = TempDir::new().unwrap();
+        let status = Arc::new(AtomicU16::new(0));
+        let page = refusing(status.clone()).await;
+        browser.open(&page).await;
+        browser.throttle(64 << 10).await;
+        let film = ("film.mp4", 1 << 20);
+        browser.choose("#choose", &[&file(chosen.path(), film)]).await;
+        let url = browser.wait_for(ROWS, |rows| on_its_way(rows, film.0)).await;
+        status.store(401, Ordering::SeqCst);
+        browser.open(&page).await;
+        let failed = |rows: &Value| Some(row_in(rows, film.0, "failed")?["buttons"].clone());
+        assert_eq!(browser.wait_for(ROWS, failed).await, json!(["retry", "cancel"]));
+        browser.click(&button(film.0, "cancel")).await;
+        assert_eq!(text(browser, "#ask-consequence").await, "What has arrived is deleted from the server.");
+        browser.click("document.querySelector('#ask [value=keep]')").await;
+        status.store(0, Ordering::SeqCst);
+        browser.click(&button(film.0, "retry")).await;
+        assert_eq!(browser.wait_for(ROWS, |rows| done(rows, film.0)).await, url);
+        assert_eq!(browser.errors().await, json!([]));
     });
 }
 

@@ -19,8 +19,7 @@ use crate::{
     content::assert_same,
     example::{self, Example},
     faulty::{Fault, Line},
-    harness::id,
-    page::{ROWS, browse, done, file, row_in},
+    page::{ROWS, browse, done, file, row_in, stored},
 };
 
 const NAME: &str = "holiday.mp4";
@@ -85,10 +84,6 @@ async fn frames(browser: &Chromium) -> Vec<(&'static str, String)> {
     assert_same(&stored(directory.path(), &url), &std::fs::read(chosen.path().join(NAME)).unwrap());
     drop(server);
     frames
-}
-
-fn stored(directory: &Path, url: &str) -> Vec<u8> {
-    std::fs::read(directory.join("uploads").join(id(url).as_str())).unwrap()
 }
 
 /// A picture of the rows, as Base64. They have a line around them, since their shadow would be cut off.

@@ -15,10 +15,18 @@ function openDatabase() {
   });
 }
 
+// Browsers close the database of a page that is in the background, or when the user deletes what sites have stored.
+async function begin(name, mode) {
+  const tryTo = async () => (await (database ??= openDatabase())).transaction(name, mode);
+  return tryTo().catch(() => {
+    database = undefined;
+    return tryTo();
+  });
+}
+
 async function inStore(name, mode, work) {
-  const opened = await (database ??= openDatabase());
+  const transaction = await begin(name, mode);
   return new Promise((resolve, reject) => {
-    const transaction = opened.transaction(name, mode);
     const asked = work(transaction.objectStore(name));
     transaction.oncomplete = () => resolve(asked.result);
     transaction.onabort = () => reject(transaction.error);
@@ -36,7 +44,7 @@ const recordOf = (upload) => Object.fromEntries(REMEMBERED.map((field) => [field
 
 async function remember(upload) {
   await save(upload);
-  if (!upload.settled) await write("files", (store) => store.put(upload.file, upload.id));
+  if (!upload.settled && !upload.final) await write("files", (store) => store.put(upload.file, upload.id));
 }
 
 async function save(upload) {

@@ -34,6 +34,7 @@ function start() {
   addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dragging"));
   addEventListener("drop", takeDropped);
   addEventListener("pagehide", () => sayLeaving(uploads));
+  addEventListener("pageshow", ({ persisted }) => persisted && location.reload()); // meanwhile they belong to other tabs
   tabs.onmessage = ({ data }) => hear(data);
   setInterval(() => {
     uploads.filter(isActive).forEach(show);
@@ -140,7 +141,9 @@ async function restore() {
 
 // While another tab had this upload, it may have come to an end there.
 async function takeOver(upload) {
-  const record = await storedUpload(upload.id).catch(() => upload); // without a database: what the other tab has said
+  const said = recordOf(upload);
+  setState(upload, "loading"); // until its record and its file are read, nothing is done with it
+  const record = await storedUpload(upload.id).catch(() => said); // without a database: what the other tab has said
   if (!record) {
     removeRow(upload);
     return settle(upload);
@@ -169,7 +172,7 @@ function press(upload, button) {
 
 // Only the tab that owns an upload can do this. One that is done belongs to all.
 function act(upload, action, file) {
-  if (upload.isElsewhere) askOwner(upload, action, file);
+  if (upload.isElsewhere && upload.state !== "done") askOwner(upload, action, file);
   else perform(upload, action, file);
 }
 
@@ -177,7 +180,7 @@ function act(upload, action, file) {
 function perform(upload, action, file) {
   const isPossible = action === "cancel" ? upload.state !== "done" : buttonsOf(upload).includes(action);
   if (!isPossible) return;
-  upload.turn = 0; // what the user asks for comes first
+  upload.turn = -++turns; // what the user asks for comes first
   actions[action](upload, file);
 }
 
@@ -265,11 +268,16 @@ function removeRow(upload) {
 
 function askToCancel(upload) {
   asked = upload;
-  const deleted = upload.offset > 0 ? `The ${bytes(upload.offset)} that have arrived are deleted from the server.` : "Nothing of it has arrived yet.";
   $("ask-name").textContent = readable(upload.path);
-  $("ask-consequence").textContent = deleted;
+  $("ask-consequence").textContent = consequence(upload);
   $("ask").returnValue = "";
   $("ask").showModal();
+}
+
+// How much the server has may not be known yet in this visit.
+function consequence({ url, offset }) {
+  if (!url) return "Nothing of it has arrived yet.";
+  return offset > 0 ? `The ${bytes(offset)} that have arrived are deleted from the server.` : "What has arrived is deleted from the server.";
 }
 
 // The browser has put the focus back, but the button may be gone meanwhile.
@@ -285,10 +293,19 @@ function answered() {
 function hear({ upload, hidden, left = [], ask, id, file }) {
   if (upload) follow(upload);
   if (hidden) hiddenElsewhere.add(hidden);
-  if (hidden && find(hidden)) removeRow(find(hidden));
+  if (hidden && find(hidden)) disappear(find(hidden));
   left.forEach((leaver) => goOnWithout(find(leaver)));
   if (ask === "everything") sayAll(uploads);
   else if (ask && find(id)?.isOwn) perform(find(id), ask, file);
+}
+
+// Another tab has hidden or cancelled it. Without locks, this one may be sending it nevertheless.
+function disappear(upload) {
+  if (upload.isOwn) {
+    upload.stopper?.abort();
+    upload.settled = true;
+  }
+  removeRow(upload);
 }
 
 function follow(record) {
@@ -326,7 +343,7 @@ function isBad({ state, failures }) {
 
 function pump() {
   const free = Math.min(freePlaces(), UNFINISHED_AT_MOST - uploads.filter((u) => u.isOwn && isActive(u)).length);
-  const waiting = uploads.filter((u) => u.isOwn && u.state === "waiting" && u.file !== undefined); // until then it is being taken over
+  const waiting = uploads.filter((u) => u.isOwn && u.state === "waiting");
   waiting.sort((a, b) => (a.turn ?? 0) - (b.turn ?? 0)); // each has its turn, however often it fails
   waiting.slice(0, Math.max(free, 0)).forEach(run);
 }
@@ -410,9 +427,14 @@ async function recover(upload, problem, signal) {
   if (problem.retry) return waitToRetry(upload, problem, signal);
   upload.final = problem.final;
   setState(upload, "failed", problem.message);
-  if (problem.final) save(upload); // the others are tried again at the next visit
+  if (problem.final) giveUp(upload); // the others are tried again at the next visit
   if (problem.status !== 507) return;
   sleep(Math.max(DISK_FULL_WAIT_MS, problem.afterMs)).then(() => signal.aborted || actions.resume(upload));
+}
+
+function giveUp(upload) {
+  save(upload);
+  forgetFile(upload);
 }
 
 // The kept copy stands in for a file that was changed on the disk meanwhile.

@@ -3,15 +3,15 @@
 const $ = (id) => document.getElementById(id);
 const announcements = [];
 
-function buttonsOf({ state, offset, final }) {
+function buttonsOf({ state, url, final }) {
   switch (state) {
     case "waiting":
     case "uploading": return ["pause", "cancel"];
     case "retrying": return ["retry", "pause", "cancel"];
     case "paused": return ["resume", "cancel"];
     case "missing": return ["find", "cancel"];
-    // Where the server has a part, hiding the row would silently delete it.
-    case "failed": return [...(final ? [] : ["retry"]), offset > 0 ? "cancel" : "hide"];
+    // Where the server may have a part, hiding the row would silently delete it.
+    case "failed": return [...(final ? [] : ["retry"]), url ? "cancel" : "hide"];
     case "done": return ["hide"];
     default: return [];
   }

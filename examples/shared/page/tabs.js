@@ -3,7 +3,17 @@
 
 const OTHERS_ANSWER_MS = 500;
 const SAY_EVERY_MS = 250;
-const tabs = new BroadcastChannel(MEMORY);
+const tabs = openChannel();
+let isLeaving = false;
+
+// A browser that may store nothing may refuse this, too: then this tab knows of no other.
+function openChannel() {
+  try {
+    return new BroadcastChannel(MEMORY);
+  } catch {
+    return { postMessage() {} };
+  }
+}
 
 // Waits until this tab owns an upload. One that is new is nobody else's.
 function claim(upload, isNew) {
@@ -20,11 +30,14 @@ function claim(upload, isNew) {
 }
 
 // Browsers have locks in secure contexts only: not over plain HTTP on another host, nor where they may store nothing.
-// There, an upload belongs to this tab if no other one speaks of it. Should two tabs send it at once, the server's check of
-// offsets still keeps it right.
+// There, an upload belongs to this tab if no other one speaks of it. Tabs wait for different times, so that the first one
+// that owns it is heard by the others. Should two tabs send it at once, the server's check of offsets still keeps it right.
 async function claimWithoutLocks(upload, isNew) {
-  if (!isNew) await sleep(OTHERS_ANSWER_MS);
-  if (upload.isElsewhere) await new Promise((resolve) => (upload.whenLeft = resolve));
+  while (!isNew) {
+    if (upload.isElsewhere) await new Promise((resolve) => (upload.whenLeft = resolve));
+    await sleep(OTHERS_ANSWER_MS * (1 + Math.random()));
+    if (!upload.isElsewhere) break;
+  }
   own(upload);
 }
 
@@ -37,7 +50,7 @@ function own(upload) {
 
 // Changes of the state at once, progress some times a second.
 function say(upload) {
-  if (!upload.isOwn || upload.isHidden) return;
+  if (!upload.isOwn || upload.isHidden || isLeaving) return;
   const now = performance.now();
   const { state, message, retryAt } = upload;
   const news = `${state} ${message} ${retryAt}`;
@@ -48,6 +61,12 @@ function say(upload) {
 
 const sayAll = (uploads) => uploads.forEach((upload) => say(Object.assign(upload, { saidAt: -Infinity })));
 const sayHidden = ({ id }) => tabs.postMessage({ hidden: id });
-const sayLeaving = (uploads) => tabs.postMessage({ left: uploads.filter((u) => u.isOwn).map((u) => u.id) });
+
+// Requests go on for a moment, but their progress is no longer said: this tab would seem to be there still.
+function sayLeaving(uploads) {
+  isLeaving = true;
+  tabs.postMessage({ left: uploads.filter((u) => u.isOwn).map((u) => u.id) });
+}
+
 const askOthers = () => tabs.postMessage({ ask: "everything" });
 const askOwner = ({ id }, action, file) => tabs.postMessage({ ask: action, id, file });
