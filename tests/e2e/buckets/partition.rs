@@ -1,4 +1,5 @@
 //! A server that is cut off from the bucket: nothing is refused, nothing is answered, and what it has sent arrives late.
+//! New connections are silent, too, or their first packets are lost.
 
 use std::{
     io::{Read, Write},
@@ -8,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
 use tempfile::TempDir;
 
 use super::servers::Foreign;
@@ -24,47 +26,83 @@ const SENT: u64 = 28 << 20;
 const MORE: u64 = 1 << 20;
 
 /// The examples that are tried.
-const EXAMPLES: [&str; 3] = ["axum", "actix_web", "warp"];
+const EXAMPLES: [(&str, Cut); 4] =
+    [("axum", Cut::Silent), ("actix_web", Cut::Silent), ("warp", Cut::Silent), ("axum", Cut::Unreachable)];
 
-/// A line to a store. While it is cut, it takes connections and a few bytes, and carries nothing.
+/// What a cut line does with new connections.
+#[derive(Clone, Copy)]
+enum Cut {
+    /// It takes them.
+    Silent,
+    /// It loses their first packet (SYN).
+    Unreachable,
+}
+
+/// How a line is cut, if it is.
+type Changing = (Mutex<Option<Cut>>, Condvar);
+
+fn wait_while(cut: &Changing, is_waiting: impl Fn(Option<Cut>) -> bool) {
+    drop(cut.1.wait_while(cut.0.lock().unwrap(), |cut| is_waiting(*cut)).unwrap());
+}
+
+/// A line to a store. While it is cut, it takes a few bytes of each connection, and carries nothing.
 struct Line {
+    listener: TcpListener,
     address: SocketAddr,
-    is_cut: Arc<(Mutex<bool>, Condvar)>,
+    cut: Arc<Changing>,
+    /// The system drops the first packet of more connections than these, which nobody accepts.
+    waiting: Mutex<Vec<TcpStream>>,
 }
 
 impl Line {
     fn to(store: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let is_cut = Arc::new((Mutex::new(false), Condvar::new()));
-        let carried = is_cut.clone();
+        let cut = Arc::<Changing>::default();
+        let (accepting, carried) = (listener.try_clone().unwrap(), cut.clone());
         // It ends with the process.
         thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let is_cut = carried.clone();
+            for client in accepting.incoming().flatten() {
+                wait_while(&carried, |cut| matches!(cut, Some(Cut::Unreachable)));
+                let cut = carried.clone();
                 thread::spawn(move || {
                     let Ok(store) = TcpStream::connect(store) else { return };
                     thread::scope(|scope| {
-                        scope.spawn(|| carry(&client, &store, &is_cut));
-                        scope.spawn(|| carry(&store, &client, &is_cut));
+                        scope.spawn(|| carry(&client, &store, &cut));
+                        scope.spawn(|| carry(&store, &client, &cut));
                     });
                 });
             }
         });
-        Self { address, is_cut }
+        Self { listener, address, cut, waiting: Mutex::default() }
     }
 
-    fn set_cut(&self, cut: bool) {
-        *self.is_cut.0.lock().unwrap() = cut;
-        self.is_cut.1.notify_all();
+    fn cut(&self, how: Cut) {
+        self.set(Some(how));
+        if matches!(how, Cut::Unreachable) {
+            SockRef::from(&self.listener).listen(0).unwrap();
+            let connect = || TcpStream::connect_timeout(&self.address, Duration::from_millis(500));
+            self.waiting.lock().unwrap().extend(std::iter::from_fn(|| connect().ok()));
+        }
+    }
+
+    fn mend(&self) {
+        self.waiting.lock().unwrap().clear();
+        SockRef::from(&self.listener).listen(128).unwrap();
+        self.set(None);
+    }
+
+    fn set(&self, how: Option<Cut>) {
+        *self.cut.0.lock().unwrap() = how;
+        self.cut.1.notify_all();
     }
 }
 
 /// What has come is carried on when the line works, whether its sender is still there or not.
-fn carry(mut from: &TcpStream, mut to: &TcpStream, is_cut: &(Mutex<bool>, Condvar)) {
+fn carry(mut from: &TcpStream, mut to: &TcpStream, cut: &Changing) {
     let mut some = [0; 16 * 1024];
     while let Ok(length) = from.read(&mut some) {
-        drop(is_cut.1.wait_while(is_cut.0.lock().unwrap(), |cut| *cut).unwrap());
+        wait_while(cut, |cut| cut.is_some());
         if length == 0 || to.write_all(&some[..length]).is_err() {
             break;
         }
@@ -84,7 +122,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn start(moto: &Foreign, name: &str) -> Self {
+    fn start(moto: &Foreign, name: &str, how: Cut) -> Self {
         let line = Line::to(moto.address);
         let directory = TempDir::new().unwrap();
         let start = |endpoint: String| {
@@ -109,7 +147,7 @@ impl Pair {
             thread::sleep(Duration::from_millis(100));
             moto.object(&document).contains(r#""parts":["#)
         });
-        line.set_cut(true);
+        line.cut(how);
         // More of it comes, which has to go to the store.
         sending.send(&bytes(7, SENT..SENT + MORE));
         Self { line, cut_off, other, path, sending, _directory: directory }
@@ -139,8 +177,8 @@ impl Pair {
     }
 }
 
-fn holds_nobody_up(moto: &Foreign, name: &str) {
-    let mut pair = Pair::start(moto, name);
+fn holds_nobody_up(moto: &Foreign, name: &str, how: Cut) {
+    let mut pair = Pair::start(moto, name, how);
     pair.complete_elsewhere();
     // Its own clients are asked to come again, and the rest of the application answers.
     assert_eq!(pair.cut_off.connect().request("GET", "/", &[], b"").status, 200);
@@ -150,7 +188,7 @@ fn holds_nobody_up(moto: &Foreign, name: &str) {
     asked_to_come_again(pair.sending.response("PATCH"));
     asked_to_come_again(pair.cut_off.connect().request("HEAD", &pair.path, &[], b""));
     // What was on its way arrives now.
-    pair.line.set_cut(false);
+    pair.line.mend();
     pair.reaches_the_bucket_again(&pair.cut_off);
     pair.is_undamaged(&pair.cut_off);
     pair.is_undamaged(&pair.other);
@@ -160,22 +198,22 @@ fn holds_nobody_up(moto: &Foreign, name: &str) {
     assert_same(&pair.other.connect().request("GET", &next, &[], b"").body, &bytes(8, 0..3 << 20));
 }
 
-fn stops(moto: &Foreign, name: &str) {
-    let mut pair = Pair::start(moto, name);
+fn stops(moto: &Foreign, name: &str, how: Cut) {
+    let mut pair = Pair::start(moto, name, how);
     let status = pair.cut_off.stops().expect("it still runs a minute after SIGTERM");
     assert!(status.success(), "{status}");
     pair.complete_elsewhere();
-    pair.line.set_cut(false);
+    pair.line.mend();
     pair.reaches_the_bucket_again(&pair.other);
     pair.is_undamaged(&pair.other);
 }
 
-fn with_each_example(test: impl Fn(&Foreign, &str) + Sync) {
+fn with_each_example(test: impl Fn(&Foreign, &str, Cut) + Sync) {
     // They consist of waiting.
     thread::scope(|scope| {
-        for name in EXAMPLES {
+        for (name, how) in EXAMPLES {
             let test = &test;
-            scope.spawn(move || test(&Foreign::moto(), name));
+            scope.spawn(move || test(&Foreign::moto(), name, how));
         }
     });
 }
