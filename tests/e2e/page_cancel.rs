@@ -119,9 +119,10 @@ fn a_cancelled_upload_that_may_not_be_deleted_now_is_deleted_by_a_later_visit() 
             browser.choose("#choose", &[&file(chosen.path(), NOTES)]).await;
             browser.wait_for(ROWS, |rows| done(rows, NOTES.0)).await;
             assert_eq!(server.deletions(), before + 1, "once a visit: {status}");
+            wait_until_kept(browser, "records", 2).await;
             browser.open(&server.page).await;
             wait_until(async || server.deletions() == before + 2).await;
-            browser.wait_for(ROWS, |rows| done(rows, NOTES.0)).await; // the visit may have ended before this was kept
+            browser.wait_for(ROWS, |rows| done(rows, NOTES.0)).await;
             browser.click(&button(NOTES.0, "hide")).await;
             wait_until_kept(browser, "records", 1).await;
             server.pass_all();

@@ -8,7 +8,10 @@ use crate::{
     chromium::{Chromium, Look},
     content::{assert_same, bytes},
     example::Example,
-    page::{NOTES, PACE as SLOW, ROWS, browse, button, done, file, on_its_way, row, row_in, stored, wait_until_kept},
+    page::{
+        NOTES, PACE as SLOW, ROWS, browse, button, done, file, on_its_way, row, row_in, stored, wait_until_kept,
+        wait_until_urls_are_kept,
+    },
 };
 
 /// Takes some seconds at this rate.
@@ -137,6 +140,8 @@ async fn begun(browser: &Chromium, page: &str, chosen: &TempDir, others: usize, 
     for (name, _) in &FILMS[..3] {
         browser.wait_for(ROWS, |rows| on_its_way(rows, name)).await;
     }
+    wait_until_urls_are_kept(browser, 3).await;
+    wait_until_kept(browser, "files", 4).await;
     tabs
 }
 
@@ -258,6 +263,7 @@ fn uploads_are_remembered_after_the_browser_has_closed_the_database() {
         browser.throttle(SLOW).await;
         browser.choose("#choose", &[&file(chosen.path(), FILMS[0])]).await;
         let url = browser.wait_for(ROWS, |rows| on_its_way(rows, FILMS[0].0)).await;
+        wait_until_urls_are_kept(browser, 2).await;
         wait_until_kept(browser, "files", 1).await;
         assert_eq!(browser.errors().await, json!([]));
         browser.open(&page).await;

@@ -16,7 +16,9 @@ use crate::{
     content::{assert_same, bytes},
     example::Example,
     harness::wait_until,
-    page::{ROWS, browse, button, done, file, on_its_way, row, row_in, stored, wait_until_kept},
+    page::{
+        ROWS, browse, button, done, file, on_its_way, row, row_in, stored, wait_until_kept, wait_until_urls_are_kept,
+    },
 };
 
 /// Takes some seconds at this rate.
@@ -211,6 +213,7 @@ fn failures_are_announced_and_not_counted_and_offer_what_can_help() {
         assert_eq!(browser.wait_for(ROWS, |rows| failed(rows, "letter")).await, json!(["retry", "hide"]));
         announced("letter: The server asks you to sign in").await;
         assert_eq!(text(browser, "#summary").await, "1 of 1 done, 3 failed");
+        wait_until_kept(browser, "files", 1).await;
         status.store(0, Ordering::SeqCst);
         browser.click(&button("letter", "retry")).await;
         browser.wait_for(ROWS, |rows| done(rows, "letter")).await;
@@ -238,6 +241,8 @@ fn an_upload_that_the_server_refuses_for_now_cannot_be_hidden() {
         let film = ("film.mp4", 1 << 20);
         browser.choose("#choose", &[&file(chosen.path(), film)]).await;
         let url = browser.wait_for(ROWS, |rows| on_its_way(rows, film.0)).await;
+        wait_until_urls_are_kept(browser, 1).await;
+        wait_until_kept(browser, "files", 1).await;
         status.store(401, Ordering::SeqCst);
         browser.open(&page).await;
         let failed = |rows: &Value| Some(row_in(rows, film.0, "failed")?["buttons"].clone());
