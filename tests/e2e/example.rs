@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     client::Connection,
-    harness::{comes, memory},
+    harness::{comes, free_address, memory},
 };
 
 /// A running example. It is killed when this is dropped.
@@ -51,7 +51,7 @@ pub(crate) fn server() -> PathBuf {
 impl Example {
     /// Starts an example on a directory and a free port.
     pub(crate) fn start(name: &str, directory: &Path, variables: &[(&str, &str)]) -> Self {
-        Self::start_at(name, "127.0.0.1:0", directory, variables)
+        Self::start_at(name, &free_address().to_string(), directory, variables)
     }
 
     /// Starts an example at an address.

@@ -2,11 +2,15 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     ops::{Deref, Range},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering::Relaxed},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -145,6 +149,22 @@ impl Deref for Started {
     fn deref(&self) -> &Uploads {
         &self.uploads
     }
+}
+
+/// An address for a program that is given its port, or starts at it again. The system gives it to nobody else: it chooses
+/// higher ports.
+pub(crate) fn free_address() -> SocketAddr {
+    const PORTS: Range<u16> = 10_000..30_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    // Two test programs at once begin in different places.
+    let first = std::process::id().wrapping_mul(997);
+    let mut ports = std::iter::repeat_with(|| first.wrapping_add(NEXT.fetch_add(1, Relaxed).into()) % count);
+    let address = ports.find_map(|port| {
+        let address = SocketAddr::from(([127, 0, 0, 1], PORTS.start + port as u16));
+        TcpListener::bind(address).is_ok().then_some(address)
+    });
+    address.unwrap()
 }
 
 /// The uploads in a storage.

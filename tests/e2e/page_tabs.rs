@@ -125,6 +125,7 @@ const FILMS: [(&str, u64); 4] = [("1.mp4", 4 << 20), ("2.mp4", 4 << 20), ("3.mp4
 
 /// One tab has begun to send three of four uploads, and others are open. Returns them, and is in the first.
 async fn begun(browser: &Chromium, page: &str, chosen: &TempDir, others: usize, before: &str) -> Vec<WindowHandle> {
+    let before = &format!("{LISTED} {before}");
     before_the_page(browser, before).await;
     browser.open(page).await;
     let mut tabs = vec![browser.tab().await];
@@ -145,6 +146,19 @@ async fn begun(browser: &Chromium, page: &str, chosen: &TempDir, others: usize, 
     tabs
 }
 
+/// Lists the requests of a page.
+const LISTED: &str = "window.requests = []; \
+    const open = XMLHttpRequest.prototype.open; \
+    XMLHttpRequest.prototype.open = function (method, url) { \
+        requests.push(`${method} ${url}`); \
+        return open.call(this, method, url); \
+    };";
+
+/// Each run begins with one of these. What a tab sends when it is closed may be all.
+async fn requests(browser: &Chromium) -> Value {
+    browser.run("return requests.filter((one) => !one.startsWith('PATCH')).sort()").await
+}
+
 #[test]
 #[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
 fn only_one_of_several_tabs_takes_over_without_locks() {
@@ -154,6 +168,7 @@ fn only_one_of_several_tabs_takes_over_without_locks() {
         let page = format!("http://{}/", server.address);
         let tabs = begun(browser, &page, &chosen, 2, WITHOUT_LOCKS).await;
         browser.close_tab().await;
+        let mut sent = Vec::new();
         for tab in &tabs[1..] {
             browser.go_to(tab).await;
             for (name, length) in FILMS {
@@ -161,19 +176,15 @@ fn only_one_of_several_tabs_takes_over_without_locks() {
                 assert_same(&stored(directory.path(), &url), &bytes(1, 0..length));
             }
             assert_eq!(browser.errors().await, json!([]));
+            sent.extend(requests(browser).await.as_array().unwrap().clone());
         }
+        assert_eq!(sent.len(), 4, "each is run once: {sent:?}");
         assert_eq!(std::fs::read_dir(directory.path().join("uploads")).unwrap().count(), FILMS.len());
     });
 }
 
-/// Kept files are not read before this is allowed, as beside the copy of a large file. Lists the requests.
-const SLOW_FILES: &str = "window.requests = []; \
-    const open = XMLHttpRequest.prototype.open; \
-    XMLHttpRequest.prototype.open = function (method, url) { \
-        requests.push(`${method} ${url}`); \
-        return open.call(this, method, url); \
-    }; \
-    const get = IDBObjectStore.prototype.get; \
+/// Kept files are not read before this is allowed, as beside the copy of a large file.
+const SLOW_FILES: &str = "const get = IDBObjectStore.prototype.get; \
     IDBObjectStore.prototype.get = function (key) { \
         if (this.name !== 'files') return get.call(this, key); \
         const wait = () => window.mayRead || (get.call(this, 'none').onsuccess = wait); \
@@ -211,9 +222,7 @@ fn nothing_is_done_with_an_upload_before_its_takeover_ends() {
             expected.extend((name != FILMS[3].0).then(|| format!("HEAD {url}")));
         }
         expected.sort();
-        // What a tab sends when it is closed may be all.
-        let requests = browser.run("return requests.filter((one) => !one.startsWith('PATCH')).sort()").await;
-        assert_eq!(requests, json!(expected), "each is run once");
+        assert_eq!(requests(browser).await, json!(expected), "each is run once");
         assert_eq!(browser.errors().await, json!([]));
     });
 }

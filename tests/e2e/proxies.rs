@@ -1,7 +1,7 @@
 //! Interim responses through proxies: those that forward them immediately, and one that must not see any.
 
 use std::{
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
 };
 
@@ -11,7 +11,7 @@ use tus_service::Config;
 
 use crate::{
     content::{assert_same, bytes},
-    harness::{Server, missing, wait_until},
+    harness::{Server, free_address, missing, wait_until},
     urlsession::{UrlSession, VERSIONS},
 };
 
@@ -76,8 +76,7 @@ impl Proxy {
     /// `None` if there is no such program.
     fn start(program: &str, arguments: &[&str], configuration: &str, server: SocketAddr) -> Option<Self> {
         let directory = TempDir::new().unwrap();
-        // The port is free again, and unlikely to be reused so soon.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let configuration = configuration.replace("PROXY", &address.to_string());
         let configuration = configuration.replace("PORT", &address.port().to_string());
         let configuration = configuration.replace("SERVER", &server.to_string());

@@ -1,7 +1,7 @@
 //! The examples for single topics work as documented.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
     sync::Barrier,
@@ -14,7 +14,7 @@ use crate::{
     client::{Connection, OCTETS},
     content::{assert_same, bytes},
     example::Example,
-    harness::{id, missing, wait_until},
+    harness::{free_address, id, missing, wait_until},
 };
 
 const ANNA: (&str, &str) = ("Authorization", "Bearer secret");
@@ -228,8 +228,7 @@ impl Nginx {
     /// `None` if nginx is missing.
     fn before(server: SocketAddr) -> Option<Self> {
         let directory = TempDir::new().unwrap();
-        // The port is free again, and unlikely to be reused so soon.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let configuration = include_str!("../../examples/proxy/nginx.conf");
         assert!(configuration.contains("listen 127.0.0.1:8081;") && configuration.contains("http://127.0.0.1:8080/;"));
         let configuration = configuration

@@ -1,7 +1,7 @@
 //! The uploads of which the application is being notified, and how often that has failed.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -33,7 +33,8 @@ pub(crate) struct Jobs {
 
 #[derive(Debug, Default)]
 struct State {
-    running: HashSet<Incarnation>,
+    /// With the version of the record that the application has approved.
+    running: HashMap<Incarnation, Version>,
     failed: HashMap<Incarnation, Failed>,
     /// The records of the uploads of which the application was notified last, in the version before that was recorded.
     /// They may have been loaded before.
@@ -74,7 +75,7 @@ impl Jobs {
         self.state().failed.get(&incarnation).is_some_and(|failed| failed.by_hook)
     }
 
-    /// Whether a job is running for the upload or has just succeeded: the application has approved the upload.
+    /// Whether a job is running for the upload in this version, or has just succeeded: the application has approved it.
     pub(crate) fn is_approved(&self, stored: &Stored) -> bool {
         self.state().is_approved(stored)
     }
@@ -85,7 +86,7 @@ impl Jobs {
         if !state.may_begin(stored) {
             return None;
         }
-        state.running.insert(incarnation);
+        state.running.insert(incarnation, stored.version.clone());
         Some(Job { jobs: self.clone(), incarnation })
     }
 
@@ -97,13 +98,14 @@ impl Jobs {
 impl State {
     fn is_approved(&self, stored: &Stored) -> bool {
         let (incarnation, version) = (stored.upload.incarnation, &stored.version);
-        self.running.contains(&incarnation)
+        self.running.get(&incarnation) == Some(version)
             || self.notified.iter().any(|(other, before)| *other == incarnation && before == version)
     }
 
     fn may_begin(&self, stored: &Stored) -> bool {
         let waits = self.failed.get(&stored.upload.incarnation).is_some_and(|failed| failed.next > Instant::now());
-        !waits && self.running.len() < MOST && !self.is_approved(stored)
+        let runs = self.running.contains_key(&stored.upload.incarnation);
+        !waits && !runs && self.running.len() < MOST && !self.is_approved(stored)
     }
 }
 
@@ -194,15 +196,17 @@ mod tests {
     #[test]
     fn an_outdated_record_starts_no_job() {
         let jobs = Arc::new(Jobs::default());
-        let mut upload = stored(1);
+        let upload = stored(1);
         assert!(!jobs.is_approved(&upload));
         let job = jobs.begin(&upload).unwrap();
         assert!(jobs.is_approved(&upload));
+        let mut again = upload.clone();
+        again.version = Version::from(7);
+        assert!(!jobs.is_approved(&again) && jobs.begin(&again).is_none(), "one job at a time");
         job.notified(&upload);
         drop(job);
         assert!(jobs.is_approved(&upload) && jobs.begin(&upload).is_none());
-        upload.version = Version::from(7);
-        assert!(!jobs.is_approved(&upload) && jobs.begin(&upload).is_some());
+        assert!(!jobs.is_approved(&again) && jobs.begin(&again).is_some());
     }
 
     #[tokio::test]

@@ -34,7 +34,7 @@ function start() {
   addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dragging"));
   addEventListener("drop", takeDropped);
   addEventListener("pagehide", () => sayLeaving(uploads));
-  addEventListener("pageshow", ({ persisted }) => persisted && location.reload()); // meanwhile they belong to other tabs
+  addEventListener("pageshow", () => (isLeaving = false)); // the user came back
   tabs.onmessage = ({ data }) => hear(data);
   setInterval(() => {
     uploads.filter(isActive).forEach(show);
@@ -142,10 +142,11 @@ async function restore() {
 // While another tab had this upload, it may have come to an end there.
 async function takeOver(upload) {
   const said = recordOf(upload);
-  setState(upload, "loading"); // until its record and its file are read, nothing is done with it
+  if (upload.state !== "done") setState(upload, "loading"); // until its record and its file are read, nothing is done with it
   const record = await storedUpload(upload.id).catch(() => said); // without a database: what the other tab has said
   if (!record) {
     removeRow(upload);
+    sayHidden(upload);
     return settle(upload);
   }
   if (record.state === "cancelled") {
@@ -154,8 +155,9 @@ async function takeOver(upload) {
     forgetFile(upload);
     return upload.url ? deleteLater(upload) : settle(upload);
   }
-  Object.assign(upload, record, { file: await storedFile(upload.id) });
+  Object.assign(upload, record, { state: upload.state });
   if (record.state === "done") return finish(upload);
+  upload.file = await storedFile(upload.id);
   if (record.state === "failed") return setState(upload, "failed", record.message);
   if (!upload.file) return setState(upload, "missing", "The browser has no copy of this file. Choose it again to resume");
   setState(upload, record.state === "paused" ? "paused" : "waiting");
@@ -290,10 +292,11 @@ function answered() {
 
 // ---- The other tabs
 
-function hear({ upload, hidden, left = [], ask, id, file }) {
+function hear({ upload, hidden, left = [], wanted, by, ask, id, file }) {
   if (upload) follow(upload);
   if (hidden) hiddenElsewhere.add(hidden);
   if (hidden && find(hidden)) disappear(find(hidden));
+  if (wanted && find(wanted)) hearWanted(find(wanted), by);
   left.forEach((leaver) => goOnWithout(find(leaver)));
   if (ask === "everything") sayAll(uploads);
   else if (ask && find(id)?.isOwn) perform(find(id), ask, file);

@@ -3,6 +3,7 @@
 
 const OTHERS_ANSWER_MS = 500;
 const SAY_EVERY_MS = 250;
+const TAB = Math.random();
 const tabs = openChannel();
 let isLeaving = false;
 
@@ -30,15 +31,25 @@ function claim(upload, isNew) {
 }
 
 // Browsers have locks in secure contexts only: not over plain HTTP on another host, nor where they may store nothing.
-// There, an upload belongs to this tab if no other one speaks of it. Tabs wait for different times, so that the first one
-// that owns it is heard by the others. Should two tabs send it at once, the server's check of offsets still keeps it right.
+// There, an upload belongs to this tab if no other one speaks of it, or says that it wants it, too, and has the smaller
+// number. Should two tabs send it at once, the server's check of offsets still keeps it right.
 async function claimWithoutLocks(upload, isNew) {
   while (!isNew) {
     if (upload.isElsewhere) await new Promise((resolve) => (upload.whenLeft = resolve));
-    await sleep(OTHERS_ANSWER_MS * (1 + Math.random()));
+    await sleep(OTHERS_ANSWER_MS);
+    if (upload.isElsewhere) continue;
+    upload.isWanted = true;
+    tabs.postMessage({ wanted: upload.id, by: TAB });
+    await sleep(OTHERS_ANSWER_MS);
+    upload.isWanted = false;
     if (!upload.isElsewhere) break;
   }
   own(upload);
+}
+
+function hearWanted(upload, by) {
+  if (upload.isOwn) sayAll([upload]);
+  else if (by < TAB) upload.isElsewhere = true;
 }
 
 function own(upload) {
@@ -65,7 +76,7 @@ const sayHidden = ({ id }) => tabs.postMessage({ hidden: id });
 // Requests go on for a moment, but their progress is no longer said: this tab would seem to be there still.
 function sayLeaving(uploads) {
   isLeaving = true;
-  tabs.postMessage({ left: uploads.filter((u) => u.isOwn).map((u) => u.id) });
+  tabs.postMessage({ left: uploads.filter((u) => u.isOwn || u.isWanted).map((u) => u.id) });
 }
 
 const askOthers = () => tabs.postMessage({ ask: "everything" });

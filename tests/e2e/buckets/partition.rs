@@ -86,6 +86,17 @@ impl Line {
         }
     }
 
+    /// Whether somebody is trying to connect, in vain so far.
+    fn is_tried(&self) -> bool {
+        const SYN_SENT: &str = "02";
+        let port = format!(":{:04X}", self.address.port());
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        table.lines().any(|line| {
+            let fields: Vec<_> = line.split_whitespace().take(4).collect();
+            matches!(fields[..], [_, _, to, state] if to.ends_with(&port) && state == SYN_SENT)
+        })
+    }
+
     fn mend(&self) {
         self.waiting.lock().unwrap().clear();
         SockRef::from(&self.listener).listen(128).unwrap();
@@ -186,7 +197,12 @@ fn holds_nobody_up(moto: &Foreign, name: &str, how: Cut) {
         assert_eq!((response.status, response.header("retry-after")), (503, "1"), "{response:?}");
     };
     asked_to_come_again(pair.sending.response("PATCH"));
-    asked_to_come_again(pair.cut_off.connect().request("HEAD", &pair.path, &[], b""));
+    let mut asking = pair.cut_off.connect();
+    asking.head("HEAD", &pair.path, &[]);
+    if cfg!(has_proc) && matches!(how, Cut::Unreachable) {
+        wait_until(|| pair.line.is_tried());
+    }
+    asked_to_come_again(asking.response("HEAD"));
     // What was on its way arrives now.
     pair.line.mend();
     pair.reaches_the_bucket_again(&pair.cut_off);

@@ -4,7 +4,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -12,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 use tests::{AZURITE_ACCOUNT, AZURITE_KEY, CONTAINER, Framework, Store};
 
-use crate::harness::{Server, missing, wait_until};
+use crate::harness::{Server, free_address, missing, wait_until};
 
 /// A running store. It is killed when this is dropped.
 pub(crate) struct Foreign {
@@ -102,7 +102,7 @@ impl Foreign {
 
     fn start(start: impl FnOnce(&str, &Path) -> Command) -> Self {
         let directory = TempDir::new().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let mut command = start(&address.port().to_string(), directory.path());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let foreign = Self { child, address, is_azure: false, _directory: directory };
