@@ -89,22 +89,22 @@ pub(crate) fn stored(directory: &Path, url: &str) -> Vec<u8> {
 /// Waits until the browser has kept this many records (`records`) or files (`files`) of uploads. A page that is left before
 /// has not.
 pub(crate) async fn wait_until_kept(browser: &Chromium, store: &str, number: u64) {
-    let count = format!(
-        "const give = arguments[0]; \
-        indexedDB.open('uploads to /files').onsuccess = ({{ target: {{ result }} }}) => {{ \
-            result.transaction('{store}').objectStore('{store}').count().onsuccess = (event) => {{ \
-                result.close(); give(event.target.result); }}; }}"
-    );
-    wait_until(async || browser.run_async(&count).await == number).await;
+    wait_until_counted(browser, store, "() => true", number).await;
 }
 
 /// Waits until the browser has kept the URLs of this many uploads.
 pub(crate) async fn wait_until_urls_are_kept(browser: &Chromium, number: u64) {
-    let count = "const give = arguments[0]; \
-        indexedDB.open('uploads to /files').onsuccess = ({ target: { result } }) => { \
-            result.transaction('records').objectStore('records').getAll().onsuccess = (event) => { \
-                result.close(); give(event.target.result.filter(({ url }) => url).length); }; }";
-    wait_until(async || browser.run_async(count).await == number).await;
+    wait_until_counted(browser, "records", "({ url }) => url", number).await;
+}
+
+async fn wait_until_counted(browser: &Chromium, store: &str, counts: &str, number: u64) {
+    let count = format!(
+        "const give = arguments[0]; \
+        indexedDB.open('uploads to /files').onsuccess = ({{ target: {{ result }} }}) => {{ \
+            result.transaction('{store}').objectStore('{store}').getAll().onsuccess = (event) => {{ \
+                result.close(); give(event.target.result.filter({counts}).length); }}; }}"
+    );
+    wait_until(async || browser.run_async(&count).await == number).await;
 }
 
 /// Whether a row is in a state.

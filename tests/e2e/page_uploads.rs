@@ -1,4 +1,5 @@
-//! What the page of the examples does with uploads: links to finished ones, asks before it cancels one, offers what can help, takes folders.
+//! What the page of the examples does with uploads: links to finished ones, asks before it cancels one, offers what can
+//! help, takes folders.
 
 use std::sync::{
     Arc,

@@ -163,7 +163,8 @@ async fn steps(engine: &Engine, mut completion: Completion, request: Option<&Arc
             Completion::Verify(verify) => self::verify(engine, verify).await,
             Completion::Finish(finish) => {
                 let answer = match engine.jobs.is_approved(finish.stored()) {
-                    // The application has approved the upload already: the client repeats its last request.
+                    // The application has approved it already: the client repeats its last request, or the record was
+                    // loaded before the application was notified.
                     true => Ok(FinishReply::default()),
                     false => engine.hooks.before_finish(&finish.stored().upload, request).await,
                 };
