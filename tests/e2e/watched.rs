@@ -228,4 +228,8 @@ impl Storage for Watched {
     async fn tidy(&self) -> Result<(), StorageError> {
         self.storage.tidy().await
     }
+
+    fn batch(&self) -> usize {
+        self.storage.batch()
+    }
 }

@@ -22,6 +22,9 @@ use crate::{
     writer::PartWriter,
 };
 
+/// About how many bytes of an upload are copied at once, and how many wait meanwhile.
+const BATCH: usize = 256 * 1024;
+
 /// Stores uploads in a bucket of an object store, with any number of servers. Clones share their uploads.
 ///
 /// See the [crate](crate) for its guarantees and its cost.
@@ -183,6 +186,11 @@ impl Storage for ObjectStore {
 
     async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
         self.0.claim(upload, duration).await
+    }
+
+    /// A write only copies the bytes. What waits for memory meanwhile is not in the memory budget.
+    fn batch(&self) -> usize {
+        BATCH
     }
 }
 

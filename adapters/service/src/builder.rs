@@ -248,6 +248,7 @@ impl Builder {
         let config = self.config.notify(self.hooks.notifies()).shapes_responses(self.hooks.shapes_responses());
         let engine = Arc::new(Engine {
             config: Arc::new(config),
+            budget: Budget::new(self.storage.batch()),
             storage: self.storage,
             hooks: self.hooks,
             leases: Leases::default(),
@@ -258,7 +259,6 @@ impl Builder {
             checkpoint_interval: self.checkpoint_interval,
             looks_ahead: self.sweep_interval.saturating_mul(2),
             background: self.background,
-            budget: Budget::default(),
             assembling: Semaphore::new(ASSEMBLING),
             waking: Waking::default(),
             jobs: Arc::default(),

@@ -7,8 +7,11 @@ use tus_service::{Change, Failure, Kind, Phase, StorageError, Stored, Version};
 use crate::{
     files::{self, blocking},
     inner::Inner,
-    row::{self, Presence},
+    row,
 };
+
+/// How many files of parts are open at once. They are checked together.
+const OPEN_AT_ONCE: usize = 16;
 
 /// Fills the file of a final upload with the bytes of its parts, and makes the change.
 pub(crate) async fn assemble(
@@ -68,15 +71,15 @@ fn fill(inner: &Inner, stored: &Stored, parts: &[Stored], bytes: u64) -> Result<
 }
 
 fn copy(inner: &Inner, file: &File, parts: &[Stored], bytes: u64) -> Result<(), StorageError> {
-    let copied = inner.database.read(|connection| {
-        let mut presence = Presence::of(connection)?;
-        let mut copied = 0;
-        for part in parts {
-            append(inner, &mut presence, file, part)?;
+    let mut copied = 0;
+    for parts in parts.chunks(OPEN_AT_ONCE) {
+        for (part, source) in parts.iter().zip(open(inner, parts)?) {
+            if let Some(source) = source {
+                files::append_from(file, &source, part.upload.offset)?;
+            }
             copied += part.upload.offset;
         }
-        Ok(copied)
-    })?;
+    }
     if copied != bytes {
         let reason = format!("the parts have {copied} bytes instead of {bytes}");
         return Err(StorageError::new(Failure::Internal, reason));
@@ -87,19 +90,21 @@ fn copy(inner: &Inner, file: &File, parts: &[Stored], bytes: u64) -> Result<(), 
     inner.sync_names()
 }
 
-fn append(inner: &Inner, presence: &mut Presence<'_>, file: &File, part: &Stored) -> Result<(), StorageError> {
-    let gone = || StorageError::new(Failure::NotFound, format!("the part {} is gone", part.upload.id));
-    let source = match inner.files.read(&part.upload.id) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        source => Some(source?),
-    };
-    // Checked after the file was opened, so that it is not the file of a later upload.
-    if !presence.has(&part.upload)? {
-        return Err(gone());
+/// The files of parts that have bytes.
+fn open(inner: &Inner, parts: &[Stored]) -> Result<Vec<Option<File>>, StorageError> {
+    let mut sources = Vec::with_capacity(parts.len());
+    for part in parts {
+        sources.push(match inner.files.read(&part.upload.id) {
+            _ if part.upload.offset == 0 => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(gone(part)),
+            source => Some(source?),
+        });
     }
-    match source {
-        _ if part.upload.offset == 0 => Ok(()),
-        Some(source) => Ok(files::append_from(file, &source, part.upload.offset)?),
-        None => Err(gone()),
-    }
+    // Checked after the files were opened, so that none is the file of a later upload.
+    let missing = inner.database.read(|connection| row::first_missing(connection, parts))?;
+    missing.map_or(Ok(sources), |part| Err(gone(part)))
+}
+
+fn gone(part: &Stored) -> StorageError {
+    StorageError::new(Failure::NotFound, format!("the part {} is gone", part.upload.id))
 }

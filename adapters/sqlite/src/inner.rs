@@ -14,7 +14,6 @@ use tus_service::{Failure, Kind, Phase, StorageError, Stored, UploadId};
 use crate::{
     claims::Fresh,
     database::Database,
-    error::sql_error,
     files::{Files, blocking},
     leftovers,
     reserve::Reserve,
@@ -90,11 +89,7 @@ impl Inner {
 
     /// The same for many, in their order.
     pub(crate) fn load_all(&self, ids: &[UploadId]) -> Result<Vec<Option<Found>>, StorageError> {
-        let rows = self.database.read(|connection| {
-            // One transaction: SQLite locks and checks for changes once.
-            let transaction = connection.unchecked_transaction().map_err(sql_error)?;
-            row::select_all(&transaction, ids)
-        })?;
+        let rows = self.database.read(|connection| row::select_all(connection, ids))?;
         let is_alone = LazyCell::new(|| self.files.is_alone());
         rows.into_iter().map(|row| row.map(|stored| self.look(stored, || *is_alone)).transpose()).collect()
     }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, types::Type};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, types::Type};
 use tus_service::{
     Change, Dialect, Failure, Incarnation, Kind, Metadata, Part, Phase, StorageError, Stored, Upload, UploadId,
     Verbatim, Version,
@@ -31,25 +31,31 @@ pub(crate) fn select(connection: &Connection, id: &UploadId) -> Result<Option<St
 /// The same for many, in their order.
 pub(crate) fn select_all(connection: &Connection, ids: &[UploadId]) -> Result<Vec<Option<Stored>>, StorageError> {
     let sql = concat!("SELECT ", columns!(), " FROM uploads WHERE id = ?1");
-    let mut statement = connection.prepare_cached(sql).map_err(sql_error)?;
+    let transaction = once(connection)?;
+    let mut statement = transaction.prepare_cached(sql).map_err(sql_error)?;
     let rows = ids.iter().map(|id| statement.query_row([id.as_str()], |row| read_as(id.clone(), row)).optional());
     rows.collect::<Result<_, _>>().map_err(sql_error)
 }
 
-/// Finds out again and again whether uploads are still there, as they are by then.
-pub(crate) struct Presence<'c>(CachedStatement<'c>);
-
-impl<'c> Presence<'c> {
-    pub(crate) fn of(connection: &'c Connection) -> Result<Self, StorageError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM uploads WHERE id = ?1 AND incarnation = ?2)";
-        connection.prepare_cached(sql).map(Self).map_err(sql_error)
+/// The first of these uploads that is no longer there.
+pub(crate) fn first_missing<'u>(
+    connection: &Connection,
+    uploads: &'u [Stored],
+) -> Result<Option<&'u Stored>, StorageError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM uploads WHERE id = ?1 AND incarnation = ?2)";
+    let transaction = once(connection)?;
+    for stored in uploads {
+        let Upload { id, incarnation, .. } = &stored.upload;
+        if !exists(&transaction, sql, &[&id.as_str(), &bits(*incarnation)])? {
+            return Ok(Some(stored));
+        }
     }
+    Ok(None)
+}
 
-    /// Whether this incarnation is there.
-    pub(crate) fn has(&mut self, upload: &Upload) -> Result<bool, StorageError> {
-        let found = self.0.query_row((upload.id.as_str(), bits(upload.incarnation)), |row| row.get(0));
-        found.map_err(sql_error)
-    }
+/// One transaction for several queries: SQLite locks and checks for changes once.
+fn once(connection: &Connection) -> Result<Transaction<'_>, StorageError> {
+    connection.unchecked_transaction().map_err(sql_error)
 }
 
 pub(crate) fn insert(connection: &Connection, upload: &Upload) -> Result<Version, StorageError> {

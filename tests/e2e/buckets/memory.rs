@@ -14,7 +14,7 @@ const LENGTH: u64 = 12 << 20;
 /// The storage's budget, and what else uploads may take, in KiB: the buffers of the framework and of the client of the store,
 /// which are larger than the bytes in them, and what the allocator keeps.
 const BUDGET: u64 = 128 * 1024;
-const ELSE: u64 = 128 * 1024;
+const ELSE: u64 = 32 * 1024;
 
 #[test]
 #[cfg_attr(

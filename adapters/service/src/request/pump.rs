@@ -26,14 +26,8 @@ use tus_core::server::{End, Interruption};
 
 use crate::{observe, storage::Chunks};
 
-/// Maximum number of bytes of one body that wait or are being written: one batch each.
-const IN_FLIGHT: u32 = 2 * BATCH as u32;
-
-/// The same for all bodies together.
+/// Maximum number of bytes of all bodies together that wait, are being written, or are kept by the storage.
 pub(crate) const ALL_IN_FLIGHT: usize = 256 * 1024 * 1024;
-
-/// Approximate size of a write to the storage, in bytes.
-const BATCH: usize = 1024 * 1024;
 
 /// The minimum share of the budget that a chunk uses, in bytes.
 const CHUNK_OVERHEAD: u32 = 1024;
@@ -66,21 +60,38 @@ impl Drop for Share {
     }
 }
 
-/// Limits the bytes of all bodies in flight. Clones share the limit.
+/// Limits the bytes in flight, of each body and of all together. Clones share the limit of all.
 #[derive(Debug, Clone)]
-pub(crate) struct Budget(Arc<Semaphore>);
+pub(crate) struct Budget {
+    all: Arc<Semaphore>,
+    /// Approximate size of a write to the storage, in bytes.
+    batch: u32,
+}
+
+impl Budget {
+    /// Writes have about `batch` bytes, at least as many as are read early.
+    pub(crate) fn new(batch: usize) -> Self {
+        let batch = batch.clamp(EARLY as usize, ALL_IN_FLIGHT / 2);
+        Self { all: Arc::new(Semaphore::new(ALL_IN_FLIGHT)), batch: batch as u32 }
+    }
+
+    /// Maximum number of bytes of one body that wait or are being written: one batch each.
+    fn of_one(&self) -> u32 {
+        2 * self.batch
+    }
+
+    /// The share that data needs. A chunk larger than a body's limit waits for all of it, and a tiny one counts for
+    /// more than its bytes: memory is bounded even for a body with one byte per chunk.
+    fn share_of(&self, data: &Bytes) -> u32 {
+        u32::try_from(data.len()).unwrap_or(u32::MAX).clamp(CHUNK_OVERHEAD, self.of_one())
+    }
+}
 
 #[cfg(test)]
 impl Budget {
     /// Takes all of it.
     pub(crate) async fn exhaust(&self) -> OwnedSemaphorePermit {
-        self.0.clone().acquire_many_owned(ALL_IN_FLIGHT as u32).await.unwrap()
-    }
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ALL_IN_FLIGHT)))
+        self.all.clone().acquire_many_owned(ALL_IN_FLIGHT as u32).await.unwrap()
     }
 }
 
@@ -94,7 +105,8 @@ pub(crate) fn pump(asked_for: bool, budget: &Budget) -> (Pump, BodyReceiver) {
     let (room_too, waits_too) = (room.clone(), waits.clone());
     let wanted = asked_for.then_some(wanted);
     let pump = Pump { wanted, sender, room: room_too, budget: budget.clone(), waits: waits_too };
-    (pump, BodyReceiver { channel: Some(Channel { want: Some(want), receiver, room, waits }), ended: None })
+    let channel = Channel { want: Some(want), receiver, room, budget: budget.clone(), waits };
+    (pump, BodyReceiver { channel: Some(channel), ended: None })
 }
 
 /// The framework's end of the channel.
@@ -128,11 +140,11 @@ impl Pump {
         {
             return false;
         }
-        let mut source = Source { body, sender: self.sender, in_hand: None, ended: false };
+        let mut source = Source { body, sender: self.sender, budget: self.budget, in_hand: None, ended: false };
         loop {
             let event = poll_fn(|context| source.poll_event(context)).await;
             let complete = matches!(event, Event::Complete(_));
-            let needed = if let Event::Data(data, _) = &event { room_for(data) } else { 0 };
+            let needed = if let Event::Data(data, _) = &event { source.budget.share_of(data) } else { 0 };
             source.in_hand = Some(event);
             if needed > 0 {
                 let Ok(permit) = self.room.acquire_many(needed).await else {
@@ -140,7 +152,7 @@ impl Pump {
                 };
                 permit.forget();
                 self.waits.store(true, Relaxed);
-                let share = self.budget.0.clone().acquire_many_owned(needed).await.ok().map(Share::of);
+                let share = source.budget.all.clone().acquire_many_owned(needed).await.ok().map(Share::of);
                 self.waits.store(false, Relaxed);
                 if let Some(Event::Data(_, place)) = &mut source.in_hand {
                     *place = share;
@@ -157,6 +169,7 @@ impl Pump {
 struct Source<'a, B: Body> {
     body: Pin<&'a mut B>,
     sender: UnboundedSender<Box<Event>>,
+    budget: Budget,
     /// What was read from the body and waits for budget.
     in_hand: Option<Event>,
     ended: bool,
@@ -186,13 +199,13 @@ impl<B: Body> Source<'_, B> {
 /// read from the connection and only wait in the body. They have reached the server.
 impl<B: Body> Drop for Source<'_, B> {
     fn drop(&mut self) {
-        let mut left = IN_FLIGHT;
+        let mut left = self.budget.of_one();
         while !self.sender.is_closed() && self.hand_over() && !self.ended && left > 0 {
             let Poll::Ready(event) = self.poll_event(&mut Context::from_waker(Waker::noop())) else {
                 return;
             };
             if let Event::Data(data, _) = &event {
-                left = left.saturating_sub(room_for(data));
+                left = left.saturating_sub(self.budget.share_of(data));
             }
             self.in_hand = Some(event);
         }
@@ -211,6 +224,7 @@ struct Channel {
     want: Option<oneshot::Sender<()>>,
     receiver: UnboundedReceiver<Box<Event>>,
     room: Arc<Semaphore>,
+    budget: Budget,
     waits: Arc<AtomicBool>,
 }
 
@@ -236,7 +250,7 @@ impl BodyReceiver {
         {
             // Without a receiver the body has started already, or its request is gone, as the channel will report.
             let _ = want.send(());
-            channel.room.add_permits((IN_FLIGHT - EARLY) as usize);
+            channel.room.add_permits((channel.budget.of_one() - EARLY) as usize);
         }
     }
 
@@ -276,7 +290,7 @@ impl Channel {
         let end = loop {
             match event {
                 Event::Data(data, more) => {
-                    permits += room_for(&data);
+                    permits += self.budget.share_of(&data);
                     chunks.push(data);
                     match (&mut share, more) {
                         (Some(all), Some(more)) => all.merge(more),
@@ -287,7 +301,7 @@ impl Channel {
                 Event::Complete(trailers) => break Some(End::Complete(trailers)),
                 Event::Broken => break Some(End::Interrupted(Interruption::Disconnected)),
             }
-            if permits as usize >= BATCH {
+            if permits >= self.budget.batch {
                 break None;
             }
             match self.receiver.try_recv() {
@@ -311,12 +325,6 @@ impl Drop for Batch {
     }
 }
 
-/// The budget that data needs. A chunk larger than the budget waits for all of it, and a tiny one counts for more than
-/// its bytes: memory is bounded even for a body with one byte per chunk.
-fn room_for(data: &Bytes) -> u32 {
-    u32::try_from(data.len()).unwrap_or(IN_FLIGHT).clamp(CHUNK_OVERHEAD, IN_FLIGHT)
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -329,6 +337,12 @@ mod tests {
     use http_body::Frame;
 
     use super::*;
+
+    const BATCH: usize = 1024 * 1024;
+
+    fn budget() -> Budget {
+        Budget::new(BATCH)
+    }
 
     /// A body of this many chunks, and then the end, or silence.
     struct Chunks {
@@ -363,7 +377,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_expected_body_is_not_polled_before_it_is_wanted() {
-        let (pump, mut receiver) = pump(true, &Budget::default());
+        let (pump, mut receiver) = pump(true, &budget());
         let mut body = pin!(hello(true));
         {
             let mut run = pin!(pump.run(body.as_mut()));
@@ -375,7 +389,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_few_bytes_are_read_before_the_body_is_wanted() {
-        let (pump, mut receiver) = super::pump(false, &Budget::default());
+        let (pump, mut receiver) = super::pump(false, &budget());
         let body = pin!(Chunks { chunk: Bytes::from(vec![0; EARLY as usize / 4]), left: 10, ends: true });
         let mut run = pin!(pump.run(body));
         poll(&mut run).await;
@@ -387,13 +401,13 @@ mod tests {
 
     #[tokio::test]
     async fn an_end_is_distinguished_from_an_interruption() {
-        let (pump, mut receiver) = super::pump(false, &Budget::default());
+        let (pump, mut receiver) = super::pump(false, &budget());
         receiver.open();
         assert!(pump.run(pin!(hello(true))).await);
         assert_eq!(receiver.next().await.unwrap().chunks[..], ["hello"]);
         assert!(matches!(receiver.next().await, Err(End::Complete(None))));
 
-        let (pump, mut receiver) = super::pump(false, &Budget::default());
+        let (pump, mut receiver) = super::pump(false, &budget());
         receiver.open();
         {
             let body = pin!(hello(false));
@@ -406,7 +420,7 @@ mod tests {
 
     #[tokio::test]
     async fn tiny_chunks_are_bounded_in_number() {
-        let (pump, mut receiver) = super::pump(false, &Budget::default());
+        let (pump, mut receiver) = super::pump(false, &budget());
         receiver.open();
         let body = pin!(Chunks { chunk: Bytes::from_static(b"x"), left: 1_000_000, ends: true });
         let mut run = pin!(pump.run(body));
@@ -421,7 +435,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_available_when_the_request_is_dropped_are_kept() {
-        let (pump, mut receiver) = super::pump(false, &Budget::default());
+        let (pump, mut receiver) = super::pump(false, &budget());
         receiver.open();
         let body = pin!(Chunks { chunk: Bytes::from(vec![0; BATCH / 2]), left: 6, ends: true });
         {
@@ -442,7 +456,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_dropped_endless_body_is_not_read_forever() {
-        let (pump, mut receiver) = super::pump(false, &Budget::default());
+        let (pump, mut receiver) = super::pump(false, &budget());
         receiver.open();
         let mut body = pin!(Chunks { chunk: Bytes::from(vec![0; BATCH]), left: 1000, ends: true });
         {
@@ -458,7 +472,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_bodies_share_one_budget() {
-        let budget = Budget(Arc::new(Semaphore::new(3 * BATCH)));
+        let budget = Budget { all: Arc::new(Semaphore::new(3 * BATCH)), batch: BATCH as u32 };
         let (first, mut first_receiver) = pump(false, &budget);
         let (second, mut second_receiver) = pump(false, &budget);
         first_receiver.open();
@@ -479,7 +493,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_than_two_batches_are_in_flight() {
-        let (pump, mut receiver) = super::pump(false, &Budget::default());
+        let (pump, mut receiver) = super::pump(false, &budget());
         receiver.open();
         let body = Chunks { chunk: Bytes::from(vec![0; BATCH / 2]), left: 9, ends: true };
         let body = pin!(body);

@@ -217,6 +217,13 @@ pub trait Storage: Send + Sync + 'static {
     async fn tidy(&self) -> Result<(), StorageError> {
         Ok(())
     }
+
+    /// About how many bytes a [write](Writer::write) should have if they arrive faster than they are written. As many
+    /// wait in memory meanwhile, for each upload. 1 MiB by default, which keeps calls to a disk few. A storage that
+    /// only copies them to memory of its own wants less. From 64 KiB to 128 MiB; other values are adjusted.
+    fn batch(&self) -> usize {
+        1024 * 1024
+    }
 }
 
 /// Adds bytes to one upload.
