@@ -154,7 +154,8 @@ impl Deref for Started {
 /// An address for a program that is given its port, or starts at it again. The system gives it to nobody else: it chooses
 /// higher ports.
 pub(crate) fn free_address() -> SocketAddr {
-    const PORTS: Range<u16> = 10_000..30_000;
+    // Above 10080, which browsers refuse.
+    const PORTS: Range<u16> = 10_100..30_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let count = u32::from(PORTS.end - PORTS.start);
     // Two test programs at once begin in different places.

@@ -162,11 +162,31 @@ async fn requests(browser: &Chromium) -> Value {
 #[test]
 #[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
 fn only_one_of_several_tabs_takes_over_without_locks() {
+    one_takes_over(WITHOUT_LOCKS);
+}
+
+/// As if one more tab, which wants each upload, too, were closed while the others agree.
+const ONE_LEAVES: &str = "const Channel = BroadcastChannel; \
+    window.BroadcastChannel = class extends Channel { \
+        constructor(name) { \
+            super(name); \
+            const another = new Channel(name); \
+            another.onmessage = ({ data: { wanted } }) => { if (wanted) another.postMessage({ left: [wanted] }); }; \
+        } \
+    }";
+
+#[test]
+#[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
+fn only_one_takes_over_while_another_tab_is_closed() {
+    one_takes_over(&format!("{WITHOUT_LOCKS}; {ONE_LEAVES}"));
+}
+
+fn one_takes_over(before: &str) {
     browse(Look::DESKTOP, async |browser| {
         let (chosen, directory) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let server = Example::start("axum", directory.path(), &[]);
         let page = format!("http://{}/", server.address);
-        let tabs = begun(browser, &page, &chosen, 2, WITHOUT_LOCKS).await;
+        let tabs = begun(browser, &page, &chosen, 2, before).await;
         browser.close_tab().await;
         let mut sent = Vec::new();
         for tab in &tabs[1..] {

@@ -299,7 +299,7 @@ function hear({ upload, hidden, left = [], wanted, by, ask, id, file }) {
   if (wanted && find(wanted)) hearWanted(find(wanted), by);
   left.forEach((leaver) => goOnWithout(find(leaver)));
   if (ask === "everything") sayAll(uploads);
-  else if (ask && find(id)?.isOwn) perform(find(id), ask, file);
+  else if (ask && (find(id)?.isOwn || find(id)?.isWanted)) perform(find(id), ask, file);
 }
 
 // Another tab has hidden or cancelled it. Without locks, this one may be sending it nevertheless.
@@ -312,10 +312,10 @@ function disappear(upload) {
 }
 
 function follow(record) {
-  if (find(record.id)?.isOwn) return;
+  if (find(record.id)?.isOwn || hiddenElsewhere.has(record.id)) return;
   const upload = find(record.id) ?? list(record);
   const isNew = upload.state === "loading" && !upload.isClaimed;
-  Object.assign(upload, record, { isElsewhere: true });
+  Object.assign(upload, record, { isElsewhere: true, isWanted: false });
   setState(upload, record.state, record.message);
   if (isNew) claim(upload, false).then(() => takeOver(upload));
 }

@@ -32,7 +32,8 @@ function claim(upload, isNew) {
 
 // Browsers have locks in secure contexts only: not over plain HTTP on another host, nor where they may store nothing.
 // There, an upload belongs to this tab if no other one speaks of it, or says that it wants it, too, and has the smaller
-// number. Should two tabs send it at once, the server's check of offsets still keeps it right.
+// number. Should two tabs send it at once, the server's check of offsets keeps it right; one without a URL is created
+// twice.
 async function claimWithoutLocks(upload, isNew) {
   while (!isNew) {
     if (upload.isElsewhere) await new Promise((resolve) => (upload.whenLeft = resolve));
@@ -41,19 +42,20 @@ async function claimWithoutLocks(upload, isNew) {
     upload.isWanted = true;
     tabs.postMessage({ wanted: upload.id, by: TAB });
     await sleep(OTHERS_ANSWER_MS);
-    upload.isWanted = false;
-    if (!upload.isElsewhere) break;
+    // Whoever spoke of it meanwhile may have left again: then this tab asks again.
+    if (upload.isWanted) break;
   }
   own(upload);
 }
 
 function hearWanted(upload, by) {
   if (upload.isOwn) sayAll([upload]);
-  else if (by < TAB) upload.isElsewhere = true;
+  else if (by < TAB) Object.assign(upload, { isElsewhere: true, isWanted: false });
 }
 
 function own(upload) {
   upload.isOwn = true;
+  upload.isWanted = false;
   upload.isElsewhere = false;
 }
 
@@ -64,14 +66,17 @@ function say(upload) {
   if (!upload.isOwn || upload.isHidden || isLeaving) return;
   const now = performance.now();
   const { state, message, retryAt } = upload;
-  const news = `${state} ${message} ${retryAt}`;
+  const news = `${state} ${message} ${retryAt} ${upload.url}`;
   if (news === upload.saidNews && now - upload.saidAt < SAY_EVERY_MS) return;
   Object.assign(upload, { saidNews: news, saidAt: now });
   tabs.postMessage({ upload: { ...recordOf(upload), retryAt, speed: speedOf(upload) } });
 }
 
 const sayAll = (uploads) => uploads.forEach((upload) => say(Object.assign(upload, { saidAt: -Infinity })));
-const sayHidden = ({ id }) => tabs.postMessage({ hidden: id });
+const sayHidden = ({ id }) => {
+  hiddenElsewhere.add(id);
+  tabs.postMessage({ hidden: id });
+};
 
 // Requests go on for a moment, but their progress is no longer said: this tab would seem to be there still.
 function sayLeaving(uploads) {
