@@ -9,6 +9,7 @@ use h2::{
 };
 use http::{HeaderMap, Request};
 use tokio::{net::TcpStream, task::JoinHandle};
+use tus_service::{Config, Location};
 
 use crate::{
     client::OCTETS,
@@ -204,5 +205,17 @@ pub(crate) fn streams_of_one_connection_do_not_mix(server: Server) {
             let (path, content) = upload.await.unwrap();
             assert_same(&started.read_in_task(&path).await, &content);
         }
+    });
+}
+
+/// The authority is in the target, not in a header.
+pub(crate) fn a_location_names_the_authority_of_an_http2_request(server: Server) {
+    let started = server.start_with(|builder| builder.config(Config::default().location(Location::Host)));
+    run(async {
+        let session = Session::open(started.running.address).await;
+        let url = session.create(LENGTH).await;
+        assert!(url.starts_with("http://tus.example.org/files/"), "{url}");
+        let (status, headers) = session.patch("/files/missing", 0, bytes(2, 0..LENGTH)).await;
+        assert_eq!((status, headers.get("connection")), (404, None), "only the stream ends");
     });
 }

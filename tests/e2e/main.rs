@@ -137,6 +137,7 @@ harness::on_every_server! {
     http2::a_stalled_stream_is_superseded_by_another_of_its_connection,
     http2::a_refused_body_leaves_other_streams_alone,
     http2::streams_of_one_connection_do_not_mix,
+    http2::a_location_names_the_authority_of_an_http2_request,
 
     network::a_connection_may_break_at_any_byte,
     network::a_late_or_repeated_request_does_nothing,

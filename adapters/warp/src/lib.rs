@@ -35,7 +35,10 @@
 mod resumable;
 
 use futures_core::Stream;
-use http::{Extensions, HeaderMap, Method, Request, Response};
+use http::{
+    Extensions, HeaderMap, Method, Request, Response, Uri, Version, header,
+    uri::{Authority, Scheme},
+};
 use tus_service::{CloseConnection, Interim, ResponseBody, StreamBody, mount_path};
 use warp::{
     Filter, Reply as _,
@@ -110,10 +113,12 @@ pub fn filter(tus: Tus) -> BoxedFilter<(reply::Response,)> {
 /// ```
 pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFilter<(reply::Response,)> {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let authority = warp::host::optional().or(warp::any().map(|| None)).unify();
     warp::method()
         .and(warp::path::full())
         .and(warp::path::tail())
         .and(query)
+        .and(authority)
         .and(warp::header::headers_cloned())
         .and(extensions)
         .and(warp::ext::optional::<Interim>())
@@ -124,6 +129,7 @@ pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFil
                   path: FullPath,
                   rest: Tail,
                   query: String,
+                  authority,
                   headers,
                   mut extensions: Extensions,
                   interim,
@@ -138,7 +144,7 @@ pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFil
                 }
                 async move {
                     let mount = Mount::at(mount_path(path.as_str(), rest.as_str()).to_owned()).without_trailers();
-                    match translated(method, &path, &query, headers, extensions, stream) {
+                    match translated(method, &path, &query, authority, headers, extensions, stream) {
                         Ok(request) => respond(tus.handle(request, &mount).await),
                         Err(error) => respond(tus.unreadable(error)),
                     }
@@ -148,17 +154,26 @@ pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFil
         .boxed()
 }
 
-/// The request for the driver: warp provides its pieces one by one.
+/// The request for the driver: warp provides its pieces one by one, except the version.
 fn translated<S: Stream>(
     method: Method,
     path: &FullPath,
     query: &str,
+    authority: Option<Authority>,
     headers: HeaderMap,
     extensions: Extensions,
     stream: S,
 ) -> Result<Request<StreamBody<std::pin::Pin<Box<S>>>>, http::Error> {
     let target = if query.is_empty() { path.as_str().to_owned() } else { format!("{}?{query}", path.as_str()) };
-    let mut request = Request::builder().method(method).uri(target).body(StreamBody(Box::pin(stream)))?;
+    let mut request = Request::builder().method(method).body(StreamBody(Box::pin(stream)))?;
+    *request.uri_mut() = match authority {
+        // Every request of HTTP/1.1 has the header; over HTTP/2 the authority is a part of the target.
+        Some(authority) if !headers.contains_key(header::HOST) => {
+            *request.version_mut() = Version::HTTP_2;
+            Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(target).build()?
+        }
+        _ => target.try_into()?,
+    };
     *request.headers_mut() = headers;
     *request.extensions_mut() = extensions;
     Ok(request)
