@@ -260,7 +260,12 @@ fn is_emptied_by_expiry(kind: FileSystem, store: Store) {
         // It looks for expired uploads only at its start.
         let first = server.start_with(expiring(Duration::from_secs(3600)));
         let mut connection = first.connect();
-        let paths = begun(&mut connection);
+        let mut paths = begun(&mut connection);
+        for headers in [&[("Upload-Length", "5000")][..], &[("Upload-Length", "5000"), ("Upload-Concat", "partial")]] {
+            let complete = connection.create_with(headers);
+            assert_eq!(connection.patch(&complete, 0, &bytes(6, 0..5000)).status, 204);
+            paths.push(complete);
+        }
         // A day passes.
         let database = rusqlite::Connection::open(server.directory.path().join("uploads.db")).unwrap();
         database.execute("UPDATE uploads SET expires = 1", []).unwrap();

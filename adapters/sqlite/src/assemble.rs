@@ -7,6 +7,7 @@ use tus_service::{Change, Failure, Kind, Phase, StorageError, Stored, Version};
 use crate::{
     files::{self, blocking},
     inner::Inner,
+    room::Claimed,
     row,
 };
 
@@ -46,10 +47,10 @@ fn fill(inner: &Inner, stored: &Stored, parts: &[Stored], bytes: u64) -> Result<
     inner.unchanged(stored)?;
     inner.reserve.keep()?;
     // Each sweep tries again: without this check, it would fill the disk for everybody, fail, and empty it.
-    if inner.files.room()? < bytes {
+    let Some(mut room) = inner.room.claim(bytes, || inner.files.room())? else {
         let reason = format!("the disk has no room for the {bytes} bytes of a final upload");
         return Err(StorageError::new(Failure::Full, reason));
-    }
+    };
     let file = loop {
         let file = inner.files.create(&upload.id)?;
         if !files::lock(&file)? {
@@ -62,7 +63,7 @@ fn fill(inner: &Inner, stored: &Stored, parts: &[Stored], bytes: u64) -> Result<
         }
     };
     files::cut(&file, 0)?;
-    if let Err(error) = copy(inner, &file, parts, bytes) {
+    if let Err(error) = copy(inner, &file, parts, bytes, &mut room) {
         // Its name stays, because another process may have opened it.
         files::cut(&file, 0)?;
         return Err(error);
@@ -70,13 +71,20 @@ fn fill(inner: &Inner, stored: &Stored, parts: &[Stored], bytes: u64) -> Result<
     Ok(file)
 }
 
-fn copy(inner: &Inner, file: &File, parts: &[Stored], bytes: u64) -> Result<(), StorageError> {
+fn copy(
+    inner: &Inner,
+    file: &File,
+    parts: &[Stored],
+    bytes: u64,
+    room: &mut Claimed<'_>,
+) -> Result<(), StorageError> {
     let mut copied = 0;
     for parts in parts.chunks(OPEN_AT_ONCE) {
         for (part, source) in parts.iter().zip(open(inner, parts)?) {
             if let Some(source) = source {
                 files::append_from(file, &source, part.upload.offset)?;
             }
+            room.used(part.upload.offset);
             copied += part.upload.offset;
         }
     }

@@ -78,7 +78,8 @@ impl Inner {
         if self.fresh.take(incarnation) && !duration.is_zero() && duration <= WITH_A_CHANGE {
             return Ok(true);
         }
-        self.database.write(move |connection| asks::claim(connection, &id, incarnation, &claimant, duration)).await
+        // On a full disk, too: an upload is claimed before it is removed.
+        self.database.remove(move |connection| asks::claim(connection, &id, incarnation, &claimant, duration)).await
     }
 
     fn note(&self, incarnation: Incarnation, is_claimed: bool) {

@@ -89,7 +89,7 @@ impl Database {
         self.changes.add(WhenFull::Fail, bytes, operation).await.map_err(|_| gone())?
     }
 
-    /// The same for removals, which find room on a full disk, too.
+    /// The same for removals and what they need, which find room on a full disk, too.
     pub(crate) async fn remove<T: Send + 'static>(
         &self,
         operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,

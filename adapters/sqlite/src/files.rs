@@ -15,9 +15,9 @@ use rustix::{
     fs::{AtFlags, FlockOperation, Mode, OFlags, Stat, flock, openat, unlinkat},
     io::pread,
 };
-use tokio::task::spawn_blocking;
-use tus_service::{StorageError, UploadId};
+use tus_service::UploadId;
 
+pub(crate) use crate::lane::blocking;
 use crate::{presence, private};
 
 #[derive(Debug)]
@@ -201,16 +201,6 @@ pub(crate) fn length(stat: &Stat) -> u64 {
 /// Whether a file still has a name. What is written to a file without a name is lost.
 pub(crate) fn is_named(file: &File) -> io::Result<bool> {
     Ok(file.metadata()?.nlink() > 0)
-}
-
-/// Runs a blocking operation where it may block.
-pub(crate) async fn blocking<T: Send + 'static>(
-    operation: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
-) -> Result<T, StorageError> {
-    match spawn_blocking(operation).await {
-        Ok(result) => result,
-        Err(error) => Err(io::Error::other(error).into()),
-    }
 }
 
 /// Writes all chunks at the file's cursor with as few calls as possible. Returns the number of bytes written, even if

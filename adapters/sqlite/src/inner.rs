@@ -17,6 +17,7 @@ use crate::{
     files::{Files, blocking},
     leftovers,
     reserve::Reserve,
+    room::Room,
     row,
     shared_sync::SharedSync,
     writers::Writers,
@@ -46,6 +47,8 @@ pub(crate) struct Inner {
     /// The writers that add bytes here.
     pub(crate) writers: Arc<Writers>,
     pub(crate) fresh: Fresh,
+    /// Room for the final uploads that are being assembled.
+    pub(crate) room: Room,
     /// How often other processes were asked for an upload.
     pub(crate) asked: AtomicU64,
     /// How often this storage has checked whether other processes ask for one.
@@ -68,6 +71,7 @@ impl Inner {
             reserve,
             durability,
             naming: SharedSync::default(),
+            room: Room::default(),
             checkpoints: Arc::new(Semaphore::new(CHECKPOINTS)),
             writers: Arc::default(),
             fresh: Fresh::default(),

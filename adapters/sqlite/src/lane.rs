@@ -5,7 +5,7 @@
 //! when none waits: under load, nobody is woken.
 //!
 //! A slow call delays nobody: calls that arrive during it go to the pool, and those that wait behind it are moved
-//! there.
+//! there. The pool is the application's, too: calls of this crate use an eighth of it, however long a disk hangs.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, SemaphorePermit, oneshot},
+    task::{JoinHandle, spawn_blocking},
+};
 use tus_service::StorageError;
 
 /// How long a call may take before others bypass it.
@@ -24,6 +28,9 @@ const LONG: Duration = Duration::from_millis(2);
 
 /// The most calls that wait. Beyond that, one thread is not enough.
 const WAITING: usize = 32;
+
+/// The most calls on the pool at once, which has 512 threads by default.
+const ON_POOL: usize = 64;
 
 /// How often calls that wait behind a slow one are looked for.
 const LOOK: Duration = Duration::from_millis(10);
@@ -39,8 +46,18 @@ pub(crate) async fn quick<T: Send + 'static>(
     operation: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, StorageError> {
     let (sender, receiver) = oneshot::channel();
-    LANE.call(Box::new(move || drop(sender.send(operation()))));
+    LANE.call(Box::new(move || drop(sender.send(operation())))).await;
     receiver.await.unwrap_or_else(|_| Err(io::Error::other("a call of the storage panicked").into()))
+}
+
+/// Runs `operation`, which may take long, where it may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    operation: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, StorageError> {
+    match LANE.on_pool(operation).await.await {
+        Ok(result) => result,
+        Err(error) => Err(io::Error::other(error).into()),
+    }
 }
 
 type Call = Box<dyn FnOnce() + Send>;
@@ -52,6 +69,7 @@ struct Lane {
     /// Signals that calls must be watched.
     watch_bell: Condvar,
     is_started: OnceLock<bool>,
+    pool: Semaphore,
 }
 
 struct State {
@@ -71,18 +89,32 @@ impl State {
 impl Lane {
     const fn new() -> Self {
         let state = State { waiting: VecDeque::new(), running: None, is_asleep: false, watch_is_asleep: false };
-        Self { state: Mutex::new(state), bell: Condvar::new(), watch_bell: Condvar::new(), is_started: OnceLock::new() }
+        let (bell, watch_bell) = (Condvar::new(), Condvar::new());
+        let pool = Semaphore::const_new(ON_POOL);
+        Self { state: Mutex::new(state), bell, watch_bell, is_started: OnceLock::new(), pool }
     }
 
     /// Lets the thread make a call, or the pool if the thread is slow.
-    fn call(&'static self, call: Call) {
+    async fn call(&'static self, call: Call) {
+        if let Some(call) = self.enqueue(call) {
+            drop(self.on_pool(call).await);
+        }
+    }
+
+    /// Starts a call on the pool when it is its turn.
+    async fn on_pool<T: Send + 'static>(&'static self, call: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        // It is never closed.
+        let turn = self.pool.acquire().await.ok();
+        spawn_blocking(move || with(turn, call))
+    }
+
+    /// Gives a call to the thread, or gives it back if the thread is slow.
+    fn enqueue(&'static self, call: Call) -> Option<Call> {
         let pool = Handle::current();
         let is_started = *self.is_started.get_or_init(|| self.start());
         let mut state = self.state();
         if !is_started || state.waiting.len() >= WAITING || state.runs_long() {
-            drop(state);
-            pool.spawn_blocking(call);
-            return;
+            return Some(call);
         }
         state.waiting.push_back((pool, call));
         let wakes = std::mem::take(&mut state.is_asleep);
@@ -95,10 +127,11 @@ impl Lane {
         if wakes_watch {
             self.watch_bell.notify_one();
         }
+        None
     }
 
     fn start(&'static self) -> bool {
-        let start = |name: &str, run: fn(&Self)| thread::Builder::new().name(name.into()).spawn(move || run(self));
+        let start = |name: &str, run: fn(&'static Self)| thread::Builder::new().name(name.into()).spawn(move || run(self));
         let started = start("tus-sqlite-watch", Self::watch).and_then(|_| start("tus-sqlite-calls", Self::run));
         if let Err(error) = &started {
             tracing::warn!(%error, "no thread can be started for quick calls: the runtime's pool for blocking calls is used instead");
@@ -126,7 +159,7 @@ impl Lane {
     }
 
     /// Moves calls that wait behind a slow one to the pool.
-    fn watch(&self) {
+    fn watch(&'static self) {
         let mut idle = 0;
         loop {
             thread::sleep(LOOK);
@@ -141,9 +174,12 @@ impl Lane {
             } else if state.runs_long() {
                 let mut waiting = std::mem::take(&mut state.waiting);
                 drop(state);
-                while let Some((pool, call)) = waiting.pop_front() {
+                while let Ok(turn) = self.pool.try_acquire()
+                    && let Some((pool, call)) = waiting.pop_front()
+                {
                     // It panics if the system has no thread, and keeps the call. The others wait for the next check.
-                    if catch_unwind(AssertUnwindSafe(|| pool.spawn_blocking(call))).is_err() {
+                    let started = || pool.spawn_blocking(move || with(Some(turn), call));
+                    if catch_unwind(AssertUnwindSafe(started)).is_err() {
                         break;
                     }
                 }
@@ -159,6 +195,13 @@ impl Lane {
     }
 }
 
+/// Makes a call and then ends its turn.
+fn with<T>(turn: Option<SemaphorePermit<'_>>, call: impl FnOnce() -> T) -> T {
+    let result = call();
+    drop(turn);
+    result
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -172,7 +215,7 @@ mod tests {
     /// Returns the name of the thread that makes a call.
     async fn place(lane: &'static Lane) -> Option<String> {
         let (sender, receiver) = oneshot::channel();
-        lane.call(Box::new(move || drop(sender.send(thread::current().name().map(str::to_owned)))));
+        lane.call(Box::new(move || drop(sender.send(thread::current().name().map(str::to_owned))))).await;
         receiver.await.unwrap()
     }
 
@@ -183,7 +226,8 @@ mod tests {
         lane.call(Box::new(move || {
             began.send(()).unwrap();
             let _ = hangs.recv();
-        }));
+        }))
+        .await;
         begins.await.unwrap();
         go_on
     }
@@ -214,6 +258,33 @@ mod tests {
         assert!(places.iter().all(|place| place.as_deref() != Some("tus-sqlite-calls")));
         assert!(lane.state().waiting.is_empty());
         drop(go_on);
+    }
+
+    /// The application has calls of its own that need another disk, or none.
+    #[tokio::test]
+    async fn a_hanging_disk_leaves_most_of_the_pool_to_the_application() {
+        let lane = lane();
+        let (go_on, hangs) = mpsc::channel::<()>();
+        let hangs = std::sync::Arc::new(Mutex::new(hangs));
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..600 {
+            let hangs = hangs.clone();
+            calls.spawn(async move {
+                let (sender, receiver) = oneshot::channel::<()>();
+                let hang = move || {
+                    let _ = hangs.lock().unwrap().recv();
+                    drop(sender);
+                };
+                lane.call(Box::new(hang)).await;
+                let _ = receiver.await;
+            });
+        }
+        while lane.pool.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        spawn_blocking(|| ()).await.unwrap();
+        drop(go_on);
+        while calls.join_next().await.is_some() {}
     }
 
     #[tokio::test]

@@ -49,6 +49,7 @@ mod private;
 mod queries;
 mod reading;
 mod reserve;
+mod room;
 mod row;
 mod schema;
 mod shared_sync;
