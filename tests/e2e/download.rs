@@ -42,6 +42,13 @@ pub(crate) fn a_finished_upload_downloads_completely_and_in_ranges(server: Serve
     assert_eq!(complete.header("x-content-type-options"), "nosniff");
     assert_same(&complete.body, &bytes(1, 0..LENGTH));
 
+    // Without Tus-Resumable it is not a request of tus.
+    connection.send(format!("HEAD {path} HTTP/1.1\r\nHost: tus.example.org\r\n\r\n").as_bytes());
+    let head = connection.response("HEAD");
+    for name in ["content-length", "content-type", "content-disposition", "etag", "accept-ranges", "last-modified"] {
+        assert_eq!(head.headers.get_all(name), complete.headers.get_all(name), "{name}: as GET");
+    }
+
     for (from, to) in [(0, 1), (5, 3 << 20), (LENGTH - 7, LENGTH)] {
         let range = format!("bytes={from}-{}", to - 1);
         let part = connection.request("GET", &path, &[("Range", &range)], b"");

@@ -138,7 +138,9 @@ fn translated<P>(request: &HttpRequest, payload: P) -> Result<http::Request<Stre
 
 fn respond(response: http::Response<ResponseBody>) -> HttpResponse {
     let (head, body) = response.into_parts();
-    respond_with(&head, SizedStream::new(body.len(), body))
+    // actix-web writes the length itself. The response to a HEAD declares that of a GET.
+    let declared = head.headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    respond_with(&head, SizedStream::new(declared.unwrap_or(body.len()), body))
 }
 
 fn respond_with(head: &http::response::Parts, body: impl MessageBody + 'static) -> HttpResponse {
