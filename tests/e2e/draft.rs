@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::StatusCode;
 use tests::Framework;
-use tus_service::{Algorithm, Checksum, Dialect, FinishReply, Phase, Rejection};
+use tus_service::{Algorithm, Checksum, Config, Dialect, FinishReply, Phase, Rejection};
 
 use crate::{
     client::{CHUNKED, Connection, OCTETS, chunk, chunked},
@@ -172,7 +172,8 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 pub(crate) fn digests_are_verified(server: Server) {
-    let started = server.start();
+    let config = Config::default().checksums([Algorithm::Sha256]);
+    let started = server.start_with(|builder| builder.config(config.clone()));
     let session = session(&started, 9);
     let (first, rest) = (bytes(3, 0..1 << 20), bytes(3, 1 << 20..LENGTH));
     let (right, wrong) = (digest(&[&*first, &*rest].concat()), digest(&first));

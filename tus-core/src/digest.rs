@@ -5,8 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{Algorithm, Checksum, field, header::value};
 
-/// The supported algorithms, the strongest first. Others are ignored ("A recipient MAY ignore any or all digests",
-/// RFC 9530, section 2), as are those that are not compiled in.
+/// The algorithms in this build that have a name in these fields, the strongest first.
 const ALGORITHMS: &[(&str, Algorithm)] = &[
     #[cfg(feature = "sha512")]
     ("sha-512", Algorithm::Sha512),
@@ -14,11 +13,12 @@ const ALGORITHMS: &[(&str, Algorithm)] = &[
     ("sha-256", Algorithm::Sha256),
 ];
 
-/// The digest in this field, if its algorithm is supported.
-pub(crate) fn read(headers: &HeaderMap, name: &HeaderName) -> Option<Checksum> {
+/// The digest in this field by the strongest of the `wanted` algorithms. Others are ignored: "A recipient MAY ignore any
+/// or all digests" (RFC 9530, section 2).
+pub(crate) fn read(headers: &HeaderMap, name: &HeaderName, wanted: &[Algorithm]) -> Option<Checksum> {
     // Most messages have none; this avoids parsing.
     headers.get(name)?;
-    ALGORITHMS.iter().find_map(|(key, algorithm)| {
+    ALGORITHMS.iter().filter(|(_, algorithm)| wanted.contains(algorithm)).find_map(|(key, algorithm)| {
         let digest = field::bytes(headers, name, key)?;
         Some(Checksum::from_digest(*algorithm, digest))
     })
@@ -46,12 +46,15 @@ mod tests {
 
     /// RFC 9530, appendix D: the digests of `{"hello": "world"}` and a line feed.
     #[test]
-    fn the_strongest_known_digest_is_taken() {
+    fn the_strongest_wanted_digest_is_taken() {
         let content = b"{\"hello\": \"world\"}\n";
         let text = "id-sha-256=:AA==:, sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:, \
              sha-512=:YMAam51Jz/jOATT6/zvHrLVgOYTGFy1d6GJiOHTohq4yP+pgk4vf2aCsyRZOtw8MjkM7iw7yZ/WkppmM44T3qg==:";
-        let read = |text| read(&headers(text), &CONTENT_DIGEST);
+        let read = |text| read(&headers(text), &CONTENT_DIGEST, Algorithm::ALL);
         assert_eq!(read(text), Some(Checksum::of(Algorithm::Sha512, content)));
+        let wanting = |wanted: &[Algorithm]| super::read(&headers(text), &CONTENT_DIGEST, wanted);
+        assert_eq!(wanting(&[Algorithm::Sha1, Algorithm::Sha256]), Some(Checksum::of(Algorithm::Sha256, content)));
+        assert_eq!(wanting(&[Algorithm::Sha1]), None);
         let sha256 = "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:";
         assert_eq!(read(sha256), Some(Checksum::of(Algorithm::Sha256, content)));
         assert_eq!(write(&Checksum::of(Algorithm::Sha256, content)).unwrap(), sha256);

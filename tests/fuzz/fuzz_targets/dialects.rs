@@ -87,7 +87,7 @@ const HEADERS: [&str; 12] = [
 ];
 
 fuzz_target!(|run: Run| {
-    let mut config = Config::default().notify(!run.unnotified);
+    let mut config = Config::default().checksums([Algorithm::Sha256]).notify(!run.unnotified);
     if run.download {
         config = config.download(Download::attachment());
     }

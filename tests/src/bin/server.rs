@@ -8,7 +8,7 @@ use std::{error::Error, io::Read, net::TcpListener, time::Duration};
 
 use tests::{Framework, Interim, Store, serve};
 use tokio::sync::oneshot;
-use tus_service::{Config, Download, Tus};
+use tus_service::{Algorithm, Config, Download, Tus};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let _ = stop.send(());
     });
     let hangs = std::env::var_os("HANG_IN_FINISHED").is_some();
-    let mut config = Config::default();
+    let mut config = Config::default().checksums([Algorithm::Sha256]);
     if std::env::var_os("DOWNLOADS").is_some() {
         config = config.download(Download::attachment());
     }

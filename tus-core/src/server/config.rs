@@ -99,6 +99,10 @@ impl Config {
     /// The checksum algorithms to offer, in this order, after `sha1`, which every server must support (tus 1.0.0,
     /// "Checksum"). The default is `sha1` alone, whichever algorithms are compiled in. For a checksum in a trailer,
     /// all of these digests are computed.
+    ///
+    /// In the IETF's draft, `Content-Digest` and `Repr-Digest` are verified if they name one of these algorithms, and
+    /// ignored otherwise: they know SHA-256 and SHA-512, so by default none is verified. To verify `Repr-Digest`, all
+    /// bytes of the upload are read back. Without [`TusExtension::Checksum`], nothing is verified in either dialect.
     pub fn checksums(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         self.checksums = vec![Algorithm::Sha1];
         for algorithm in algorithms {
@@ -230,6 +234,11 @@ impl Config {
     /// Whether an extension is on.
     pub fn offers(&self, extension: TusExtension) -> bool {
         self.off & (1 << extension as u8) == 0 && extension.needs().is_none_or(|needed| self.offers(needed))
+    }
+
+    /// The algorithms by which bodies and uploads are verified.
+    pub(super) fn verified(&self) -> &[Algorithm] {
+        if self.offers(TusExtension::Checksum) { &self.checksums } else { &[] }
     }
 
     pub(crate) fn notifies(&self) -> bool {

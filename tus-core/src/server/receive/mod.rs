@@ -238,8 +238,8 @@ impl Receive {
         }
         let mut change = self.advanced(kept, now, completes);
         let is_complete = change.phase != upload.phase;
-        let repr_digest =
-            is_complete.then(|| self.body.repr_digest.take().or_else(|| dialect::repr_digest(upload))).flatten();
+        let kept = || dialect::repr_digest(&self.exchange.config, upload);
+        let repr_digest = is_complete.then(|| self.body.repr_digest.take().or_else(kept)).flatten();
         if repr_digest.is_some() {
             // The upload is complete after the digest has been verified.
             change.phase = Phase::Receiving;

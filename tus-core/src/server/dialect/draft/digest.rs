@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue};
 
-use crate::{Checksum, Upload, Verbatim, digest, header::REPR_DIGEST};
+use crate::{Checksum, Upload, Verbatim, digest, header::REPR_DIGEST, server::Config};
 
 /// Stores the digest of the complete upload in its record.
 pub(super) fn keep(verbatim: &mut Verbatim, repr_digest: &Checksum) {
@@ -11,10 +11,10 @@ pub(super) fn keep(verbatim: &mut Verbatim, repr_digest: &Checksum) {
     }
 }
 
-/// The digest of the complete upload that was declared at creation.
-pub(in crate::server) fn kept(upload: &Upload) -> Option<Checksum> {
+/// The digest of the complete upload that was declared at creation, if it is still to be verified.
+pub(in crate::server) fn kept(config: &Config, upload: &Upload) -> Option<Checksum> {
     let written: HeaderValue = upload.verbatim.get(&REPR_DIGEST)?;
-    digest::read(&HeaderMap::from_iter([(REPR_DIGEST.clone(), written)]), &REPR_DIGEST)
+    digest::read(&HeaderMap::from_iter([(REPR_DIGEST.clone(), written)]), &REPR_DIGEST, config.verified())
 }
 
 #[cfg(test)]
@@ -25,11 +25,13 @@ mod tests {
     #[test]
     fn a_digest_is_stored_with_the_record() {
         let mut upload = Upload::new(UploadId::from_random(1), Incarnation::from_random(1), Kind::Single);
-        assert_eq!(kept(&upload), None);
+        let config = Config::default().checksums(Algorithm::ALL.iter().copied());
+        assert_eq!(kept(&config, &upload), None);
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let digest = Checksum::of(algorithm, b"hello");
             keep(&mut upload.verbatim, &digest);
-            assert_eq!(kept(&upload), Some(digest));
+            assert_eq!(kept(&config, &upload), Some(digest));
+            assert_eq!(kept(&Config::default(), &upload), None);
         }
     }
 }

@@ -105,7 +105,7 @@ fn creation(config: &Config, rules: &Rules, headers: &HeaderMap) -> Result<Creat
     let mut upload = NewUpload::new(Kind::Single, length);
     upload.max_size = config.max_size;
     upload.metadata = metadata::read(config, headers)?;
-    if let Some(repr_digest) = crate::digest::read(headers, &REPR_DIGEST) {
+    if let Some(repr_digest) = crate::digest::read(headers, &REPR_DIGEST, config.verified()) {
         digest::keep(&mut upload.verbatim, &repr_digest);
     }
     let body = body(config, rules, headers, content, completes);
@@ -129,17 +129,17 @@ fn append(config: &Config, rules: &Rules, headers: &HeaderMap) -> Result<Append,
 }
 
 fn body(config: &Config, rules: &Rules, headers: &HeaderMap, length: Option<u64>, completes: bool) -> Body {
-    let verify = crate::digest::read(headers, &CONTENT_DIGEST).map_or(Verify::Nothing, Verify::header);
+    let content_digest = crate::digest::read(headers, &CONTENT_DIGEST, config.verified());
     Body {
         length,
         limit: config.max_append_size,
-        verify,
+        verify: content_digest.map_or(Verify::Nothing, Verify::header),
         completes: match completes {
             true => Completes::AtEnd,
             false if rules.completes_at_length => Completes::AtLength,
             false => Completes::Never,
         },
-        repr_digest: crate::digest::read(headers, &REPR_DIGEST),
+        repr_digest: crate::digest::read(headers, &REPR_DIGEST, config.verified()),
         invalidates: rules.invalidates,
     }
 }

@@ -3,7 +3,16 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::*;
-use crate::{Algorithm, Checksum, Failure, Phase, server::Interruption};
+use crate::{Algorithm, Checksum, Config, Failure, Phase, TusExtension, server::Interruption};
+
+/// A server that verifies the digests of these tests.
+fn world() -> World {
+    World::with(verifying())
+}
+
+fn verifying() -> Config {
+    Config::default().checksums([Algorithm::Sha256])
+}
 
 fn digest(bytes: &[u8]) -> String {
     format!("sha-256=:{}:", BASE64_STANDARD.encode(Checksum::of(Algorithm::Sha256, bytes).digest()))
@@ -14,7 +23,7 @@ fn digest(bytes: &[u8]) -> String {
 #[test]
 fn content_that_does_not_match_its_digest_is_discarded() {
     for commits_checkpoints in [false, true] {
-        let mut world = World::new();
+        let mut world = world();
         world.commits_checkpoints = commits_checkpoints;
         let id = begun(&mut world, DRAFT_12, b"hello");
         let wrong = patch(&mut world, DRAFT_12, &id, 5, true, b" world").header("content-digest", digest(b" WORLD"));
@@ -33,7 +42,7 @@ fn content_that_does_not_match_its_digest_is_discarded() {
 /// Content that a digest covers counts all together or not at all.
 #[test]
 fn interrupted_content_with_a_digest_is_discarded() {
-    let mut world = World::new();
+    let mut world = world();
     let id = begun(&mut world, DRAFT_12, b"hello");
     let cut = patch(&mut world, DRAFT_12, &id, 5, true, b" wor").header("content-digest", digest(b" world"));
     cut.header("content-length", "6").interrupted(Interruption::Disconnected).send().is(503);
@@ -43,7 +52,7 @@ fn interrupted_content_with_a_digest_is_discarded() {
 /// RFC 9530, section 2: "A recipient MAY ignore any or all digests." Unknown algorithms are never refused.
 #[test]
 fn unknown_algorithms_and_wrong_types_are_ignored() {
-    let mut world = World::new();
+    let mut world = world();
     for other in ["md5=:AA==:", "unixsum=:AA==:", "sha-256=wrong", "sha-256=(:AA==:)", "", "x"] {
         let request = post(&mut world, DRAFT_12, true, b"hello").header("content-digest", other);
         let id = request.header("repr-digest", other).send().is(201).complete(DRAFT_12, true).id();
@@ -58,7 +67,7 @@ fn an_upload_that_does_not_match_its_digest_is_never_complete() {
     for (with_creation, commits_checkpoints, notify) in
         [(true, false, true), (false, true, true), (true, true, false), (false, false, false)]
     {
-        let mut world = World::with(crate::Config::default().notify(notify));
+        let mut world = World::with(verifying().notify(notify));
         world.commits_checkpoints = commits_checkpoints;
         let upload = |world: &mut World, of: &[u8]| {
             let mut request = post(world, DRAFT_12, false, b"hello");
@@ -87,7 +96,7 @@ fn an_upload_that_does_not_match_its_digest_is_never_complete() {
 
 #[test]
 fn the_digest_of_an_upload_in_one_request_is_verified_too() {
-    let mut world = World::new();
+    let mut world = world();
     for content in [&b"hello"[..], b""] {
         let right = post(&mut world, DRAFT_12, true, content).header("repr-digest", digest(content)).send();
         right.is(201).complete(DRAFT_12, true);
@@ -102,7 +111,7 @@ fn the_digest_of_an_upload_in_one_request_is_verified_too() {
 #[test]
 fn verification_may_be_repeated() {
     for (step, failure) in [("Verify", Failure::Internal), ("Verify", Failure::Busy), ("Record", Failure::Internal)] {
-        let mut world = World::new();
+        let mut world = world();
         world.informs = true;
         let cut = post(&mut world, DRAFT_12, true, b"hello").header("content-length", "11");
         let cut = cut.header("repr-digest", digest(b"hello world")).interrupted(Interruption::Disconnected).send();
@@ -121,11 +130,36 @@ fn verification_may_be_repeated() {
 #[test]
 fn an_upload_that_is_complete_at_its_length_is_verified() {
     for (of, is_right) in [(&b"hello world"[..], true), (b"hello World", false)] {
-        let mut world = World::new();
+        let mut world = world();
         world.commits_checkpoints = true;
         let id = post(&mut world, 6, false, b"hello").length(11).header("repr-digest", digest(of)).send().id();
         let last = patch(&mut world, 6, &id, 5, false, b" world").send();
         last.is(if is_right { 201 } else { 400 }).complete(6, is_right);
         assert_eq!(world.record(&id).phase, if is_right { Phase::Notified } else { Phase::Invalid });
     }
+}
+
+/// What a server verifies is the application's choice, as in tus: it does not depend on what else is compiled in.
+#[test]
+fn only_chosen_algorithms_are_verified() {
+    let sha512 = format!("sha-512=:{}:", BASE64_STANDARD.encode(Checksum::of(Algorithm::Sha512, b"x").digest()));
+    let (no_checksums, other) = (verifying().without(TusExtension::Checksum), digest(b"other"));
+    for (config, sent) in [(Config::default(), &other), (verifying(), &sha512), (no_checksums, &other)] {
+        let mut world = World::with(config);
+        let created = post(&mut world, DRAFT_12, false, b"hello").header("content-digest", sent);
+        let id = created.header("repr-digest", sent).send().is(201).id();
+        let last = patch(&mut world, DRAFT_12, &id, 5, true, b" world").header("content-digest", sent);
+        last.header("repr-digest", sent).send().is(201).complete(DRAFT_12, true);
+        assert!(!world.passed("Verify"), "{}", world.path());
+        assert_eq!(world.bytes(&id), b"hello world");
+    }
+}
+
+/// The digest that came with the creation is read back when the upload is complete.
+#[test]
+fn a_digest_of_the_creation_is_verified_only_as_long_as_its_algorithm_is_chosen() {
+    let mut world = world();
+    let id = post(&mut world, DRAFT_12, false, b"hello").header("repr-digest", digest(b"other")).send().id();
+    world.config = std::sync::Arc::new(Config::default());
+    patch(&mut world, DRAFT_12, &id, 5, true, b" world").send().is(201).complete(DRAFT_12, true);
 }
