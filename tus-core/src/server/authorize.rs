@@ -27,8 +27,10 @@ enum Asked {
         next: usize,
     },
     Existing(Box<Stored>, Action),
-    /// There is no such upload, and the client may learn that.
-    Absent(Operation, Refusal),
+    /// The upload has expired or is invalid, which only an authorized client may learn.
+    Unusable(Box<Stored>, Operation, Refusal),
+    /// There is no such upload, likewise.
+    Absent(Operation),
 }
 
 impl Authorize {
@@ -42,8 +44,17 @@ impl Authorize {
         Self::part(exchange, creation, parts, 0)
     }
 
-    pub(super) fn absent(exchange: Box<Exchange>, operation: Operation, refusal: Refusal) -> Step {
-        Step::Authorize(Self { exchange, asked: Asked::Absent(operation, refusal) })
+    pub(super) fn absent(exchange: Box<Exchange>, operation: Operation) -> Step {
+        Step::Authorize(Self { exchange, asked: Asked::Absent(operation) })
+    }
+
+    pub(super) fn unusable(
+        exchange: Box<Exchange>,
+        stored: Box<Stored>,
+        operation: Operation,
+        refusal: Refusal,
+    ) -> Step {
+        Step::Authorize(Self { exchange, asked: Asked::Unusable(stored, operation, refusal) })
     }
 
     pub(super) fn existing(exchange: Box<Exchange>, stored: Box<Stored>, action: Action) -> Step {
@@ -56,16 +67,17 @@ impl Authorize {
             Asked::Creation(_) => Operation::Create,
             Asked::Parts { .. } => Operation::Concatenate,
             Asked::Existing(_, action) => action.operation(),
-            Asked::Absent(operation, _) => *operation,
+            Asked::Unusable(_, operation, _) | Asked::Absent(operation) => *operation,
         }
     }
 
-    /// The upload that the operation is for; `None` if it does not exist.
+    /// The upload that the operation is for, even if it has expired or can never be complete; `None` if it does not
+    /// exist.
     pub fn upload(&self) -> Option<&Upload> {
         match &self.asked {
-            Asked::Creation(_) | Asked::Absent(..) => None,
+            Asked::Creation(_) | Asked::Absent(_) => None,
             Asked::Parts { parts, next, .. } => parts.upload(*next),
-            Asked::Existing(stored, _) => Some(&stored.upload),
+            Asked::Existing(stored, _) | Asked::Unusable(stored, ..) => Some(&stored.upload),
         }
     }
 
@@ -77,7 +89,8 @@ impl Authorize {
         }
         match asked {
             Asked::Existing(stored, action) => Hold::of(exchange, stored, action),
-            Asked::Absent(_, refusal) => exchange.refuse(refusal),
+            Asked::Unusable(_, _, refusal) => exchange.refuse(refusal),
+            Asked::Absent(_) => exchange.refuse(Refusal::NotFound),
             Asked::Parts { creation, parts, next } => Self::part(exchange, creation, parts, next + 1),
             Asked::Creation(creation) => match creation.upload.kind() {
                 Kind::Final(_) => LoadParts::to_create(exchange, creation),

@@ -13,7 +13,7 @@ use super::{
     location::Endpoint,
     outcome::Outcome,
 };
-use crate::{Phase, Stored, Upload, UploadId};
+use crate::{Phase, Upload, UploadId};
 
 pub(super) struct Exchange {
     pub(super) config: Arc<Config>,
@@ -104,13 +104,11 @@ impl fmt::Debug for Exchange {
     }
 }
 
-/// An upload on which this action is possible: it exists, has not expired, and is not invalid, unless it is to be
-/// deleted.
-pub(super) fn present(stored: Option<Stored>, action: &Action, now: SystemTime) -> Result<Stored, Refusal> {
-    let stored = stored.ok_or(Refusal::NotFound)?;
-    match usable(&stored.upload, now) {
-        Err(Refusal::Invalid) if matches!(action, Action::Terminate) => Ok(stored),
-        usable => usable.map(|()| stored),
+/// Whether this action is possible on an upload: it has not expired, and is not invalid, unless it is to be deleted.
+pub(super) fn check_present(upload: &Upload, action: &Action, now: SystemTime) -> Result<(), Refusal> {
+    match usable(upload, now) {
+        Err(Refusal::Invalid) if matches!(action, Action::Terminate) => Ok(()),
+        usable => usable,
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     ask::{Action, Append, Body, Completes, beyond, room_until},
     dialect,
     ending::Ending,
-    exchange::{Exchange, present},
+    exchange::{Exchange, check_present},
     outcome::Outcome,
 };
 use crate::{Dialect, Failure, Kind, Phase, Stored, Upload};
@@ -70,11 +70,14 @@ impl Hold {
     /// Continues with the current record. A reader that found no request to wait for may pass its own record.
     pub fn done(self, held: Result<Option<Stored>, Failure>) -> Step {
         let Self { exchange, mut stored, action } = self;
-        match held.map_err(Refusal::from).and_then(|now| present(now, &action, exchange.now)) {
-            // The authorization is for one incarnation. A later one is not touched.
-            Ok(now) if !now.is_same_upload(&stored.upload) => return exchange.refuse(Refusal::NotFound),
-            Ok(now) => *stored = now,
-            Err(refusal) => return exchange.refuse(refusal),
+        match held {
+            Ok(Some(now)) if now.is_same_upload(&stored.upload) => *stored = now,
+            // The authorization is for one incarnation. A later one is neither touched nor revealed.
+            Ok(_) => return exchange.refuse(Refusal::NotFound),
+            Err(failure) => return exchange.refuse(failure),
+        }
+        if let Err(refusal) = check_present(&stored.upload, &action, exchange.now) {
+            return exchange.refuse(refusal);
         }
         match action {
             Action::Inspect => inspect(exchange, stored),

@@ -2,10 +2,10 @@
 //! again when it is held.
 
 use super::{
-    Authorize, Refusal, Step,
+    Authorize, Step,
     ask::Action,
     dialect,
-    exchange::{Exchange, present},
+    exchange::{Exchange, check_present},
 };
 use crate::{Failure, Stored, UploadId};
 
@@ -30,17 +30,20 @@ impl Load {
 
     /// Continues with the record; `None` if there is no such upload.
     pub fn done(self, loaded: Result<Option<Stored>, Failure>) -> Step {
-        let Self { mut exchange, mut action, .. } = self;
-        // Uploads of an endpoint and of each resource are separate.
-        let loaded = loaded.map(|stored| stored.filter(|stored| exchange.endpoint.has(&stored.upload)));
-        if let Ok(Some(stored)) = &loaded {
-            action = dialect::resolve(&mut exchange, &stored.upload, action);
-        }
-        match loaded.map_err(Refusal::from).and_then(|stored| present(stored, &action, exchange.now)) {
-            Ok(stored) => Authorize::existing(exchange, Box::new(stored), action),
-            Err(Refusal::Storage(failure)) => exchange.refuse(failure),
-            // A client that is not authorized must not learn whether the upload exists.
-            Err(refusal) => Authorize::absent(exchange, action.operation(), refusal),
+        let Self { mut exchange, action, .. } = self;
+        let stored = match loaded {
+            // Uploads of an endpoint and of each resource are separate.
+            Ok(found) => found.filter(|found| exchange.endpoint.has(&found.upload)),
+            Err(failure) => return exchange.refuse(failure),
+        };
+        // A client that is not authorized must not learn whether the upload exists, nor what has become of it.
+        let Some(stored) = stored.map(Box::new) else {
+            return Authorize::absent(exchange, action.operation());
+        };
+        let action = dialect::resolve(&mut exchange, &stored.upload, action);
+        match check_present(&stored.upload, &action, exchange.now) {
+            Ok(()) => Authorize::existing(exchange, stored, action),
+            Err(refusal) => Authorize::unusable(exchange, stored, action.operation(), refusal),
         }
     }
 }

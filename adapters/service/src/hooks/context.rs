@@ -29,7 +29,8 @@ context! {
     Authorize {
         /// The operation.
         operation: Operation,
-        /// The upload; `None` for [`Operation::Create`], and if there is no such upload.
+        /// The upload, even if it has expired or can never be complete; `None` for [`Operation::Create`], and if there
+        /// is no such upload.
         upload: Option<Arc<Upload>>,
         /// The head of the request, with its full path.
         request: Arc<Parts>,

@@ -52,7 +52,9 @@ pub trait Hooks: Send + Sync + 'static {
     /// before an older request on the upload is stopped.
     ///
     /// There is no upload for [`Operation::Create`](crate::Operation::Create), and none if the client asks for one
-    /// that does not exist: if the operation is allowed, the client learns that. For a final upload, this is called
+    /// that does not exist: if the operation is allowed, the client learns that. An upload that has expired or can
+    /// never be complete is there until it is removed, and its client learns what has become of it only if the
+    /// operation is allowed. For a final upload, this is called
     /// with [`Operation::Concatenate`](crate::Operation::Concatenate) for each partial upload that it names.
     ///
     /// # Errors

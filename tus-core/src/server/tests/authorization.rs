@@ -1,7 +1,11 @@
 //! Nothing is created, held, received, deleted or revealed before the application has authorized it.
 
-use super::{super::Operation, request::Answer, world::World};
-use crate::UploadId;
+use std::time::Duration;
+
+use http::Method;
+
+use super::{super::Operation, draft, request::Answer, world::World};
+use crate::{Config, Download, Incarnation, Phase, UploadId};
 
 /// The steps that come only after an `Authorize`.
 const GUARDED: [&str; 13] = [
@@ -124,6 +128,55 @@ fn authorization_sees_the_upload_if_it_exists() {
     assert_eq!(world.log.asked, [(Operation::Append, Some(ids.unfinished.clone()))]);
     world.delete(&ids.unfinished).send();
     assert_eq!(world.log.asked, [(Operation::Terminate, Some(ids.unfinished))]);
+}
+
+/// A policy that allows what it does not know must not show strangers which ids existed: 410 differs from 404.
+#[test]
+fn authorization_sees_uploads_that_have_expired_or_are_invalid() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    type Ask = fn(&mut World, &UploadId) -> Answer;
+    let asks: [(Operation, Ask); 7] = [
+        (Operation::Inspect, |world, id| world.head(id).send()),
+        (Operation::Append, |world, id| world.patch(id).offset(3).body(b"lo").send()),
+        (Operation::Terminate, |world, id| world.delete(id).send()),
+        (Operation::Concatenate, |world, id| world.post().concat(&[id]).send()),
+        (Operation::Download, |world, id| world.request(Method::GET, &world.url(id)).without("tus-resumable").send()),
+        (Operation::Inspect, |world, id| draft::head(world, draft::DRAFT_12, id).send()),
+        (Operation::Append, |world, id| draft::patch(world, draft::DRAFT_12, id, 3, true, b"lo").send()),
+    ];
+    let expire: fn(&mut World, &UploadId) = |world, _| world.wait(HOUR);
+    let invalidate: fn(&mut World, &UploadId) =
+        |world, id| world.uploads.edit(id, |upload, _| upload.phase = Phase::Invalid);
+    for (operation, ask) in asks {
+        for spoil in [expire, invalidate] {
+            let config = Config::default().expire_after(HOUR).download(Download::attachment());
+            let mut world = World::with(config);
+            let id = world.partial(b"hel", 5);
+            spoil(&mut world, &id);
+            world.application.rejects = Box::new(|_, id| id.is_some());
+            ask(&mut world, &id).is(403);
+            assert!(world.log.asked.contains(&(operation, Some(id.clone()))), "{:?}", world.log.asked);
+            ask(&mut world, &UploadId::from_random(0)).is(404);
+            world.application.rejects = Box::new(|_, _| false);
+            let is_deleted = operation == Operation::Terminate && world.record(&id).phase == Phase::Invalid;
+            ask(&mut world, &id).is(if is_deleted { 204 } else { 410 });
+        }
+    }
+}
+
+/// The id may belong to somebody else by the time an older request has left.
+#[test]
+fn the_state_of_a_later_upload_of_the_same_id_is_not_revealed() {
+    let mut world = World::new();
+    let id = world.upload(b"hel", 5);
+    let key = id.clone();
+    world.meanwhile("Hold", move |uploads| {
+        uploads.edit(&key, |upload, _| {
+            upload.incarnation = Incarnation::from_random(99);
+            upload.phase = Phase::Invalid;
+        });
+    });
+    world.head(&id).send().is(404);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use super::{
 use crate::UploadId;
 
 /// The interop version of draft 12.
-const DRAFT_12: u8 = 9;
+pub(super) const DRAFT_12: u8 = 9;
 /// All supported versions.
 const VERSIONS: [u8; 8] = [3, 4, 5, 6, 7, 8, 9, 10];
 
@@ -59,7 +59,7 @@ fn post<'w>(world: &'w mut World, version: u8, completes: bool, content: &[u8]) 
 }
 
 /// An append of this content at this offset.
-fn patch<'w>(
+pub(super) fn patch<'w>(
     world: &'w mut World,
     version: u8,
     id: &UploadId,
@@ -72,7 +72,7 @@ fn patch<'w>(
     complete(request.header("content-type", PARTIAL), version, completes)
 }
 
-fn head<'w>(world: &'w mut World, version: u8, id: &UploadId) -> Request<'w> {
+pub(super) fn head<'w>(world: &'w mut World, version: u8, id: &UploadId) -> Request<'w> {
     let path = world.url(id);
     request(world, version, Method::HEAD, &path)
 }
