@@ -115,7 +115,7 @@ pub(super) fn refused(exchange: &Exchange, rules: &Rules, refusal: Refusal, resp
 
 /// The application's own response.
 pub(super) fn rejected(rejection: Rejection, is_final: bool, response: &mut Response<Bytes>) {
-    *response = rejection.into_response();
+    *response = rejection.into();
     let status = response.status_mut();
     // "The server SHOULD NOT generate a response with the 301 (Moved Permanently), 302 (Found), or 303 (See Other) status
     // codes and the Upload-Complete: ?0 header field because clients might follow the redirect without preserving the

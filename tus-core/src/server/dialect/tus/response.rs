@@ -136,7 +136,7 @@ fn refused(refusal: Refusal, response: &mut Response<Bytes>) {
             headers.insert(header::CONTENT_RANGE, value(format!("bytes */{length}")));
         }
         Refusal::Rejected(rejection) => {
-            let (head, body) = rejection.into_response().into_parts();
+            let (head, body) = Response::from(rejection).into_parts();
             headers.extend(head.headers);
             *response.body_mut() = body;
             return;
