@@ -56,7 +56,7 @@ async fn run(arguments: &Arguments) -> Result<bool, Error> {
             for (key, value) in info.metadata.iter() {
                 println!("{} {}", clean(key), clean(&String::from_utf8_lossy(value)));
             }
-            Ok(info.is_complete())
+            Ok(info.complete)
         }
         Action::Terminate(url) => client.terminate(url.clone()).await.map(|()| true),
         Action::Download(url) => {

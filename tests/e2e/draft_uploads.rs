@@ -68,7 +68,7 @@ pub(crate) fn a_file_of_any_length_arrives(server: Server) {
         arrived(&started, &uploaded, length);
         // Its state and its deletion.
         let info = block_on(client.info(uploaded.url.clone())).unwrap();
-        assert_eq!((info.offset, info.length, info.is_complete()), (Some(length), Some(length), true));
+        assert_eq!((info.offset, info.length, info.complete), (Some(length), Some(length), true));
         block_on(client.terminate(uploaded.url.clone())).unwrap();
         block_on(client.terminate(uploaded.url.clone())).unwrap();
         assert!(block_on(client.info(uploaded.url)).unwrap_err().is_gone());
@@ -137,7 +137,7 @@ pub(crate) fn the_server_may_choose_the_protocol(server: Server) {
         let url = format!("http://{}/files", started.running.address);
         let client = Client::builder(&url).options(eager().protocol(None)).build().unwrap();
         let uploaded = block_on(client.upload(source(LENGTH)).send()).unwrap();
-        assert!(block_on(client.info(uploaded.url.clone())).unwrap().is_complete());
+        assert!(block_on(client.info(uploaded.url.clone())).unwrap().complete);
         uploaded
     };
     let both = server.start();

@@ -155,7 +155,7 @@ fn this_client_uploads_to_tus_node_server() {
         let uploaded = block_on(client.upload(Source::bytes(bytes(1, 0..LENGTH))).send()).unwrap();
         let stored = directory.path().join(id(uploaded.url.path()).as_str());
         assert_same(&std::fs::read(stored).unwrap(), &bytes(1, 0..LENGTH));
-        assert!(block_on(client.info(uploaded.url)).unwrap().is_complete());
+        assert!(block_on(client.info(uploaded.url)).unwrap().complete);
     }
     drop(server.stdin.take());
     server.wait().unwrap();

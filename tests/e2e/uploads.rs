@@ -70,7 +70,7 @@ pub(crate) fn a_file_arrives_completely(server: Server) {
     assert_eq!(seen.last(), Some(&(LENGTH, LENGTH)));
 
     let info = block_on(client.info(uploaded.url.clone())).unwrap();
-    assert!(info.is_complete());
+    assert!(info.complete);
     block_on(client.terminate(uploaded.url.clone())).unwrap();
     block_on(client.terminate(uploaded.url.clone())).unwrap();
     assert!(block_on(client.info(uploaded.url)).unwrap_err().is_gone());

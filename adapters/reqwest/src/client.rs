@@ -22,7 +22,7 @@ use crate::{Entry, deadline::Deadline, exchange::Exchanges, kept::Kept, waiting:
 /// let client = Client::new("https://example.org/files")?;
 /// let uploaded = client.upload(Source::bytes("hello")).metadata("filename", "hello.txt").send().await?;
 /// let info = client.info(uploaded.url.as_str()).await?;
-/// assert!(info.is_complete());
+/// assert!(info.complete);
 /// client.terminate(uploaded.url).await?;
 /// # Ok(())
 /// # }
@@ -133,7 +133,7 @@ impl Client {
     /// The options, with the server's protocol if none was chosen.
     async fn options(&self) -> Result<Options, Error> {
         let options = self.inner.options.clone();
-        match options.chosen_protocol() {
+        match options.get_protocol() {
             Some(_) => Ok(options),
             None => {
                 let capabilities = self.known_capabilities(&OnWait::default()).await?;

@@ -13,7 +13,7 @@ impl Deadline {
     /// The limit counts from now.
     pub(crate) fn from_now(options: &Options) -> Self {
         // A time beyond what the clock can represent never comes.
-        let limit = options.retries().time_limit();
+        let limit = options.get_retry().get_deadline();
         Self(limit.and_then(|limit| Some((Instant::now().checked_add(limit)?, limit))))
     }
 

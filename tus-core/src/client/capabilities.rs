@@ -11,6 +11,7 @@ use crate::{
 /// The capabilities of a server (tus 1.0.0, "OPTIONS"; draft 12, "Limits"). They are only a hint: often a proxy or a
 /// CORS layer answers instead of the server. What is missing is therefore unknown, not absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Capabilities {
     /// The supported versions of the protocol, the preferred one first; empty if unknown.
     pub versions: Vec<String>,

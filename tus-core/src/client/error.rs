@@ -171,6 +171,7 @@ pub enum SourceProblem {
 /// The server's rejection of a request.
 #[derive(Debug, thiserror::Error)]
 #[error("the server answered {method} with {status}{}", self.words())]
+#[non_exhaustive]
 pub struct Refused {
     /// The method of the request.
     pub method: Method,

@@ -13,6 +13,8 @@
 //! parts    Transmit POST → Transmit HEAD until they are concatenated → Finished
 //! ```
 //!
+//! [`Step`] and [`Moment`] are exhaustive on purpose: a driver must handle each step and supply each value.
+//!
 //! The steps are the same in each [`Protocol`]: tus 1.0.0 by default, the IETF's draft by choice
 //! ([`Options::protocol`]).
 //!

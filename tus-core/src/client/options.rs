@@ -136,8 +136,8 @@ impl Options {
         self
     }
 
-    /// The protocol; `None` if the server decides.
-    pub fn chosen_protocol(&self) -> Option<Protocol> {
+    /// The chosen [`protocol`](Self::protocol); `None` if the server decides.
+    pub fn get_protocol(&self) -> Option<Protocol> {
         self.protocol
     }
 
@@ -159,8 +159,8 @@ impl Options {
         self.trusted.without_credentials(url)
     }
 
-    /// When and how often a request is retried.
-    pub fn retries(&self) -> &Retry {
+    /// The chosen [`retry`](Self::retry).
+    pub fn get_retry(&self) -> &Retry {
         &self.retry
     }
 

@@ -72,8 +72,8 @@ impl Retry {
         self
     }
 
-    /// The time limit for the complete task.
-    pub fn time_limit(&self) -> Option<Duration> {
+    /// The chosen [`deadline`](Self::deadline); `None` if there is none.
+    pub fn get_deadline(&self) -> Option<Duration> {
         self.deadline
     }
 

@@ -33,6 +33,7 @@ pub struct Terminate {
 
 /// The state of an upload, as the server reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Info {
     /// The server's offset in bytes; `None` for a final upload that waits for its parts.
     pub offset: Option<u64>,
@@ -46,11 +47,6 @@ pub struct Info {
 }
 
 impl Info {
-    /// Whether it is complete.
-    pub fn is_complete(&self) -> bool {
-        self.complete
-    }
-
     pub(super) fn read(answer: &Answer<'_>) -> Result<Self, Error> {
         let length = answer.number(&UPLOAD_LENGTH)?;
         let pending = answer.headers().get(&crate::header::UPLOAD_CONCAT).is_some_and(|kind| kind != "partial");

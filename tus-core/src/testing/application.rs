@@ -15,6 +15,7 @@ type Handler = dyn FnMut(&Parts, &[u8]) -> Result<Response<Option<Bytes>>, Failu
 type Shape = dyn FnMut(&mut NewUpload) -> Result<(), Rejection>;
 
 /// The application's answers; initially it allows everything.
+#[non_exhaustive]
 pub struct Application {
     /// Whether it rejects an operation on an upload.
     pub rejects: Box<Rejects>,

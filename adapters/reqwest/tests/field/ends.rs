@@ -60,7 +60,7 @@ async fn the_longest_durations_mean_never() {
     let client = client(&server).options(plain().retry(retry)).timeout(Duration::MAX).build().unwrap();
     client.upload(Source::bytes("hello")).send().await.unwrap();
     assert_eq!(tus.only(), b"hello");
-    assert!(client.info(&*server.url("/files/1")).await.unwrap().is_complete());
+    assert!(client.info(&*server.url("/files/1")).await.unwrap().complete);
 }
 
 struct Unknown;

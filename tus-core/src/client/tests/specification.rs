@@ -280,11 +280,11 @@ fn capabilities_are_discovered_first() {
 fn inspect_reads_the_state_of_an_upload() {
     let headers = [("upload-offset", "70"), ("upload-length", "100"), ("upload-metadata", "filename ZmlsbQ==,empty")];
     let info: Info = Script::new([answer(200, &headers)]).run(inspect(url(), plain())).unwrap();
-    assert_eq!((info.offset, info.length, info.is_complete()), (Some(70), Some(100), false));
+    assert_eq!((info.offset, info.length, info.complete), (Some(70), Some(100), false));
     assert_eq!(info.metadata.text("filename"), Some("film"));
     let waiting = [("upload-concat", "final;/files/a /files/b"), ("upload-length", "100")];
     let info = Script::new([answer(200, &waiting)]).run(inspect(url(), plain())).unwrap();
-    assert_eq!((info.offset, info.length, info.is_complete()), (None, Some(100), false));
+    assert_eq!((info.offset, info.length, info.complete), (None, Some(100), false));
 }
 
 /// tus 1.0.0, "Termination": a missing upload is terminated already.

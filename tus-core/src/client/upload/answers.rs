@@ -179,7 +179,7 @@ impl Uploading {
     /// Upload-Offset header unless the concatenation has been successfully finished").
     pub(super) fn joined(&mut self, url: &Url, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
         let (offset, length) = match answer.success().and_then(|answer| Info::read(&answer)) {
-            Ok(info) if info.offset.is_none() || info.length.is_some() && !info.is_complete() => {
+            Ok(info) if info.offset.is_none() || info.length.is_some() && !info.complete => {
                 return Ok(Turn::Later);
             }
             Ok(info) => (info.offset, info.length),

@@ -231,12 +231,12 @@ fn values_of_the_wrong_type_are_ignored() {
     }
     for other in ["1", "true", "?2", "?1, ?1", ""] {
         let found = said(204, &[("upload-offset", "100"), ("upload-length", "100"), ("upload-complete", other)]);
-        assert!(!Script::new([found]).run(inspect(url(), plain())).unwrap().is_complete(), "{other}");
+        assert!(!Script::new([found]).run(inspect(url(), plain())).unwrap().complete, "{other}");
     }
     // A parameter changes nothing.
     let found = said(204, &[("upload-offset", "5;a"), ("upload-complete", "?1;b=2")]);
     let info = Script::new([found]).run(inspect(url(), plain())).unwrap();
-    assert_eq!((info.offset, info.is_complete()), (Some(5), true));
+    assert_eq!((info.offset, info.complete), (Some(5), true));
 }
 
 /// "Length": "the length and offset values do not determine whether an upload is complete. [...] The offset could match the
