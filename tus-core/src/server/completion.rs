@@ -1,11 +1,15 @@
-//! What follows when all bytes of an upload have been received: it is assembled if necessary, the application is
-//! asked and notified, and the result is recorded. A request that completes the upload and a server that finds
-//! unfinished work take the same steps:
+//! What follows when all bytes of an upload have been received: it is assembled or verified if necessary, and the
+//! application is asked. A request that completes the upload and a server that finds unfinished work take the same
+//! steps:
 //!
 //! ```text
-//! (LoadParts) → (Assemble) → Finish → Notify → Record → Done
-//! Verify → Record → Finish → Notify → Record → Done
+//! (LoadParts) → (Assemble) → (Finish) → Done
+//! LoadParts → Record → Done                     an upload that can never be complete
+//! Verify → Record → (Finish) → Done
 //! ```
+//!
+//! `Finish` is omitted if the application need not be asked. Any step that fails leads to `Done`. Beside the response,
+//! [`Notify`] follows: the application is notified, and then that is recorded.
 
 use std::{collections::HashSet, sync::Arc, time::SystemTime};
 
@@ -27,7 +31,7 @@ pub enum Completion {
     Verify(Verify),
     /// Ask the application for its part of the response. It may reject the upload.
     Finish(Finish),
-    /// Record that the upload can never be complete.
+    /// Record the result: the upload is complete, or can never be.
     Record(Record),
     /// The completion is finished. What remains is a job beside the response ([`Done::notify`]).
     Done(Done),

@@ -5,24 +5,56 @@
 //!
 //! ```text
 //! HEAD    Load → Authorize → (Hold | LoadParts → (Await)) → Respond
-//! PATCH   Load → Authorize → Hold → Receive → Commit → (Complete | Wake) → Respond
+//! PATCH   Load → Authorize → Hold → Receive → (Commit) → (Complete | Wake) → Respond
 //! GET     Load → Authorize → Open → (Respond)
 //! DELETE  Load → Authorize → Hold → Veto → Terminate → Respond
-//! POST    Authorize → Create → Store → (Inform) → (Receive → Commit) → (Complete) → Respond
+//! POST    Authorize → Create → Store → (Inform) → (Receive → (Commit)) → (Complete | Wake) → Respond
 //! POST    Authorize → LoadParts → Authorize each → (CountPending) → Create → Store → (Complete | LoadParts → (Wake)) → Respond
 //! ```
+//!
+//! The last line creates a final upload. HEAD is answered as GET, or GET as HEAD, where the dialect wants that. A
+//! body that reaches beyond the length of its upload may lead from `Receive` to `Invalidate`. What a failed POST has
+//! stored is deleted by `Terminate` (an [undo](Terminate::is_undo)), unless its client may know the upload.
 //!
 //! `Complete` has steps of its own: those of a [`Completion`]. They need no request, so a server can also complete
 //! what a killed one left unfinished ([`recover`]).
 //!
 //! At a resource of the application, whose own handler responds (`resource`), `Complete` is followed or replaced by
-//! `Claim → Call → KeepResponse → Relay`.
+//! `Claim → Call → KeepResponse → Relay`, or by `Respond` if the handler's response is stored already.
 //!
 //! What remains of a completion after the response is a job beside it ([`Done::notify`]).
 //!
 //! Any step may instead lead to `Respond` with a rejection, `Create` and `Store` by way of `Abandon`. No path leads
 //! to `Create`, `Hold`, `Receive`, `Open` or `Terminate`, nor to what HEAD shows, except through `Authorize`. Only an
 //! authorized request asks older requests to leave.
+//!
+//! [`Step`], [`Completion`], [`Recovery`], [`Access`], [`End`], [`Ended`], [`Opened`] and [`Waiting`] are exhaustive on
+//! purpose: a driver must handle each variant, and the compiler finds those that it does not.
+//!
+//! # A wrong order does not compile
+//!
+//! Only the end of a body leads to its commit:
+//!
+//! ```
+//! # use std::time::SystemTime;
+//! # use tus_core::{Version, server::{End, Ended, Receive, Step}};
+//! fn store(receive: Receive, end: End, now: SystemTime, version: Version) -> Step {
+//!     match receive.end(end, now) {
+//!         Ended::Commit(commit) => commit.done(Ok(version)),
+//!         Ended::Step(step) => *step,
+//!     }
+//! }
+//! ```
+//!
+//! Without it there is nothing to commit:
+//!
+//! ```compile_fail,E0599
+//! # use std::time::SystemTime;
+//! # use tus_core::{Version, server::{End, Ended, Receive, Step}};
+//! fn store(receive: Receive, end: End, now: SystemTime, version: Version) -> Step {
+//!     receive.done(Ok(version))
+//! }
+//! ```
 //!
 //! The machine has no storage, no clock and no tasks. The module `dialect` parses requests and writes responses; the
 //! steps know no headers and no status codes.
