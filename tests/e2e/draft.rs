@@ -172,8 +172,7 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 pub(crate) fn digests_are_verified(server: Server) {
-    let config = Config::default().checksums([Algorithm::Sha256]);
-    let started = server.start_with(|builder| builder.config(config.clone()));
+    let started = server.start_with(|builder| builder.config(Config::default().checksums([Algorithm::Sha256])));
     let session = session(&started, 9);
     let (first, rest) = (bytes(3, 0..1 << 20), bytes(3, 1 << 20..LENGTH));
     let (right, wrong) = (digest(&[&*first, &*rest].concat()), digest(&first));

@@ -45,8 +45,7 @@ fn arrived(started: &Started, uploaded: &Uploaded, length: u64) {
 
 /// Of any length, in one request and in many, with digests and without.
 pub(crate) fn a_file_of_any_length_arrives(server: Server) {
-    let config = Config::default().checksums([Algorithm::Sha256]);
-    let started = server.start_with(|builder| builder.config(config.clone()));
+    let started = server.start_with(|builder| builder.config(Config::default().checksums([Algorithm::Sha256])));
     let verified = Options::default().verification(Verification::Required(Algorithm::Sha256));
     for options in [Options::default(), eager(), verified, eager().data_in_creation(true)] {
         let client = client(started.running.address, options).build().unwrap();

@@ -41,6 +41,21 @@ impl Algorithm {
         Self::Crc32,
     ];
 
+    /// The length of its digests in bytes.
+    pub(crate) const fn digest_length(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            #[cfg(feature = "sha256")]
+            Self::Sha256 => 32,
+            #[cfg(feature = "sha512")]
+            Self::Sha512 => 64,
+            #[cfg(feature = "md5")]
+            Self::Md5 => 16,
+            #[cfg(feature = "crc32")]
+            Self::Crc32 => 4,
+        }
+    }
+
     /// The name in `Upload-Checksum` and `Tus-Checksum-Algorithm`.
     pub const fn name(self) -> &'static str {
         match self {

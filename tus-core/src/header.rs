@@ -1,6 +1,8 @@
 //! The header names of tus 1.0.0 and of the IETF's draft "Resumable Uploads for HTTP". Each name is defined here
 //! only.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
@@ -76,6 +78,19 @@ pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Op
     }
 }
 
+/// The value of a list header: the lines of a repeated header form one list, in order (RFC 9110, 5.3). `None` if it
+/// is missing or empty.
+pub(crate) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, HeaderValue>> {
+    let mut lines = headers.get_all(name).iter().filter(|line| !line.as_bytes().trim_ascii().is_empty());
+    let first = lines.next()?;
+    let Some(second) = lines.next() else {
+        return Some(Cow::Borrowed(first));
+    };
+    let all = [first, second].into_iter().chain(lines).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b',');
+    // Values and commas form a valid value.
+    HeaderValue::from_bytes(&all).ok().map(Cow::Owned)
+}
+
 /// A header value that this crate generates: numbers, dates, and lists of tokens.
 pub(crate) fn value(text: impl Into<String>) -> HeaderValue {
     // Always visible ASCII. The fallback keeps a mistake in this crate from becoming a panic.
@@ -96,3 +111,20 @@ pub(crate) const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'`')
     .remove(b'|')
     .remove(b'~');
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_a_list_are_one_list() {
+        let read = |lines: &[&'static str]| {
+            let lines = lines.iter().map(|line| (UPLOAD_METADATA.clone(), HeaderValue::from_static(line)));
+            let list = list(&lines.collect(), &UPLOAD_METADATA).map(Cow::into_owned);
+            list.map(|list| list.to_str().unwrap().to_owned())
+        };
+        assert_eq!(read(&["a", "", " ", "b c,d"]).as_deref(), Some("a,b c,d"));
+        assert_eq!(read(&["", "a"]).as_deref(), Some("a"));
+        assert_eq!((read(&[]), read(&[""]), read(&["", "  "])), (None, None, None));
+    }
+}

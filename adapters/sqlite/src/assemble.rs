@@ -71,13 +71,7 @@ fn fill(inner: &Inner, stored: &Stored, parts: &[Stored], bytes: u64) -> Result<
     Ok(file)
 }
 
-fn copy(
-    inner: &Inner,
-    file: &File,
-    parts: &[Stored],
-    bytes: u64,
-    room: &mut Claimed<'_>,
-) -> Result<(), StorageError> {
+fn copy(inner: &Inner, file: &File, parts: &[Stored], bytes: u64, room: &mut Claimed<'_>) -> Result<(), StorageError> {
     let mut copied = 0;
     for parts in parts.chunks(OPEN_AT_ONCE) {
         for (part, source) in parts.iter().zip(open(inner, parts)?) {

@@ -131,7 +131,8 @@ impl Lane {
     }
 
     fn start(&'static self) -> bool {
-        let start = |name: &str, run: fn(&'static Self)| thread::Builder::new().name(name.into()).spawn(move || run(self));
+        let start =
+            |name: &str, run: fn(&'static Self)| thread::Builder::new().name(name.into()).spawn(move || run(self));
         let started = start("tus-sqlite-watch", Self::watch).and_then(|_| start("tus-sqlite-calls", Self::run));
         if let Err(error) = &started {
             tracing::warn!(%error, "no thread can be started for quick calls: the runtime's pool for blocking calls is used instead");

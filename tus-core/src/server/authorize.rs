@@ -5,6 +5,7 @@ use super::{
     CountPending, Create, Hold, LoadParts, Operation, Refusal, Rejection, Step,
     ask::{Action, Creation},
     concatenation::Parts,
+    dialect::Speech,
     exchange::Exchange,
 };
 use crate::{Kind, Stored, Upload};
@@ -26,9 +27,10 @@ enum Asked {
         parts: Parts,
         next: usize,
     },
-    Existing(Box<Stored>, Action),
-    /// The upload has expired or is invalid, which only an authorized client may learn.
-    Unusable(Box<Stored>, Operation, Refusal),
+    /// With the dialect of the response, which only an authorized client may learn.
+    Existing(Box<Stored>, Action, Speech),
+    /// The upload has expired or is invalid, likewise.
+    Unusable(Box<Stored>, Operation, Speech, Refusal),
     /// There is no such upload, likewise.
     Absent(Operation),
 }
@@ -52,13 +54,14 @@ impl Authorize {
         exchange: Box<Exchange>,
         stored: Box<Stored>,
         operation: Operation,
+        speech: Speech,
         refusal: Refusal,
     ) -> Step {
-        Step::Authorize(Self { exchange, asked: Asked::Unusable(stored, operation, refusal) })
+        Step::Authorize(Self { exchange, asked: Asked::Unusable(stored, operation, speech, refusal) })
     }
 
-    pub(super) fn existing(exchange: Box<Exchange>, stored: Box<Stored>, action: Action) -> Step {
-        Step::Authorize(Self { exchange, asked: Asked::Existing(stored, action) })
+    pub(super) fn existing(exchange: Box<Exchange>, stored: Box<Stored>, action: Action, speech: Speech) -> Step {
+        Step::Authorize(Self { exchange, asked: Asked::Existing(stored, action, speech) })
     }
 
     /// The operation to authorize.
@@ -66,8 +69,8 @@ impl Authorize {
         match &self.asked {
             Asked::Creation(_) => Operation::Create,
             Asked::Parts { .. } => Operation::Concatenate,
-            Asked::Existing(_, action) => action.operation(),
-            Asked::Unusable(_, operation, _) | Asked::Absent(operation) => *operation,
+            Asked::Existing(_, action, _) => action.operation(),
+            Asked::Unusable(_, operation, ..) | Asked::Absent(operation) => *operation,
         }
     }
 
@@ -77,19 +80,25 @@ impl Authorize {
         match &self.asked {
             Asked::Creation(_) | Asked::Absent(_) => None,
             Asked::Parts { parts, next, .. } => parts.upload(*next),
-            Asked::Existing(stored, _) | Asked::Unusable(stored, ..) => Some(&stored.upload),
+            Asked::Existing(stored, ..) | Asked::Unusable(stored, ..) => Some(&stored.upload),
         }
     }
 
     /// Continues with the application's decision.
     pub fn done(self, answer: Result<(), Rejection>) -> Step {
-        let Self { exchange, asked } = self;
+        let Self { mut exchange, asked } = self;
         if let Err(rejection) = answer {
             return exchange.refuse(Refusal::Rejected(rejection));
         }
         match asked {
-            Asked::Existing(stored, action) => Hold::of(exchange, stored, action),
-            Asked::Unusable(_, _, refusal) => exchange.refuse(refusal),
+            Asked::Existing(stored, action, speech) => {
+                exchange.speech = speech;
+                Hold::of(exchange, stored, action)
+            }
+            Asked::Unusable(_, _, speech, refusal) => {
+                exchange.speech = speech;
+                exchange.refuse(refusal)
+            }
             Asked::Absent(_) => exchange.refuse(Refusal::NotFound),
             Asked::Parts { creation, parts, next } => Self::part(exchange, creation, parts, next + 1),
             Asked::Creation(creation) => match creation.upload.kind() {

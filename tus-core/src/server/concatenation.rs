@@ -96,24 +96,24 @@ pub struct CountPending {
 }
 
 impl CountPending {
-    /// A final upload whose parts are complete does not wait, so it is not rejected because of others that do.
     pub(super) fn of(exchange: Box<Exchange>, creation: Creation, parts: Vec<Stored>) -> Step {
-        if parts.iter().all(|part| part.upload.is_complete()) {
-            return Create::of(exchange, creation, parts);
-        }
         Step::CountPending(Self { exchange, creation, parts })
     }
 
-    /// How far to count.
+    /// How far to count. Those that wait for parts leave room for as many whose parts are complete, which are assembled
+    /// soon.
     pub fn at_most(&self) -> usize {
-        self.exchange.config.max_pending_finals
+        let most = self.exchange.config.max_pending_finals;
+        let is_soon = self.parts.iter().all(|part| part.upload.is_complete());
+        if is_soon { most.saturating_mul(2) } else { most }
     }
 
     /// Continues with their number.
     pub fn done(self, counted: Result<usize, Failure>) -> Step {
+        let most = self.at_most();
         let Self { exchange, creation, parts } = self;
         match counted {
-            Ok(pending) if pending < exchange.config.max_pending_finals => Create::of(exchange, creation, parts),
+            Ok(pending) if pending < most => Create::of(exchange, creation, parts),
             Ok(_) => exchange.refuse(Failure::Overloaded),
             Err(failure) => exchange.refuse(failure),
         }

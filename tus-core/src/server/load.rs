@@ -30,7 +30,7 @@ impl Load {
 
     /// Continues with the record; `None` if there is no such upload.
     pub fn done(self, loaded: Result<Option<Stored>, Failure>) -> Step {
-        let Self { mut exchange, action, .. } = self;
+        let Self { exchange, action, .. } = self;
         let stored = match loaded {
             // Uploads of an endpoint and of each resource are separate.
             Ok(found) => found.filter(|found| exchange.endpoint.has(&found.upload)),
@@ -40,10 +40,10 @@ impl Load {
         let Some(stored) = stored.map(Box::new) else {
             return Authorize::absent(exchange, action.operation());
         };
-        let action = dialect::resolve(&mut exchange, &stored.upload, action);
+        let (action, speech) = dialect::resolve(&exchange, &stored.upload, action);
         match check_present(&stored.upload, &action, exchange.now) {
-            Ok(()) => Authorize::existing(exchange, stored, action),
-            Err(refusal) => Authorize::unusable(exchange, stored, action.operation(), refusal),
+            Ok(()) => Authorize::existing(exchange, stored, action, speech),
+            Err(refusal) => Authorize::unusable(exchange, stored, action.operation(), speech, refusal),
         }
     }
 }

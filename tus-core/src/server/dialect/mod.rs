@@ -92,22 +92,22 @@ pub(super) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask, Refusal> {
     }
 }
 
-/// A request that does not state its dialect uses that of the upload. In the draft, HEAD asks for the offset, and so
-/// does GET if there is nothing to download.
-pub(super) fn resolve(exchange: &mut Exchange, upload: &Upload, action: Action) -> Action {
+/// A request that does not state its dialect uses that of the upload, if the application allows it: a refusal does not
+/// reveal it. In the draft, HEAD asks for the offset, and so does GET if there is nothing to download.
+pub(super) fn resolve(exchange: &Exchange, upload: &Upload, action: Action) -> (Action, Speech) {
     let (Speech::Unsaid, Dialect::Draft(version)) = (exchange.speech, upload.dialect) else {
-        return action;
+        return (action, exchange.speech);
     };
-    exchange.speech = Speech::Draft(Spoken::stored(version));
     let config = &exchange.config;
-    match action {
+    let action = match action {
         Action::Download(conditions)
             if config.download.is_none() || conditions.is_head() || upload.phase != Phase::Notified =>
         {
             Action::Inspect
         }
         action => action,
-    }
+    };
+    (action, Speech::Draft(Spoken::stored(version)))
 }
 
 /// Whether a request may refer to an upload in this dialect. Downloads belong to no dialect. A resource of the

@@ -241,8 +241,9 @@ impl Receive {
         let kept = || dialect::repr_digest(&self.exchange.config, upload);
         let repr_digest = is_complete.then(|| self.body.repr_digest.take().or_else(kept)).flatten();
         if repr_digest.is_some() {
-            // The upload is complete after the digest has been verified.
+            // The upload is complete after the digest has been verified. Until then, it expires as before.
             change.phase = Phase::Receiving;
+            change.expires = self.exchange.config.expiry(upload, change.phase, now);
         }
         let ending = After { ending: self.ending, repr_digest };
         if change == Change::of(&self.stored.upload) {
@@ -292,8 +293,9 @@ impl Receive {
         if upload.phase == Phase::Receiving && (completes || is_at_length) {
             change.phase = config.complete_phase(upload);
         }
-        // Empty requests do not extend the life of an upload that accepts no more bytes.
-        if upload.phase == Phase::Receiving {
+        // Empty requests do not extend the life of an upload.
+        let advances = received > 0 || change.length != upload.length || change.phase != upload.phase;
+        if upload.phase == Phase::Receiving && advances {
             change.expires = config.expiry(upload, change.phase, now);
         }
         change

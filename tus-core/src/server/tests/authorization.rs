@@ -164,6 +164,26 @@ fn authorization_sees_uploads_that_have_expired_or_are_invalid() {
     }
 }
 
+/// Without a dialect in the request, the response would show that of the upload.
+#[test]
+fn a_refusal_does_not_reveal_whether_an_upload_exists() {
+    let mut world = World::with(Config::default().download(Download::attachment()));
+    let of_draft = draft::begun(&mut world, draft::DRAFT_12, b"hello");
+    let of_tus = world.upload(b"hello", 11);
+    world.application.rejects = Box::new(|_, _| true);
+    for method in [Method::HEAD, Method::GET, Method::DELETE] {
+        let mut ask = |id: &UploadId| {
+            let url = world.url(id);
+            let answer = world.request(method.clone(), &url).without("tus-resumable").send();
+            (answer.0.status(), answer.0.headers().clone())
+        };
+        let absent = ask(&UploadId::from_random(0));
+        assert_eq!(absent.0, 403);
+        assert_eq!(ask(&of_draft), absent, "{method}");
+        assert_eq!(ask(&of_tus), absent, "{method}");
+    }
+}
+
 /// The id may belong to somebody else by the time an older request has left.
 #[test]
 fn the_state_of_a_later_upload_of_the_same_id_is_not_revealed() {

@@ -67,7 +67,7 @@ fn without_notification_nothing_follows_the_last_byte() {
     let part = world.partial(b"hello", 5);
     assert_eq!(world.record(&part).phase, Phase::Complete);
     let concatenated = world.concatenate(&[&part, &part]);
-    assert_eq!(world.path(), "Authorize LoadParts Authorize Create Store Complete Assemble Respond");
+    assert_eq!(world.path(), "Authorize LoadParts Authorize CountPending Create Store Complete Assemble Respond");
     assert_eq!((world.record(&concatenated).phase, world.bytes(&concatenated)), (Phase::Notified, &b"hellohello"[..]));
     assert!(world.finishing.is_empty() && world.notified.is_empty());
     assert!(!world.recover(&concatenated));

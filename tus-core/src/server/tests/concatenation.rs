@@ -78,7 +78,7 @@ fn the_final_upload_consists_of_its_parts_in_order() {
 /// The steps of a creation with these parts, each of which is authorized once.
 fn steps_of(parts: &[&UploadId]) -> String {
     let asked = " Authorize".repeat(parts.len());
-    format!("Authorize LoadParts{asked} Create Store Complete Assemble Finish Notify Record Respond")
+    format!("Authorize LoadParts{asked} CountPending Create Store Complete Assemble Finish Notify Record Respond")
 }
 
 /// tus 1.0.0, "Concatenation": "The same partial upload MAY be present multiple times in the `Upload-Concat`
@@ -296,7 +296,7 @@ fn the_number_of_waiting_final_uploads_is_limited() {
     world.post().concat(&[&part]).send().is(503).has("retry-after", 1);
     assert!(!world.passed("Create"), "the application is not asked to reserve anything");
     assert_eq!(world.uploads, before);
-    // An upload that need not wait does not count.
+    // Those that need not wait for parts have as much room again.
     let complete = world.partial(b"hello", 5);
     world.concatenate(&[&complete]);
     world.fail("CountPending", Failure::Internal);

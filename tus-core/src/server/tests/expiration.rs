@@ -95,6 +95,10 @@ fn every_change_extends_the_expiration() {
     world.head(&id).send().is(200).has("upload-expires", "Wed, 25 Jun 2014 16:30:00 GMT");
     world.patch(&id).offset(5).stream(b"!").interrupted(Interruption::Disconnected).send().is(503);
     world.head(&id).send().has("upload-expires", "Wed, 25 Jun 2014 17:00:00 GMT");
+    // An empty request is no progress.
+    world.wait(HOUR / 2);
+    world.patch(&id).offset(6).body(b"").send().is(204);
+    world.head(&id).send().has("upload-expires", "Wed, 25 Jun 2014 17:00:00 GMT");
 }
 
 /// tus 1.0.0, "Upload-Expires": "The `Upload-Expires` response header indicates the time after which the

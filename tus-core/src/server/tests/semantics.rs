@@ -24,7 +24,7 @@ fn each_request_takes_its_documented_path() {
     world.concatenate(&[&a, &a]);
     assert_eq!(
         world.path(),
-        "Authorize LoadParts Authorize Create Store Complete Assemble Finish Notify Record Respond"
+        "Authorize LoadParts Authorize CountPending Create Store Complete Assemble Finish Notify Record Respond"
     );
     let pending = world.concatenate(&[&a, &b]);
     assert_eq!(world.path(), "Authorize LoadParts Authorize Authorize CountPending Create Store LoadParts Respond");

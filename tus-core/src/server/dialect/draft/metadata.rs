@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use super::Problem;
 use crate::{
     Metadata,
-    header::{UPLOAD_METADATA, single},
+    header::{UPLOAD_METADATA, list, single},
     server::Config,
 };
 
@@ -16,16 +16,20 @@ use crate::{
 /// precedence.
 pub(super) fn read(config: &Config, headers: &HeaderMap) -> Result<Metadata, Problem> {
     let fields = [header::CONTENT_TYPE, header::CONTENT_DISPOSITION, header::CONTENT_ENCODING];
-    let sent: Vec<_> = fields.into_iter().filter_map(|name| Some((headers.get(&name)?.clone(), name))).collect();
-    let given = single(headers, &UPLOAD_METADATA).map_err(|repeated| Problem::Repeated(repeated.0))?;
+    let mut sent = Vec::with_capacity(fields.len());
+    for name in fields {
+        let value = single(headers, &name).map_err(|repeated| Problem::Repeated(repeated.0))?;
+        sent.extend(value.map(|value| (value.clone(), name)));
+    }
+    let given = list(headers, &UPLOAD_METADATA);
     let (actual, limit) = (
-        sent.iter().map(|(value, _)| value.len()).sum::<usize>() + given.map_or(0, HeaderValue::len),
+        sent.iter().map(|(value, _)| value.len()).sum::<usize>() + given.as_ref().map_or(0, |given| given.len()),
         config.max_metadata,
     );
     if actual > limit {
         return Err(Problem::MetadataTooLarge { actual, limit });
     }
-    let mut metadata = given.map(Metadata::parse).transpose()?.unwrap_or_default();
+    let mut metadata = given.map(|given| Metadata::parse(&given)).transpose()?.unwrap_or_default();
     for (value, name) in sent {
         for (key, value) in named(&name, &value) {
             if metadata.value(&key).is_none() {

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use super::{interop::Rules, limits, response::completeness};
 use crate::{
     Failure, InvalidMetadata,
+    digest::WrongLength,
     header::{ACCEPT_PATCH, PARTIAL_UPLOAD, PROBLEM, UPLOAD_LIMIT, UPLOAD_OFFSET, value},
     server::{Refusal, Rejection, dialect::too_large, exchange::Exchange},
 };
@@ -39,6 +40,9 @@ pub(crate) enum Problem {
     /// The declared length differs from the length of content that claims to be complete; both in bytes.
     #[error("upload-length is {declared}, but the content, which is declared as complete, has {content} bytes")]
     Lengths { declared: u64, content: u64 },
+    /// A digest does not have the length of its algorithm.
+    #[error("the digest in the header {} must have {} bytes", .0.field, .0.expected)]
+    Digest(WrongLength),
     /// A header that must not be repeated is repeated.
     #[error("the header {0} is repeated")]
     Repeated(HeaderName),
@@ -51,6 +55,12 @@ pub(crate) enum Problem {
     /// The metadata exceeds the configured size; both in bytes.
     #[error("the fields that describe the upload have {actual} bytes, but at most {limit} are allowed")]
     MetadataTooLarge { actual: usize, limit: usize },
+}
+
+impl From<WrongLength> for Problem {
+    fn from(wrong: WrongLength) -> Self {
+        Self::Digest(wrong)
+    }
 }
 
 /// A problem type of the draft: the end of its URI, and its title.
@@ -142,6 +152,7 @@ fn status(refusal: &Refusal) -> StatusCode {
             | Problem::HasState
             | Problem::ContentLength
             | Problem::Lengths { .. }
+            | Problem::Digest(_)
             | Problem::Repeated(_)
             | Problem::Metadata(_)
             | Problem::MetadataTooLarge { .. } => StatusCode::BAD_REQUEST,

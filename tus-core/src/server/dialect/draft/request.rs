@@ -102,16 +102,17 @@ fn creation(config: &Config, rules: &Rules, headers: &HeaderMap) -> Result<Creat
         (declared, content) => declared.or(content),
     };
     check_content(config, content, completes, true)?;
+    let body = body(config, rules, headers, content, completes)?;
     let mut upload = NewUpload::new(Kind::Single, length);
     upload.max_size = config.max_size;
     upload.metadata = metadata::read(config, headers)?;
-    if let Some(repr_digest) = crate::digest::read(headers, &REPR_DIGEST, config.verified()) {
-        digest::keep(&mut upload.verbatim, &repr_digest);
+    if let Some(repr_digest) = &body.repr_digest {
+        digest::keep(&mut upload.verbatim, repr_digest);
     }
-    let body = body(config, rules, headers, content, completes);
     // "The request content can be empty." An upload that is complete anyway is completed by its body.
     let is_complete = completes || rules.completes_at_length && length == Some(0);
-    let body = (is_complete || content != Some(0)).then_some(body);
+    let has_digest = !matches!(body.verify, Verify::Nothing);
+    let body = (is_complete || has_digest || content != Some(0)).then_some(body);
     Ok(Creation { upload, named: Vec::new(), body })
 }
 
@@ -125,12 +126,18 @@ fn append(config: &Config, rules: &Rules, headers: &HeaderMap) -> Result<Append,
     let content = content_length(headers)?;
     check_content(config, content, completes, false)?;
     let length = field::integer(headers, &UPLOAD_LENGTH);
-    Ok(Append { offset, length, body: body(config, rules, headers, content, completes) })
+    Ok(Append { offset, length, body: body(config, rules, headers, content, completes)? })
 }
 
-fn body(config: &Config, rules: &Rules, headers: &HeaderMap, length: Option<u64>, completes: bool) -> Body {
-    let content_digest = crate::digest::read(headers, &CONTENT_DIGEST, config.verified());
-    Body {
+fn body(
+    config: &Config,
+    rules: &Rules,
+    headers: &HeaderMap,
+    length: Option<u64>,
+    completes: bool,
+) -> Result<Body, Problem> {
+    let content_digest = crate::digest::read(headers, &CONTENT_DIGEST, config.verified())?;
+    Ok(Body {
         length,
         limit: config.max_append_size,
         verify: content_digest.map_or(Verify::Nothing, Verify::header),
@@ -139,9 +146,9 @@ fn body(config: &Config, rules: &Rules, headers: &HeaderMap, length: Option<u64>
             false if rules.completes_at_length => Completes::AtLength,
             false => Completes::Never,
         },
-        repr_digest: crate::digest::read(headers, &REPR_DIGEST, config.verified()),
+        repr_digest: crate::digest::read(headers, &REPR_DIGEST, config.verified())?,
         invalidates: rules.invalidates,
-    }
+    })
 }
 
 /// Whether the client declares that the content completes its upload; `None` if it declares nothing.

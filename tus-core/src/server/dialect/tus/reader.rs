@@ -1,8 +1,6 @@
 //! Parsers of header values. They reject instead of guessing: a number consists of digits only.
 
-use std::borrow::Cow;
-
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
 use super::Fault;
 use crate::{
@@ -21,19 +19,6 @@ pub(super) fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u6
         Some(number) => Ok(Some(number)),
         None => Err(Fault::invalid(name, value, "a number of bytes in decimal digits, at most 9223372036854775807")),
     }
-}
-
-/// The value of a list header: the lines of a repeated header form one list, in order (RFC 9110, 5.3). `None` if it
-/// is missing or empty.
-pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, HeaderValue>> {
-    let mut lines = headers.get_all(name).iter().filter(|line| !line.as_bytes().trim_ascii().is_empty());
-    let first = lines.next()?;
-    let Some(second) = lines.next() else {
-        return Some(Cow::Borrowed(first));
-    };
-    let all = [first, second].into_iter().chain(lines).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b',');
-    // Values and commas form a valid value.
-    HeaderValue::from_bytes(&all).ok().map(Cow::Owned)
 }
 
 /// Whether the body has the media type of bytes to append, ignoring parameters (RFC 9110, 8.3.1).
@@ -55,6 +40,8 @@ pub(super) fn announces_trailer(headers: &HeaderMap, name: &HeaderName) -> bool 
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
     use crate::header::UPLOAD_OFFSET;
 
@@ -76,17 +63,6 @@ mod tests {
         }
         let bytes = HeaderMap::from_iter([(UPLOAD_OFFSET.clone(), HeaderValue::from_bytes(b"\xb2").unwrap())]);
         assert!(number(&bytes, &UPLOAD_OFFSET).is_err());
-    }
-
-    #[test]
-    fn lines_of_a_list_are_one_list() {
-        let read = |lines: &[&'static str]| {
-            let list = list(&map(lines), &UPLOAD_OFFSET).map(Cow::into_owned);
-            list.map(|list| list.to_str().unwrap().to_owned())
-        };
-        assert_eq!(read(&["a", "", " ", "b c,d"]).as_deref(), Some("a,b c,d"));
-        assert_eq!(read(&["", "a"]).as_deref(), Some("a"));
-        assert_eq!((read(&[]), read(&[""]), read(&["", "  "])), (None, None, None));
     }
 
     #[test]

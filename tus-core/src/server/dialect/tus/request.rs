@@ -5,14 +5,14 @@ use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts};
 use super::{
     Fault, TusExtension,
     concat::{self, Concat},
-    reader::{announces_trailer, is_offset_octet_stream, list, number},
+    reader::{announces_trailer, is_offset_octet_stream, number},
 };
 use crate::{
     Checksum, Kind, Metadata, NewUpload, TUS_VERSION as VERSION, UploadId,
     checksum::InvalidChecksum,
     header::{
         TUS_RESUMABLE, UPLOAD_CHECKSUM, UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA,
-        UPLOAD_OFFSET, X_HTTP_METHOD_OVERRIDE, single,
+        UPLOAD_OFFSET, X_HTTP_METHOD_OVERRIDE, list, single,
     },
     server::{
         Config, Refusal,
@@ -196,15 +196,16 @@ fn creation_body(exchange: &Exchange, head: &Parts) -> Result<Option<Body>, Faul
     if length == Some(0) && !is_checked {
         return Ok(None);
     }
-    if is_offset_octet_stream(headers)? || length == Some(0) {
-        offered(exchange, TusExtension::CreationWithUpload)?;
-        return body(exchange, headers).map(Some);
-    }
     // An HTTP/1.1 request has no body without one of these (RFC 9112, 6.3). An HTTP/2 request may have one, with a
     // type.
     let framed = length.is_some() || headers.contains_key(header::TRANSFER_ENCODING);
     let typed = head.version > Version::HTTP_11 && headers.contains_key(header::CONTENT_TYPE);
-    if framed || typed { Err(Fault::UnsupportedMediaType) } else { Ok(None) }
+    let is_empty = length == Some(0) || !framed && !typed;
+    if is_offset_octet_stream(headers)? || is_empty && is_checked {
+        offered(exchange, TusExtension::CreationWithUpload)?;
+        return body(exchange, headers).map(Some);
+    }
+    if is_empty { Ok(None) } else { Err(Fault::UnsupportedMediaType) }
 }
 
 fn append(exchange: &Exchange, headers: &HeaderMap) -> Result<Append, Fault> {

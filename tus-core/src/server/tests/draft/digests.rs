@@ -39,6 +39,42 @@ fn content_that_does_not_match_its_digest_is_discarded() {
     }
 }
 
+/// What is stored of a request is bounded.
+#[test]
+fn a_digest_of_another_length_is_refused() {
+    let mut world = world();
+    for field in ["content-digest", "repr-digest"] {
+        let digest = format!("sha-256=:{}:", "AAAA".repeat(100_000));
+        post(&mut world, DRAFT_12, false, b"hello").header(field, digest).send().says(400, "32 bytes");
+    }
+    assert_eq!(world.uploads.len(), 0);
+}
+
+/// Without content there is still a digest to verify.
+#[test]
+fn the_digest_of_an_empty_creation_is_verified() {
+    let mut world = world();
+    let empty = |world: &mut World, of| {
+        post(world, DRAFT_12, false, b"").header("content-length", "0").header("content-digest", digest(of)).send()
+    };
+    empty(&mut world, b"hello").is(400).lacks("location");
+    empty(&mut world, b"").is(201);
+    assert_eq!(world.uploads.len(), 1);
+}
+
+/// An upload that does not match its digest is removed when it expires.
+#[test]
+fn an_upload_with_a_wrong_digest_expires() {
+    const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+    let mut world = World::with(verifying().expire_after(HOUR));
+    let id = post(&mut world, DRAFT_12, false, b"hello").header("repr-digest", digest(b"other")).send().is(201).id();
+    patch(&mut world, DRAFT_12, &id, 5, true, b"!").send().is(400);
+    assert_eq!(world.record(&id).phase, Phase::Invalid);
+    assert!(world.record(&id).expires.is_some());
+    world.wait(HOUR);
+    assert!(world.recover(&id), "removed");
+}
+
 /// Content that a digest covers counts all together or not at all.
 #[test]
 fn interrupted_content_with_a_digest_is_discarded() {

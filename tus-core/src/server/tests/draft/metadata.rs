@@ -58,6 +58,21 @@ fn tus_metadata_takes_precedence() {
     assert!(refused.problem()["detail"].as_str().unwrap().contains("base64"));
 }
 
+/// RFC 9110, section 5.3: the lines of a list are one list, and those of other fields are not.
+#[test]
+fn repeated_fields_are_lists_or_refused() {
+    let mut world = World::new();
+    let request = post(&mut world, 6, false, b"").header("upload-metadata", "").send();
+    assert!(world.record(&request.is(201).id()).metadata.is_empty());
+    let request = post(&mut world, 6, false, b"").also("upload-metadata", "a YQ==").also("upload-metadata", "b Yg==");
+    let id = request.send().is(201).id();
+    assert_eq!(pairs(&world, &id), [pair("a", "a"), pair("b", "b")]);
+    for name in ["content-type", "content-disposition", "content-encoding"] {
+        let request = post(&mut world, 6, false, b"").also(name, "text/plain").also(name, "text/html");
+        request.send().says(400, name);
+    }
+}
+
 /// "Security Considerations": "metadata MUST be validated and/or sanitized". What is stored is bounded, and is data only.
 #[test]
 fn stored_metadata_is_bounded() {

@@ -83,7 +83,7 @@ fn delete<'w>(world: &'w mut World, version: u8, id: &UploadId) -> Request<'w> {
 }
 
 /// An incomplete upload with these bytes, of unknown length.
-fn begun(world: &mut World, version: u8, content: &[u8]) -> UploadId {
+pub(super) fn begun(world: &mut World, version: u8, content: &[u8]) -> UploadId {
     post(world, version, false, content).send().id()
 }
 
