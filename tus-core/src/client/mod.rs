@@ -22,6 +22,7 @@
 //! with each result ([`Moment`]). The machine decides what is sent, from which byte, which failures are retried, and
 //! when. Bytes that the server has acknowledged are not sent again.
 
+mod call;
 mod capabilities;
 mod dialect;
 mod error;

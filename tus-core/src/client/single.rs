@@ -5,8 +5,9 @@ use url::Url;
 
 use super::{
     Capabilities, Error, Protocol,
+    call::Call,
     response::Answer,
-    step::{Call, Moment, Task, Turn, Work},
+    step::{Moment, Task, Turn, Work},
 };
 use crate::{
     Metadata,

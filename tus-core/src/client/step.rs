@@ -3,10 +3,10 @@
 use std::{fmt, ops::Range, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{Method, Request, Response, StatusCode, Uri, header};
 use url::{Origin, Url};
 
-use super::{Error, Options, dialect::identify, response::Answer, target::uri};
+use super::{Error, Options, call::Call, dialect::identify, response::Answer, target::uri};
 use crate::{Algorithm, Checksum, header::X_HTTP_METHOD_OVERRIDE};
 
 /// The next step of a task.
@@ -91,27 +91,6 @@ pub(super) trait Work: Sized {
 pub(super) struct Wanted {
     pub(super) range: Range<u64>,
     pub(super) algorithm: Option<Algorithm>,
-}
-
-/// A request.
-#[derive(Debug)]
-pub(super) struct Call {
-    pub(super) method: Method,
-    pub(super) url: Url,
-    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    /// The bytes of the source that are its body.
-    pub(super) body: Option<Range<u64>>,
-}
-
-impl Call {
-    pub(super) fn new(method: Method, url: &Url) -> Self {
-        Self { method, url: url.clone(), headers: Vec::new(), body: None }
-    }
-
-    pub(super) fn header(mut self, name: &HeaderName, value: impl Into<HeaderValue>) -> Self {
-        self.headers.push((name.clone(), value.into()));
-        self
-    }
 }
 
 /// What follows a response.

@@ -6,7 +6,7 @@ use url::Url;
 use super::{Content, disposition};
 use crate::{
     Metadata,
-    client::{NewUpload, step::Call},
+    client::{NewUpload, call::Call},
     digest, field,
     header::{
         CONTENT_DIGEST, PARTIAL_UPLOAD, UPLOAD_COMPLETE, UPLOAD_DRAFT_INTEROP_VERSION, UPLOAD_LENGTH, UPLOAD_LIMIT,

@@ -7,7 +7,7 @@ mod tus;
 use http::{HeaderMap, HeaderName, Method, Response};
 use url::Url;
 
-use super::{Error, NewUpload, step::Call};
+use super::{Error, NewUpload, call::Call};
 use crate::{Algorithm, Checksum};
 
 /// A protocol for resumable uploads.

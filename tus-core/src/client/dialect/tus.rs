@@ -6,7 +6,7 @@ use url::Url;
 use super::Content;
 use crate::{
     MAX_LENGTH, TUS_VERSION as VERSION,
-    client::{Error, NewUpload, new_upload::Role, step::Call},
+    client::{Error, NewUpload, call::Call, new_upload::Role},
     header::{
         OFFSET_OCTET_STREAM, TUS_RESUMABLE, TUS_VERSION, UPLOAD_CHECKSUM, UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH,
         UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET, single, value,

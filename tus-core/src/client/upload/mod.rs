@@ -10,11 +10,12 @@ use url::Url;
 
 use super::{
     Capabilities, Error, Limits, NewUpload, Options, Protocol, Step,
+    call::Call,
     dialect::Content,
     error::SourceProblem,
     response::Answer,
     size::Size,
-    step::{Call, Moment, Task, Turn, Wanted, Work},
+    step::{Moment, Task, Turn, Wanted, Work},
     uploaded::{LastResponse, Uploaded},
 };
 use crate::{Checksum, TusExtension, header::UPLOAD_OFFSET};
