@@ -169,7 +169,6 @@ mod checksum;
 #[cfg(feature = "client")]
 pub mod client;
 mod digest;
-mod failure;
 mod field;
 pub mod header;
 mod record;
@@ -178,12 +177,11 @@ pub mod server;
 pub mod testing;
 
 pub use checksum::{Algorithm, Checksum, Hasher};
-pub use failure::Failure;
 pub use record::{
     Change, Dialect, Incarnation, InvalidMetadata, InvalidUploadId, Kind, Metadata, NewUpload, Part, Phase, Stored,
     Upload, UploadId, Verbatim, Version,
 };
-pub use server::{BaseUrl, Config, Cors, Download, InvalidBaseUrl, Location, Rejection, TusExtension};
+pub use server::{BaseUrl, Config, Cors, Download, Failure, InvalidBaseUrl, Location, Rejection, TusExtension};
 
 /// The supported version of the tus protocol (tus 1.0.0, "Tus-Resumable").
 pub const TUS_VERSION: &str = "1.0.0";

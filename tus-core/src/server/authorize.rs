@@ -5,7 +5,7 @@ use super::{
     CountPending, Create, Hold, LoadParts, Operation, Refusal, Rejection, Step,
     ask::{Action, Creation},
     concatenation::Parts,
-    dialect::Speech,
+    dialect::speech::Speech,
     exchange::Exchange,
 };
 use crate::{Kind, Stored, Upload};

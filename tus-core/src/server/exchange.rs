@@ -1,19 +1,13 @@
-//! The data that every step of an exchange carries. All responses are made here.
+//! The data that every step of an exchange carries.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
-use bytes::Bytes;
-use http::{Response, request::Parts};
+use http::request::Parts;
 
 use super::{
-    Authorize, Config, FinishReply, Load, Mount, Refusal, Step, TusExtension,
-    ask::{Action, Ask},
-    cors::CorsHeaders,
-    dialect::{self, Speech},
-    location::Endpoint,
-    outcome::Outcome,
+    Config, Mount, Refusal, TusExtension, ask::Action, cors::CorsHeaders, dialect::speech::Speech, location::Endpoint,
 };
-use crate::{Phase, Upload, UploadId};
+use crate::{Phase, Upload};
 
 pub(super) struct Exchange {
     pub(super) config: Arc<Config>,
@@ -29,7 +23,7 @@ pub(super) struct Exchange {
     pub(super) trailers: bool,
     /// The dialect of the request and its response.
     pub(super) speech: Speech,
-    cors: CorsHeaders,
+    pub(super) cors: CorsHeaders,
 }
 
 impl Exchange {
@@ -48,53 +42,14 @@ impl Exchange {
         })
     }
 
-    pub(super) fn start(self: Box<Self>, ask: Ask) -> Step {
-        match ask {
-            Ask::Options => self.respond(Outcome::Options),
-            Ask::Create(creation) => Authorize::creation(self, creation),
-            Ask::Existing(id, action) => self.load(id, action),
-        }
-    }
-
-    fn load(self: Box<Self>, id: UploadId, action: Action) -> Step {
-        Load::of(self, id, action)
-    }
-
     /// Whether an extension is on and the request can carry what it needs.
     pub(super) fn offers(&self, extension: TusExtension) -> bool {
         self.config.offers(extension) && extension.is_carried(self.trailers)
     }
 
-    pub(super) fn respond(self: Box<Self>, outcome: Outcome<'_>) -> Step {
-        Step::Respond(self.response(outcome))
-    }
-
-    pub(super) fn response(&self, outcome: Outcome<'_>) -> Response<Bytes> {
-        let mut response = dialect::render(self, outcome);
-        self.cors.add_to(&mut response);
-        response
-    }
-
-    /// The response to a request that completed an upload: the application may add to it.
-    pub(super) fn respond_with(self: Box<Self>, outcome: Outcome<'_>, reply: FinishReply) -> Step {
-        let mut response = dialect::render(&self, outcome);
-        reply.add_to(&mut response, self.needs_reply());
-        self.cors.add_to(&mut response);
-        Step::Respond(response)
-    }
-
     /// Whether the application determines the response to a request that completes an upload, and has to be asked.
     pub(super) fn needs_reply(&self) -> bool {
         matches!(self.speech, Speech::Draft(_))
-    }
-
-    pub(super) fn refuse(self: Box<Self>, refusal: impl Into<Refusal>) -> Step {
-        let expires = self.expires;
-        self.respond(Outcome::Refused(refusal.into(), expires))
-    }
-
-    pub(super) fn refusal(&self, refusal: Refusal) -> Response<Bytes> {
-        self.response(Outcome::Refused(refusal, None))
     }
 }
 

@@ -9,7 +9,7 @@ use iri_string::{
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::{Config, Mount, config::rounded, forwarded::Forwarded, resource::AtResource};
+use super::{Config, Mount, at_resource::AtResource, config::rounded, forwarded::Forwarded, target::Target};
 use crate::{Upload, UploadId};
 
 /// The form of an upload's URL in `Location`.
@@ -74,16 +74,6 @@ pub struct BaseUrl {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a URL like https://example.org/files, without query")]
 pub struct InvalidBaseUrl(String);
-
-/// What a request's target refers to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// The endpoint, where uploads are created.
-    Endpoint,
-    Upload(UploadId),
-    /// A path below the endpoint that cannot be an upload's.
-    Nothing,
-}
 
 /// The endpoint of this request, as the server and the client see it.
 pub(crate) struct Endpoint {

@@ -94,6 +94,7 @@
 //! ```
 
 mod ask;
+mod at_resource;
 mod authorize;
 mod complete;
 mod completion;
@@ -105,6 +106,7 @@ mod dialect;
 mod download;
 mod ending;
 mod exchange;
+mod failure;
 mod forwarded;
 mod hold;
 mod inform;
@@ -118,6 +120,8 @@ mod refusal;
 mod rejection;
 mod reply;
 mod resource;
+mod respond;
+mod target;
 mod terminate;
 mod verify;
 
@@ -129,6 +133,7 @@ use http::{Response, request::Parts};
 pub(crate) use self::refusal::Refusal;
 pub use self::{
     ask::Operation,
+    at_resource::{Resource, resource_of},
     authorize::Authorize,
     complete::{Complete, Completing},
     completion::{Assemble, Completion, Done, Finish, Notify, PartsNeeded, Record, Verify},
@@ -138,6 +143,7 @@ pub use self::{
     create::{Abandon, Create, Store},
     dialect::{TusExtension, file::Download},
     download::{Open, Opened},
+    failure::Failure,
     hold::{Access, Hold},
     inform::Inform,
     invalidate::Invalidate,
@@ -147,11 +153,11 @@ pub use self::{
     recovery::{Keep, LoadFinals, LoadRelated, Recovery, recover},
     rejection::Rejection,
     reply::FinishReply,
-    resource::{Call, Claim, KeepResponse, Resource, resource_of},
+    resource::{Call, Claim, KeepResponse},
     terminate::{Terminate, Veto},
 };
-use self::{dialect::Fault, exchange::Exchange};
-use crate::{Failure, UploadId};
+use self::{dialect::tus::fault::Fault, exchange::Exchange};
+use crate::UploadId;
 
 /// The next step.
 #[must_use]
@@ -263,14 +269,14 @@ pub fn url(config: &Config, mount: &Mount<'_>, id: &UploadId) -> String {
 ///   [`Resource::min_size`], or if the head is too large to store.
 pub fn resumes(config: &Config, head: &Parts, resource: &Resource, informs: bool) -> bool {
     config.draft
-        && (head.uri.query().is_some_and(resource::query_names_upload)
+        && (head.uri.query().is_some_and(at_resource::query_names_upload)
             || dialect::creates_at_resource(config, head, resource, informs))
 }
 
 /// Whether [`resumes`] may return true, decided quickly by the query of a request's URL and by the presence of
 /// certain headers.
 pub fn may_resume(query: Option<&str>, has_header: impl Fn(&str) -> bool) -> bool {
-    dialect::MAY_CREATE.into_iter().any(has_header) || query.is_some_and(resource::query_names_upload)
+    dialect::MAY_CREATE.into_iter().any(has_header) || query.is_some_and(at_resource::query_names_upload)
 }
 
 /// Adds the server's announcement of uploads at a resource to the application's response to OPTIONS; `405 Method Not

@@ -2,7 +2,7 @@
 
 use super::{
     Rejection,
-    dialect::{Fault, Problem},
+    dialect::{draft::problem::Problem, tus::fault::Fault},
 };
 use crate::{Failure, UploadId};
 

@@ -1,7 +1,7 @@
 //! The dialects: each parses a request into what it [asks](super::ask) for, and writes its [outcome](super::outcome) as
 //! a response. Among the steps, statuses and header names live only here.
 //!
-//! One endpoint supports both. This file decides the dialect of a request:
+//! One endpoint supports both. The dialect of a request (`speech`, and `resolve` for rule 4):
 //!
 //! 1. `Tus-Resumable` selects tus. Apple's URLSession adds the draft's headers to every upload, including those of a
 //!    tus client; together with `Tus-Resumable` they mean nothing.
@@ -10,67 +10,28 @@
 //! 4. HEAD, GET and DELETE of an upload without any of these use the dialect in which the upload was created.
 //! 5. All other requests are tus.
 
-mod draft;
+pub(super) mod draft;
 pub(super) mod file;
-mod tus;
+pub(super) mod speech;
+pub(super) mod tus;
 
 use bytes::Bytes;
 use http::{Method, Response, request::Parts};
 
-use self::draft::Spoken;
 pub(super) use self::draft::{
     MAY_CREATE, announce_resource, creates_at_resource, handlers_head, keepable, repr_digest,
 };
 pub use self::tus::TusExtension;
 pub(super) use self::tus::creation_as_stored;
-use self::tus::is_coded;
-pub(crate) use self::{draft::Problem, tus::Fault};
+use self::{draft::spoken::Spoken, speech::Speech, tus::is_coded};
 use super::{
-    Config, Refusal,
+    Failure, Refusal,
     ask::{Action, Ask},
     exchange::Exchange,
-    location::{Endpoint, Target},
     outcome::Outcome,
+    target::Target,
 };
-use crate::{
-    Checksum, Dialect, Phase, Upload,
-    header::{TUS_RESUMABLE, X_HTTP_METHOD_OVERRIDE},
-};
-
-/// The dialect of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speech {
-    Tus,
-    Draft(Spoken),
-    /// The dialect of the upload that the request is for.
-    Unsaid,
-}
-
-impl Speech {
-    pub(super) fn of(config: &Config, head: &Parts, endpoint: &Endpoint) -> Self {
-        if head.headers.contains_key(&TUS_RESUMABLE) || !config.draft {
-            return Self::Tus;
-        }
-        if let Some(spoken) = Spoken::of(head) {
-            return Self::Draft(spoken.unless_proxied(config, head));
-        }
-        let is_plain = matches!(head.method, Method::HEAD | Method::GET | Method::DELETE)
-            && !head.headers.contains_key(&X_HTTP_METHOD_OVERRIDE);
-        match config.tus && endpoint.resource().is_none() {
-            _ if is_plain && matches!(endpoint.target(head.uri.path()), Target::Upload(_)) => Self::Unsaid,
-            true => Self::Tus,
-            false => Self::Draft(Spoken::newest()),
-        }
-    }
-
-    /// The dialect of an upload that such a request creates.
-    pub(super) fn dialect(self) -> Dialect {
-        match self {
-            Self::Tus | Self::Unsaid => Dialect::Tus,
-            Self::Draft(spoken) => spoken.dialect(),
-        }
-    }
-}
+use crate::{Checksum, Dialect, Phase, Upload};
 
 pub(super) fn parse(exchange: &Exchange, head: &Parts) -> Result<Ask, Refusal> {
     match (exchange.speech, &head.method) {
@@ -170,6 +131,23 @@ pub(super) fn trailing_checksum(
     match exchange.speech {
         Speech::Draft(_) => Ok(None),
         Speech::Tus | Speech::Unsaid => tus::trailing_checksum(exchange, announced, trailers),
+    }
+}
+
+/// What both dialects say about a failure of the storage.
+fn storage_failed(failure: Failure) -> &'static str {
+    match failure {
+        Failure::Conflict => "the upload has changed in the meantime; ask for its offset and continue from there",
+        Failure::NotFound => "there is no such upload",
+        Failure::Gone => "the file was moved and can no longer be downloaded here",
+        Failure::Exists => "an upload with this id already exists",
+        Failure::Busy => "the upload is in use elsewhere; try again in a moment",
+        Failure::Full => "the server has no room left; acknowledged bytes are kept; try again later",
+        Failure::Overloaded => "the server is handling too many requests of this kind; try again in a moment",
+        Failure::Unavailable => {
+            "the server's store does not answer at the moment; acknowledged bytes are kept; try again"
+        }
+        Failure::Internal => "the server failed; acknowledged bytes are kept; try again later",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use http::{Response, StatusCode, header};
 
-use super::{Spoken, limits};
+use super::{limits, spoken::Spoken};
 use crate::{
     Upload,
     header::{UPLOAD_DRAFT_INTEROP_VERSION, UPLOAD_LIMIT, UPLOAD_OFFSET},

@@ -1,21 +1,25 @@
 //! What a request of the draft asks for.
 
-use http::{HeaderMap, Method, header, request::Parts};
+use http::{HeaderMap, Method, request::Parts};
 
-use super::{Problem, Spoken, digest, interop::Rules, metadata, resource};
+use super::{
+    Problem, completeness,
+    content::{content_length, is_partial_upload},
+    digest,
+    interop::Rules,
+    metadata, resource,
+    spoken::Spoken,
+};
 use crate::{
     Kind, NewUpload, TusExtension,
     field::{self, MAX_INTEGER},
-    header::{
-        CONTENT_DIGEST, PARTIAL_UPLOAD, REPR_DIGEST, UPLOAD_COMPLETE, UPLOAD_INCOMPLETE, UPLOAD_LENGTH, UPLOAD_OFFSET,
-        single,
-    },
+    header::{CONTENT_DIGEST, REPR_DIGEST, UPLOAD_LENGTH, UPLOAD_OFFSET},
     server::{
         Config, Refusal,
         ask::{Action, Append, Ask, Body, Completes, Creation},
         dialect::is_coded,
         exchange::Exchange,
-        location::Target,
+        target::Target,
         verify::Verify,
     },
 };
@@ -83,15 +87,8 @@ fn not_allowed(config: &Config, method: &Method, is_endpoint: bool) -> Problem {
     Problem::NotAllowed { method: method.clone(), allow: allowed.join(", ") }
 }
 
-/// Whether the content is a part of a representation, ignoring parameters of the media type.
-pub(in crate::server::dialect) fn is_partial_upload(headers: &HeaderMap) -> bool {
-    let value = single(headers, &header::CONTENT_TYPE).ok().flatten().and_then(|value| value.to_str().ok());
-    let media_type = value.and_then(|value| value.split(';').next()).unwrap_or_default();
-    media_type.trim().eq_ignore_ascii_case(PARTIAL_UPLOAD)
-}
-
 fn creation(config: &Config, rules: &Rules, headers: &HeaderMap) -> Result<Creation, Refusal> {
-    let completes = completes(rules, headers).ok_or(Problem::NotSaid(rules.says_incomplete))?;
+    let completes = completeness::read(rules, headers).ok_or(Problem::NotSaid(rules.says_incomplete))?;
     let content = content_length(headers)?;
     let declared = field::integer(headers, &UPLOAD_LENGTH);
     let length = match (declared, content.filter(|_| completes)) {
@@ -121,7 +118,7 @@ fn append(config: &Config, rules: &Rules, headers: &HeaderMap) -> Result<Append,
         return Err(Problem::MediaType.into());
     }
     let offset = field::integer(headers, &UPLOAD_OFFSET).ok_or(Problem::NoOffset)?;
-    let said = completes(rules, headers).or(rules.completes_silently.then_some(true));
+    let said = completeness::read(rules, headers).or(rules.completes_silently.then_some(true));
     let completes = said.ok_or(Problem::NotSaid(rules.says_incomplete))?;
     let content = content_length(headers)?;
     check_content(config, content, completes, false)?;
@@ -151,16 +148,8 @@ fn body(
     })
 }
 
-/// Whether the client declares that the content completes its upload; `None` if it declares nothing.
-pub(super) fn completes(rules: &Rules, headers: &HeaderMap) -> Option<bool> {
-    match rules.says_incomplete {
-        true => field::boolean(headers, &UPLOAD_INCOMPLETE).map(|incomplete| !incomplete),
-        false => field::boolean(headers, &UPLOAD_COMPLETE),
-    }
-}
-
 fn has_state(rules: &Rules, headers: &HeaderMap) -> bool {
-    field::integer(headers, &UPLOAD_OFFSET).is_some() || completes(rules, headers).is_some()
+    field::integer(headers, &UPLOAD_OFFSET).is_some() || completeness::read(rules, headers).is_some()
 }
 
 /// The limits of a single request's content (draft 12, "Limits").
@@ -178,11 +167,4 @@ fn check_content(config: &Config, content: Option<u64>, completes: bool, creates
         None if content > MAX_INTEGER => Err(Refusal::TooLarge { limit: MAX_INTEGER }),
         None => Ok(()),
     }
-}
-
-/// The length of the content: digits only (RFC 9110, section 8.6).
-pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let value = single(headers, &header::CONTENT_LENGTH).map_err(|repeated| Problem::Repeated(repeated.0))?;
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-    value.map(|value| value.to_str().ok().and_then(digits).ok_or(Problem::ContentLength)).transpose()
 }

@@ -7,10 +7,11 @@ use http::{
 };
 
 use super::{
-    Problem, Spoken,
+    Problem, completeness,
+    content::{content_length, is_partial_upload},
     interop::Rules,
     limits,
-    request::{completes, content_length, is_partial_upload},
+    spoken::Spoken,
 };
 use crate::{
     NewUpload, Upload,
@@ -116,7 +117,7 @@ pub(in crate::server) fn creates(config: &Config, head: &Parts, resource: &Resou
     let Some(spoken) = Spoken::of(head).map(|spoken| spoken.unless_proxied(config, head)) else {
         return false;
     };
-    match completes(spoken.rules, headers) {
+    match completeness::read(spoken.rules, headers) {
         Some(true) => {
             let is_large = content_length(headers).is_ok_and(|length| length.is_none_or(|is| is >= resource.min_size));
             informs && head.version == Version::HTTP_11 && spoken.is_named && is_large && size(head) <= MAX_HEAD

@@ -3,12 +3,10 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-use super::{Spoken, interop::Rules, limits, problem};
+use super::{completeness, details, interop::Rules, limits, spoken::Spoken};
 use crate::{
     Upload,
-    header::{
-        ACCEPT_PATCH, PARTIAL_UPLOAD, UPLOAD_COMPLETE, UPLOAD_INCOMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, UPLOAD_OFFSET,
-    },
+    header::{ACCEPT_PATCH, PARTIAL_UPLOAD, UPLOAD_LENGTH, UPLOAD_LIMIT, UPLOAD_OFFSET},
     server::{dialect::file, exchange::Exchange, outcome::Outcome},
 };
 
@@ -53,7 +51,7 @@ pub(in crate::server::dialect) fn render(exchange: &Exchange, spoken: Spoken, ou
         Outcome::Declined(upload, rejection) => {
             // The application's answer is the final response. A failure is not final, and the client may try again.
             let is_final = !rejection.status().is_server_error();
-            problem::rejected(rejection, is_final, &mut response);
+            details::rejected(rejection, is_final, &mut response);
             state(exchange, rules, upload, is_final, response.headers_mut());
         }
         Outcome::Answered(upload, answer, is_creation) => {
@@ -64,7 +62,7 @@ pub(in crate::server::dialect) fn render(exchange: &Exchange, spoken: Spoken, ou
                 response.headers_mut().insert(header::LOCATION, exchange.endpoint.url(&upload.id));
             }
         }
-        Outcome::Refused(refusal, _) => problem::refused(exchange, rules, refusal, &mut response),
+        Outcome::Refused(refusal, _) => details::refused(exchange, rules, refusal, &mut response),
     }
     response
 }
@@ -90,14 +88,5 @@ fn found(exchange: &Exchange, rules: &Rules, upload: &Upload, length: Option<u64
 fn state(exchange: &Exchange, rules: &Rules, upload: &Upload, is_complete: bool, headers: &mut HeaderMap) {
     headers.insert(UPLOAD_OFFSET.clone(), upload.offset.into());
     headers.insert(UPLOAD_LIMIT.clone(), limits::of(upload, &exchange.config, rules, exchange.now));
-    completeness(rules, is_complete, headers);
-}
-
-/// `Upload-Complete`, or its reverse in the version that uses it.
-pub(super) fn completeness(rules: &Rules, is_complete: bool, headers: &mut HeaderMap) {
-    let (name, value) = match rules.says_incomplete {
-        true => (&UPLOAD_INCOMPLETE, !is_complete),
-        false => (&UPLOAD_COMPLETE, is_complete),
-    };
-    headers.insert(name.clone(), HeaderValue::from_static(if value { "?1" } else { "?0" }));
+    completeness::write(rules, is_complete, headers);
 }

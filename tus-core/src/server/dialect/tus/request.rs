@@ -19,7 +19,7 @@ use crate::{
         ask::{Action, Append, Ask, Body, Creation},
         dialect::file::Conditions,
         exchange::Exchange,
-        location::Target,
+        target::Target,
         verify::Verify,
     },
 };

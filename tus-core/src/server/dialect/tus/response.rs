@@ -14,7 +14,7 @@ use crate::{
     },
     server::{
         Config, Refusal,
-        dialect::{file, too_large},
+        dialect::{file, storage_failed, too_large},
         exchange::Exchange,
         location::Endpoint,
         outcome::Outcome,
@@ -222,7 +222,7 @@ fn may_pass(refusal: &Refusal) -> bool {
 fn text(refusal: &Refusal) -> String {
     let text = match refusal {
         Refusal::Fault(fault) => return fault.to_string(),
-        Refusal::Storage(failure) => return failure.to_string(),
+        Refusal::Storage(failure) => storage_failed(*failure),
         Refusal::LengthMismatch { sent } => {
             return format!("the header upload-length is {sent}, but it must be the length that was declared before");
         }
