@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 /// What to do instead of serving.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Look at uploads and change them, whether their server runs or not.
+    /// Inspect and manage uploads
     Admin {
         #[command(subcommand)]
         command: admin::Command,

@@ -1,4 +1,4 @@
-//! The admin command: looks at uploads and changes them, whether their server runs or not.
+//! The admin command: inspects and manages uploads. All of its commands except `import` work while a server runs.
 
 mod check;
 mod import;
