@@ -10,7 +10,7 @@ use tokio::{
     sync::watch,
     time::{interval, timeout},
 };
-use tus_service::{ResponseBody, Tus, UploadId};
+use tus_service::{ResponseBody, TIME_BUCKETS, Tus, UploadId};
 
 use crate::{app::text, connections::Application};
 
@@ -22,13 +22,10 @@ const STORAGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often what histograms have collected is put away.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Upper bounds of the buckets of times, in seconds.
-const SECONDS: &[f64] =
-    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
-
 /// Collects metrics from now on.
 pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
-    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?;
+    let times = Matcher::Suffix("_seconds".to_owned());
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(times, &TIME_BUCKETS)?;
     let handle = builder.install_recorder().context("metrics cannot be collected")?;
     let upkeep = handle.clone();
     tokio::spawn(async move {

@@ -95,6 +95,8 @@ async fn a_question_without_an_answer_is_503() {
         let answer = create(&server, &[]).await;
         assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"5".parse().unwrap()));
         assert_eq!(receiver.next().await.json["type"], "authorize", "it was asked");
+        let (_, metrics) = server.ask("/metrics").await;
+        assert!(metrics.contains("tus_webhooks_failed_total{hook=\"authorize\"} 1\n"), "{metrics}");
         server.stop().await;
     }
     // What is signed for one receiver does not go to another one, even if it would agree.

@@ -49,7 +49,7 @@ impl Answer {
         if body.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        serde_json::from_slice(body).context("the answer to a webhook is not as it must be")
+        serde_json::from_slice(body).context("the answer to a webhook is not valid")
     }
 
     /// Itself, unless it refuses.
@@ -58,7 +58,11 @@ impl Answer {
             return Ok(Ok(self));
         };
         let status = status.map_or(Ok(StatusCode::FORBIDDEN), StatusCode::from_u16)?;
-        ensure!((300..600).contains(&status.as_u16()), "a webhook refuses with {status}, which is no refusal");
+        ensure!(
+            (300..600).contains(&status.as_u16()),
+            "a webhook refuses with {}; use a status from 300 to 599",
+            status.as_u16()
+        );
         let rejection = Rejection::new(status, body);
         let add = |rejection: Rejection, (name, value)| rejection.header(name, value);
         Ok(Err(read(headers)?.into_iter().fold(rejection, add)))

@@ -1,4 +1,4 @@
-//! Webhooks: the hooks as requests to a URL, signed as [Standard Webhooks](https://www.standardwebhooks.com) have it.
+//! Webhooks: the hooks as requests to a URL, signed according to [Standard Webhooks](https://www.standardwebhooks.com).
 
 mod answer;
 mod message;
@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::anyhow;
 use http::{HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
+use metrics::{Unit, counter, describe_counter};
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::task::TaskTracker;
@@ -75,6 +76,9 @@ const QUESTIONS: usize = 256;
 /// Messages that nobody waits for, on their way at once; further ones are dropped.
 const NOTICES: usize = 256;
 
+/// Counts webhooks that fail; the label `hook` is the name of each.
+const FAILED: &str = "tus_webhooks_failed_total";
+
 /// Messages that nobody waits for and that are on their way.
 #[derive(Debug, Clone)]
 pub(crate) struct Notices {
@@ -134,6 +138,9 @@ impl Webhooks {
     pub(crate) fn attach(self, builder: Builder, hooks: &[Hook]) -> Builder {
         // Its own timeout comes first: then the client is asked to try again.
         let mut builder = builder.hook_timeout(self.sender.timeouts().others + MARGIN);
+        describe_counter!(FAILED, Unit::Count, "Webhooks that got no valid answer in time, or were dropped");
+        // Prometheus ignores the first value of a series: without the 0, the first failure would raise no alert.
+        hooks.iter().for_each(|hook| counter!(FAILED, "hook" => hook.name()).increment(0));
         let webhooks = Arc::new(self);
         attach! {builder, webhooks, hooks,
             Authorize authorize
@@ -158,7 +165,7 @@ impl Webhooks {
     async fn before_create(&self, cx: BeforeCreate) -> Result<NewUpload, Rejection> {
         let data = json!({"upload": view::new_upload(&cx.upload)});
         let answer = self.ask(Message::question(Hook::BeforeCreate, data).of(&cx.request, &self.headers)).await?;
-        answer.upload(cx.upload).map_err(failed)
+        answer.upload(cx.upload).map_err(|error| refusal(Hook::BeforeCreate, error))
     }
 
     async fn creation_failed(&self, cx: CreationFailed) {
@@ -182,14 +189,17 @@ impl Webhooks {
         if let Some(request) = &cx.request {
             message = message.of(request, &self.headers);
         }
-        self.ask(message).await?.response().map_err(failed)
+        self.ask(message).await?.response().map_err(|error| refusal(Hook::BeforeFinish, error))
     }
 
     async fn finished(&self, cx: Finished) -> Result<(), HookError> {
         let data = json!({"upload": view::upload(&cx.upload), "attempt": cx.attempt});
         let sent = self.sender.notify(&Message::event(Hook::Finished, &cx.upload, data)).await;
         // The log shows the text of an error without its causes.
-        sent.map_err(|error| format!("{error:#}").into())
+        sent.map_err(|error| {
+            count_failure(Hook::Finished);
+            format!("{error:#}").into()
+        })
     }
 
     async fn before_terminate(&self, cx: BeforeTerminate) -> Result<(), Rejection> {
@@ -210,19 +220,22 @@ impl Webhooks {
             self.sender.ask(&message).await
         };
         let unanswered = |_| Err(anyhow!("the webhook {} was not answered within {limit:?}", message.hook.name()));
-        let body = timeout(limit, asked).await.unwrap_or_else(unanswered).map_err(failed)?;
-        Answer::read(&body).map_err(failed)?.unless_refused().map_err(failed)?
+        let answered = timeout(limit, asked).await.unwrap_or_else(unanswered);
+        let answer = answered.and_then(|body| Answer::read(&body)?.unless_refused());
+        answer.map_err(|error| refusal(message.hook, error))?
     }
 
     /// Sends a message beside the request that it is about: neither the client nor a sweep waits for it.
     fn notify(&self, message: Message) {
         let Ok(place) = self.notices.free.clone().try_acquire_owned() else {
+            count_failure(message.hook);
             tracing::warn!(hook = message.hook.name(), "a webhook is dropped: {NOTICES} others are on their way");
             return;
         };
         let sender = self.sender.clone();
         self.notices.tasks.spawn(async move {
             if let Err(error) = sender.notify(&message).await {
+                count_failure(message.hook);
                 tracing::warn!(hook = message.hook.name(), error = format!("{error:#}"), "a webhook failed");
             }
             drop(place);
@@ -230,10 +243,15 @@ impl Webhooks {
     }
 }
 
-/// A question that was not answered.
-fn failed(error: anyhow::Error) -> Rejection {
-    tracing::error!(error = format!("{error:#}"), "a webhook failed");
-    let text = "the application cannot be asked; try again later\n";
+fn count_failure(hook: Hook) {
+    counter!(FAILED, "hook" => hook.name()).increment(1);
+}
+
+/// What a client gets if a question has no valid answer.
+fn refusal(hook: Hook, error: anyhow::Error) -> Rejection {
+    count_failure(hook);
+    tracing::error!(hook = hook.name(), error = format!("{error:#}"), "a webhook failed");
+    let text = "the application did not answer; try again later\n";
     Rejection::new(StatusCode::SERVICE_UNAVAILABLE, text).header(RETRY_AFTER, HeaderValue::from_static("5"))
 }
 

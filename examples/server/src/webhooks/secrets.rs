@@ -39,7 +39,7 @@ fn secret(text: &str) -> anyhow::Result<Vec<u8>> {
     let bytes = text.strip_prefix(PREFIX).and_then(|text| BASE64_STANDARD.decode(text).ok());
     bytes
         .filter(|bytes| bytes.len() >= SHORTEST)
-        .with_context(|| format!("a secret is {PREFIX} and at least {SHORTEST} bytes in base64; {HOW}"))
+        .with_context(|| format!("a secret must be `{PREFIX}` followed by at least {SHORTEST} bytes in base64; {HOW}"))
 }
 
 #[cfg(test)]
