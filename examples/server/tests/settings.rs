@@ -27,7 +27,10 @@ async fn unknown_keys_are_refused_by_name() {
         let (success, output, errors) = setup.run(arguments).await;
         assert!(!success && output.is_empty());
         let file = setup.path("server.toml");
-        assert_eq!(errors, format!("tus-serve: {}: `max_sise` is no setting; `max_size` is\n", file.display()));
+        assert_eq!(
+            errors,
+            format!("tus-serve: {}: unknown setting `max_sise`; did you mean `max_size`?\n", file.display())
+        );
     }
     assert!(!setup.path("uploads-data").exists(), "nothing was made");
 }

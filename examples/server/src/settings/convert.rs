@@ -1,6 +1,12 @@
 //! What the settings mean to the crates.
 
-use std::{fs, net::ToSocketAddrs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use http::{HeaderName, HeaderValue, Uri};
@@ -40,11 +46,16 @@ const LONGEST_BUSY: Duration = Duration::from_secs(24 * 24 * 60 * 60);
 /// The largest number of connections or downloads.
 const MOST: usize = 1_000_000;
 
+/// The least for the storage in a bucket, which would raise smaller values silently: bytes of a part, parts of a window, and
+/// bytes of memory.
+const SMALLEST_PART: u64 = 5 << 20;
+const SMALLEST_WINDOW: usize = 2;
+const SMALLEST_MEMORY: usize = 8 << 20;
+
 impl Settings {
     /// Tries every value, without opening anything but files that are read.
     pub(super) fn check(&self) -> anyhow::Result<()> {
-        self.address()?;
-        self.monitor_address()?;
+        self.check_addresses()?;
         self.config()?;
         self.durability()?;
         self.log_level()?;
@@ -86,6 +97,47 @@ impl Settings {
             ensure!((1..=MOST).contains(&number), "`{key}` is {number}, but it must be 1 to {MOST}");
         }
         ensure!(!self.is_directory() || !self.dir.is_empty(), "`dir` is empty, but uploads need a directory");
+        ensure!(self.max_metadata > 0, "`max_metadata` is 0, but it must be at least 1");
+        ensure!(
+            self.max_parts > 0,
+            "`max_parts` is 0, but it must be at least 1; to turn concatenation off, add it to `disabled_extensions`"
+        );
+        ensure!(self.max_append_size != Some(0), "`max_append_size` is 0, but it must be at least 1");
+        if let (Some(min), Some(max)) = (self.min_append_size, self.max_append_size) {
+            ensure!(min <= max, "`min_append_size` is {min}, but it must be at most `max_append_size`, which is {max}");
+        }
+        for kind in &self.download_inline {
+            ensure!(
+                is_media_type(kind),
+                "`download_inline` has {kind:?}, but a media type is a type and a subtype, as in image/png"
+            );
+        }
+        self.check_bucket()
+    }
+
+    fn check_bucket(&self) -> anyhow::Result<()> {
+        let bucket = &self.bucket;
+        for (key, is, least) in [
+            ("part_size", bucket.part_size, SMALLEST_PART),
+            ("window", bucket.window as u64, SMALLEST_WINDOW as u64),
+            ("memory", bucket.memory as u64, SMALLEST_MEMORY as u64),
+        ] {
+            ensure!(is >= least, "`bucket.{key}` is {is}, but it must be at least {least}");
+        }
+        Ok(())
+    }
+
+    /// Both listeners need a port of their own.
+    fn check_addresses(&self) -> anyhow::Result<()> {
+        let (Address::Tcp(uploads), Some(Address::Tcp(monitor))) = (self.address()?, self.monitor_address()?) else {
+            return Ok(());
+        };
+        let mut uploads_at = uploads.to_socket_addrs()?;
+        let monitor_at: Vec<_> = monitor.to_socket_addrs()?.collect();
+        ensure!(
+            !uploads_at.all(|one| monitor_at.iter().any(|other| collide(one, *other))),
+            "`addr` is {uploads:?} and `monitor_addr` is {monitor:?}, but each needs a port of its own"
+        );
         Ok(())
     }
 
@@ -303,7 +355,7 @@ impl Settings {
             "path" => Ok(Location::Path),
             "host" => Ok(Location::Host),
             url => Location::base(url)
-                .map_err(|_| anyhow!("`location` is {url:?}, but it must be path, host or a public base URL")),
+                .map_err(|_| anyhow!("`location` is {url:?}, but it must be path, host or a URL without a query")),
         }
     }
 
@@ -348,6 +400,19 @@ fn object_name(template: &str, upload: &Upload) -> String {
     named.join(upload.id.as_str())
 }
 
+/// Whether a program cannot listen at both addresses. The system chooses another port for each port 0.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let is_any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && a.is_ipv4() == b.is_ipv4() && (a.ip() == b.ip() || is_any)
+}
+
+/// Whether a text is a type and a subtype, without parameters (RFC 6838, 4.2).
+fn is_media_type(text: &str) -> bool {
+    let is_name =
+        |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&c));
+    text.split_once('/').is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype))
+}
+
 fn tcp(name: &str, address: &str) -> anyhow::Result<Address> {
     match address.to_socket_addrs() {
         Ok(_) => Ok(Address::Tcp(address.to_owned())),
@@ -379,7 +444,8 @@ fn named<T: Copy>(
 
 /// Names of headers.
 fn headers(key: &str, values: &[String]) -> anyhow::Result<Vec<HeaderName>> {
-    let name =
-        |value: &String| value.parse().with_context(|| format!("`{key}` has {value:?}, which is no name of a header"));
+    let name = |value: &String| {
+        value.parse().with_context(|| format!("`{key}` has {value:?}, which is not a valid header name"))
+    };
     values.iter().map(name).collect()
 }

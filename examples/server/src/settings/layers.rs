@@ -96,15 +96,25 @@ pub(super) fn add_file(merged: &mut Table, path: &Path, text: &str) -> anyhow::R
 
 /// What is wrong with a text, and where. The line itself is not shown: it may contain a secret.
 fn syntax(text: &str, error: &toml::de::Error) -> String {
-    let place = error.span().and_then(|span| text.get(..span.start)).map(|before| {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let place = before.map(|before| {
         let line = before.split('\n').count();
         let column = before.rsplit('\n').next().map_or(0, |start| start.chars().count()) + 1;
         format!("line {line}, column {column}: ")
     });
-    format!("{}{}", place.unwrap_or_default(), error.message())
+    let line = before.and_then(|before| text.lines().nth(before.matches('\n').count()));
+    let hint = if line.is_some_and(is_unquoted) { "; texts need quotes" } else { "" };
+    format!("{}{}{hint}", place.unwrap_or_default(), error.message())
 }
 
-/// A sentence about a variable that is no setting and looks like one.
+/// Whether the value in a line that is wrong looks like a text without quotes.
+fn is_unquoted(line: &str) -> bool {
+    let value = line.split_once('=').map_or("", |(_, value)| value.trim_start());
+    let is_quoted = value.starts_with(['"', '\'', '[', '{']);
+    !is_quoted && (value.starts_with(|c: char| !c.is_ascii_digit()) || value.contains([':', '/']))
+}
+
+/// A sentence about an unknown variable that looks like a setting.
 pub(super) fn doubt(variable: &str) -> Option<String> {
     let key = variable.strip_prefix(PREFIX)?;
     if variable == "TUS_CONFIG" || SETTINGS.iter().any(|setting| setting.variable() == variable) {
@@ -113,9 +123,9 @@ pub(super) fn doubt(variable: &str) -> Option<String> {
     let alike = |setting: &Setting| strsim::jaro_winkler(&setting.variable()[PREFIX.len()..], key);
     let nearest = SETTINGS.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)))?;
     if alike(nearest) > ALIKE_VARIABLE {
-        return Some(format!("the variable {variable} is no setting; {} is", nearest.variable()));
+        return Some(format!("unknown variable {variable}; did you mean {}?", nearest.variable()));
     }
-    key.starts_with("WEBHOOK").then(|| format!("the variable {variable} is no setting"))
+    key.starts_with("WEBHOOK").then(|| format!("unknown variable {variable}"))
 }
 
 /// Adds what the environment says. An empty variable is an empty text or list; for other kinds, it is as if it were not set.
@@ -167,7 +177,7 @@ fn is_table(name: &str) -> bool {
     SETTINGS.iter().any(|setting| setting.key.split_once('.').is_some_and(|(table, _)| table == name))
 }
 
-/// Refuses what is no setting, and what a setting cannot be.
+/// Refuses unknown settings, and what a setting cannot be.
 fn check(table: &Table, prefix: &str) -> anyhow::Result<()> {
     for (name, value) in table {
         let key = format!("{prefix}{name}");
@@ -200,9 +210,14 @@ fn check_value(setting: &Setting, value: &Value) -> anyhow::Result<()> {
 }
 
 fn unknown(key: &str) -> anyhow::Error {
-    let alike = SETTINGS.iter().map(|setting| (strsim::jaro_winkler(setting.key, key), setting.key));
+    // Perhaps only its table is missing.
+    let likeness = |known: &'static str| match known.rsplit_once('.') {
+        Some((_, name)) if name == key => 1.0,
+        _ => strsim::jaro_winkler(known, key),
+    };
+    let alike = SETTINGS.iter().map(|setting| (likeness(setting.key), setting.key));
     match alike.max_by(|(a, _), (b, _)| a.total_cmp(b)) {
-        Some((likeness, known)) if likeness > ALIKE => anyhow!("`{key}` is no setting; `{known}` is"),
-        _ => anyhow!("`{key}` is no setting"),
+        Some((likeness, known)) if likeness > ALIKE => anyhow!("unknown setting `{key}`; did you mean `{known}`?"),
+        _ => anyhow!("unknown setting `{key}`"),
     }
 }

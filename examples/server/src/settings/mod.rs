@@ -229,21 +229,26 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_named() {
+    fn invalid_settings_are_refused() {
         for (file, expected) in [
-            ("max_sise = 5", "server.toml: `max_sise` is no setting; `max_size` is"),
-            ("[buckets]\nwindow = 5", "server.toml: `buckets.window` is no setting; `bucket.window` is"),
-            ("[nothing]", "server.toml: `nothing` is no setting"),
-            ("[addr]\nhost = \"a\"", "server.toml: `addr.host` is no setting"),
+            ("max_sise = 5", "server.toml: unknown setting `max_sise`; did you mean `max_size`?"),
+            ("[buckets]\nwindow = 5", "server.toml: unknown setting `buckets.window`; did you mean `bucket.window`?"),
+            ("[nothing]", "server.toml: unknown setting `nothing`"),
+            ("[addr]\nhost = \"a\"", "server.toml: unknown setting `addr.host`"),
             ("max_size = \"5 GB\"", "server.toml: `max_size` is \"5 GB\", but it must be an integer"),
             ("max_size = -5", "server.toml: `max_size` is -5, but it must be an integer"),
             ("tls = 5", "server.toml: `tls` is a table, with keys of its own"),
             ("grace = -1", "server.toml: `grace` is -1, but it must be a number of seconds"),
             ("download = \"on\"", "server.toml: `download` is \"on\", but it must be true or false"),
             ("cors = \"*\"", "server.toml: `cors` is \"*\", but it must be a list of texts"),
-            ("path = files", "server.toml: "),
+            ("path = files", "server.toml: line 1, column 8: "),
+            ("path = files", "; texts need quotes"),
+            ("path = /files", "; texts need quotes"),
+            ("addr = 127.0.0.1:8080", "; texts need quotes"),
+            ("[tls]\ncert = cert.pem", "; texts need quotes"),
+            ("cert = \"a\"", "server.toml: unknown setting `cert`; did you mean `tls.cert`?"),
             ("durability = \"fast\"", "`durability` is \"fast\", but it must be synced or buffered"),
-            ("location = \"here\"", "`location` is \"here\", but it must be path, host or a public base URL"),
+            ("location = \"here\"", "`location` is \"here\", but it must be path, host or a URL without a query"),
             ("store = \"ftp://a\"", "`store` must begin with s3://, gs:// or az://, or be memory:"),
             ("cors = [\"app.example\"]", "`cors` has \"app.example\", but an origin is"),
             ("checksums = [\"sha3\"]", "`checksums` has \"sha3\", but these are known: sha1, sha256"),
@@ -285,6 +290,7 @@ mod tests {
             let said = error(file, &[]);
             assert!(said.contains(expected), "{file}: {said}");
         }
+        assert!(!error("max_size = 5 GB", &[]).contains("quotes"));
         let said = error("", &[("TUS_MAX_SIZE", "5 GB")]);
         assert_eq!(said, "TUS_MAX_SIZE is \"5 GB\", but it must be an integer, 0 or more");
         let said = error("", &[("TUS_DOWNLOAD", "yes")]);
@@ -297,7 +303,10 @@ mod tests {
             ("[webhooks]\nsecrets = \"whsec_hush\"", "server.toml: `webhooks.secrets` must be a list of texts"),
             ("[webhooks]\nsecrets = [\"whsec_hush\"", "server.toml: line 2, column "),
             ("[webhooks]\nsecrets = [\"whsec_hush\"]\nurl = 5", "server.toml: `webhooks.url` must be a text"),
-            ("[webhooks]\nsecrets = [\"whsec_hush\"]\nurl = \"http://a\"", "a secret is whsec_ and at least"),
+            (
+                "[webhooks]\nsecrets = [\"whsec_hush\"]\nurl = \"http://a\"",
+                "a secret must be `whsec_` followed by at least",
+            ),
             (
                 "[webhooks]\nsecrets = [\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]\nurl = \"ftp://a:hush@b\"",
                 "`webhooks.url` must be an http or https URL",
@@ -353,10 +362,59 @@ mod tests {
     }
 
     #[test]
+    fn settings_that_cannot_work_are_refused() {
+        for (file, expected) in [
+            (
+                "addr = \"127.0.0.1:8081\"",
+                "`addr` is \"127.0.0.1:8081\" and `monitor_addr` is \"127.0.0.1:8081\", but each needs a port of its own",
+            ),
+            (
+                "addr = \"0.0.0.0:9\"\nmonitor_addr = \"127.0.0.1:9\"",
+                "`addr` is \"0.0.0.0:9\" and `monitor_addr` is \"127.0.0.1:9\", but each needs a port of its own",
+            ),
+            (
+                "min_append_size = 9\nmax_append_size = 5",
+                "`min_append_size` is 9, but it must be at most `max_append_size`, which is 5",
+            ),
+            ("max_append_size = 0", "`max_append_size` is 0, but it must be at least 1"),
+            ("max_metadata = 0", "`max_metadata` is 0, but it must be at least 1"),
+            (
+                "max_parts = 0",
+                "`max_parts` is 0, but it must be at least 1; to turn concatenation off, add it to `disabled_extensions`",
+            ),
+            (
+                "download_inline = [\"image/png\", \"html\"]",
+                "`download_inline` has \"html\", but a media type is a type and a subtype, as in image/png",
+            ),
+            (
+                "download_inline = [\"image/*\"]",
+                "`download_inline` has \"image/*\", but a media type is a type and a subtype, as in image/png",
+            ),
+            ("bucket.part_size = 1", "`bucket.part_size` is 1, but it must be at least 5242880"),
+            ("bucket.window = 1", "`bucket.window` is 1, but it must be at least 2"),
+            ("bucket.memory = 1", "`bucket.memory` is 1, but it must be at least 8388608"),
+        ] {
+            assert_eq!(error(file, &[]), expected);
+        }
+        for file in [
+            "addr = \"127.0.0.1:0\"\nmonitor_addr = \"127.0.0.1:0\"",
+            "addr = \"127.0.0.1:9\"\nmonitor_addr = \"127.0.0.2:9\"",
+            "addr = \"127.0.0.1:9\"\nmonitor_addr = \"\"",
+            "min_append_size = 5\nmax_append_size = 5",
+            "max_metadata = 1\nmax_parts = 1\nmax_append_size = 1",
+            "download_inline = [\"image/svg+xml\", \"application/vnd.ms-excel\"]",
+            "bucket.part_size = 5_242_880\nbucket.window = 2\nbucket.memory = 8_388_608",
+            "disabled_extensions = [\"concatenation\"]",
+        ] {
+            load(file, &[]).unwrap();
+        }
+    }
+
+    #[test]
     fn misspelled_variables_are_doubtful() {
-        let expected = Some("the variable TUS_WEBHOOK_URL is no setting; TUS_WEBHOOKS_URL is".to_owned());
+        let expected = Some("unknown variable TUS_WEBHOOK_URL; did you mean TUS_WEBHOOKS_URL?".to_owned());
         assert_eq!(layers::doubt("TUS_WEBHOOK_URL"), expected);
-        assert!(layers::doubt("TUS_WEBHOOK_XYZ").unwrap().starts_with("the variable TUS_WEBHOOK_XYZ is no setting"));
+        assert!(layers::doubt("TUS_WEBHOOK_XYZ").unwrap().starts_with("unknown variable TUS_WEBHOOK_XYZ"));
         for name in ["TUS_ADDR", "TUS_CONFIG", "TUS_SERVICE_HOST", "TUS_PORT", "PATH", "TUS_"] {
             assert_eq!(layers::doubt(name), None, "{name}");
         }
