@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
     /// File with the settings (TOML).
     #[arg(long, short, env = "TUS_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Only check the settings.
+    /// Check the settings and exit.
     #[arg(long)]
     pub(crate) check_config: bool,
     #[command(subcommand)]
@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 /// What to do instead of serving.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Inspect and manage uploads
+    /// Inspect and manage uploads.
     Admin {
         #[command(subcommand)]
         command: admin::Command,

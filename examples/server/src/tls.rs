@@ -52,11 +52,11 @@ impl Tls {
 pub(crate) async fn reload(tls: Option<&Tls>, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
         match tls.map(Tls::reload) {
-            Some(Ok(())) => tracing::info!("new connections get the certificate that was read again"),
+            Some(Ok(())) => tracing::info!("certificate reloaded for new connections"),
             Some(Err(error)) => {
-                tracing::error!(error = format!("{error:#}"), "the certificate stays as it was");
+                tracing::error!(error = format!("{error:#}"), "reload failed; the previous certificate stays in use");
             }
-            None => tracing::info!("there is nothing to read again"),
+            None => tracing::info!("SIGHUP ignored: TLS is off"),
         }
     }
 }

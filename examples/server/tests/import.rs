@@ -220,7 +220,7 @@ async fn what_cannot_be_imported_is_refused_with_the_reason() {
     refuse("thief", "its file \"good\" is also that of another upload");
     symlink("secret", tusd.path("link")).unwrap();
     tusd.record("link", json!({}));
-    refuse("link", "it is a symbolic link");
+    refuse("link", "/link\" is a symbolic link");
     symlink("good.info", tusd.path("linked.info")).unwrap();
     refuse("linked", "it is a symbolic link");
     symlink(".", tusd.path("round")).unwrap();
@@ -229,7 +229,7 @@ async fn what_cannot_be_imported_is_refused_with_the_reason() {
     refuse("way", "a symbolic link or a file is where a directory should be");
     rustix::fs::mkfifoat(rustix::fs::CWD, tusd.path("pipe"), rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
     tusd.record("pipe", json!({}));
-    refuse("pipe", "it is not a regular file");
+    refuse("pipe", "/pipe\" is not a regular file");
     tusd.upload("short-final", "hello", json!({"IsFinal": true, "PartialUploads": ["good"]}));
     refuse("short-final", "tusd did not concatenate its parts to the end");
     tusd.upload("no-parts", "hello world", json!({"IsFinal": true, "PartialUploads": []}));
@@ -287,7 +287,8 @@ async fn a_running_tusd_is_noticed() {
     let (success, output, errors) = tusd.import(&setup, &[]).await;
     assert!(!success && output.is_empty(), "{output}");
     let lock = tusd.path("used.lock");
-    let expected = format!("tus-serve: tusd seems to be running: {lock:?} has the number {}, ", std::process::id());
+    let expected =
+        format!("tus-serve: tusd seems to be running: {lock:?} contains process id {}, ", std::process::id());
     assert!(errors.starts_with(&expected), "{errors}");
     assert!(list(&setup).await.is_empty());
 }

@@ -70,12 +70,12 @@ async fn a_renewed_certificate_is_read_at_sighup_and_a_broken_one_is_not() {
     create(trusting(&old), &url).await.unwrap();
     let new = renew(&setup);
     server.signal(Signal::HUP);
-    server.says("new connections get the certificate that was read again").await;
+    server.says("certificate reloaded for new connections").await;
     create(trusting(&new), &url).await.unwrap();
     create(trusting(&old), &url).await.unwrap_err();
     std::fs::write(setup.path("cert.pem"), "broken").unwrap();
     server.signal(Signal::HUP);
-    server.says("the certificate stays as it was").await;
+    server.says("reload failed; the previous certificate stays in use").await;
     create(trusting(&new), &url).await.unwrap();
     server.stop().await;
 }
@@ -111,7 +111,7 @@ async fn a_socket_in_the_file_system_outlives_no_server_that_matters() {
     // A file that is no socket is not replaced.
     std::fs::write(&socket, "precious").unwrap();
     let (success, _, errors) = setup.run(&[]).await;
-    assert!(!success && errors.contains("there is a file that is no socket"), "{errors}");
+    assert!(!success && errors.contains("a file that is not a socket already exists there"), "{errors}");
     assert_eq!(std::fs::read(&socket).unwrap(), b"precious");
     std::fs::remove_file(&socket).unwrap();
     let server = setup.start().await;

@@ -35,13 +35,18 @@ pub(super) async fn check(storage: &dyn Storage, options: &Options, out: &mut im
         };
         problems += u64::from(problem.is_some());
         match problem {
-            Some(Problem::Lost(bytes)) => writeln!(out, "{id}: {bytes} bytes were missing")?,
+            Some(Problem::Lost(bytes)) => writeln!(out, "{id}: {} missing", counted(bytes, "byte"))?,
             Some(Problem::Unreadable(error)) => writeln!(out, "{id}: {error}")?,
             None => {}
         }
     }
-    writeln!(out, "{uploads} uploads, {problems} problems")?;
+    writeln!(out, "{}, {}", counted(uploads, "upload"), counted(problems, "problem"))?;
     Ok(problems == 0)
+}
+
+/// A number of things.
+fn counted(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 async fn problem(storage: &dyn Storage, before: &Stored, now: &Stored, options: &Options) -> Option<Problem> {

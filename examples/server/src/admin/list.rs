@@ -17,14 +17,14 @@ pub(crate) struct Options {
     /// Only those in this phase: receiving, assembling, complete, finished, invalid. Can be given several times.
     #[arg(long, value_parser = phase)]
     phase: Vec<Phase>,
-    /// A JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
 }
 
 fn phase(name: &str) -> Result<Phase, String> {
     let found = Phase::ALL.into_iter().find(|phase| view::phase(*phase) == name);
-    found.ok_or_else(|| "it is receiving, assembling, complete, finished or invalid".to_owned())
+    found.ok_or_else(|| "it must be receiving, assembling, complete, finished or invalid".to_owned())
 }
 
 pub(super) async fn list(tus: &Tus, options: &Options, out: &mut impl Write) -> anyhow::Result<bool> {

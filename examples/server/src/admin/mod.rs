@@ -27,7 +27,7 @@ use crate::{
 /// What is to be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List uploads, a line for each: id, phase, kind, offset/length, time of creation, name.
+    /// List uploads, one per line: id, phase, kind, offset/length, time of creation, name.
     List(list::Options),
     /// Show uploads as JSON.
     Show {
@@ -41,9 +41,9 @@ pub(crate) enum Command {
     },
     /// Delete the uploads that have expired.
     Expire,
-    /// Compare the records with the bytes that there are; unfinished uploads go back to what is there.
+    /// Compare records with stored bytes; reset unfinished uploads to the bytes that exist.
     Check(check::Options),
-    /// Add the uploads of a directory of tusd, which must not run. It stays as it is.
+    /// Import the uploads of a directory of tusd. Stop tusd and the server first; the directory stays unchanged.
     Import(import::Options),
 }
 

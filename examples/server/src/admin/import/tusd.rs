@@ -15,7 +15,7 @@ use std::{
     time::SystemTime,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use rustix::{
     fs::{FlockOperation, Mode, OFlags, flock, open, openat},
     io::Errno,
@@ -127,9 +127,8 @@ impl Directory {
     fn running(&self, lock: &Path, holder: Pid) -> String {
         let lock = self.path.join(lock);
         format!(
-            "tusd seems to be running: {lock:?} has the number {}, and a process with this number runs here. Stop tusd \
-             first. If it has stopped, delete that file: the number may be that of another program by now, or of a \
-             process in a container",
+            "tusd seems to be running: {lock:?} contains process id {}, and such a process is running. Stop tusd first. If \
+             it has stopped, delete that file: the id may belong to another program by now, or to a process in a container",
             holder.as_raw_nonzero(),
         )
     }
@@ -153,10 +152,7 @@ impl Directory {
     fn holder(&self, lock: &Path) -> anyhow::Result<Pid> {
         let text = self.contents(lock)?.1;
         let number = str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
-        number
-            .filter(|number| *number > 0)
-            .and_then(Pid::from_raw)
-            .context("it does not contain the number of a process")
+        number.filter(|number| *number > 0).and_then(Pid::from_raw).context("it does not contain a process id")
     }
 
     /// The record in a file of the directory.
@@ -179,7 +175,7 @@ impl Directory {
     pub(super) fn source(&self, name: &Path) -> anyhow::Result<Source> {
         let record = self.record(name)?;
         self.check_unlocked(&record.id)?;
-        let file = self.file(&record.data).with_context(|| format!("its file {:?}", self.path.join(&record.data)))?;
+        let file = self.file(&record.data).map_err(|error| named(&self.path.join(&record.data), error))?;
         let stamp = Stamp::of(&file.metadata()?);
         let source = Source { record, file, stamp };
         source.check()?;
@@ -245,6 +241,14 @@ impl Directory {
             directory = Some(opened);
         }
         bail!("it has no name")
+    }
+}
+
+/// What is wrong with the file of an upload.
+fn named(path: &Path, error: anyhow::Error) -> anyhow::Error {
+    match error.to_string().strip_prefix("it ") {
+        Some(predicate) => anyhow!("its file {path:?} {predicate}"),
+        None => error.context(format!("its file {path:?}")),
     }
 }
 
