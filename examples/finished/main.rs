@@ -14,11 +14,14 @@ use rusqlite::{Connection, params};
 
 type Films = Arc<Mutex<Connection>>;
 
-/// The application's database. The upload's id is the key.
+/// The application's database. The upload's incarnation is the key: no other upload ever has it, not even a later one with
+/// the same id.
 fn open(path: &Path) -> rusqlite::Result<Films> {
     let films = Connection::open(path)?;
     films.pragma_update(None, "journal_mode", "WAL")?;
-    films.execute_batch("CREATE TABLE IF NOT EXISTS films (id TEXT PRIMARY KEY, name TEXT, bytes INTEGER NOT NULL)")?;
+    films.execute_batch(
+        "CREATE TABLE IF NOT EXISTS films (incarnation TEXT PRIMARY KEY, name TEXT, bytes INTEGER NOT NULL)",
+    )?;
     Ok(Arc::new(Mutex::new(films)))
 }
 
@@ -26,14 +29,15 @@ fn open(path: &Path) -> rusqlite::Result<Films> {
 /// recorded. Each step may therefore have been done already.
 async fn keep(cx: Finished, sqlite: Sqlite, films: Films, directory: Arc<Path>) -> Result<(), HookError> {
     let upload = cx.upload;
-    // Named by the id: the client's file name is untrusted text, not a path.
-    sqlite.move_to(&upload.id, directory.join(upload.id.as_str())).await?;
+    // Named by the incarnation: the client's file name is untrusted text, not a path.
+    let key = upload.incarnation.to_string();
+    sqlite.move_to(&upload.id, directory.join(&key)).await?;
     tokio::task::spawn_blocking(move || {
         let name = upload.metadata.text("filename");
         let bytes = i64::try_from(upload.offset)?;
         films.lock().unwrap_or_else(PoisonError::into_inner).execute(
-            "INSERT INTO films (id, name, bytes) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            params![upload.id.as_str(), name, bytes],
+            "INSERT INTO films (incarnation, name, bytes) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            params![key, name, bytes],
         )?;
         Ok(())
     })

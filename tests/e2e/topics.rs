@@ -146,7 +146,7 @@ fn auth_enforces_a_quota_in_two_processes() {
 
 fn rows(directory: &Path) -> Vec<(String, String, i64)> {
     let films = rusqlite::Connection::open(directory.join("films.db")).unwrap();
-    let mut rows = films.prepare("SELECT id, name, bytes FROM films").unwrap();
+    let mut rows = films.prepare("SELECT incarnation, name, bytes FROM films").unwrap();
     let rows = rows.query_map((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
     rows.map(Result::unwrap).collect()
 }
@@ -159,14 +159,15 @@ fn finished_moves_the_file_and_writes_a_row() {
     // "../../film"
     let path = connection.create_with(&[("Upload-Length", "500"), ("Upload-Metadata", "filename Li4vLi4vZmlsbQ==")]);
     assert_eq!(connection.patch(&path, 0, &bytes(1, 0..500)).status, 204);
-    let id = id(&path).to_string();
-    let film = directory.path().join("films").join(&id);
     let uploads = rusqlite::Connection::open(directory.path().join("uploads.db")).unwrap();
     let phase = || uploads.query_row("SELECT phase FROM uploads", (), |row| row.get::<_, i64>(0)).unwrap();
     // The hook is called beside the response.
     wait_until(|| phase() == 3);
+    let kept = rows(directory.path());
+    let [(incarnation, name, 500)] = &kept[..] else { panic!("{kept:?}") };
+    assert_eq!((incarnation.len(), &**name), (32, "../../film"));
+    let film = directory.path().join("films").join(incarnation);
     assert_same(&std::fs::read(&film).unwrap(), &bytes(1, 0..500));
-    assert_eq!(rows(directory.path()), [(id.clone(), "../../film".to_owned(), 500)]);
     assert_eq!(connection.offset(&path), 500, "its client still learns that it is complete");
 
     // As if the process had died before the notification was recorded.
@@ -175,7 +176,7 @@ fn finished_moves_the_file_and_writes_a_row() {
     let _example = Example::start("finished", directory.path(), &[]);
     wait_until(|| phase() == 3);
     assert_same(&std::fs::read(&film).unwrap(), &bytes(1, 0..500));
-    assert_eq!(rows(directory.path()), [(id, "../../film".to_owned(), 500)]);
+    assert_eq!(rows(directory.path()), kept);
 }
 
 #[test]
