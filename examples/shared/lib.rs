@@ -67,9 +67,9 @@ impl Settings {
         let location = match variable("TUS_LOCATION")?.as_deref() {
             None | Some("path") => Location::Path,
             Some("host") => Location::Host,
-            Some(url) => {
-                Location::base(url).map_err(|error| Failed(format!("TUS_LOCATION: {error}, nor path or host")))?
-            }
+            Some(url) => Location::base(url).map_err(|_| {
+                Failed(format!("TUS_LOCATION is {url:?}, but it must be path, host or a URL without a query"))
+            })?,
         };
         match variable("TUS_DOWNLOAD")?.as_deref() {
             None | Some("off") => {}

@@ -325,7 +325,7 @@ fn without_javascript_the_page_says_what_to_do() {
 
 #[test]
 #[cfg_attr(not(has_chromium), ignore = "chromium and chromedriver are not installed")]
-fn who_wants_less_motion_gets_none() {
+fn reduced_motion_turns_animations_off() {
     const MOVING: &str = "return [...document.querySelectorAll('*')].filter((element) => \
         parseFloat(getComputedStyle(element).transitionDuration) || parseFloat(getComputedStyle(element).animationDuration)).length";
     browse(Look::DESKTOP, async |browser| {

@@ -400,7 +400,7 @@ async function send(upload, signal) {
   measure(upload);
   const answer = await requestAppend(upload, signal, onSent).finally(() => (upload.spentMs += performance.now() - began));
   await confirmOffset(upload, answer, signal);
-  if (upload.offset <= from) throw new Problem("The server took nothing", { retry: true });
+  if (upload.offset <= from) throw new Problem("The server accepted no bytes", { retry: true });
 
   function onSent(sent) {
     upload.offset = from + sent;
