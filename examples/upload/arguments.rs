@@ -49,7 +49,8 @@ pub(crate) struct Arguments {
     /// Metadata of the upload, such as "kind=film"
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) metadata: Vec<(String, String)>,
-    /// Send a file in this many parts at the same time, each over its own connection; at most 100
+    /// Send a file in this many parts at the same time, each over its own connection; at most 100. Servers may allow fewer:
+    /// tus-serve allows 16 by default, and refuses more only after they were sent
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) parallel: u16,
     /// Bytes per request, or "all" (default: from 1 MiB up to 8 MiB, as the line allows)
