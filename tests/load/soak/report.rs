@@ -51,8 +51,8 @@ pub(crate) fn write(directory: &Path) -> Result<(), Box<dyn Error>> {
         let [first, last] = table.ends(column);
         text += &format!("| {} | {first} | {last} |\n", column.replace('_', " "));
     }
-    text += "\nSizes are bytes, latencies milliseconds (PATCH: of those up to 64 KiB), `late` is by how many seconds \
-             an operation was begun too late, at most.\n\n| total | |\n|---|---|\n";
+    text += "\nSizes are bytes, latencies milliseconds (PATCH: of those up to 64 KiB), `late` is the largest delay \
+             of an operation's start, in seconds.\n\n| total | |\n|---|---|\n";
     for total in totals {
         text += &format!("| {} |\n", total.replace(": ", " | "));
     }
