@@ -9,6 +9,10 @@ pub(crate) fn take_all(connections: usize) {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let limit = getrlimit(Resource::Nofile).current;
     if limit.is_some_and(|limit| limit < connections as u64) {
-        tracing::warn!(limit, max_connections = connections, "connections may run out of file descriptors");
+        tracing::warn!(
+            limit,
+            max_connections = connections,
+            "the limit of file descriptors is lower than max_connections"
+        );
     }
 }

@@ -76,7 +76,7 @@ impl Listener {
                 Ok(accepted) => return accepted,
                 Err(error) => {
                     if failures.is_multiple_of(SILENT_FAILURES) {
-                        tracing::error!(%error, "no connection can be accepted");
+                        tracing::error!(%error, "cannot accept connections");
                     }
                     failures += 1;
                     tokio::time::sleep(PAUSE).await;

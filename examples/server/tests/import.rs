@@ -217,7 +217,7 @@ async fn what_cannot_be_imported_is_refused_with_the_reason() {
     }
     let storage = json!({"Type": "filestore", "Path": tusd.path("good"), "InfoPath": tusd.path("thief.info")});
     tusd.record("thief", json!({"Storage": storage}));
-    refuse("thief", "its file \"good\" is also that of another upload");
+    refuse("thief", "another upload uses its file \"good\" as well");
     symlink("secret", tusd.path("link")).unwrap();
     tusd.record("link", json!({}));
     refuse("link", "/link\" is a symbolic link");

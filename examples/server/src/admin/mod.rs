@@ -49,7 +49,7 @@ pub(crate) enum Command {
 
 /// Does it. Whether all went well; what did not has been reported.
 pub(crate) async fn run(settings: &Settings, command: Command, out: &mut impl Write) -> anyhow::Result<bool> {
-    ensure!(!settings.is_memory(), "uploads in memory are seen only by their server");
+    ensure!(!settings.is_memory(), "only their server can see uploads in memory");
     if settings.is_directory() {
         let directory = Path::new(&settings.dir);
         let is_import = matches!(command, Command::Import(_));
@@ -120,14 +120,14 @@ async fn delete(tus: &Tus, ids: &[UploadId], out: &mut impl Write) -> anyhow::Re
     for id in ids {
         match tus.terminate(id).await {
             Ok(()) => writeln!(out, "{id} deleted")?,
-            Err(error) => all_deleted = report(format_args!("{id} is not deleted: {error}")),
+            Err(error) => all_deleted = report(format_args!("{id} could not be deleted: {error}")),
         }
     }
     Ok(all_deleted)
 }
 
 async fn expire(tus: &Tus, out: &mut impl Write) -> anyhow::Result<bool> {
-    let count = tus.expire().await.context("not every expired upload is deleted")?;
+    let count = tus.expire().await.context("not all expired uploads could be deleted")?;
     writeln!(out, "{count} {} deleted", if count == 1 { "upload" } else { "uploads" })?;
     Ok(true)
 }

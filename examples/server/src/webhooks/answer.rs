@@ -72,15 +72,15 @@ impl Answer {
     pub(super) fn upload(self, mut upload: NewUpload) -> anyhow::Result<NewUpload> {
         let Changes { id, metadata, max_size, owner, private } = self.upload.unwrap_or_default();
         if let Some(id) = id {
-            upload.id = Some(id.parse().context("the id that a webhook chose")?);
+            upload.id = Some(id.parse().context("a webhook chose an invalid id")?);
         }
         if let Some(metadata) = metadata {
-            upload.metadata = Metadata::from_pairs(metadata).context("the metadata that a webhook chose")?;
+            upload.metadata = Metadata::from_pairs(metadata).context("a webhook chose invalid metadata")?;
         }
         upload.max_size = max_size.or(upload.max_size);
         upload.owner = owner.or(upload.owner);
         if let Some(private) = private {
-            let private = BASE64_STANDARD.decode(private).context("the private data that a webhook chose")?;
+            let private = BASE64_STANDARD.decode(private).context("a webhook chose private data that is not base64")?;
             upload.private = private.into();
         }
         Ok(upload)
@@ -102,7 +102,7 @@ impl Answer {
 
 fn read(headers: BTreeMap<String, String>) -> anyhow::Result<Vec<(HeaderName, HeaderValue)>> {
     let read = |(name, value): (String, String)| {
-        let context = || format!("the header {name:?} that a webhook chose");
+        let context = || format!("a webhook chose an invalid header, {name:?}");
         let name: HeaderName = name.parse().with_context(context)?;
         ensure!(!FRAMING.contains(&name), "a webhook sets the header {name}, which only the server can set");
         Ok((name, value.parse().with_context(context)?))

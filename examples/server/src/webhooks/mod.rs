@@ -229,7 +229,7 @@ impl Webhooks {
     fn notify(&self, message: Message) {
         let Ok(place) = self.notices.free.clone().try_acquire_owned() else {
             count_failure(message.hook);
-            tracing::warn!(hook = message.hook.name(), "a webhook is dropped: {NOTICES} others are on their way");
+            tracing::warn!(hook = message.hook.name(), "a webhook was dropped: {NOTICES} others are pending");
             return;
         };
         let sender = self.sender.clone();

@@ -112,7 +112,7 @@ impl Import<'_> {
             Err(failed) => Err(failed),
         };
         if let Err(failed) = removed {
-            tracing::warn!(upload = %upload.id, error = %failed, "what was imported of an upload is not deleted; the next import deletes it");
+            tracing::warn!(upload = %upload.id, error = %failed, "an incomplete import of an upload could not be deleted; the next import deletes it");
         }
         Err(error)
     }

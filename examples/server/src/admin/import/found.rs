@@ -40,7 +40,7 @@ impl Found {
         for (name, is_own, data) in found {
             match is_own || claims.get(&data) == Some(&1) {
                 true => names.push(name),
-                false => refused.push((name, anyhow!("its file {data:?} is also that of another upload"))),
+                false => refused.push((name, anyhow!("another upload uses its file {data:?} as well"))),
             }
         }
         Ok(Self { names, refused })

@@ -149,7 +149,7 @@ impl Import<'_> {
             // An import that ended early has left it.
             if !self.options.dry_run {
                 let removed = self.storage.remove(&there).await;
-                removed.context("what an interrupted import left of it cannot be deleted")?;
+                removed.context("the remains of an interrupted import cannot be deleted")?;
             }
         }
         if !self.options.dry_run {
