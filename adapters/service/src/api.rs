@@ -73,7 +73,8 @@ impl Tus {
     /// storage's failure.
     pub async fn terminate(&self, id: &UploadId) -> Result<(), StorageError> {
         let storage = &self.engine.storage;
-        let _lease = self.engine.leases.hold(id, PATIENCE).await.map_err(|_| Failure::Busy)?;
+        let lease = self.engine.leases.hold(id, PATIENCE).await.map_err(|_| Failure::Busy)?;
+        lease.committed();
         let mut stored = storage.load(id).await?.ok_or(Failure::NotFound)?;
         if stored.held_elsewhere {
             stored = storage.settle(&stored, Access::Write, READER_PATIENCE).await?.ok_or(Failure::NotFound)?;

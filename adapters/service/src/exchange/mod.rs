@@ -118,6 +118,7 @@ impl<'a> Exchange<'a> {
                 }
                 Step::Invalidate(invalidate) => self.invalidate(invalidate).await,
                 Step::Complete(complete) => {
+                    self.committed();
                     let (completion, completing) = complete.begin();
                     let done = completion::run(engine, completion, Some(self.head)).await.done;
                     if let Some(notify) = done.notify() {
@@ -169,6 +170,13 @@ impl<'a> Exchange<'a> {
             }
         }
     }
+    /// Lets readers of the upload continue: from here on, they would only wait for hooks or for the storage.
+    fn committed(&self) {
+        if let Place::Leased(lease) = &self.place {
+            lease.committed();
+        }
+    }
+
 
     async fn load(&self, id: &UploadId) -> Result<Option<Stored>, Failure> {
         self.engine.storage.load(id).await.map_err(|error| failure(id, &error))
@@ -240,12 +248,15 @@ impl<'a> Exchange<'a> {
     async fn store(&mut self, store: Store) -> Step {
         let (engine, upload) = (self.engine, store.upload());
         observe::concerns(&upload.id);
-        match engine.leases.try_hold(&upload.id) {
-            Some(lease) => self.place = Place::Leased(lease),
-            None => return store.done(Err(Failure::Exists)),
-        }
+        let Some(lease) = engine.leases.try_hold(&upload.id) else {
+            return store.done(Err(Failure::Exists));
+        };
         let stored = engine.storage.create(upload).await.map_err(|error| failure(&upload.id, &error));
+            // The body comes after the hook.
+            lease.committed();
         if stored.is_ok() {
+            lease.commits_again();
+            self.place = Place::Leased(lease);
             observe::created(upload);
             engine.hooks.created(upload, self.head).await;
         }
@@ -256,9 +267,7 @@ impl<'a> Exchange<'a> {
         let (id, began) = (&commit.stored().upload.id, Instant::now());
         let committed = appending.commit(commit.change()).await.map_err(|error| failure(id, &error));
         if committed.is_ok() {
-            if let Place::Leased(lease) = &self.place {
-                lease.committed();
-            }
+            self.committed();
             observe::committed(began.elapsed());
             observe::changed(&commit.stored().upload, commit.change());
         }
@@ -280,6 +289,7 @@ impl<'a> Exchange<'a> {
         let invalidated = invalidated.map_err(|error| failure(&stored.upload.id, &error));
         invalidate.done(invalidated)
     }
+        self.committed();
 
     async fn claim(&self, claim: Claim) -> Step {
         let upload = claim.stored().upload.clone();
@@ -321,11 +331,13 @@ impl<'a> Exchange<'a> {
         request.extensions_mut().insert(Resumed::from(&stored.upload));
         caller.call(request).await
     }
+        self.committed();
 
     async fn veto(&self, veto: Veto) -> Step {
         let answer = self.engine.hooks.before_terminate(veto.upload(), self.head).await;
         veto.done(answer)
     }
+        self.committed();
 
     async fn terminate(&self, terminate: Terminate) -> Step {
         let stored = terminate.stored();

@@ -48,7 +48,7 @@ struct Slot {
     leave: CancellationToken,
     /// Fires when the holder has left.
     left: CancellationToken,
-    /// Fires when the holder has committed what it had, although it may still be running.
+    /// Fires when the holder has nothing left to commit, although it may still be running.
     committed: CancellationToken,
     /// The newest waiting request; fires when a newer one arrives.
     waiting: Option<(u64, CancellationToken)>,
@@ -62,7 +62,6 @@ pub(crate) struct Lease<'a> {
     /// The count of changes when the lease began.
     changes: u64,
     leave: CancellationToken,
-    committed: CancellationToken,
 }
 
 /// Why a lease was not granted.
@@ -126,14 +125,20 @@ impl Leases {
         Generation { changes: table.changes[place(id)], is_held: table.slots.contains_key(id) }
     }
 
-    /// Asks the holder to leave and waits until it has committed what it has. Returns whether the upload has had no
-    /// holder since that generation.
+    /// Whether anybody holds the upload.
+    pub(crate) fn is_held(&self, id: &UploadId) -> bool {
+        self.table().slots.contains_key(id)
+    }
+
+    /// Asks a holder that has something to commit to leave, and waits until it has committed. Returns whether the upload
+    /// has had no holder since that generation.
     pub(crate) async fn settle(&self, id: &UploadId, since: Generation, patience: Duration) -> bool {
         let committed = {
             let table = self.table();
             match table.slots.get(id) {
                 // A holder that has left in the meantime has committed, too.
                 None => return since == Generation { changes: table.changes[place(id)], is_held: false },
+                Some(slot) if slot.committed.is_cancelled() => return false,
                 Some(slot) => {
                     slot.leave.cancel();
                     slot.committed.clone()
@@ -167,7 +172,7 @@ impl Leases {
         let left = CancellationToken::new();
         let committed = left.child_token();
         let changes = table.changes[place(id)];
-        let lease = Lease { leases: self, id: id.clone(), changes, leave: leave.clone(), committed: committed.clone() };
+        let lease = Lease { leases: self, id: id.clone(), changes, leave: leave.clone() };
         table.slots.insert(id.clone(), Slot { ticket, leave, left, committed, waiting: None });
         lease
     }
@@ -206,9 +211,18 @@ impl Lease<'_> {
         self.leave.clone()
     }
 
-    /// Lets waiting readers continue.
+    /// Lets readers continue: there is nothing left to commit.
     pub(crate) fn committed(&self) {
-        self.committed.cancel();
+        if let Some(slot) = self.leases.table().slots.get(&self.id) {
+            slot.committed.cancel();
+        }
+    }
+
+    /// Lets readers wait again: there will be something to commit.
+    pub(crate) fn commits_again(&self) {
+        if let Some(slot) = self.leases.table().slots.get_mut(&self.id) {
+            slot.committed = slot.left.child_token();
+        }
     }
 
     /// Whether no other request has leased the upload since that generation.
@@ -294,6 +308,11 @@ mod tests {
         let id = id();
         let held = leases.hold(&id, PATIENCE).await.unwrap();
         {
+            let mut reader = pin!(leases.settle(&id, leases.generation(&id), Duration::MAX));
+            assert!(poll(&mut reader).await.is_none());
+            held.committed();
+            assert!(!reader.await);
+            held.commits_again();
             let mut reader = pin!(leases.settle(&id, leases.generation(&id), Duration::MAX));
             assert!(poll(&mut reader).await.is_none());
             held.committed();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod finished;
+mod readers;
 mod resumable;
 mod wrapped;
 
