@@ -23,6 +23,9 @@ use crate::{
 /// The shortest time between two checkpoints or sweeps.
 const SHORTEST: Duration = Duration::from_millis(10);
 
+/// Ten years: longer than a process runs, and every clock can add it. Longer settings mean the same.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// The number of uploads that are assembled at once.
 const ASSEMBLING: usize = 4;
 
@@ -172,20 +175,20 @@ impl Builder {
 
     /// The time limit for each hook except [`Hooks::finished`]; 30 s by default.
     pub fn hook_timeout(mut self, timeout: Duration) -> Self {
-        self.hooks.timeout = timeout;
+        self.hooks.timeout = timeout.min(LONGEST);
         self
     }
 
     /// The time limit for a call of [`Hooks::finished`]; none by default. 64 calls run at once, so calls that never
     /// end block the others.
     pub fn finished_timeout(mut self, timeout: Duration) -> Self {
-        self.hooks.finished_timeout = timeout;
+        self.hooks.finished_timeout = timeout.min(LONGEST);
         self
     }
 
     /// How long a body may be silent; 30 s by default. What has arrived until then is kept.
     pub fn body_timeout(mut self, silence: Duration) -> Self {
-        self.body_timeout = silence;
+        self.body_timeout = silence.min(LONGEST);
         self
     }
 
@@ -201,7 +204,7 @@ impl Builder {
     /// [`CloseConnection`](crate::CloseConnection) ends its connection. Bytes in socket buffers count as read: a full
     /// socket accepts more only after some of them have arrived.
     pub fn download_timeout(mut self, silence: Duration) -> Self {
-        self.download_timeout = silence;
+        self.download_timeout = silence.min(LONGEST);
         self
     }
 
@@ -216,13 +219,13 @@ impl Builder {
     /// How long bytes may wait for their commit while a body arrives; 500 ms by default. A process that is killed
     /// loses at most the bytes since the last commit. A storage may take longer.
     pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
-        self.checkpoint_interval = interval.max(SHORTEST);
+        self.checkpoint_interval = interval.clamp(SHORTEST, LONGEST);
         self
     }
 
     /// How often expired uploads are removed and failed hooks are called again; 60 s by default.
     pub fn sweep_interval(mut self, interval: Duration) -> Self {
-        self.sweep_interval = interval.max(SHORTEST);
+        self.sweep_interval = interval.clamp(SHORTEST, LONGEST);
         self
     }
 
