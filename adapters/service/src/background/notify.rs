@@ -70,10 +70,17 @@ enum Tried {
 
 async fn attempt(engine: &Engine, job: &Job, notify: &Notify) -> Tried {
     let upload = &notify.stored().upload;
-    let turn = tokio::select! {
-        biased;
-        () = engine.stopping.cancelled() => None,
-        turn = engine.jobs.turns.acquire() => turn.ok(),
+    let mut waited = job.attempt() > 1;
+    let turn = match engine.jobs.turns.try_acquire() {
+        Ok(turn) if !engine.stopping.is_cancelled() => Some(turn),
+        _ => {
+            waited = true;
+            tokio::select! {
+                biased;
+                () = engine.stopping.cancelled() => None,
+                turn = engine.jobs.turns.acquire() => turn.ok(),
+            }
+        }
     };
     let Some(_turn) = turn else {
         release(engine, upload).await;
@@ -85,6 +92,18 @@ async fn attempt(engine: &Engine, job: &Job, notify: &Notify) -> Tried {
         Err(error) => {
             failure(&upload.id, &error);
             return Tried::Failed { by_hook: None };
+        }
+    }
+    // While it waited, another process may have notified the application, or the upload may have lost bytes and be
+    // complete again. Its claim then protects whoever completed it.
+    if waited {
+        match engine.storage.load(&upload.id).await {
+            Ok(Some(now)) if now.is_same_upload(upload) && now.version == notify.stored().version => {}
+            Ok(_) => return Tried::Overtaken,
+            Err(error) => {
+                failure(&upload.id, &error);
+                return Tried::Failed { by_hook: None };
+            }
         }
     }
     let called = engine.hooks.finished(upload, job.attempt());
