@@ -5,36 +5,47 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 use tus_core::UploadId;
 
 /// The final uploads that are being processed.
 #[derive(Debug, Default)]
 pub(crate) struct Waking(Mutex<HashMap<UploadId, Task>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Task {
     /// Whether another part has become complete since.
     again: bool,
-    /// Fires when the task ends.
-    ended: CancellationToken,
+    ended: watch::Sender<Option<Ended>>,
 }
 
+/// How a task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Whether another process had claimed the upload.
+    pub(crate) is_claimed_elsewhere: bool,
+}
+
+/// Waits for the end of a task.
+#[derive(Debug)]
+pub(crate) struct Ending(watch::Receiver<Option<Ended>>);
+
 impl Waking {
-    /// Whether a task for this upload must be started. A running task does another round instead.
-    pub(crate) fn begin(&self, id: &UploadId) -> bool {
+    /// The end of the task for this upload, and whether that task must be started. A running task does another round
+    /// instead.
+    pub(crate) fn begin(&self, id: &UploadId) -> (Ending, bool) {
         let mut waking = self.table();
-        match waking.get_mut(id) {
-            Some(task) => {
-                task.again = true;
-                false
-            }
-            None => waking.insert(id.clone(), Task::default()).is_none(),
+        if let Some(task) = waking.get_mut(id) {
+            task.again = true;
+            return (Ending(task.ended.subscribe()), false);
         }
+        let (ended, ending) = watch::channel(None);
+        waking.insert(id.clone(), Task { again: false, ended });
+        (Ending(ending), true)
     }
 
-    /// Whether the task for this upload is over.
-    pub(crate) fn end(&self, id: &UploadId) -> bool {
+    /// Whether the task for this upload is over, after a round that ended like this.
+    pub(crate) fn end(&self, id: &UploadId, ended: Ended) -> bool {
         let mut waking = self.table();
         match waking.get_mut(id) {
             Some(task) if task.again => {
@@ -43,21 +54,11 @@ impl Waking {
             }
             _ => {
                 if let Some(task) = waking.remove(id) {
-                    task.ended.cancel();
+                    task.ended.send_replace(Some(ended));
                 }
                 true
             }
         }
-    }
-
-    /// Fires when no task for this upload is running.
-    pub(crate) fn ended(&self, id: &UploadId) -> CancellationToken {
-        let over = || {
-            let over = CancellationToken::new();
-            over.cancel();
-            over
-        };
-        self.table().get(id).map_or_else(over, |task| task.ended.clone())
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<UploadId, Task>> {
@@ -65,20 +66,31 @@ impl Waking {
     }
 }
 
+impl Ending {
+    /// How the task ended; `None` if it ended without a result.
+    pub(crate) async fn ended(mut self) -> Option<Ended> {
+        self.0.wait_for(Option::is_some).await.ok().and_then(|ended| *ended)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
     fn one_task_at_a_time_processes_an_upload_and_repeats() {
         let (waking, id) = (Waking::default(), "a".parse().unwrap());
-        assert!(waking.ended(&id).is_cancelled());
-        assert!(waking.begin(&id));
-        let ended = waking.ended(&id);
-        assert!(!waking.begin(&id) && !waking.begin(&id));
-        assert!(!waking.end(&id), "another part became complete");
-        assert!(!ended.is_cancelled());
-        assert!(waking.end(&id) && ended.is_cancelled());
-        assert!(waking.begin(&id));
+        let [here, elsewhere] = [false, true].map(|is_claimed_elsewhere| Ended { is_claimed_elsewhere });
+        let (first, starts) = waking.begin(&id);
+        assert!(starts);
+        let (second, starts) = waking.begin(&id);
+        assert!(!starts && !waking.begin(&id).1);
+        assert!(!waking.end(&id, here), "another part became complete");
+        assert!(first.ended().now_or_never().is_none());
+        assert!(waking.end(&id, elsewhere));
+        assert_eq!(second.ended().now_or_never(), Some(Some(elsewhere)));
+        assert!(waking.begin(&id).1);
     }
 }

@@ -131,8 +131,7 @@ impl<'a> Exchange<'a> {
                     wake.done()
                 }
                 Step::Await(wait) => {
-                    background::assembled(engine, wait.id()).await;
-                    let now = self.load(wait.id()).await;
+                    let now = background::assembled(engine, wait.id()).await;
                     wait.done(now)
                 }
                 Step::Abandon(abandon) => {
