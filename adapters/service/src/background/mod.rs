@@ -6,13 +6,18 @@ mod wake;
 
 use std::{
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
 
 use futures_util::{Stream, StreamExt, TryStreamExt, future};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::{Instant, sleep, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
-use tus_core::{Failure, Kind, Stored, UploadId};
+use tus_core::{Failure, Kind, Phase, Stored, Upload, UploadId};
 
 use self::recovery::{LookedAfter, unless_it_panics};
 pub(crate) use self::{
@@ -25,29 +30,51 @@ use crate::{
     observe::{self, Due},
 };
 
-/// The number of uploads processed at once, so that one slow hook does not delay the others.
+/// The number of uploads of one class that are processed at once, so that one slow hook does not delay the others.
 const AT_ONCE: usize = 16;
 
-/// Runs until the endpoint is dropped.
+/// Runs until the endpoint is dropped. Neither a list of pending uploads nor a removal of orphaned data that never ends
+/// delays the other one.
 pub(crate) async fn run(engine: Weak<Engine>, gone: CancellationToken, interval: Duration) {
-    let mut due = Due::default();
-    loop {
-        let mut pause = interval;
-        match engine.upgrade() {
-            Some(engine) if !engine.stopping.is_cancelled() => {
-                // A process that claimed an upload may have died since.
-                if unless_it_panics(sweep(&engine, &mut due)).await.is_claimed_elsewhere {
-                    pause = pause.min(completion::CLAIM);
-                }
-                unless_it_panics(tidy(&engine)).await;
-            }
-            _ => return,
+    future::join(sweeps(&engine, &gone, interval), tidies(&engine, &gone, interval)).await;
+}
+
+/// Sweeps one after the other. What a sweep has found may still be in progress during the next ones.
+async fn sweeps(engine: &Weak<Engine>, gone: &CancellationToken, interval: Duration) {
+    let (mut due, turns) = (Due::default(), Turns::new(interval));
+    while let Some(engine) = running(engine) {
+        let swept = unless_it_panics(sweep(&engine, &turns, &mut due)).await;
+        drop(engine);
+        if swept.left_some {
+            continue;
         }
+        // A process that claimed an upload may have died since.
+        let claimed_elsewhere = async {
+            turns.claimed_elsewhere.notified().await;
+            sleep(completion::CLAIM).await;
+        };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = sleep(interval) => {}
+            () = claimed_elsewhere => {}
             () = gone.cancelled() => return,
         }
     }
+}
+
+async fn tidies(engine: &Weak<Engine>, gone: &CancellationToken, interval: Duration) {
+    while let Some(engine) = running(engine) {
+        unless_it_panics(tidy(&engine)).await;
+        drop(engine);
+        tokio::select! {
+            () = sleep(interval) => {}
+            () = gone.cancelled() => return,
+        }
+    }
+}
+
+/// The endpoint, unless it was dropped or is stopping.
+fn running(engine: &Weak<Engine>) -> Option<Arc<Engine>> {
+    engine.upgrade().filter(|engine| !engine.stopping.is_cancelled())
 }
 
 async fn tidy(engine: &Engine) {
@@ -57,30 +84,80 @@ async fn tidy(engine: &Engine) {
     }
 }
 
-/// Processes every upload that has background work due.
-async fn sweep(engine: &Arc<Engine>, due: &mut Due) -> LookedAfter {
+/// The turns of uploads that sweeps process. Each class has its own: an assembly may take hours, and delays neither
+/// expiry nor hooks.
+struct Turns {
+    assembling: Turn,
+    completing: Turn,
+    expiring: Turn,
+    /// How long a sweep waits for a turn.
+    patience: Duration,
+    claimed_elsewhere: Arc<Notify>,
+}
+
+type Turn = Arc<Semaphore>;
+
+impl Turns {
+    fn new(patience: Duration) -> Self {
+        let turn = || Arc::new(Semaphore::new(AT_ONCE));
+        let (assembling, completing, expiring) = (turn(), turn(), turn());
+        Self { assembling, completing, expiring, patience, claimed_elsewhere: Arc::default() }
+    }
+
+    fn of(&self, upload: &Upload) -> &Turn {
+        match upload.phase {
+            Phase::Assembling => &self.assembling,
+            Phase::Complete => &self.completing,
+            _ => &self.expiring,
+        }
+    }
+}
+
+/// How a sweep ended.
+#[derive(Default)]
+struct Swept {
+    /// Whether uploads got no turn. The sweep has then waited for an interval.
+    left_some: bool,
+}
+
+/// Starts what is due for every upload.
+async fn sweep(engine: &Arc<Engine>, turns: &Turns, due: &mut Due) -> Swept {
+    let mut swept = Swept::default();
     let (mut found_due, mut failing, mut is_complete) = (0, 0, true);
     let now = SystemTime::now();
     // Parts and final uploads are examined before they expire, because other uploads may keep them.
-    let pending = pending(engine, now.checked_add(engine.looks_ahead).unwrap_or(now));
-    let is_concerned = |stored: &Stored| {
-        let upload = &stored.upload;
-        upload.kind != Kind::Single || upload.is_expired(now) || upload.is_due()
-    };
-    let found = pending.filter_map(|found| {
-        is_complete &= found.is_ok();
-        future::ready(found.map_err(|error| listing_failed(&error)).ok())
-    });
-    let found = found.filter(|stored| future::ready(is_concerned(stored)));
-    let found = found.inspect(|stored| {
-        found_due += usize::from(stored.upload.is_due());
-        failing += usize::from(stored.upload.is_due() && engine.jobs.hook_failed(stored.upload.incarnation));
-    });
-    let looked_after = found.map(|stored| look_after(engine, stored.upload.id)).buffer_unordered(AT_ONCE);
-    let swept = looked_after.fold(LookedAfter::default(), async |swept, one| LookedAfter {
-        is_claimed_elsewhere: swept.is_claimed_elsewhere | one.is_claimed_elsewhere,
-    });
-    let swept = swept.await;
+    let mut pending = pin!(pending(engine, now.checked_add(engine.looks_ahead).unwrap_or(now)));
+    let patience_ends = Instant::now() + turns.patience;
+    while let Some(found) = pending.next().await {
+        let upload = match found {
+            Ok(stored) => stored.upload,
+            Err(error) => {
+                listing_failed(&error);
+                is_complete = false;
+                continue;
+            }
+        };
+        let is_due = upload.is_due();
+        found_due += usize::from(is_due);
+        failing += usize::from(is_due && engine.jobs.hook_failed(upload.incarnation));
+        let is_concerned = upload.kind != Kind::Single || upload.is_expired(now) || is_due;
+        // An upload that an earlier sweep or a request uses takes no turn.
+        if !is_concerned || engine.leases.is_held(&upload.id) {
+            continue;
+        }
+        // Later, uploads of a class that is slow are left to the next sweep, and the others go on.
+        let Ok(Ok(turn)) = timeout_at(patience_ends, turns.of(&upload).clone().acquire_owned()).await else {
+            swept.left_some = true;
+            continue;
+        };
+        let (engine, elsewhere) = (engine.clone(), turns.claimed_elsewhere.clone());
+        tokio::spawn(async move {
+            if look_after(&engine, upload.id).await.is_claimed_elsewhere {
+                elsewhere.notify_one();
+            }
+            drop(turn);
+        });
+    }
     due.found(found_due, failing, is_complete);
     swept
 }

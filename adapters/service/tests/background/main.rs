@@ -4,6 +4,7 @@
 mod finished;
 mod readers;
 mod resumable;
+mod sweeps;
 mod wrapped;
 
 use std::{

@@ -1,6 +1,7 @@
 //! A storage in memory that is slow, counts, or panics, as a test wants it.
 
 use std::{
+    future::pending,
     ops::Range,
     sync::{
         Arc,
@@ -24,6 +25,12 @@ pub(crate) struct Wrapped {
     pub(crate) memory: Memory,
     /// How long an assembly takes. It holds what a claim needs.
     pub(crate) assembly: Duration,
+    /// Whether assemblies never end.
+    pub(crate) hangs: bool,
+    /// The number of assemblies that were started.
+    pub(crate) assemblies: Arc<AtomicUsize>,
+    /// The number of removals of orphaned data.
+    pub(crate) tidied: Arc<AtomicUsize>,
     /// How many of the first sweeps panic.
     pub(crate) panics: usize,
     /// The number of sweeps that were started.
@@ -58,6 +65,9 @@ impl Wrapped {
         Self {
             memory: Memory::new(),
             assembly: Duration::ZERO,
+            hangs: false,
+            assemblies: Arc::default(),
+            tidied: Arc::default(),
             panics: 0,
             sweeps: Arc::default(),
             claims: Arc::default(),
@@ -96,6 +106,10 @@ impl Storage for Wrapped {
         self.memory.update(stored, change).await
     }
     async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError> {
+        self.assemblies.fetch_add(1, SeqCst);
+        if self.hangs {
+            pending::<()>().await;
+        }
         let _connection = self.connection.lock().await;
         sleep(self.assembly).await;
         self.memory.assemble(stored, parts, change).await
@@ -156,5 +170,10 @@ impl Storage for Wrapped {
         }
         let _connection = self.connection.lock().await;
         self.memory.claim(upload, duration).await
+    }
+
+    async fn tidy(&self) -> Result<(), StorageError> {
+        self.tidied.fetch_add(1, SeqCst);
+        self.memory.tidy().await
     }
 }
