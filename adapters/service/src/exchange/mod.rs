@@ -169,13 +169,13 @@ impl<'a> Exchange<'a> {
             }
         }
     }
+
     /// Lets readers of the upload continue: from here on, they would only wait for hooks or for the storage.
     fn committed(&self) {
         if let Place::Leased(lease) = &self.place {
             lease.committed();
         }
     }
-
 
     async fn load(&self, id: &UploadId) -> Result<Option<Stored>, Failure> {
         self.engine.storage.load(id).await.map_err(|error| failure(id, &error))
@@ -233,15 +233,14 @@ impl<'a> Exchange<'a> {
         if let Some(owner) = self.caller.as_ref().and_then(Caller::owner) {
             create.upload().owner.clone_from(owner);
         }
-        let answer = self.engine.hooks.before_create(create.upload(), self.head).await;
-        let name = answer.and_then(|()| {
-            let id = match create.upload().id.take() {
-                Some(chosen) => chosen,
-                None => UploadId::from_random(random()?),
-            };
-            Ok((id, Incarnation::from_random(random()?)))
-        });
-        create.done(name)
+        // Before the hook, because what it reserves is released only if the upload has a name.
+        let (id, incarnation) = match random() {
+            Ok((id, incarnation)) => (UploadId::from_random(id), Incarnation::from_random(incarnation)),
+            Err(rejection) => return create.done(Err(rejection)),
+        };
+        let answer = self.engine.hooks.before_create(create.upload(), (&id, incarnation), self.head).await;
+        let chosen = create.upload().id.take();
+        create.done(answer.map(|()| (chosen.unwrap_or(id), incarnation)))
     }
 
     async fn store(&mut self, store: Store) -> Step {
@@ -251,13 +250,13 @@ impl<'a> Exchange<'a> {
             return store.done(Err(Failure::Exists));
         };
         let stored = engine.storage.create(upload).await.map_err(|error| failure(&upload.id, &error));
+        if stored.is_ok() {
+            observe::created(upload);
             // The body comes after the hook.
             lease.committed();
-        if stored.is_ok() {
+            engine.hooks.created(upload, self.head).await;
             lease.commits_again();
             self.place = Place::Leased(lease);
-            observe::created(upload);
-            engine.hooks.created(upload, self.head).await;
         }
         store.done(stored)
     }
@@ -288,9 +287,9 @@ impl<'a> Exchange<'a> {
         let invalidated = invalidated.map_err(|error| failure(&stored.upload.id, &error));
         invalidate.done(invalidated)
     }
-        self.committed();
 
     async fn claim(&self, claim: Claim) -> Step {
+        self.committed();
         let upload = claim.stored().upload.clone();
         let step = match self.engine.storage.claim(&upload, completion::CLAIM).await {
             Ok(true) => {
@@ -330,15 +329,15 @@ impl<'a> Exchange<'a> {
         request.extensions_mut().insert(Resumed::from(&stored.upload));
         caller.call(request).await
     }
-        self.committed();
 
     async fn veto(&self, veto: Veto) -> Step {
+        self.committed();
         let answer = self.engine.hooks.before_terminate(veto.upload(), self.head).await;
         veto.done(answer)
     }
-        self.committed();
 
     async fn terminate(&self, terminate: Terminate) -> Step {
+        self.committed();
         let stored = terminate.stored();
         let removed = match terminate.is_undo() {
             false => self.engine.remove_incarnation(stored, Cause::Client).await,
@@ -353,11 +352,13 @@ impl<'a> Exchange<'a> {
     }
 }
 
-fn random() -> Result<u128, Rejection> {
-    let mut bits = [0; 16];
-    getrandom::fill(&mut bits).map_err(|error| {
+/// Random bits for an id and for an incarnation.
+fn random() -> Result<(u128, u128), Rejection> {
+    let mut bits = [[0; 16]; 2];
+    getrandom::fill(bits.as_flattened_mut()).map_err(|error| {
         tracing::error!(%error, "the system provides no random numbers");
         Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "no id could be generated\n")
     })?;
-    Ok(u128::from_be_bytes(bits))
+    let [id, incarnation] = bits.map(u128::from_be_bytes);
+    Ok((id, incarnation))
 }

@@ -79,6 +79,9 @@ pub trait Hooks: Send + Sync + 'static {
     /// An upload that `before_create` allowed is not created after all: it is too large, its id is taken, or the
     /// storage failed. Release what was reserved for it. If the process is killed in between, this is not called:
     /// count what is stored, not what was allowed.
+    ///
+    /// If there are a closure and a method `before_create`, and the method rejects what the closure allowed, this is
+    /// called as well, but only as a closure.
     fn creation_failed(&self, cx: CreationFailed) -> impl Future<Output = ()> + Send {
         let _ = cx;
         async {}
@@ -161,10 +164,13 @@ impl Hooks for () {}
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::{
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
 
     use http::request::Parts;
-    use tus_core::{Kind, NewUpload, Rejection};
+    use tus_core::{Incarnation, Kind, NewUpload, Rejection};
 
     use super::*;
 
@@ -206,9 +212,52 @@ mod tests {
         }));
         let mut upload = NewUpload::new(Kind::Single, Some(5));
         let before = upload.clone();
-        assert_eq!(runner.before_create(&mut upload, &request("mallory")).await.unwrap_err().status(), 500);
+        let (id, incarnation) = ("a".parse().unwrap(), Incarnation::from_random(1));
+        let name = (&id, incarnation);
+        assert_eq!(runner.before_create(&mut upload, name, &request("mallory")).await.unwrap_err().status(), 500);
         assert_eq!(upload, before, "what was refused is not changed");
-        runner.before_create(&mut upload, &request("anna")).await.unwrap();
+        runner.before_create(&mut upload, name, &request("anna")).await.unwrap();
         assert_eq!((upload.owner.as_deref(), upload.max_size), (Some("anna"), Some(7)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_closure_reserved_is_released_if_the_method_refuses() {
+        struct Refuses(bool);
+
+        impl Hooks for Refuses {
+            async fn before_create(&self, _: BeforeCreate) -> Result<NewUpload, Rejection> {
+                if self.0 { Err(Rejection::forbidden("no\n")) } else { std::future::pending().await }
+            }
+
+            async fn creation_failed(&self, _: CreationFailed) {
+                panic!("the method has reserved nothing");
+            }
+        }
+
+        for refuses in [true, false] {
+            let released = Arc::new(Mutex::new(Vec::new()));
+            let releases = released.clone();
+            let mut runner = Runner::new(Duration::from_secs(1));
+            runner.set(Refuses(refuses));
+            runner.closures.before_create = Some(Box::new(|cx| {
+                let mut upload = cx.upload;
+                upload.owner = Some("anna".to_owned());
+                Box::pin(
+                    async move { if upload.length() == Some(5) { Ok(upload) } else { Err(Rejection::forbidden("")) } },
+                )
+            }));
+            runner.closures.creation_failed = Some(Box::new(move |cx| {
+                let upload = &cx.upload;
+                releases.lock().unwrap().push((upload.id.to_string(), upload.owner.clone(), upload.length));
+                Box::pin(async {})
+            }));
+            let id = "a".parse().unwrap();
+            for length in [5, 6] {
+                let mut upload = NewUpload::new(Kind::Single, Some(length));
+                let name = (&id, Incarnation::from_random(1));
+                runner.before_create(&mut upload, name, &request("anna")).await.unwrap_err();
+            }
+            assert_eq!(*released.lock().unwrap(), [("a".to_owned(), Some("anna".to_owned()), Some(5))]);
+        }
     }
 }

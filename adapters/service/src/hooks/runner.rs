@@ -6,7 +6,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use http::{StatusCode, request::Parts};
 use tokio::time::timeout;
 use tus_core::{
-    NewUpload, Rejection, Upload,
+    Incarnation, NewUpload, Rejection, Upload, UploadId,
     server::{FinishReply, Operation},
 };
 
@@ -124,22 +124,41 @@ impl Runner {
         self.guarded("authorize", self.timeout, asked).await.flatten()
     }
 
-    /// The application may have changed `upload`, unless it rejected it.
-    pub(crate) async fn before_create(&self, upload: &mut NewUpload, request: &Arc<Parts>) -> Result<(), Rejection> {
+    /// The application may have changed `upload`, unless it rejected it. `name` is what the upload gets if the
+    /// application chooses no id.
+    ///
+    /// If the closure allowed the upload and the method of [`Hooks`] does not, the closure `creation_failed` is called.
+    pub(crate) async fn before_create(
+        &self,
+        upload: &mut NewUpload,
+        name: (&UploadId, Incarnation),
+        request: &Arc<Parts>,
+    ) -> Result<(), Rejection> {
         if self.hooks.is_none() && self.closures.before_create.is_none() {
             return Ok(());
         }
+        let mut allowed = None;
         let asked = async {
             let mut upload = upload.clone();
             if let Some(closure) = &self.closures.before_create {
                 upload = closure(BeforeCreate::new(upload, request.clone())).await?;
+                allowed = self.hooks.is_some().then(|| upload.clone());
             }
             match &self.hooks {
                 Some(hooks) => hooks.before_create(BeforeCreate::new(upload, request.clone())).await,
                 None => Ok(upload),
             }
         };
-        *upload = self.guarded("before_create", self.timeout, asked).await.flatten()?;
+        match self.guarded("before_create", self.timeout, asked).await.flatten() {
+            Ok(changed) => *upload = changed,
+            Err(rejection) => {
+                if let (Some(allowed), Some(closure)) = (allowed, &self.closures.creation_failed) {
+                    let cx = CreationFailed::new(Arc::new(never_created(allowed, name)), request.clone());
+                    let _ = self.guarded("creation_failed", self.timeout, closure(cx)).await;
+                }
+                return Err(rejection);
+            }
+        }
         Ok(())
     }
 
@@ -283,4 +302,12 @@ impl Runner {
         observe::hook_failed(hook);
         Err(Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the application could not handle the request\n"))
     }
+}
+
+/// The record that an upload would have had.
+fn never_created(new: NewUpload, (id, incarnation): (&UploadId, Incarnation)) -> Upload {
+    let mut upload = Upload::new(new.id.clone().unwrap_or_else(|| id.clone()), incarnation, new.kind().clone());
+    (upload.length, upload.max_size) = (new.length(), new.max_size);
+    (upload.metadata, upload.owner, upload.private) = (new.metadata, new.owner, new.private);
+    upload
 }
