@@ -84,6 +84,8 @@ pub(crate) fn other_requests_are_forwarded_untouched(server: Server) {
     assert_eq!(started.count(), before);
     let options = session.request("OPTIONS", ALBUM, &[], b"");
     assert_eq!((options.status, options.header("upload-limit")), (204, "min-size=1048576"));
+    let options = session.request("OPTIONS", ALBUM, &[("upload-complete", "?0")], b"");
+    assert_eq!((options.status, options.header("upload-limit")), (204, "min-size=1048576"));
 }
 
 /// The handler gets the request that created the upload, whichever requests contained its content.

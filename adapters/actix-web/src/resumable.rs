@@ -23,7 +23,7 @@ use futures_util::{
     future::{Either, LocalBoxFuture, MapOk},
 };
 use http_body::{Body, Frame, SizeHint};
-use tus_service::{RelayedBody, Responding, Resumable, Resumed, StoredBody, StreamBody};
+use tus_service::{RelayedBody, Responding, Resumable, Resumed, Route, StoredBody, StreamBody};
 
 use crate::translated;
 
@@ -136,16 +136,15 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let passed: fn(ServiceResponse<B>) -> Passed<B> = ServiceResponse::map_into_left_body;
-        if Resumable::may_take(request.uri().query(), |name| request.headers().contains_key(name)) {
-            return Either::Right(take(self.resource.clone(), self.inner.clone(), request).boxed_local());
+        let has_header = |name: &str| request.headers().contains_key(name);
+        match Resumable::route(request.method().as_str(), request.uri().query(), has_header) {
+            Route::Pass => Either::Left(self.inner.call(request).map_ok(passed)),
+            Route::Announce => {
+                let (resumable, call) = (self.resource.resumable.clone(), self.inner.call(request).map_ok(passed));
+                Either::Right(call.map_ok(move |response| announced(&resumable, response)).boxed_local())
+            }
+            Route::Examine => Either::Right(examined(self.resource.clone(), self.inner.clone(), request).boxed_local()),
         }
-        let is_options = *request.method() == Method::OPTIONS;
-        let call = self.inner.call(request).map_ok(passed);
-        if is_options {
-            let resumable = self.resource.resumable.clone();
-            return Either::Right(call.map_ok(move |response| announced(&resumable, response)).boxed_local());
-        }
-        Either::Left(call)
     }
 }
 
@@ -169,7 +168,7 @@ fn field(name: &http::HeaderName, value: &http::HeaderValue) -> Option<(header::
     Some((name, header::HeaderValue::from_bytes(value.as_bytes()).ok()?))
 }
 
-async fn take<S, B, F>(
+async fn examined<S, B, F>(
     resource: ResumableResource<F>,
     inner: Rc<S>,
     request: ServiceRequest,

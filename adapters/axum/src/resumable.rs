@@ -6,7 +6,7 @@ use axum::{
     body::Body,
     extract::{OriginalUri, Request},
     handler::Handler,
-    http::{Method, Uri},
+    http::Uri,
     response::Response,
     routing::{MethodRouter, any},
 };
@@ -14,7 +14,7 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Either},
 };
-use tus_service::{Responding, Resumable, StoredBody};
+use tus_service::{Responding, Resumable, Route, StoredBody};
 
 /// Makes a route of the application resumable: an ordinary upload of a form or a file survives a broken connection if
 /// the client supports the IETF's "Resumable Uploads for HTTP" (**which is a draft**), as every iPhone does. Its
@@ -68,22 +68,23 @@ where
     fn call(self, request: Request, state: S) -> Self::Future {
         let Self { resumable, route } = self;
         let route = MethodRouter::clone(&route);
-        if Resumable::may_take(request.uri().query(), |name| request.headers().contains_key(name)) {
-            return Either::Right(taken(resumable, route, request, state).boxed());
+        let has_header = |name: &str| request.headers().contains_key(name);
+        match Resumable::route(request.method().as_str(), request.uri().query(), has_header) {
+            Route::Pass => Either::Left(Handler::call(route, request, state)),
+            Route::Announce => {
+                let announced = async move {
+                    let mut response = Handler::call(route, request, state).await;
+                    resumable.announce(&mut response);
+                    response
+                };
+                Either::Right(announced.boxed())
+            }
+            Route::Examine => Either::Right(examined(resumable, route, request, state).boxed()),
         }
-        if request.method() == Method::OPTIONS {
-            let announced = async move {
-                let mut response = Handler::call(route, request, state).await;
-                resumable.announce(&mut response);
-                response
-            };
-            return Either::Right(announced.boxed());
-        }
-        Either::Left(Handler::call(route, request, state))
     }
 }
 
-async fn taken<S>(resumable: Resumable, route: MethodRouter<S>, mut request: Request, state: S) -> Response
+async fn examined<S>(resumable: Resumable, route: MethodRouter<S>, mut request: Request, state: S) -> Response
 where
     S: Clone + Send + Sync + 'static,
 {

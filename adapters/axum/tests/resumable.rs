@@ -110,6 +110,8 @@ async fn nested_routes_keep_state_and_parameters() {
         (options.status().as_u16(), &options.headers()["upload-limit"]),
         (204, &"min-size=1048576".parse().unwrap())
     );
+    let options = send(&app, "OPTIONS", "/of/anna/photos", &[("upload-complete", "?0")], "").await;
+    assert_eq!(options.headers()["upload-limit"], "min-size=1048576", "whatever headers it has");
 }
 
 /// Layers around the route see each request of an upload, and may reject it.

@@ -48,7 +48,7 @@ pub use mount::mount_path;
 #[cfg(feature = "metrics")]
 pub use observe::TIME_BUCKETS;
 pub use request::{CloseConnection, ResponseBody, StreamBody};
-pub use resumable::{RelayedBody, RequestBody, Responding, Resumable, Resumed, StoredBody};
+pub use resumable::{RelayedBody, RequestBody, Responding, Resumable, Resumed, Route, StoredBody};
 pub use storage::{
     ByteStream, Checkpoint, Chunks, Hint, MAX_PIECE, Storage, StorageError, StoredStream, UploadFilter, UploadStream,
     Writer,

@@ -91,6 +91,17 @@ pub struct Resumable {
     handler_timeout: Duration,
 }
 
+/// What to do with a request to a resource: see [`Resumable::route`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// The handler handles it.
+    Pass,
+    /// The handler handles it, and the server [announces](Resumable::announce) uploads in the response.
+    Announce,
+    /// It may belong to an upload: [`Resumable::takes`] decides whether the handler handles it.
+    Examine,
+}
+
 type Owner = dyn Fn(&Parts) -> Option<String> + Send + Sync;
 
 /// In the extensions of a request that a handler gets because an upload is complete: the key by which it recognises a
@@ -161,10 +172,15 @@ impl Resumable {
         self
     }
 
-    /// Whether a request may belong to an upload, decided quickly by the query of its URL and by the presence of
-    /// certain headers. If not, it goes to the handler.
-    pub fn may_take(query: Option<&str>, has_header: impl Fn(&str) -> bool) -> bool {
-        server::may_resume(query, has_header)
+    /// What to do with a request, decided quickly by its method, the query of its URL, and the presence of certain
+    /// headers.
+    pub fn route(method: &str, query: Option<&str>, has_header: impl Fn(&str) -> bool) -> Route {
+        match method == "OPTIONS" {
+            // The URL of an upload is not the handler's, but a page may ask with any headers what the resource offers.
+            true if !server::may_resume(query, |_| false) => Route::Announce,
+            _ if server::may_resume(query, has_header) => Route::Examine,
+            _ => Route::Pass,
+        }
     }
 
     /// Whether a request belongs to an upload or creates one. All others go to the handler. The request's URI must

@@ -10,11 +10,11 @@ use futures_util::{
     FutureExt, TryFutureExt,
     future::{BoxFuture, Either, MapOk},
 };
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{RelayedBody, RequestBody, Resumable};
+use super::{RelayedBody, RequestBody, Resumable, Route};
 
 /// A service whose requests are resumable: see [`Resumable::service`].
 #[derive(Debug, Clone)]
@@ -100,16 +100,18 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let pass = |request: Request<B>| request.map(RequestBody::Sent);
         let passed: fn(Response<R>) -> Response<RelayedBody<R>> = |response| response.map(RelayedBody::Passed);
-        if request.method() == Method::OPTIONS && !Resumable::may_take(request.uri().query(), |_| false) {
-            let (resumable, call) = (self.resumable.clone(), self.inner.call(pass(request)).map_ok(passed));
-            let announced = call.map_ok(move |mut response| {
-                resumable.announce(&mut response);
-                response
-            });
-            return Either::Right(announced.boxed());
-        }
-        if !Resumable::may_take(request.uri().query(), |name| request.headers().contains_key(name)) {
-            return Either::Left(self.inner.call(pass(request)).map_ok(passed));
+        let has_header = |name: &str| request.headers().contains_key(name);
+        match Resumable::route(request.method().as_str(), request.uri().query(), has_header) {
+            Route::Pass => return Either::Left(self.inner.call(pass(request)).map_ok(passed)),
+            Route::Announce => {
+                let (resumable, call) = (self.resumable.clone(), self.inner.call(pass(request)).map_ok(passed));
+                let announced = call.map_ok(move |mut response| {
+                    resumable.announce(&mut response);
+                    response
+                });
+                return Either::Right(announced.boxed());
+            }
+            Route::Examine => {}
         }
         let (head, body) = request.into_parts();
         let (taken, request) = (self.resumable.takes(&head), Request::from_parts(head, body));
