@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::join_all;
 use tokio::{
     sync::{Notify, mpsc},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tus_service::{Change, Config, Download, Incarnation, Kind, Memory, Part, Phase, Storage, Tus, Upload};
 
@@ -19,6 +19,16 @@ fn upload(id: &str, kind: Kind, phase: Phase) -> Upload {
     let mut upload = Upload::new(id.parse().unwrap(), Incarnation::from_random(1), kind);
     (upload.phase, upload.length) = (phase, Some(0));
     upload
+}
+
+/// Waits until something has happened, but not for ever.
+async fn until(mut happened: impl AsyncFnMut() -> bool) {
+    let happens = async {
+        while !happened().await {
+            sleep(SOON).await;
+        }
+    };
+    timeout(Duration::from_secs(24 * 3600), happens).await.expect("it happens within a day");
 }
 
 /// More final uploads that can be assembled than a sweep processes at once.
@@ -46,20 +56,16 @@ async fn assemblies_that_take_long_delay_no_other_work() {
         async { Ok::<_, io::Error>(()) }
     });
     let _tus = tus.build();
-    while assemblies.load(SeqCst) == 0 {
-        sleep(SOON).await;
-    }
+    until(async || assemblies.load(SeqCst) > 0).await;
     for round in 1..4 {
         let due = upload(&format!("x-due-{round}"), Kind::Single, Phase::Complete);
         store.create(&due).await.unwrap();
-        assert_eq!(calls.recv().await, Some(due.id));
+        until(async || calls.try_recv().is_ok_and(|called| called == due.id)).await;
         let gone = expired(&format!("x-expired-{round}"));
         store.create(&gone).await.unwrap();
-        while store.load(&gone.id).await.unwrap().is_some() {
-            sleep(SOON).await;
-        }
+        until(async || store.load(&gone.id).await.unwrap().is_none()).await;
     }
-    assert!(sweeps.load(SeqCst) > 3 && tidied.load(SeqCst) > 3);
+    until(async || sweeps.load(SeqCst) > 3 && tidied.load(SeqCst) > 3).await;
     assert_eq!(assemblies.load(SeqCst), 4, "as many as are assembled at once");
 }
 
@@ -69,9 +75,7 @@ async fn an_upload_in_progress_is_not_started_again() {
     let (store, sweeps, assemblies) = (storage.memory.clone(), storage.sweeps.clone(), storage.assemblies.clone());
     finals(&store, 1).await;
     let _tus = Tus::builder(storage).build();
-    while sweeps.load(SeqCst) < 5 {
-        sleep(SOON).await;
-    }
+    until(async || sweeps.load(SeqCst) >= 5).await;
     assert_eq!(assemblies.load(SeqCst), 1);
 }
 
@@ -81,9 +85,7 @@ async fn a_list_that_never_ends_is_not_started_again() {
     let storage = Wrapped { list_fails: true, ..Wrapped::new() };
     let (sweeps, tidied) = (storage.sweeps.clone(), storage.tidied.clone());
     let _tus = Tus::builder(storage).build();
-    while tidied.load(SeqCst) < 5 {
-        sleep(SOON).await;
-    }
+    until(async || tidied.load(SeqCst) >= 5).await;
     assert_eq!(sweeps.load(SeqCst), 1);
 }
 
@@ -120,15 +122,11 @@ async fn a_job_that_waited_for_its_turn_does_not_repeat_a_call() {
     let other = store.another_process();
     let _two = server(other.clone(), "two");
     assert_eq!(calls.recv().await, Some(("two", waits.clone())));
-    while one.find(&waits).await.unwrap().unwrap().phase != Phase::Notified {
-        sleep(SOON).await;
-    }
+    until(async || one.find(&waits).await.unwrap().unwrap().phase == Phase::Notified).await;
     other.claim(&upload, Duration::ZERO).await.unwrap();
     may_end.notify_waiters();
     for path in &hanging {
-        while one.find(&id(path)).await.unwrap().unwrap().phase != Phase::Notified {
-            sleep(SOON).await;
-        }
+        until(async || one.find(&id(path)).await.unwrap().unwrap().phase == Phase::Notified).await;
     }
     one.shutdown(Duration::from_secs(600)).await;
     assert_eq!(calls.try_recv().ok(), None, "it was called once");
@@ -194,9 +192,7 @@ async fn the_longest_settings_are_valid() {
         .build();
     let path = created(&tus, &[], "hello").await;
     calls.recv().await.unwrap();
-    while tus.find(&id(&path)).await.unwrap().unwrap().phase != Phase::Notified {
-        sleep(SOON).await;
-    }
+    until(async || tus.find(&id(&path)).await.unwrap().unwrap().phase == Phase::Notified).await;
     assert_eq!(send(&tus, "GET", &path, &[], "").await.status(), 200);
     tus.shutdown(Duration::MAX).await;
 }
