@@ -23,13 +23,12 @@ use tus_core::{
 };
 
 use crate::{
-    ResponseBody,
     engine::Engine,
     exchange::Exchange,
+    handler::Caller,
     interim::{InterimSender, Session},
     observe,
-    request::{BodyReceiver, Persistent, drain, pump},
-    resumable::Caller,
+    request::{BodyReceiver, Persistent, ResponseBody, drain, pump},
 };
 
 /// An endpoint for resumable uploads. A clone is the same endpoint.

@@ -7,7 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tus_core::{Change, Config, Failure, Stored, UploadId};
 
 use crate::{
-    Cause,
+    cause::Cause,
     hooks::Runner,
     jobs::Jobs,
     leases::Leases,

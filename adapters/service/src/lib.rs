@@ -15,12 +15,14 @@
 mod api;
 mod background;
 mod builder;
+mod cause;
 mod completion;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod endpoint;
 mod engine;
 mod exchange;
+mod handler;
 mod hooks;
 mod interim;
 mod jobs;
@@ -36,10 +38,15 @@ mod tower;
 mod waking;
 
 #[cfg(feature = "tower")]
-pub use crate::{resumable::ResumableService, tower::TusService};
+pub use crate::{
+    resumable::{RequestBody, ResumableService},
+    tower::TusService,
+};
 pub use builder::Builder;
+pub use cause::Cause;
 pub use endpoint::Tus;
-pub use hooks::{Cause, HookError, Hooks, context};
+pub use handler::{Resumed, StoredBody};
+pub use hooks::{HookError, Hooks, context};
 /// The types of requests and responses.
 pub use http;
 pub use interim::{Interim, InterimIo};
@@ -48,7 +55,7 @@ pub use mount::mount_path;
 #[cfg(feature = "metrics")]
 pub use observe::TIME_BUCKETS;
 pub use request::{CloseConnection, ResponseBody, StreamBody};
-pub use resumable::{RelayedBody, RequestBody, Responding, Resumable, Resumed, Route, StoredBody};
+pub use resumable::{RelayedBody, Responding, Resumable, Route};
 pub use storage::{
     ByteStream, Checkpoint, Chunks, Hint, MAX_PIECE, Storage, StorageError, StoredStream, UploadFilter, UploadStream,
     Writer,

@@ -14,7 +14,7 @@ use tus_core::{Change, Failure, Phase, Rejection, Upload, UploadId};
 use self::metric::METRICS;
 #[cfg(feature = "metrics")]
 pub use self::metric::TIME_BUCKETS;
-use crate::Cause;
+use crate::cause::Cause;
 
 /// Records metrics if the feature is on. If it is off, the values are still type-checked, so that neither configuration
 /// rots.

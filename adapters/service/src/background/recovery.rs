@@ -10,9 +10,11 @@ use tus_core::{
 
 use super::notify::notify;
 use crate::{
-    Cause, StorageError, completion,
+    cause::Cause,
+    completion,
     engine::{Engine, failure},
     leases::Lease,
+    storage::StorageError,
 };
 
 /// The result of processing uploads.

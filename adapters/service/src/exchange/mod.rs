@@ -22,13 +22,15 @@ use tus_core::{
 
 use self::receive::Appending;
 use crate::{
-    Cause, ResponseBody, background, completion,
+    background,
+    cause::Cause,
+    completion,
     engine::{Engine, PATIENCE, READER_PATIENCE, failure, failure_of_many},
+    handler::{Caller, Resumed, StoredBody},
     interim::InterimSender,
     leases::{Generation, Lease},
     observe,
-    request::{BodyReceiver, Sending},
-    resumable::{Caller, Resumed, StoredBody},
+    request::{BodyReceiver, ResponseBody, Sending},
 };
 
 /// A record that was loaded this recently need not be loaded again if no request of this process intervened.

@@ -1,10 +1,14 @@
 //! The contexts of hooks. A context owns its data, so that a hook can move it into a task; uploads and request heads
-//! are shared, not copied. Fields may be added.
+//! are shared, not copied.
+//!
+//! Fields may be added. `new` keeps its parameters, and gives later fields a default, so that tests of hooks still compile.
 
 use std::sync::Arc;
 
 use http::request::Parts;
 use tus_core::{NewUpload, Upload, server::Operation};
+
+use crate::cause::Cause;
 
 macro_rules! context {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)+ }) => {
@@ -16,7 +20,8 @@ macro_rules! context {
         }
 
         impl $name {
-            /// Constructs a context as the service does, for tests of an application's hooks.
+            /// Constructs a context as the service does, for tests of an application's hooks. A field that is added later
+            /// is no parameter: it has a default here.
             pub fn new($($field: $type),+) -> Self {
                 Self { $($field),+ }
             }
@@ -117,16 +122,23 @@ context! {
     }
 }
 
-/// Why an upload was deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Cause {
-    /// A client deleted it.
-    Client,
-    /// The application deleted it with [`Tus::terminate`](crate::Tus::terminate).
-    Application,
-    /// It expired.
-    Expired,
-    /// The request that created it failed.
-    Failed,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Shared = Arc<Upload>;
+
+    /// Otherwise tests of applications would no longer compile.
+    #[test]
+    fn constructors_keep_their_parameters() {
+        let _: fn(Operation, Option<Shared>, Arc<Parts>) -> Authorize = Authorize::new;
+        let _: fn(NewUpload, Arc<Parts>) -> BeforeCreate = BeforeCreate::new;
+        let _: fn(Shared, Arc<Parts>) -> CreationFailed = CreationFailed::new;
+        let _: fn(Shared, Arc<Parts>) -> Created = Created::new;
+        let _: fn(Shared, Arc<Parts>) -> Progress = Progress::new;
+        let _: fn(Shared, Option<Arc<Parts>>) -> BeforeFinish = BeforeFinish::new;
+        let _: fn(Shared, u32) -> Finished = Finished::new;
+        let _: fn(Shared, Arc<Parts>) -> BeforeTerminate = BeforeTerminate::new;
+        let _: fn(Shared, Cause) -> Terminated = Terminated::new;
+    }
 }

@@ -8,7 +8,6 @@ use std::error::Error;
 
 use tus_core::{NewUpload, Rejection, server::FinishReply};
 
-pub use self::context::Cause;
 use self::context::{
     Authorize, BeforeCreate, BeforeFinish, BeforeTerminate, Created, CreationFailed, Finished, Progress, Terminated,
 };

@@ -11,12 +11,12 @@ use tus_core::{
 };
 
 use super::{
-    Cause, Closures, HookError, Hooks,
+    Closures, HookError, Hooks,
     context::{
         Authorize, BeforeCreate, BeforeFinish, BeforeTerminate, Created, CreationFailed, Finished, Progress, Terminated,
     },
 };
-use crate::observe;
+use crate::{cause::Cause, observe};
 
 /// [`Hooks`] behind a pointer.
 pub(super) trait ErasedHooks: Send + Sync {

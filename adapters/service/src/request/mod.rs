@@ -14,7 +14,7 @@ pub use self::{close::CloseConnection, response_body::ResponseBody, stream_body:
 pub(crate) use self::{
     drain::drain,
     persistent::Persistent,
-    pump::{Batch, BodyReceiver, Budget, Share, pump},
+    pump::{Batch, BodyReceiver, Budget, pump},
     response_body::piece,
     sending::Sending,
 };

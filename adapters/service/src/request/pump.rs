@@ -18,13 +18,13 @@ use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::Body;
 use tokio::sync::{
-    OwnedSemaphorePermit, Semaphore,
+    Semaphore,
     mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     oneshot,
 };
 use tus_core::server::{End, Interruption};
 
-use crate::{observe, storage::Chunks};
+use crate::storage::{Chunks, Share};
 
 /// Maximum number of bytes of all bodies together that wait, are being written, or are kept by the storage.
 pub(crate) const ALL_IN_FLIGHT: usize = 256 * 1024 * 1024;
@@ -35,30 +35,6 @@ const CHUNK_OVERHEAD: u32 = 1024;
 /// Bytes of a body that are read before the exchange asks for it, so that a small body is not lost if its client
 /// disconnects before the application has decided.
 const EARLY: u32 = 64 * 1024;
-
-/// A share of the budget. Dropping it frees it.
-#[derive(Debug)]
-pub(crate) struct Share(OwnedSemaphorePermit);
-
-impl Share {
-    pub(crate) fn of(permit: OwnedSemaphorePermit) -> Self {
-        observe::bytes_in_flight(permit.num_permits() as f64);
-        Self(permit)
-    }
-
-    fn merge(&mut self, mut more: Self) {
-        let all = more.0.num_permits();
-        if let Some(permit) = more.0.split(all) {
-            self.0.merge(permit);
-        }
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        observe::bytes_in_flight(-(self.0.num_permits() as f64));
-    }
-}
 
 /// Limits the bytes in flight, of each body and of all together. Clones share the limit of all.
 #[derive(Debug, Clone)]
@@ -90,7 +66,7 @@ impl Budget {
 #[cfg(test)]
 impl Budget {
     /// Takes all of it.
-    pub(crate) async fn exhaust(&self) -> OwnedSemaphorePermit {
+    pub(crate) async fn exhaust(&self) -> tokio::sync::OwnedSemaphorePermit {
         self.all.clone().acquire_many_owned(ALL_IN_FLIGHT as u32).await.unwrap()
     }
 }

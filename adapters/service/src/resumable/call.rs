@@ -25,62 +25,13 @@ use tokio::{
 use tracing::{Instrument, Span};
 use tus_core::Failure;
 
-use super::{RelayedBody, StoredBody};
+use super::RelayedBody;
+use crate::handler::{Called, Responded, StoredBody};
 
 /// The most bytes of a response's content that are read before they are forwarded, so that they can be stored; and
 /// how long that may take.
 const READ: usize = 64 * 1024;
 const READ_TIME: Duration = Duration::from_secs(5);
-
-/// The response, and its content if all of it was read.
-type Responded = Result<Response<Option<Bytes>>, Failure>;
-
-/// Calls the handler for an exchange.
-pub(crate) struct Caller {
-    called: oneshot::Sender<Called>,
-    /// The owner of the request, if the application determines owners of requests.
-    owner: Option<Option<String>>,
-}
-
-/// A call of the handler.
-pub(super) struct Called {
-    request: Request<StoredBody>,
-    responded: oneshot::Sender<Responded>,
-}
-
-pub(super) fn caller(owner: Option<Option<String>>) -> (Caller, oneshot::Receiver<Called>) {
-    let (called, calls) = oneshot::channel();
-    (Caller { called, owner }, calls)
-}
-
-impl Caller {
-    /// The owner of the request, if the application determines owners of requests.
-    pub(crate) fn owner(&self) -> Option<&Option<String>> {
-        self.owner.as_ref()
-    }
-
-    /// Calls the handler, while the client is connected.
-    pub(crate) async fn call(self, request: Request<StoredBody>) -> Responded {
-        let (responded, response) = oneshot::channel();
-        if self.called.send(Called { request, responded }).is_err() {
-            tracing::debug!("the client disconnected before the handler was called");
-            return Err(Failure::Busy);
-        }
-        response.await.unwrap_or(Err(Failure::Internal))
-    }
-}
-
-impl Called {
-    pub(super) fn begin<R>(
-        self,
-        limit: Duration,
-    ) -> (Request<StoredBody>, Responding<R>, oneshot::Receiver<RelayedBody<R>>) {
-        let Self { request, responded } = self;
-        let (relay, relayed) = oneshot::channel();
-        let responding = Responding { responded, relay, failed: request.body().failed(), limit, span: Span::current() };
-        (request, responding, relayed)
-    }
-}
 
 /// Receives the response of a handler to an upload, for the upload and for the client that waits.
 #[derive(Debug)]
@@ -92,6 +43,19 @@ pub struct Responding<R> {
     failed: Arc<AtomicBool>,
     limit: Duration,
     span: Span,
+}
+
+impl<R> Responding<R> {
+    /// The request for the handler, what receives its response, and the body for the client.
+    pub(super) fn begin(
+        called: Called,
+        limit: Duration,
+    ) -> (Request<StoredBody>, Self, oneshot::Receiver<RelayedBody<R>>) {
+        let Called { request, responded } = called;
+        let (relay, relayed) = oneshot::channel();
+        let responding = Self { responded, relay, failed: request.body().failed(), limit, span: Span::current() };
+        (request, responding, relayed)
+    }
 }
 
 impl<R> Responding<R>
@@ -138,7 +102,7 @@ where
         let frame: Frame<Bytes> = match next {
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(_))) => return Err("the body of its response failed".to_owned()),
-            Ok(None) => return Ok((RelayedBody::Handlers(frames, None), Some(content.freeze()))),
+            Ok(None) => return Ok((RelayedBody::handlers(frames, None), Some(content.freeze()))),
             Err(_) => break,
         };
         let data = frame.data_ref().map_or(&[][..], |data| data);
@@ -151,5 +115,5 @@ where
             break;
         }
     }
-    Ok((RelayedBody::Handlers(frames, Some(body)), None))
+    Ok((RelayedBody::handlers(frames, Some(body)), None))
 }

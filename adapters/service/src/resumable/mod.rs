@@ -4,25 +4,24 @@
 mod body;
 mod call;
 #[cfg(feature = "tower")]
+mod request_body;
+#[cfg(feature = "tower")]
 mod service;
 
 use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use http::{Request, Response, Uri, request::Parts};
 use http_body::Body;
-use tus_core::{
-    Incarnation, Upload, UploadId,
-    server::{self, Mount, Resource},
-};
+use tus_core::server::{self, Mount, Resource};
 
-pub(crate) use self::call::Caller;
+pub use self::{body::RelayedBody, call::Responding};
 #[cfg(feature = "tower")]
-pub use self::service::ResumableService;
-pub use self::{
-    body::{RelayedBody, RequestBody, StoredBody},
-    call::Responding,
+pub use self::{request_body::RequestBody, service::ResumableService};
+use crate::{
+    endpoint::Tus,
+    handler::{self, StoredBody},
+    interim::Interim,
 };
-use crate::{Interim, Tus};
 
 /// Makes requests to a resource of the application resumable, whatever its handler does: an ordinary upload of a form
 /// or a file survives a broken connection if the client supports the IETF's "Resumable Uploads for HTTP" (**which is
@@ -103,23 +102,6 @@ pub enum Route {
 }
 
 type Owner = dyn Fn(&Parts) -> Option<String> + Send + Sync;
-
-/// In the extensions of a request that a handler gets because an upload is complete: the key by which it recognises a
-/// repetition.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Resumed {
-    /// The upload's id.
-    pub id: UploadId,
-    /// Distinguishes uploads that have had this id: an incarnation never returns.
-    pub incarnation: Incarnation,
-}
-
-impl From<&Upload> for Resumed {
-    fn from(upload: &Upload) -> Self {
-        Self { id: upload.id.clone(), incarnation: upload.incarnation }
-    }
-}
 
 impl From<Tus> for Resumable {
     fn from(tus: Tus) -> Self {
@@ -202,7 +184,7 @@ impl Resumable {
 
     /// The response to a request that cannot be expressed in the types of the crate `http`.
     pub fn unreadable<R>(&self, reason: impl fmt::Display) -> Response<RelayedBody<R>> {
-        self.tus.unreadable(reason).map(RelayedBody::Ours)
+        self.tus.unreadable(reason).map(RelayedBody::ours)
     }
 
     /// Handles a request that it [takes](Self::takes). The request's URI must have the full path that the client
@@ -220,7 +202,7 @@ impl Resumable {
     {
         let (head, body) = request.into_parts();
         let owner = self.owner.as_ref().map(|owner| owner(&head));
-        let (caller, called) = call::caller(owner);
+        let (caller, called) = handler::caller(owner);
         let mount = Mount::resource(self.resource.clone());
         let mut responds = pin!(self.tus.respond(Arc::new(head), body, mount, Some(caller)));
         let mut relayed = None;
@@ -228,7 +210,7 @@ impl Resumable {
             biased;
             response = &mut responds => response,
             Ok(called) = called => {
-                let (request, responding, relay) = called.begin(self.handler_timeout);
+                let (request, responding, relay) = Responding::begin(called, self.handler_timeout);
                 relayed = Some(relay);
                 begin(request, responding);
                 responds.await
@@ -236,7 +218,7 @@ impl Resumable {
         };
         let (head, body) = response.into_parts();
         let body = match (body, relayed) {
-            (Some(body), _) => RelayedBody::Ours(body),
+            (Some(body), _) => RelayedBody::ours(body),
             (None, Some(relay)) => relay.await.unwrap_or_else(|_| RelayedBody::empty()),
             (None, None) => RelayedBody::empty(),
         };

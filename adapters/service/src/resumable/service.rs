@@ -98,8 +98,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let pass = |request: Request<B>| request.map(RequestBody::Sent);
-        let passed: fn(Response<R>) -> Response<RelayedBody<R>> = |response| response.map(RelayedBody::Passed);
+        let pass = |request: Request<B>| request.map(RequestBody::sent);
+        let passed: fn(Response<R>) -> Response<RelayedBody<R>> = |response| response.map(RelayedBody::passed);
         let has_header = |name: &str| request.headers().contains_key(name);
         match Resumable::route(request.method().as_str(), request.uri().query(), has_header) {
             Route::Pass => return Either::Left(self.inner.call(pass(request)).map_ok(passed)),
@@ -123,7 +123,7 @@ where
         let (resumable, mut inner) = (self.resumable.clone(), std::mem::replace(&mut self.inner, clone));
         let handled = async move {
             let begin = |request: Request<_>, responding: super::Responding<R>| {
-                let call = inner.call(request.map(RequestBody::Stored));
+                let call = inner.call(request.map(RequestBody::stored));
                 tokio::spawn(responding.respond(call));
             };
             Ok(resumable.handle(request, begin).await)

@@ -6,7 +6,7 @@ use bytes::Bytes;
 #[cfg(feature = "conformance")]
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::request::Share;
+use super::Share;
 
 /// Bytes of a body, in order, and their share of the memory for all bodies. Dropping the last clone frees the share:
 /// a storage that buffers bytes keeps their `Chunks`.

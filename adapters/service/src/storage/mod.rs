@@ -10,6 +10,7 @@
 mod chunks;
 mod error;
 mod filter;
+mod share;
 
 use std::{
     ops::Range,
@@ -25,6 +26,7 @@ use futures_util::{
 };
 use tus_core::{Change, Stored, Upload, UploadId, Version, server::Access};
 
+pub(crate) use self::share::Share;
 pub use self::{chunks::Chunks, error::StorageError, filter::UploadFilter};
 
 /// The most bytes in one piece of a [`ByteStream`]. A download that nobody reads holds one piece, and the framework's
