@@ -157,16 +157,7 @@ pub(crate) async fn serve_warp(
 }
 
 /// The handler of photos.
-fn photos_of_warp(
-    tus: Tus,
-) -> impl Service<
-    Request<Incoming>,
-    Response = Response<impl hyper::body::Body<Data = Bytes, Error = BoxError> + Send + 'static>,
-    Error = Infallible,
-    Future: Send,
-> + Clone
-+ Send
-+ 'static {
+fn photos_of_warp(tus: Tus) -> warp_tus::ResumableApp {
     use warp::{Filter, reject::not_found};
     let handler = warp::method()
         .and(warp::path::full())

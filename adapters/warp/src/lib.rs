@@ -49,7 +49,7 @@ use warp::{
 
 /// The types of requests and responses.
 pub use http;
-pub use resumable::resumable;
+pub use resumable::{ResumableApp, resumable};
 /// The storage in an object store.
 #[cfg(feature = "object-store")]
 pub use tus_object_store::{self, ObjectStore};
