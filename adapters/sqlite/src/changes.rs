@@ -1,5 +1,5 @@
 //! Changes of the database. What has gathered in the queue becomes one transaction, so that many uploads share one
-//! sync to disk.
+//! sync to disk. A change that fails for a reason of its own fails alone.
 //!
 //! A thread of its own writes. Under load it does not sleep, so that a change need not wake it.
 //!
@@ -7,7 +7,6 @@
 
 use std::{
     ops::Range,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -19,6 +18,7 @@ use tus_service::{Failure, StorageError};
 
 use crate::{
     error::{Failed, OpenError, sql_error},
+    job::{Job, Nature, WhenFull, concerns_all, job},
     opened::Opened,
     reserve::Reserve,
 };
@@ -76,13 +76,6 @@ enum Left {
     Full(Vec<Box<dyn Job>>),
 }
 
-/// Whether a change may use the reserve if the disk is full: it removes something, or prepares that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WhenFull {
-    Fail,
-    UseReserve,
-}
-
 impl Changes {
     /// Starts the thread for a connection. `busy_timeout` is how long it waits for another process.
     pub(crate) fn start(
@@ -104,16 +97,13 @@ impl Changes {
         Ok(changes)
     }
 
-    /// Queues a change that writes a record of this many bytes. The receiver gets the result. The change is repeated
-    /// if it was rolled back.
+    /// Queues a change. The receiver gets the result. The change is repeated if it was rolled back.
     pub(crate) fn add<T: Send + 'static>(
         &self,
-        when_full: WhenFull,
-        bytes: usize,
+        nature: Nature,
         operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
     ) -> oneshot::Receiver<Result<T, StorageError>> {
-        let (sender, receiver) = oneshot::channel();
-        let job = Box::new(Change { when_full, bytes, operation, result: None, sender });
+        let (job, receiver) = job(nature, operation);
         let mut queue = self.queue();
         queue.jobs.push(job);
         self.wake(queue);
@@ -201,13 +191,15 @@ impl Queue {
     fn group(&mut self) -> Vec<Box<dyn Job>> {
         let mut bytes = 0;
         let mut fits = |job: &dyn Job| {
-            bytes += job.bytes();
+            bytes += job.nature().bytes;
             bytes <= GROUP_BYTES
         };
         let fitting = self.jobs.iter().take(GROUP).take_while(|job| fits(job.as_ref())).count();
         // A larger one gets a transaction of its own.
         let next = fitting.max(1).min(self.jobs.len());
-        self.jobs.drain(..next).collect()
+        let mut group: Vec<_> = self.jobs.drain(..next).collect();
+        group.sort_by_key(|job| !job.nature().deletes_files);
+        group
     }
 }
 
@@ -215,33 +207,49 @@ impl Writing {
     /// Runs the jobs and replies to those that wait. Returns them if the database is busy too long, or if they may
     /// use the reserve because the disk is full.
     fn write(&mut self, mut group: Vec<Box<dyn Job>>, opened: &Opened) -> Left {
-        // A panic is a defect, but no reason to stop accepting uploads.
-        let written = catch_unwind(AssertUnwindSafe(|| {
-            opened.check().and_then(|()| execute(&self.connection, "BEGIN IMMEDIATE")).map_err(Aborted::Before)?;
-            commit(&self.connection, &mut group).map_err(Aborted::Within)
-        }));
-        let panicked =
-            |_| Err(Aborted::Within(StorageError::new(Failure::Internal, "a change of the database panicked")));
-        let failed = match written.unwrap_or_else(panicked) {
-            Ok(()) => None,
-            Err(Aborted::Before(error)) if error.failure() == Failure::Busy => return Left::Busy(group),
-            Err(Aborted::Before(error) | Aborted::Within(error)) => {
-                self.roll_back();
-                Some((error.failure(), error.to_string()))
-            }
-        };
-        let mut left = Vec::new();
-        if let Some((Failure::Full, _)) = &failed {
-            (left, group) = group.into_iter().partition(|job| job.when_full() == WhenFull::UseReserve);
+        let mut written = self.try_write(&mut group, opened, Undo::All);
+        if let Err(Aborted::Half) = written {
+            written = self.try_write(&mut group, opened, Undo::Each);
         }
         self.since_checkpoint += group.len();
-        for job in group {
-            job.reply(match &failed {
-                None => Ok(()),
-                Some((failure, text)) => Err(StorageError::new(*failure, text.clone())),
-            });
+        let mut left = Vec::new();
+        let mut reply = |job: Box<dyn Job>, result: Result<(), StorageError>| match result {
+            Err(error) if error.failure() == Failure::Full && job.nature().when_full == WhenFull::UseReserve => {
+                left.push(job);
+            }
+            result => job.reply(result),
+        };
+        match written {
+            Ok(failed) => {
+                let mut failed = failed.into_iter().peekable();
+                for (place, job) in group.into_iter().enumerate() {
+                    let own = failed.next_if(|(at, _)| *at == place);
+                    reply(job, own.map_or(Ok(()), |(_, error)| Err(error)));
+                }
+            }
+            Err(Aborted::Before(error)) if error.failure() == Failure::Busy => return Left::Busy(group),
+            Err(aborted) => {
+                let (failure, text) = aborted.reason();
+                group.into_iter().for_each(|job| reply(job, Err(StorageError::new(failure, text.clone()))));
+            }
         }
         if left.is_empty() { Left::Nothing } else { Left::Full(left) }
+    }
+
+    /// One transaction. Returns the jobs that failed alone, by their places, in order.
+    fn try_write(
+        &self,
+        group: &mut [Box<dyn Job>],
+        opened: &Opened,
+        undo: Undo,
+    ) -> Result<Vec<(usize, StorageError)>, Aborted> {
+        opened.check().and_then(|()| execute(&self.connection, "BEGIN IMMEDIATE")).map_err(Aborted::Before)?;
+        let written = run(&self.connection, group, undo)
+            .and_then(|failed| execute(&self.connection, "COMMIT").map(|()| failed).map_err(Aborted::Within));
+        if written.is_err() {
+            self.roll_back();
+        }
+        written
     }
 
     fn roll_back(&self) {
@@ -290,75 +298,58 @@ enum Step {
     Release,
 }
 
-/// Whether the first job had been started before.
-enum Aborted {
-    Before(StorageError),
-    Within(StorageError),
+/// What is undone if a job fails after it has changed something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Undo {
+    /// The transaction. This costs nothing while all goes well.
+    All,
+    /// The job, at the cost of two more statements for each.
+    Each,
 }
 
-/// All of a group or none: if SQLite itself fails, each job fails.
-fn commit(connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<(), StorageError> {
-    for job in group {
-        job.run(connection)?;
+/// Why a transaction was not committed.
+enum Aborted {
+    /// It did not begin.
+    Before(StorageError),
+    Within(StorageError),
+    /// A job that failed had changed something.
+    Half,
+}
+
+impl Aborted {
+    fn reason(self) -> (Failure, String) {
+        match self {
+            Self::Before(error) | Self::Within(error) => (error.failure(), error.to_string()),
+            Self::Half => (Failure::Internal, "a change of the database was made by half".to_owned()),
+        }
     }
-    execute(connection, "COMMIT")
+}
+
+/// Runs jobs within a transaction. Returns those that failed alone, by their places, in order.
+fn run(connection: &Connection, group: &mut [Box<dyn Job>], undo: Undo) -> Result<Vec<(usize, StorageError)>, Aborted> {
+    let mut failed = Vec::new();
+    let also = |sql| if undo == Undo::Each { execute(connection, sql).map_err(Aborted::Within) } else { Ok(()) };
+    for (place, job) in group.iter_mut().enumerate() {
+        let before = connection.total_changes();
+        also("SAVEPOINT job")?;
+        if let Err(error) = job.run(connection) {
+            // SQLite ends a transaction that it cannot continue.
+            if concerns_all(&error) || connection.is_autocommit() {
+                return Err(Aborted::Within(error));
+            }
+            if undo == Undo::All && connection.total_changes() != before {
+                return Err(Aborted::Half);
+            }
+            also("ROLLBACK TO job")?;
+            failed.push((place, error));
+        }
+        also("RELEASE job")?;
+    }
+    Ok(failed)
 }
 
 fn execute(connection: &Connection, sql: &str) -> Result<(), StorageError> {
     connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(sql_error)
-}
-
-/// An entry of the queue.
-trait Job: Send {
-    fn when_full(&self) -> WhenFull;
-    fn bytes(&self) -> usize;
-    /// Runs within a transaction. An error means that the transaction must be rolled back.
-    fn run(&mut self, connection: &Connection) -> Result<(), StorageError>;
-    /// Replies when it is known whether the transaction was committed.
-    fn reply(self: Box<Self>, committed: Result<(), StorageError>);
-}
-
-struct Change<F, T> {
-    when_full: WhenFull,
-    bytes: usize,
-    operation: F,
-    result: Option<Result<T, StorageError>>,
-    sender: oneshot::Sender<Result<T, StorageError>>,
-}
-
-impl<F, T> Job for Change<F, T>
-where
-    F: FnMut(&Connection) -> Result<T, StorageError> + Send,
-    T: Send,
-{
-    fn when_full(&self) -> WhenFull {
-        self.when_full
-    }
-
-    fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    fn run(&mut self, connection: &Connection) -> Result<(), StorageError> {
-        match (self.operation)(connection) {
-            Err(error) if !is_own(error.failure()) => Err(error),
-            result => {
-                self.result = Some(result);
-                Ok(())
-            }
-        }
-    }
-
-    fn reply(self: Box<Self>, committed: Result<(), StorageError>) {
-        let Self { result, sender, .. } = *self;
-        // If the receiver is gone, nobody waits for the result.
-        let _ = sender.send(committed.and_then(|()| result.unwrap_or_else(|| Err(gone()))));
-    }
-}
-
-/// A failure of the operation, not of the database.
-fn is_own(failure: Failure) -> bool {
-    matches!(failure, Failure::Conflict | Failure::NotFound | Failure::Exists)
 }
 
 fn busy() -> StorageError {
@@ -367,9 +358,4 @@ fn busy() -> StorageError {
 
 fn full() -> StorageError {
     StorageError::new(Failure::Full, "the disk is full, and so is the reserve")
-}
-
-/// The change was abandoned.
-pub(crate) fn gone() -> StorageError {
-    StorageError::new(Failure::Internal, "the database was closed")
 }

@@ -12,8 +12,9 @@ use tokio::sync::oneshot;
 use tus_service::{StorageError, UploadId};
 
 use crate::{
-    changes::{Changes, WhenFull, gone},
+    changes::Changes,
     error::{Failed, OpenError, sql_error},
+    job::{Nature, WhenFull, gone},
     opened::Opened,
     private,
     reserve::Reserve,
@@ -25,6 +26,9 @@ const READERS: usize = 32;
 
 /// The most memory that each of them uses as a cache, in KiB. The system caches the rest.
 const READER_CACHE: i32 = 2048;
+
+const NATURE: Nature = Nature { when_full: WhenFull::Fail, bytes: 0, deletes_files: false };
+const REMOVAL: Nature = Nature { when_full: WhenFull::UseReserve, ..NATURE };
 
 pub(crate) struct Database {
     path: PathBuf,
@@ -72,12 +76,13 @@ impl Database {
 
     /// Runs `operation` on the connection that writes. It is durable when this returns.
     ///
-    /// An operation that fails for a reason of its own (for example a conflict) must not have changed anything.
+    /// It is undone if it fails, and fails alone unless the reason lies with the database. It is repeated if the
+    /// transaction was rolled back for another operation, so what it does to files must be right then, too.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
-        self.changes.add(WhenFull::Fail, 0, operation).await.map_err(|_| gone())?
+        self.changes.add(NATURE, operation).await.map_err(|_| gone())?
     }
 
     /// The same for a new record of this many bytes.
@@ -86,7 +91,7 @@ impl Database {
         bytes: usize,
         operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
-        self.changes.add(WhenFull::Fail, bytes, operation).await.map_err(|_| gone())?
+        self.changes.add(Nature { bytes, ..NATURE }, operation).await.map_err(|_| gone())?
     }
 
     /// The same for removals and what they need, which find room on a full disk, too.
@@ -94,10 +99,10 @@ impl Database {
         &self,
         operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
-        self.changes.add(WhenFull::UseReserve, 0, operation).await.map_err(|_| gone())?
+        self.changes.add(REMOVAL, operation).await.map_err(|_| gone())?
     }
 
-    /// Runs a removal at some later time. It may be lost.
+    /// Runs a removal that may delete files at some later time. It may be lost.
     pub(crate) fn remove_later<T: Send + 'static>(
         &self,
         mut operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
@@ -109,7 +114,7 @@ impl Database {
             }
             result
         };
-        self.changes.add(WhenFull::UseReserve, 0, logged)
+        self.changes.add(Nature { deletes_files: true, ..REMOVAL }, logged)
     }
 
     /// The directory of the database's files.

@@ -38,6 +38,7 @@ mod database;
 mod error;
 mod files;
 mod inner;
+mod job;
 mod lane;
 mod leftovers;
 mod moving;

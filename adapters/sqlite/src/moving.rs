@@ -191,14 +191,21 @@ impl Moving {
     }
 
     /// Within a change of the database, so that no upload with the same id is created at the same time.
-    async fn exclusively<T: Send + 'static>(
+    async fn exclusively<T: Copy + Send + 'static>(
         &self,
         stored: Stored,
         mut operation: impl FnMut() -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
-        let change = move |connection: &_| match row::select(connection, &stored.upload.id)? {
-            Some(now) if now.is_same_upload(&stored.upload) => operation(),
-            _ => Err(Failure::NotFound.into()),
+        let mut done = None;
+        let change = move |connection: &_| {
+            // A rollback for another change does not move the file back.
+            if let Some(done) = done {
+                return Ok(done);
+            }
+            match row::select(connection, &stored.upload.id)? {
+                Some(now) if now.is_same_upload(&stored.upload) => Ok(*done.insert(operation()?)),
+                _ => Err(Failure::NotFound.into()),
+            }
         };
         self.inner.database.remove(change).await
     }

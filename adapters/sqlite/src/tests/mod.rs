@@ -9,6 +9,7 @@ mod migration;
 mod moving;
 mod orphans;
 mod processes;
+mod together;
 
 use std::{
     fs,
