@@ -55,7 +55,7 @@ fn open(inner: &Inner, stored: &Stored, range: Range<u64>) -> Result<Option<Open
         && now.upload.is_complete()
         && now.upload.kind != Kind::Partial
     {
-        let reason = format!("{} was moved away", inner.files.path(&now.upload.id).display());
+        let reason = format!("{} is missing: moved or deleted", inner.files.path(&now.upload.id).display());
         return Err(StorageError::new(Failure::Gone, reason));
     }
     let left = range.start..range.end.min(now.upload.offset);

@@ -153,7 +153,7 @@ async fn check_reports_missing_bytes() {
     assert!(!success, "{output}");
     let line = |id: &str| output.lines().find(|line| line.starts_with(id)).unwrap_or_else(|| panic!("{output}"));
     assert_eq!(line(&begun), format!("{begun}: 1 byte missing"));
-    assert!(line(id(gone.as_str())).ends_with("was moved away"), "{output}");
+    assert!(line(id(gone.as_str())).ends_with("is missing: moved or deleted"), "{output}");
     assert!(
         line(id(cut.as_str())).ends_with("does not have the bytes that its record claims: unexpected end of file"),
         "{output}"
