@@ -83,14 +83,19 @@ pub(crate) fn want_no_more(connection: &Connection, id: &UploadId, asker: &[u8])
 /// The uploads that are wanted. There are as many rows as requests that are waiting now.
 pub(crate) fn wanted(connection: &Connection) -> Result<Vec<Wanted>, StorageError> {
     let mut statement = connection.prepare_cached("SELECT id, since, writes FROM wanted").map_err(sql_error)?;
-    let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, Tick(row.get(1)?), row.get::<_, bool>(2)?));
-    let rows = statement.query_map([], read).map_err(sql_error)?;
-    let rows = rows.collect::<Result<Vec<_>, _>>().map_err(sql_error)?;
-    let recent = rows.into_iter().filter(|(_, since, _)| since.is_recent());
-    let wanted = recent.filter_map(|(id, since, writes)| {
-        Some(Wanted { id: id.parse().ok()?, since, access: if writes { Access::Write } else { Access::Read } })
-    });
-    Ok(wanted.collect())
+    let mut rows = statement.query([]).map_err(sql_error)?;
+    let mut wanted = Vec::new();
+    while let Some(row) = rows.next().map_err(sql_error)? {
+        // Invalid rows, which somebody changed, are skipped.
+        wanted.extend(read(row).filter(|wanted| wanted.since.is_recent()));
+    }
+    Ok(wanted)
+}
+
+fn read(row: &Row<'_>) -> Option<Wanted> {
+    let id = row.get_ref(0).ok()?.as_str().ok()?.parse().ok()?;
+    let access = if row.get(2).ok()? { Access::Write } else { Access::Read };
+    Some(Wanted { id, since: Tick(row.get(1).ok()?), access })
 }
 
 /// Claims the background work on an upload, or releases the claim. Returns whether the claimant holds it.

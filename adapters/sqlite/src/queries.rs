@@ -2,11 +2,11 @@
 
 use std::time::SystemTime;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 use tus_service::{StorageError, UploadFilter, UploadId};
 
 use crate::error::sql_error;
-use crate::row::{Records, columns, exists, ids, milliseconds, phases, records};
+use crate::row::{Name, Records, columns, exists, ids, milliseconds, phases, records};
 
 /// The number of rows that are read at once.
 pub(crate) const PAGE: usize = 256;
@@ -22,9 +22,9 @@ macro_rules! due {
 pub(crate) fn list(
     connection: &Connection,
     filter: &UploadFilter,
-    after: Option<&UploadId>,
-) -> Result<Records, StorageError> {
-    let (after, phases) = (after.map_or("", UploadId::as_str), phases(|phase| filter.has_phase(phase)));
+    after: Option<&Name>,
+) -> Result<Records<Name>, StorageError> {
+    let (after, phases) = (after.cloned().unwrap_or_default(), phases(|phase| filter.has_phase(phase)));
     match filter.owner.as_deref() {
         None => {
             let sql = concat!(
@@ -32,7 +32,7 @@ pub(crate) fn list(
                 columns!(),
                 " FROM uploads WHERE id > ?1 AND (?2 >> phase) & 1 ORDER BY id LIMIT ?3"
             );
-            records(connection, sql, &[&after, &phases, &(PAGE as i64)])
+            records(connection, sql, &[&after, &phases, &(PAGE as i64)], Name::of)
         }
         Some(owner) => {
             let sql = concat!(
@@ -40,28 +40,36 @@ pub(crate) fn list(
                 columns!(),
                 " FROM uploads WHERE owner = ?4 AND id > ?1 AND (?2 >> phase) & 1 ORDER BY id LIMIT ?3"
             );
-            records(connection, sql, &[&after, &phases, &(PAGE as i64), &owner])
+            records(connection, sql, &[&after, &phases, &(PAGE as i64), &owner], Name::of)
         }
     }
 }
 
-/// The next uploads that have expired, after the time and id of the last one.
+/// The time in milliseconds at which an upload expires, and its id.
+pub(crate) type Expiring = (i64, Name);
+
+/// The next uploads that have expired, after the last one.
 pub(crate) fn expired(
     connection: &Connection,
     now: SystemTime,
-    after: &Option<(SystemTime, UploadId)>,
-) -> Result<Records, StorageError> {
+    after: Option<&Expiring>,
+) -> Result<Records<Expiring>, StorageError> {
     let sql = concat!(
         "SELECT ",
         columns!(),
         " FROM uploads WHERE expires <= ?1 AND (expires, id) > (?2, ?3) ORDER BY expires, id LIMIT ?4"
     );
-    let (time, id) = after.as_ref().map_or((-1, ""), |(time, id)| (milliseconds(*time), id.as_str()));
-    records(connection, sql, &[&milliseconds(now), &time, &id, &(PAGE as i64)])
+    let (time, id) = after.cloned().unwrap_or((i64::MIN, Name::default()));
+    let place = |row: &Row<'_>| Ok((row.get("expires")?, Name::of(row)?));
+    records(connection, sql, &[&milliseconds(now), &time, &id, &(PAGE as i64)], place)
 }
 
 /// The next uploads that are due and have not expired.
-pub(crate) fn due(connection: &Connection, now: SystemTime, after: Option<&UploadId>) -> Result<Records, StorageError> {
+pub(crate) fn due(
+    connection: &Connection,
+    now: SystemTime,
+    after: Option<&Name>,
+) -> Result<Records<Name>, StorageError> {
     let sql = concat!(
         "SELECT ",
         columns!(),
@@ -69,7 +77,8 @@ pub(crate) fn due(connection: &Connection, now: SystemTime, after: Option<&Uploa
         due!(),
         " AND id > ?1 AND (expires IS NULL OR expires > ?2) ORDER BY id LIMIT ?3"
     );
-    records(connection, sql, &[&after.map_or("", UploadId::as_str), &milliseconds(now), &(PAGE as i64)])
+    let after = after.cloned().unwrap_or_default();
+    records(connection, sql, &[&after, &milliseconds(now), &(PAGE as i64)], Name::of)
 }
 
 /// The final uploads that name this part and are not assembled yet.

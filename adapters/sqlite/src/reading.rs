@@ -11,7 +11,7 @@ use crate::{
     inner::Inner,
     lane::quick,
     queries,
-    row::Records,
+    row::{Name, Records},
 };
 
 /// The bytes of one incarnation, through one open file.
@@ -67,16 +67,14 @@ fn open(inner: &Inner, stored: &Stored, range: Range<u64>) -> Result<Option<Open
 }
 
 pub(crate) fn list(inner: Arc<Inner>, filter: UploadFilter, after: Option<UploadId>) -> StoredStream<'static> {
-    let page =
-        move |connection: &Connection, after: &Option<UploadId>| queries::list(connection, &filter, after.as_ref());
-    pages(inner, after, page, id)
+    let page = move |connection: &Connection, after: Option<&_>| queries::list(connection, &filter, after);
+    pages(inner, after.as_ref().map(Name::from), page)
 }
 
 pub(crate) fn pending(inner: Arc<Inner>, now: SystemTime) -> StoredStream<'static> {
-    let expired = move |connection: &Connection, after: &_| queries::expired(connection, now, after);
-    let expired = pages(inner.clone(), None, expired, |last| Some((last.upload.expires?, last.upload.id.clone())));
-    let due = move |connection: &Connection, after: &Option<UploadId>| queries::due(connection, now, after.as_ref());
-    let due = pages(inner.clone(), None, due, id);
+    let expired = move |connection: &Connection, after: Option<&_>| queries::expired(connection, now, after);
+    let due = move |connection: &Connection, after: Option<&_>| queries::due(connection, now, after);
+    let (expired, due) = (pages(inner.clone(), None, expired), pages(inner.clone(), None, due));
     // Adding bytes to an upload keeps it from expiring, even in another process.
     let looked = expired.and_then(move |stored| {
         let inner = inner.clone();
@@ -85,28 +83,20 @@ pub(crate) fn pending(inner: Arc<Inner>, now: SystemTime) -> StoredStream<'stati
     looked.chain(due).boxed()
 }
 
-fn id(last: &Stored) -> Option<UploadId> {
-    Some(last.upload.id.clone())
-}
-
-/// Pages of records, each starting after the last record of the previous one.
-fn pages<C: Send + 'static>(
+/// Pages of records, each starting after the last row of the previous one.
+fn pages<P: Send + 'static>(
     inner: Arc<Inner>,
-    after: C,
-    page: impl Fn(&Connection, &C) -> Result<Records, StorageError> + Send + Sync + 'static,
-    last: fn(&Stored) -> C,
+    after: Option<P>,
+    page: impl Fn(&Connection, Option<&P>) -> Result<Records<P>, StorageError> + Send + Sync + 'static,
 ) -> StoredStream<'static> {
     let page = Arc::new(page);
     let pages = stream::try_unfold(Some(after), move |after| {
         let (inner, page) = (inner.clone(), page.clone());
         async move {
             let Some(after) = after else { return Ok(None) };
-            let Records { records, rows } =
-                blocking(move || inner.database.read(|connection| page(connection, &after))).await?;
-            let next = match rows < queries::PAGE {
-                true => None,
-                false => records.last().map(last),
-            };
+            let read = move || inner.database.read(|connection| page(connection, after.as_ref()));
+            let Records { records, rows, last } = blocking(read).await?;
+            let next = (rows == queries::PAGE).then_some(last);
             Ok::<_, StorageError>(Some((stream::iter(records.into_iter().map(Ok)), next)))
         }
     });

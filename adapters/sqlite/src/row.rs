@@ -5,7 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, types::Type};
+use rusqlite::{
+    Connection, OptionalExtension, Row, ToSql, Transaction,
+    types::{ToSqlOutput, Type, ValueRef},
+};
 use tus_service::{
     Change, Dialect, Failure, Incarnation, Kind, Metadata, Part, Phase, StorageError, Stored, Upload, UploadId,
     Verbatim, Version,
@@ -214,34 +217,71 @@ pub(crate) fn exists(connection: &Connection, sql: &str, values: &[&dyn ToSql]) 
     statement.query_row(values, |row| row.get(0)).map_err(sql_error)
 }
 
+/// Invalid ids, which somebody changed, are skipped.
 pub(crate) fn ids(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<UploadId>, StorageError> {
     let mut statement = connection.prepare_cached(sql).map_err(sql_error)?;
-    let rows = statement.query_map(values, |row| id(row, 0)).map_err(sql_error)?;
-    rows.collect::<Result<_, _>>().map_err(sql_error)
+    let mut found = statement.query(values).map_err(sql_error)?;
+    let mut ids = Vec::new();
+    while let Some(row) = found.next().map_err(sql_error)? {
+        ids.extend(valid(row, id(row, 0)));
+    }
+    Ok(ids)
 }
 
-/// Records in the order of their rows, and the number of rows.
-pub(crate) struct Records {
+/// Records in the order of their rows.
+pub(crate) struct Records<P> {
     pub(crate) records: Vec<Stored>,
     pub(crate) rows: usize,
+    /// The place of the last row, whether it is valid or not.
+    pub(crate) last: Option<P>,
 }
 
-/// Invalid rows, which somebody changed, are skipped; the others are returned.
-pub(crate) fn records(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Records, StorageError> {
+/// Invalid rows, which somebody changed, are skipped; the others are returned. `place` returns where the next page
+/// begins after a row.
+pub(crate) fn records<P>(
+    connection: &Connection,
+    sql: &str,
+    values: &[&dyn ToSql],
+    place: impl Fn(&Row<'_>) -> rusqlite::Result<P>,
+) -> Result<Records<P>, StorageError> {
     let mut statement = connection.prepare_cached(sql).map_err(sql_error)?;
     let mut found = statement.query(values).map_err(sql_error)?;
-    let (mut records, mut rows) = (Vec::new(), 0);
+    let mut page = Records { records: Vec::new(), rows: 0, last: None };
     while let Some(row) = found.next().map_err(sql_error)? {
-        rows += 1;
-        match read(row) {
-            Ok(stored) => records.push(stored),
-            Err(error) => {
-                let id: String = row.get(0).unwrap_or_default();
-                tracing::error!(upload = %id, %error, "the record of an upload is invalid");
-            }
-        }
+        page.rows += 1;
+        page.records.extend(valid(row, read(row)));
+        page.last = Some(place(row).map_err(sql_error)?);
     }
-    Ok(Records { records, rows })
+    Ok(page)
+}
+
+/// The text of an id, even if somebody made it invalid.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Name(Vec<u8>);
+
+impl Name {
+    /// The id in a row.
+    pub(crate) fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self(row.get_ref(0)?.as_bytes()?.to_owned()))
+    }
+}
+
+impl From<&UploadId> for Name {
+    fn from(id: &UploadId) -> Self {
+        Self(id.as_str().into())
+    }
+}
+
+impl ToSql for Name {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(&self.0)))
+    }
+}
+
+/// What was read from a row; `None` if it is invalid.
+fn valid<T>(row: &Row<'_>, read: rusqlite::Result<T>) -> Option<T> {
+    let id = || row.get::<_, String>(0).unwrap_or_default();
+    read.inspect_err(|error| tracing::error!(upload = %id(), %error, "the record of an upload is invalid")).ok()
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {

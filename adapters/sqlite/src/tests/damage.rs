@@ -99,3 +99,59 @@ async fn an_invalid_record_does_not_hide_others() {
     );
     assert_eq!(failure(sqlite.load(&id("b")).await), Failure::Internal);
 }
+
+/// Pages of lists are read on, whatever is in them: one invalid row among valid ones, a page of invalid ones, and ids
+/// that are invalid themselves.
+#[tokio::test]
+async fn a_page_of_invalid_records_does_not_end_a_list() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let damage = |connection: &Connection| {
+        let rows = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 600)
+            INSERT INTO uploads (id, incarnation, version, kind, phase, upload_offset, created, expires)
+            SELECT CASE n % 100 WHEN 0 THEN CAST(?1 || printf('%04d', n) || x'ff' AS TEXT)
+                   ELSE ?1 || printf('%04d', n) END, randomblob(16), 1, 9, ?2, 0, 0, ?3 FROM numbers";
+        for (name, phase, expires) in [("m", 1, None), ("mm", 0, Some(1))] {
+            connection.execute(rows, (name, phase, expires)).map_err(sql_error)?;
+        }
+        Ok(())
+    };
+    sqlite.inner().database.write(damage).await.unwrap();
+    let mut expected = Vec::new();
+    for (name, expires) in [("a", Some(1)), ("m0000", None), ("mm0300", Some(1)), ("z", Some(2))] {
+        let mut upload = of_kind(name, Kind::Final(Vec::new()), None);
+        upload.phase = Phase::Assembling;
+        upload.expires = expires.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        expected.push(created(&sqlite, upload).await);
+    }
+    let listed: Vec<_> = sqlite.list(UploadFilter::default(), None).try_collect().await.unwrap();
+    assert_eq!(listed, expected);
+    let mut pending = pending(&sqlite).await;
+    pending.sort_by(|one, other| one.upload.id.cmp(&other.upload.id));
+    assert_eq!(pending, expected);
+}
+
+#[tokio::test]
+async fn invalid_rows_about_other_files_are_passed_over() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    let upload = stored(&sqlite, "removed", Some(11), b"hello").await;
+    let file = sqlite.path(&upload.upload.id);
+    fs::write(directory.path().join("copy"), b"hello").unwrap();
+    sqlite.remove(&upload).await.unwrap();
+    let database = sqlite.inner().database.clone();
+    let damage = |connection: &Connection| {
+        connection.execute_batch("INSERT INTO removed VALUES ('not/an/id'), ('removed')").map_err(sql_error)?;
+        let wanted = "INSERT INTO wanted (id, since, asker, writes) VALUES ('not/an/id', 1, x'', 1), (?1, ?2, x'', 1)";
+        connection.execute(wanted, ("wanted", crate::asks::Tick::now().0)).map(drop).map_err(sql_error)
+    };
+    database.write(damage).await.unwrap();
+    let wanted = database.read(crate::asks::wanted).unwrap();
+    assert_eq!(wanted.iter().map(|wanted| wanted.id.as_str()).collect::<Vec<_>>(), ["wanted"]);
+    fs::rename(directory.path().join("copy"), &file).unwrap();
+    drop((sqlite, database));
+    // The next opening deletes what was left.
+    let sqlite = Sqlite::open(&directory).unwrap();
+    sqlite.inner().database.write(|_| Ok(())).await.unwrap();
+    assert!(!file.exists());
+}
