@@ -12,6 +12,9 @@ use crate::{
     reserve::Reserve,
 };
 
+/// SQLite counts milliseconds in 32 bits.
+const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// Settings for opening a directory.
 ///
 /// ```
@@ -43,9 +46,9 @@ impl Options {
         self
     }
 
-    /// How long to wait for another process that writes to the database; 5 s by default.
+    /// How long to wait for another process that writes to the database; 5 s by default, at most 24 days.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.busy_timeout = timeout;
+        self.busy_timeout = timeout.min(LONGEST);
         self
     }
 

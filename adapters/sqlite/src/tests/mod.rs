@@ -24,7 +24,7 @@ use futures_util::TryStreamExt;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tus_service::{
-    Change, Failure, Incarnation, Kind, Phase, Storage, StorageError, Stored, Upload, UploadFilter, UploadId,
+    Change, Dialect, Failure, Incarnation, Kind, Phase, Storage, StorageError, Stored, Upload, UploadFilter, UploadId,
 };
 
 use crate::{OpenError, Sqlite, error::sql_error};
@@ -147,6 +147,33 @@ async fn a_file_shorter_than_its_row_resets_the_offset() {
     assert_eq!(sqlite.load(&half.upload.id).await.unwrap().unwrap().upload.offset, 0);
 }
 
+/// The offset of an upload of the draft must not decrease.
+#[tokio::test]
+async fn an_upload_of_the_draft_that_lost_bytes_is_invalid() {
+    let directory = directory();
+    let sqlite = Sqlite::open(&directory).unwrap();
+    for (name, there) in [("short", Some(&b"hell"[..])), ("missing", None), ("kept", Some(b"hello and more"))] {
+        let mut new = upload(name, Some(11));
+        new.dialect = Dialect::Draft(8);
+        let new = created(&sqlite, new).await;
+        let seen = appended(&sqlite, &new, b"hello").await.unwrap();
+        let file = sqlite.path(&seen.upload.id);
+        match there {
+            Some(bytes) => fs::write(file, bytes).unwrap(),
+            None => fs::remove_file(file).unwrap(),
+        }
+        let all = sqlite.load_all(std::slice::from_ref(&seen.upload.id)).await.unwrap();
+        let now = all.into_iter().next().unwrap().unwrap();
+        let phase = if name == "kept" { Phase::Receiving } else { Phase::Invalid };
+        assert_eq!((now.upload.phase, loaded(&sqlite, &seen).await.as_ref()), (phase, Some(&now)), "{name}");
+        // Nobody continues it: no byte is appended behind a gap.
+        let continued = appended(&sqlite, &now, b" world").await;
+        assert_eq!(continued.is_ok(), phase == Phase::Receiving, "{name}: {continued:?}");
+        sqlite.remove(&loaded(&sqlite, &seen).await.unwrap()).await.unwrap();
+        assert_eq!(loaded(&sqlite, &seen).await, None);
+    }
+}
+
 #[tokio::test]
 async fn a_finished_upload_whose_file_was_moved_away_stays_complete() {
     let directory = directory();
@@ -243,6 +270,16 @@ async fn a_locked_database_is_busy_and_then_serves_again() {
     ));
     other.execute_batch("ROLLBACK").unwrap();
     appended(&sqlite, &upload, b"world").await.unwrap();
+}
+
+#[tokio::test]
+async fn any_patience_with_another_process_is_possible() {
+    let directory = directory();
+    for timeout in [Duration::MAX, Duration::from_secs(25 * 24 * 60 * 60)] {
+        let sqlite = Sqlite::options().busy_timeout(timeout).open(&directory).unwrap();
+        let upload = stored(&sqlite, "patient", Some(5), b"hello").await;
+        sqlite.remove(&upload).await.unwrap();
+    }
 }
 
 #[tokio::test]
