@@ -9,12 +9,12 @@ use crate::Storage;
 /// A final upload gets the bytes of its parts, in order; a part may occur several times. The parts do not change.
 pub async fn parts_are_assembled_in_order(fixture: Fixture) {
     let parts = three_parts(fixture.one()).await;
-    let named: Vec<_> = [0, 1, 2, 0].map(|at: usize| parts[at].clone()).into();
-    let complete = created(fixture.one(), final_of("complete", &["p1", "p2", "p3", "p1"])).await;
-    let change = assembled(&complete, 16);
+    let named: Vec<_> = [0, 1, 2, 2].map(|at: usize| parts[at].clone()).into();
+    let complete = created(fixture.one(), final_of("complete", &["p1", "p2", "p3", "p3"])).await;
+    let change = assembled(&complete, 17);
     let version = fixture.other().assemble(&complete, &named, &change).await.unwrap();
     let complete = complete.changed(&change, version);
-    fixture.assert_has(&complete, b"hello worldhello").await;
+    fixture.assert_has(&complete, b"hello world world").await;
     for (part, bytes) in parts.iter().zip(["hello", "", " world"]) {
         fixture.assert_has(part, bytes.as_bytes()).await;
     }

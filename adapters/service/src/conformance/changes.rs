@@ -65,7 +65,7 @@ pub async fn many_changes_are_made_each_or_not_at_all(fixture: Fixture) {
         assert_ne!(found.version, now.version, "every change makes a new version");
         fixture.assert_has(&now.clone().changed(change, found.version), b"hello").await;
     }
-    fixture.assert_has(&changed, b"hello").await;
+    fixture.assert_completes(&changed, b"hello").await;
     assert_eq!(fixture.one().load(&gone.upload.id).await.unwrap(), None);
     fixture.one().update_all(&[]).await.unwrap();
 
@@ -90,7 +90,7 @@ pub async fn many_changes_are_made_each_or_not_at_all(fixture: Fixture) {
         assert_eq!(found.upload.expires, expires);
         assert_ne!(found.version, stored.version, "every change makes a new version");
     }
-    fixture.assert_has(&changed, b"hello").await;
+    fixture.assert_completes(&changed, b"hello").await;
 }
 
 /// An update of an outdated version is a conflict and changes nothing.
@@ -101,7 +101,7 @@ pub async fn an_update_of_an_outdated_version_fails(fixture: Fixture) {
             assert_eq!(failure(storage.update(&stale, &to_phase(&stale, phase)).await), Failure::Conflict);
         }
     }
-    fixture.assert_has(&now, b"hello").await;
+    fixture.assert_completes(&now, b"hello").await;
 }
 
 /// A removal of an outdated version is a conflict and removes nothing.
@@ -110,8 +110,8 @@ pub async fn a_removal_of_an_outdated_version_fails(fixture: Fixture) {
     for storage in [fixture.one(), fixture.other()] {
         assert_eq!(failure(storage.remove(&stale).await), Failure::Conflict);
     }
-    fixture.assert_has(&now, b"hello").await;
-    fixture.other().remove(&now).await.unwrap();
+    let complete = fixture.assert_completes(&now, b"hello").await;
+    fixture.other().remove(&complete).await.unwrap();
 }
 
 /// Bytes are not added to an outdated version, whether its writer was opened before or after the change.
@@ -163,7 +163,7 @@ pub async fn the_first_commit_wins(fixture: Fixture) {
     fixture.assert_released(&stored.upload.id).await;
     fixture.assert_has(&stored, b"11").await;
     let stored = appended(fixture.other(), &stored, "33").await;
-    fixture.assert_has(&stored, b"1133").await;
+    fixture.assert_completes(&stored, b"1133").await;
 }
 
 /// Of concurrent changes to one version, one succeeds.
@@ -184,6 +184,7 @@ pub async fn one_of_many_updates_succeeds(fixture: Fixture) {
         now = made.remove(0);
         fixture.assert_has(&now, b"hello").await;
     }
+    fixture.assert_completes(&now, b"hello").await;
 }
 
 /// A request that declares a length notices if another one was declared first.
@@ -202,7 +203,7 @@ pub async fn a_length_is_declared_once(fixture: Fixture) {
     }
     assert_eq!(failure(fixture.other().update(&stored, &declared(9)).await), Failure::Conflict);
     fixture.assert_released(&stored.upload.id).await;
-    fixture.assert_is(&stored.clone().changed(&declared(3), version)).await;
+    fixture.assert_completes(&stored.clone().changed(&declared(3), version), b"").await;
 }
 
 /// Changes and open writers fail after the upload is gone.

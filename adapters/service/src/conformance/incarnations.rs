@@ -18,7 +18,7 @@ pub async fn a_reused_id_is_a_different_upload(fixture: Fixture) {
             }
         }
     }
-    fixture.assert_has(&new, b"neu").await;
+    fixture.assert_completes(&new, b"neu").await;
 
     let part = created(fixture.one(), partial("part", 0)).await;
     let old = created(fixture.one(), final_of("final", &["part"])).await;
@@ -46,7 +46,7 @@ pub async fn a_writer_of_an_old_incarnation_adds_nothing_to_the_new_one(fixture:
     drop(writer);
     fixture.assert_has(&new, b"new").await;
     let new = appended(fixture.other(), &new, "er").await;
-    fixture.assert_has(&new, b"newer").await;
+    fixture.assert_completes(&new, b"newer").await;
 }
 
 /// [`Storage::read`](crate::Storage::read) does not find the bytes of another incarnation.
@@ -59,9 +59,9 @@ pub async fn an_old_incarnation_is_not_read(fixture: Fixture) {
             }
         }
     }
-    fixture.assert_has(&new, b"neu").await;
+    fixture.assert_completes(&new, b"neu").await;
     let empty = created(fixture.one(), single("without-bytes")).await;
-    assert!(content(fixture.other(), &empty).await.is_none_or(|bytes| bytes.is_empty()));
+    fixture.assert_completes(&empty, b"").await;
 }
 
 /// An upload that is gone and one that exists, with the same id, length and number of changes.

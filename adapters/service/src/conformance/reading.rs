@@ -32,7 +32,7 @@ pub async fn a_range_ends_with_the_bytes(fixture: Fixture) {
     }
 }
 
-/// Pieces have at most 128 KiB, and together they are the range.
+/// Pieces have at most 32 KiB, and together they are the range.
 pub async fn bytes_are_read_in_small_pieces(fixture: Fixture) {
     let (stored, bytes) = large(fixture.one(), "pieces", 3).await;
     fixture.assert_has(&stored, &bytes).await;

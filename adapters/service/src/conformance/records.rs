@@ -61,7 +61,7 @@ pub async fn an_id_can_be_created_once(fixture: Fixture) {
     for (storage, again) in fixture.in_turn().zip([single("taken"), partial("taken", 0), taken.upload.clone()]) {
         assert_eq!(failure(storage.create(&again).await), Failure::Exists);
     }
-    fixture.assert_has(&taken, b"hello").await;
+    fixture.assert_completes(&taken, b"hello").await;
 }
 
 /// Of concurrent creations with one id, one succeeds.
@@ -76,7 +76,7 @@ pub async fn one_of_many_creations_of_an_id_succeeds(fixture: Fixture) {
         }
     }
     assert_eq!(winners.len(), 1);
-    fixture.assert_is(&winners[0]).await;
+    fixture.assert_completes(&winners[0], b"").await;
 }
 
 /// [`Storage::load_all`](crate::Storage::load_all) returns what [`Storage::load`](crate::Storage::load) would, in the

@@ -29,7 +29,7 @@ pub async fn bytes_arriving_in_another_process_are_reported(fixture: Fixture) {
     assert_eq!(fixture.one().load_all(&ids).await.unwrap(), [Some(other), Some(stored.clone())]);
     drop(writer);
     fixture.assert_released(&stored.upload.id).await;
-    fixture.assert_has(&stored, &b"hell"[..stored.upload.offset as usize]).await;
+    fixture.assert_completes(&stored, &b"hello"[..stored.upload.offset as usize]).await;
 }
 
 /// [`Storage::settle`] asks the process that adds bytes to commit and leave. The upload is then free, with all of its
@@ -109,8 +109,8 @@ pub async fn a_reader_waits_without_taking_over(fixture: Fixture) {
     assert!(timeout(IMPATIENCE, &mut reader).await.is_err(), "the bytes that come are not committed yet");
     let (committed, waited, read) = future::join3(leaves(writer, &committed, 2), waiting, reader).await;
     assert_eq!((waited.unwrap(), read.unwrap()), (Some(committed.clone()), Some(committed.clone())));
-    let complete = appended(fixture.two(), &committed, " world!").await;
-    fixture.assert_has(&complete, b"hello world!").await;
+    let complete = appended(fixture.two(), &committed, " world").await;
+    fixture.assert_has(&complete, b"hello world").await;
 }
 
 /// [`Storage::settle`] waits no longer than its patience, and reports that the upload is still held.
@@ -130,7 +130,7 @@ pub async fn a_writer_that_does_not_leave_is_reported(fixture: Fixture) {
     drop(writer);
     let stored = stored.changed(&change, version);
     assert_eq!(fixture.two().settle(&held, Access::Write, PATIENCE).await.unwrap().as_ref(), Some(&stored));
-    fixture.assert_has(&stored, b"hello").await;
+    fixture.assert_completes(&stored, b"hello").await;
 }
 
 /// [`Writer::asked_to_leave`] does not complete for a writer that was not asked: not because of a load, nor because
@@ -145,8 +145,9 @@ pub async fn writers_are_not_asked_to_leave_without_reason(fixture: Fixture) {
     assert!(timeout(IMPATIENCE, wanted_writer.asked_to_leave()).await.is_err());
     let (committed, settled) =
         future::join(leaves(wanted_writer, &wanted, 5), fixture.two().settle(&held, Access::Write, PATIENCE)).await;
-    assert_eq!(settled.unwrap(), Some(committed));
+    assert_eq!(settled.unwrap().as_ref(), Some(&committed));
     assert_eq!(other_writer.asked_to_leave().now_or_never(), None);
+    fixture.assert_completes(&committed, b"hello").await;
 }
 
 /// An upload that is removed while its writer is asked to leave is gone.

@@ -1,6 +1,7 @@
 //! [`Memory`] passes the tests, and a storage that violates one fails.
 
 mod faults;
+mod faulty;
 mod wrong;
 
 use super::Fixture;
@@ -26,7 +27,7 @@ mod memory_alone {
 /// A storage need not be able to read incomplete uploads.
 mod reads_only_what_is_complete {
     async fn open() -> super::Fixture {
-        super::faults::reads_only_what_is_complete()
+        super::faulty::with(super::faulty::Fault::NoFault, super::faulty::Reads::WhatIsComplete)
     }
 
     crate::storage_tests!(open);

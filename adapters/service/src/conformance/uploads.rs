@@ -182,7 +182,8 @@ impl Fixture {
         }
     }
 
-    /// Both processes find the record, and the bytes up to its offset.
+    /// Both processes find the record, and the bytes up to its offset. If the upload is not complete, a storage need
+    /// not be able to read it: see [`Fixture::assert_completes`].
     pub(super) async fn assert_has(&self, expected: &Stored, bytes: &[u8]) {
         self.assert_is(expected).await;
         for storage in [self.one(), self.other()] {
@@ -190,6 +191,24 @@ impl Fixture {
                 assert!(content == bytes, "{} bytes of {}", content.len(), bytes.len());
             }
         }
+    }
+
+    /// Both processes find the record. The upload can be completed, and then both find the bytes. Returns the complete
+    /// record.
+    pub(super) async fn assert_completes(&self, expected: &Stored, bytes: &[u8]) -> Stored {
+        self.assert_has(expected, bytes).await;
+        let upload = &expected.upload;
+        let rest = upload.length.map_or(3, |length| length - upload.offset);
+        let rest = vec![b'.'; rest.try_into().unwrap()];
+        let mut change = adding(expected, rest.len() as u64);
+        (change.length, change.phase) = (Some(change.offset), Phase::Complete);
+        let mut writer = self.other().open(expected).await.unwrap();
+        writer.write(Bytes::from(rest.clone()).into()).await.unwrap();
+        let version = writer.commit(&change).await.unwrap();
+        drop(writer);
+        let complete = expected.clone().changed(&change, version);
+        self.assert_has(&complete, &[bytes, &rest].concat()).await;
+        complete
     }
 
     /// Both processes find that no other process holds the upload, soon after its writer was dropped without a

@@ -1,27 +1,29 @@
-//! A storage with one fault, which the tests must find.
+//! Faults of a storage, each with the tests that find it.
 
-use std::{
-    ops::Range,
-    time::{Duration, SystemTime},
-};
-
-use async_trait::async_trait;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use tus_core::{Change, Failure, Phase, Stored, Upload, UploadId, Version, server::Access};
-
+use super::faulty::{Fault, Reads, with};
 use crate::{
-    ByteStream, Checkpoint, Chunks, Hint, Memory, Storage, StorageError, StoredStream, UploadFilter, Writer,
+    Memory,
     conformance::{self, Fixture},
 };
 
-/// Generates a test for each pair of a fault and a conformance test that detects it. The clock is paused and advances
-/// for waiting tasks.
+/// Generates tests for each pair of a fault and a conformance test that detects it, also in a storage that cannot read
+/// incomplete uploads. The clock is paused and advances for waiting tasks.
 macro_rules! are_found {
     ($($test:ident: $fault:ident breaks $truth:ident)*) => {$(
-        #[tokio::test(start_paused = true)]
-        #[should_panic]
-        async fn $test() {
-            conformance::$truth(with(Fault::$fault)).await;
+        mod $test {
+            use super::*;
+
+            #[tokio::test(start_paused = true)]
+            #[should_panic]
+            async fn reading_everything() {
+                conformance::$truth(with(Fault::$fault, Reads::Everything)).await;
+            }
+
+            #[tokio::test(start_paused = true)]
+            #[should_panic]
+            async fn reading_what_is_complete() {
+                conformance::$truth(with(Fault::$fault, Reads::WhatIsComplete)).await;
+            }
         }
     )*};
 }
@@ -70,6 +72,30 @@ are_found! {
     chunks_are_kept: KeepsChunks breaks a_writer_releases_its_chunks
     what_came_after_a_hint_is_lost: KeepsTooLittle breaks an_upload_is_taken_over_without_losing_bytes
     pieces_are_too_large: LargePieces breaks bytes_are_read_in_small_pieces
+    times_lose_their_fractions: RoundsTimes breaks times_are_stored_to_the_millisecond
+    of_many_creations_many_succeed: Replaces breaks one_of_many_creations_of_an_id_succeeds
+    what_is_removed_stays: KeepsRemoved breaks a_removed_upload_is_gone
+    what_is_removed_can_be_changed: KeepsRemoved breaks a_missing_upload_cannot_be_changed
+    chunks_are_reordered: ReordersChunks breaks many_small_chunks_keep_their_order
+    writers_are_mixed: MixesWriters breaks many_writers_do_not_mix
+    dropped_bytes_are_kept: KeepsDroppedBytes breaks a_dropped_writer_leaves_no_bytes
+    dropped_bytes_are_kept_by_tidying: KeepsDroppedBytes breaks tidying_removes_nothing_that_belongs_to_an_upload
+    tidying_removes_what_is_new: TidiesTooMuch breaks tidying_removes_nothing_that_belongs_to_an_upload
+    nobody_is_left_unnoticed: NotifiesAlways breaks a_commit_completes_an_upload
+    an_empty_assembly_is_notified: NotifiesAlways breaks empty_parts_make_an_empty_upload
+    ranges_are_ignored: IgnoresRanges breaks a_range_ends_with_the_bytes
+    a_stream_follows_the_id: FollowsTheId breaks a_stream_contains_bytes_of_one_upload
+    an_expiry_is_forgotten: KeepsExpiry breaks an_update_changes_only_its_fields
+    a_length_is_declared_twice: IgnoresVersions breaks a_length_is_declared_once
+    parts_are_in_other_order: AssemblesBackwards breaks parts_are_assembled_in_order
+    all_are_waiting: AllWait breaks pending_final_uploads_are_counted
+    a_list_is_out_of_order: ListsBackwards breaks a_list_is_ordered_by_id
+    a_changing_list_has_no_last: ForgetsTheLast breaks a_list_continues_while_uploads_come_and_go
+    pending_work_is_forgotten: ForgetsTheLast breaks pending_work_can_be_done_while_listing
+    nothing_is_released: ReleasesNothing breaks a_released_claim_is_free
+    what_others_claim_is_released: ClaimsAlways breaks a_process_releases_only_its_own_claim
+    nobody_is_asked_to_return_an_upload: AsksNobody breaks an_upload_moves_back_and_forth
+    a_removed_upload_is_held: KeepsRemoved breaks a_removed_upload_is_not_held
 }
 
 #[tokio::test]
@@ -83,277 +109,4 @@ async fn one_process_does_not_pass_for_two() {
 async fn one_process_twice_does_not_pass_for_two() {
     let memory = Memory::new();
     conformance::a_claim_keeps_another_process_out(Fixture::two_processes(memory.clone(), memory)).await;
-}
-
-pub(super) fn reads_only_what_is_complete() -> Fixture {
-    with(ReadsWhatIsComplete)
-}
-
-fn with(fault: Fault) -> Fixture {
-    let memory = Memory::new();
-    let two = Faulty { memory: memory.another_process(), fault };
-    Fixture::two_processes(Faulty { memory, fault }, two)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    AllIsPending,
-    AllWait,
-    AsksAll,
-    AsksNobody,
-    BusyOnOpen,
-    ClaimsAlways,
-    ClaimsForever,
-    ClaimsNever,
-    ClaimsTooMuch,
-    CommitsAnyHint,
-    FindsNothingDue,
-    FindsTwice,
-    ForgetsTheLast,
-    HeldByNobody,
-    IgnoresIncarnations,
-    IgnoresVersions,
-    KeepsChunks,
-    KeepsTooLittle,
-    KeepsTooMuch,
-    KeepsVerbatim,
-    LargePieces,
-    ListsAgain,
-    LoadsInOtherOrder,
-    LosesCheckpoints,
-    LosesPrivateData,
-    OpensForAll,
-    /// This is not a fault.
-    ReadsWhatIsComplete,
-    Replaces,
-    WaitsForEver,
-    WritesWhereItReads,
-}
-
-use Fault::*;
-
-struct Faulty {
-    memory: Memory,
-    fault: Fault,
-}
-
-impl Faulty {
-    /// The record that the storage uses for the one that was seen.
-    async fn seen(&self, stored: &Stored) -> Result<Stored, StorageError> {
-        let now = self.memory.load(&stored.upload.id).await?;
-        Ok(match (self.fault, now) {
-            (IgnoresVersions, Some(now)) if now.is_same_upload(&stored.upload) => now,
-            (IgnoresIncarnations, Some(now)) => now,
-            _ => stored.clone(),
-        })
-    }
-}
-
-fn edited<'a>(stream: StoredStream<'a>, edit: impl FnOnce(&mut Vec<Stored>) + Send + 'a) -> StoredStream<'a> {
-    let all = async {
-        let mut all: Vec<_> = stream.try_collect().await?;
-        edit(&mut all);
-        Ok::<_, StorageError>(stream::iter(all.into_iter().map(Ok)))
-    };
-    stream::once(all).try_flatten().boxed()
-}
-
-#[async_trait]
-impl Storage for Faulty {
-    async fn create(&self, upload: &Upload) -> Result<Version, StorageError> {
-        let mut upload = upload.clone();
-        match self.fault {
-            LosesPrivateData => upload.private.clear(),
-            Replaces => {
-                if let Some(old) = self.memory.load(&upload.id).await? {
-                    self.memory.remove(&old).await?;
-                }
-            }
-            _ => {}
-        }
-        self.memory.create(&upload).await
-    }
-
-    async fn load(&self, id: &UploadId) -> Result<Option<Stored>, StorageError> {
-        let mut stored = self.memory.load(id).await?;
-        match (self.fault, &mut stored) {
-            (HeldByNobody, Some(stored)) => stored.held_elsewhere = false,
-            (ClaimsTooMuch, Some(stored)) => stored.upload.offset += 1,
-            _ => {}
-        }
-        Ok(stored)
-    }
-
-    async fn load_all(&self, ids: &[UploadId]) -> Result<Vec<Option<Stored>>, StorageError> {
-        let mut all = self.memory.load_all(ids).await?;
-        if self.fault == LoadsInOtherOrder {
-            all.reverse();
-        }
-        Ok(all)
-    }
-
-    async fn settle(
-        &self,
-        stored: &Stored,
-        access: Access,
-        patience: Duration,
-    ) -> Result<Option<Stored>, StorageError> {
-        match self.fault {
-            AsksNobody => self.memory.load(&stored.upload.id).await,
-            WaitsForEver => std::future::pending().await,
-            WritesWhereItReads => self.memory.settle(stored, Access::Write, patience).await,
-            _ => self.memory.settle(stored, access, patience).await,
-        }
-    }
-
-    async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError> {
-        if self.fault == BusyOnOpen {
-            return Err(Failure::Busy.into());
-        }
-        let mut seen = self.seen(stored).await?;
-        seen.held_elsewhere &= self.fault != OpensForAll;
-        let writer = self.memory.open(&seen).await?;
-        Ok(Box::new(FaultyWriter {
-            writer,
-            opened_at: stored.upload.offset,
-            fault: self.fault,
-            kept: Vec::new(),
-            hinted: 0,
-        }))
-    }
-
-    async fn update(&self, stored: &Stored, change: &Change) -> Result<Version, StorageError> {
-        let seen = self.seen(stored).await?;
-        let mut change = change.clone();
-        change.offset = seen.upload.offset;
-        if self.fault == KeepsVerbatim {
-            change.verbatim = None;
-        }
-        self.memory.update(&seen, &change).await
-    }
-
-    async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError> {
-        let mut seen = Vec::new();
-        for part in parts {
-            seen.push(self.seen(part).await?);
-        }
-        self.memory.assemble(&self.seen(stored).await?, &seen, change).await
-    }
-
-    async fn remove(&self, stored: &Stored) -> Result<(), StorageError> {
-        self.memory.remove(&self.seen(stored).await?).await
-    }
-
-    async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
-        let stream = self.memory.read(&self.seen(stored).await?, range).await?;
-        if self.fault == ReadsWhatIsComplete && !stored.upload.is_complete() {
-            return Err(Failure::Conflict.into());
-        }
-        if self.fault != LargePieces {
-            return Ok(stream);
-        }
-        let pieces: Vec<_> = stream.try_collect().await?;
-        Ok(stream::iter([Ok(pieces.concat().into())]).boxed())
-    }
-
-    fn list(&self, filter: UploadFilter, after: Option<&UploadId>) -> StoredStream<'_> {
-        match self.fault {
-            ListsAgain => self.memory.list(filter, None),
-            ForgetsTheLast => edited(self.memory.list(filter, after), |all| drop(all.pop())),
-            _ => self.memory.list(filter, after),
-        }
-    }
-
-    fn pending(&self, now: SystemTime) -> StoredStream<'_> {
-        let pending = self.memory.pending(now);
-        match self.fault {
-            AllIsPending => self.memory.list(UploadFilter::default(), None),
-            FindsNothingDue => edited(pending, |all| all.retain(|stored| !stored.upload.is_due())),
-            FindsTwice => edited(pending, |all| all.extend(all.clone())),
-            ForgetsTheLast => edited(pending, |all| drop(all.pop())),
-            _ => pending,
-        }
-    }
-
-    async fn pending_finals(&self, at_most: usize) -> Result<usize, StorageError> {
-        match self.fault {
-            AllWait => Ok(self.memory.list(UploadFilter::default(), None).count().await.min(at_most)),
-            _ => self.memory.pending_finals(at_most).await,
-        }
-    }
-
-    async fn waiting_for(&self, part: &UploadId, at_most: usize) -> Result<Vec<UploadId>, StorageError> {
-        if self.fault != AllWait {
-            return self.memory.waiting_for(part, at_most).await;
-        }
-        let assembling = self.memory.list(UploadFilter::default().phase(Phase::Assembling), None);
-        assembling.map_ok(|stored| stored.upload.id).try_collect().await
-    }
-
-    async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
-        match self.fault {
-            IgnoresIncarnations => match self.memory.load(&upload.id).await? {
-                Some(now) => self.memory.claim(&now.upload, duration).await,
-                None => Ok(true),
-            },
-            ClaimsAlways => Ok(true),
-            ClaimsNever => Ok(false),
-            ClaimsForever if !duration.is_zero() => self.memory.claim(upload, Duration::MAX).await,
-            _ => self.memory.claim(upload, duration).await,
-        }
-    }
-}
-
-struct FaultyWriter {
-    writer: Box<dyn Writer>,
-    opened_at: u64,
-    fault: Fault,
-    kept: Vec<Chunks>,
-    /// The offset of the last hint.
-    hinted: u64,
-}
-
-#[async_trait]
-impl Writer for FaultyWriter {
-    async fn write(&mut self, chunks: Chunks) -> Result<(), StorageError> {
-        if self.fault == KeepsChunks {
-            self.kept.push(chunks.clone());
-        }
-        self.writer.write(chunks).await
-    }
-
-    fn stored(&self) -> u64 {
-        self.writer.stored()
-    }
-
-    fn version(&self) -> Version {
-        self.writer.version()
-    }
-
-    async fn checkpoint(&mut self, change: &Change, hint: Hint) -> Result<Checkpoint, StorageError> {
-        self.hinted = change.offset;
-        match self.fault {
-            LosesCheckpoints => Ok(Checkpoint::Taken),
-            CommitsAnyHint => self.writer.commit(change).await.map(|_| Checkpoint::Taken),
-            _ => self.writer.checkpoint(change, hint).await,
-        }
-    }
-
-    async fn commit(&mut self, change: &Change) -> Result<Version, StorageError> {
-        let mut change = change.clone();
-        if self.fault == KeepsTooMuch {
-            change.offset = self.opened_at + self.stored();
-        }
-        if self.fault == KeepsTooLittle && self.hinted > 0 {
-            change.offset = self.hinted;
-        }
-        self.writer.commit(&change).await
-    }
-
-    fn asked_to_leave(&self) -> futures_util::future::BoxFuture<'static, ()> {
-        match self.fault {
-            AsksAll => Box::pin(std::future::ready(())),
-            _ => self.writer.asked_to_leave(),
-        }
-    }
 }
