@@ -46,10 +46,10 @@ struct Held {
     entered: Entered,
 }
 
-/// A running checkpoint and the record that it makes. Its row is retried until it is dropped.
+/// A running checkpoint and the record that it makes. Its row is retried until the writer takes over.
 struct Saving {
     task: JoinHandle<Result<Stored, NotSaved>>,
-    try_no_more: oneshot::Sender<()>,
+    take_over: oneshot::Sender<()>,
 }
 
 /// The part of a save that failed.
@@ -72,6 +72,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a checkpoint whose row could not be written waits before it is retried.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// For how long that is done after the writer was dropped. Nobody else can add bytes during that time.
+const AFTER_ALL: Duration = Duration::from_secs(10);
 
 impl FileWriter {
     pub(crate) async fn open(inner: Arc<Inner>, stored: Stored) -> Result<Self, StorageError> {
@@ -111,8 +114,9 @@ impl FileWriter {
         let Some(saving) = self.saving.take() else {
             return if self.lost { Err(lost()) } else { Ok(()) };
         };
-        let Saving { task, try_no_more } = saving;
-        drop(try_no_more);
+        let Saving { task, take_over } = saving;
+        // It may have ended.
+        let _ = take_over.send(());
         match task.await.map_err(std::io::Error::other)? {
             Ok(saved) => self.seen = saved,
             Err(NotSaved::Row(error)) if error.failure().is_overtaken() => return Err(self.outdone(error).await),
@@ -177,23 +181,16 @@ impl Writer for FileWriter {
         };
         let (inner, held) = (self.inner.clone(), self.held.clone());
         let (seen, change) = (self.seen.clone(), change.clone());
-        let (try_no_more, mut given_up) = oneshot::channel();
+        let (take_over, taken_over) = oneshot::channel();
         let task = tokio::spawn(async move {
             let _turn = turn;
-            let mut saved = save(inner.clone(), held, seen.clone(), change.clone()).await;
-            // No more bytes may arrive that would cause another checkpoint.
-            while let Err(NotSaved::Row(error)) = &saved
-                && !error.failure().is_overtaken()
-            {
-                tracing::warn!(upload = %seen.upload.id, %error, "a checkpoint failed");
-                match timeout(AGAIN, &mut given_up).await {
-                    Ok(_) => break,
-                    Err(_) => saved = save_row(inner.clone(), seen.clone(), change.clone()).await,
-                }
-            }
+            let saved = save(inner.clone(), held.clone(), seen.clone(), change.clone()).await;
+            // Until it ends, nobody else writes to the file.
+            let saved = retry(&inner, &seen, &change, saved, taken_over).await;
+            drop(held);
             saved
         });
-        self.saving = Some(Saving { task, try_no_more });
+        self.saving = Some(Saving { task, take_over });
         Ok(Checkpoint::Taken)
     }
 
@@ -242,6 +239,34 @@ async fn save(inner: Arc<Inner>, held: Arc<Held>, seen: Stored, change: Change) 
         synced.await.map_err(NotSaved::Sync)?;
     }
     save_row(inner, seen, change).await
+}
+
+/// Writes a row that could not be written again and again, because no more bytes may arrive that would cause another
+/// checkpoint. The writer may take over; if it is dropped, this continues for a while.
+async fn retry(
+    inner: &Arc<Inner>,
+    seen: &Stored,
+    change: &Change,
+    mut saved: Result<Stored, NotSaved>,
+    mut taken_over: oneshot::Receiver<()>,
+) -> Result<Stored, NotSaved> {
+    let mut dropped: Option<Instant> = None;
+    while let Err(NotSaved::Row(error)) = &saved
+        && !error.failure().is_overtaken()
+    {
+        tracing::warn!(upload = %seen.upload.id, %error, "a checkpoint failed");
+        match dropped {
+            Some(since) if since.elapsed() >= AFTER_ALL => break,
+            Some(_) => sleep(AGAIN).await,
+            None => match timeout(AGAIN, &mut taken_over).await {
+                Ok(Ok(())) => break,
+                Ok(Err(_)) => dropped = Some(Instant::now()),
+                Err(_) => {}
+            },
+        }
+        saved = save_row(inner.clone(), seen.clone(), change.clone()).await;
+    }
+    saved
 }
 
 async fn save_row(inner: Arc<Inner>, seen: Stored, change: Change) -> Result<Stored, NotSaved> {

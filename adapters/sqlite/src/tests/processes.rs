@@ -148,6 +148,31 @@ async fn a_checkpoint_whose_row_could_not_be_written_is_retried() {
     }
 }
 
+/// Nor does a dropped writer take back what it has promised: another one waits until the row is written.
+#[tokio::test]
+async fn a_checkpoint_of_a_dropped_writer_is_retried() {
+    let directory = directory();
+    let options = Sqlite::options().durability(crate::Durability::Buffered).busy_timeout(Duration::from_millis(10));
+    let sqlite = options.open(&directory).unwrap();
+    let upload = stored(&sqlite, "a", Some(11), b"hello").await;
+    let mut writer = sqlite.open(&upload).await.unwrap();
+    writer.write(Bytes::from_static(b" wor").into()).await.unwrap();
+    let other = Connection::open(directory.path().join("uploads.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(writer.checkpoint(&with_bytes(&upload, 4), Hint::Stalled).await.unwrap(), Checkpoint::Taken);
+    // The checkpoint puts its change into the queue, and fails before this one.
+    tokio::task::yield_now().await;
+    assert_eq!(failure(sqlite.inner().database.write(|_| Ok(())).await), Failure::Busy);
+    drop(writer);
+    tokio::task::yield_now().await;
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(failure(sqlite.open(&upload).await), Failure::Conflict);
+    let now = loaded(&sqlite, &upload).await.unwrap();
+    assert_eq!(now.upload.offset, 9);
+    let complete = appended(&sqlite, &now, b"ld").await.unwrap();
+    assert_eq!(content(&sqlite, &complete).await, "hello world");
+}
+
 fn turns_in(sqlite: &Sqlite) -> u32 {
     sqlite.inner().checkpoints.available_permits() as u32
 }
