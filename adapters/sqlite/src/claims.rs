@@ -1,11 +1,7 @@
 //! Which process does the background work on an upload. The change that completes an upload also claims it in the
 //! same transaction, so that no other process intervenes.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tus_service::{Change, Incarnation, Kind, Phase, StorageError, Stored, Upload, Version};
@@ -14,28 +10,6 @@ use crate::{asks, inner::Inner, row};
 
 /// How long the claim lasts that comes with a change.
 const WITH_A_CHANGE: Duration = Duration::from_secs(15);
-
-/// For this long after the change, the upload need not be claimed again.
-const FRESH: Duration = Duration::from_secs(1);
-
-/// Claims that came with recent changes.
-#[derive(Debug, Default)]
-pub(crate) struct Fresh(Mutex<HashMap<Incarnation, Instant>>);
-
-impl Fresh {
-    fn add(&self, incarnation: Incarnation) {
-        let now = Instant::now();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that nobody asked for.
-        known.retain(|_, since| now.duration_since(*since) < FRESH);
-        known.insert(incarnation, now);
-    }
-
-    fn take(&self, incarnation: Incarnation) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&incarnation);
-        known.is_some_and(|since| since.elapsed() < FRESH)
-    }
-}
 
 impl Inner {
     /// Changes a row.

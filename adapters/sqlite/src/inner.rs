@@ -12,9 +12,9 @@ use tokio::sync::{Semaphore, oneshot};
 use tus_service::{Failure, Kind, Phase, StorageError, Stored, UploadId};
 
 use crate::{
-    claims::Fresh,
     database::Database,
     files::{Files, blocking},
+    fresh::Fresh,
     leftovers,
     reserve::Reserve,
     room::Room,

@@ -37,6 +37,7 @@ mod claims;
 mod database;
 mod error;
 mod files;
+mod fresh;
 mod inner;
 mod job;
 mod lane;
