@@ -9,31 +9,13 @@ use object_store::{
     PutOptions, PutPayload, PutResult, UpdateVersion, multipart::MultipartStore, multipart::PartId, path::Path,
 };
 use tokio::time::sleep;
-use tus_service::{Failure, StorageError, async_trait};
+use tus_service::async_trait;
 
 use crate::{
-    failures, observe,
+    observe,
     patience::{Patience, Weight},
-    rest::Rest,
+    refused::Refused,
 };
-
-/// Why an operation failed, as reported by the store.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    /// An object with this name exists.
-    Exists,
-    /// The object has a different version.
-    Changed,
-    /// There is no such object, multipart upload or part.
-    Absent,
-    /// Any other reason. The operation may have been done nevertheless, or may be done later.
-    Failed(Error),
-    /// It did not answer in this time. The same holds.
-    Unanswered(Duration),
-    /// It refused because of another write or another object (409), which does not show: the write may be on its way, or
-    /// the object is gone again.
-    Unsettled,
-}
 
 /// How often a piece is written whose name the store claims to be in use, and the first of the growing pauses in between.
 const PIECE_TRIES: u32 = 4;
@@ -123,7 +105,7 @@ impl Bucket {
         self.prefix = Path::from(prefix);
     }
 
-    fn path(&self, key: &str) -> Path {
+    pub(crate) fn path(&self, key: &str) -> Path {
         self.prefix.parts().chain(Path::from(key).parts()).collect()
     }
 
@@ -198,14 +180,8 @@ impl Bucket {
         Ok(self.objects.get_opts(path, options.clone()).await?)
     }
 
-    /// One ranged request, optionally for this version only. The response is read as the stream is polled.
-    pub(crate) async fn read(&self, key: &str, range: Range<u64>, etag: Option<String>) -> Answer<Rest> {
-        let path = self.path(key);
-        let (etag, bytes) = self.read_range(&path, range.clone(), etag).await?;
-        Ok(Rest { bucket: self.clone(), path, range, etag, bytes })
-    }
-
-    /// The version that is read, and its bytes.
+    /// One ranged request, optionally for this version only: the version that is read, and its bytes, which come as the
+    /// stream is polled.
     pub(crate) async fn read_range(
         &self,
         path: &Path,
@@ -336,64 +312,6 @@ impl From<PutResult> for Tag {
         Self(put.into())
     }
 }
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::AlreadyExists { .. } => Self::Exists,
-            Error::Precondition { .. } | Error::NotModified { .. } => Self::Changed,
-            Error::NotFound { .. } => Self::Absent,
-            other => Self::Failed(other),
-        }
-    }
-}
-
-impl Refused {
-    /// Whether nobody knows if it was done.
-    pub(crate) fn is_unclear(&self) -> bool {
-        matches!(self, Self::Failed(_) | Self::Unanswered(_) | Self::Unsettled)
-    }
-
-    /// The same of a request without a condition, or of a write whose object was looked for since, and is absent or still
-    /// another one: the store refused it because of something that happens at the same time.
-    pub(crate) fn unsettled(self) -> Self {
-        match self {
-            Self::Exists | Self::Changed => Self::Unsettled,
-            other => other,
-        }
-    }
-
-    /// What a client learns where nobody could do anything about it: whether it may try again.
-    pub(crate) fn failure(&self) -> Failure {
-        match self {
-            Self::Unanswered(_) | Self::Unsettled => Failure::Unavailable,
-            Self::Failed(error) if failures::passes(error) => Failure::Unavailable,
-            _ => Failure::Internal,
-        }
-    }
-}
-
-/// For failures that no caller can handle.
-impl From<Refused> for StorageError {
-    fn from(refused: Refused) -> Self {
-        Self::new(refused.failure(), refused.to_string())
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exists => f.write_str("the object store reports that an object exists"),
-            Self::Changed => f.write_str("the object store reports that an object has changed"),
-            Self::Absent => f.write_str("the object store reports that an object is missing"),
-            Self::Failed(error) => write!(f, "the object store failed: {error}"),
-            Self::Unanswered(limit) => write!(f, "the object store did not answer within {} s", limit.as_secs_f32()),
-            Self::Unsettled => f.write_str("the object store refused a request because of a conflict with another one"),
-        }
-    }
-}
-
-impl std::error::Error for Refused {}
 
 impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

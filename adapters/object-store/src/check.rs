@@ -4,10 +4,7 @@
 use futures_util::future;
 use tus_service::Failure;
 
-use crate::{
-    bucket::{Bucket, Refused},
-    nonce::nonce,
-};
+use crate::{bucket::Bucket, nonce::nonce, refused::Refused};
 
 /// The number of concurrent writers, and of rounds.
 const WRITERS: usize = 8;

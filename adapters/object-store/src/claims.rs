@@ -10,8 +10,9 @@ use tus_service::{Failure, StorageError, Upload};
 
 use crate::{
     document::{Claim, Document},
+    lock::lock,
     nonce::nonce,
-    records::{Inner, lock},
+    records::Inner,
 };
 
 /// The duration of the claim that comes with a change that makes an upload due.

@@ -10,11 +10,11 @@ use futures_util::{
 use tus_service::{Change, Failure, StorageError, Stored};
 
 use crate::{
-    bucket::Refused,
     document::{Document, Multipart, Part, Piece, Status},
     keys,
     nonce::nonce,
     records::{Inner, Seen},
+    refused::Refused,
 };
 
 /// The number of parts being uploaded at once.

@@ -19,8 +19,9 @@ use serde::Deserialize;
 use tus_service::async_trait;
 
 use crate::{
-    bucket::{Copier, Refused, Target},
-    records::lock,
+    bucket::{Copier, Target},
+    lock::lock,
+    refused::Refused,
 };
 
 /// The number of attempts, and the first of the growing pauses in between.

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use tus_service::{Incarnation, Kind, StorageError, StoredStream, Upload, UploadFilter, UploadId};
 
 use crate::{
-    bucket::Refused,
     document::{Document, Status},
     keys,
     records::{Inner, Seen},
+    refused::Refused,
     settings::Rule,
 };
 

@@ -1,6 +1,6 @@
 //! Metrics for operators.
 
-use crate::bucket::Refused;
+use crate::refused::Refused;
 
 /// Counts a request by its operation and its outcome.
 pub(crate) fn request<T>(operation: &'static str, answer: Result<T, Refused>) -> Result<T, Refused> {

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tus_service::{Failure, StorageError};
 
-use crate::{bucket::Refused, records::lock};
+use crate::{lock::lock, refused::Refused};
 
 /// The slowest line that is waited for: what all requests of the process that share it move, in bytes a second.
 const BYTES_A_SECOND: u64 = 1024 * 1024;
@@ -30,7 +30,7 @@ const COMPLETION: Duration = Duration::from_secs(4 * 60);
 /// By how much less time small requests get after one that was not answered.
 const SHORTER: u32 = 5;
 
-/// As good as no limit.
+/// The longest limit: as good as none.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Weight {
 
 impl Patience {
     pub(crate) fn new(limit: Duration) -> Self {
-        Self { limit, silent_until: Mutex::new(None), moving: AtomicU64::new(0) }
+        Self { limit: limit.min(YEAR), silent_until: Mutex::new(None), moving: AtomicU64::new(0) }
     }
 
     fn is_silent(&self) -> bool {
@@ -178,7 +178,6 @@ impl Patience {
         let mut limit = self.for_one(weight, is_silent);
         let mut work = std::pin::pin!(work);
         loop {
-            // A limit of centuries is none.
             let until = began.checked_add(limit).unwrap_or_else(|| began + YEAR);
             if let Ok(done) = timeout_at(until, &mut work).await {
                 return Ok(done);
@@ -210,6 +209,12 @@ mod tests {
         let answer = patience.with(weight, pending::<Result<(), Refused>>()).await;
         assert!(matches!(answer, Err(Refused::Unanswered(_))));
         began.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_of_centuries_is_a_year() {
+        let patience = Patience::new(Duration::MAX);
+        assert_eq!(given_up_after(&patience, Weight::Small).await, YEAR.as_secs());
     }
 
     #[tokio::test(start_paused = true)]

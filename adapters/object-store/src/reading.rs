@@ -7,10 +7,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tus_service::{ByteStream, Failure, MAX_PIECE, StorageError, Stored};
 
 use crate::{
-    bucket::Refused,
     document::{Document, Status},
     keys,
     records::{Inner, Seen},
+    refused::Refused,
     rest::Rest,
 };
 
@@ -32,7 +32,7 @@ impl Inner {
         }
         let Status::Done { mut etag, .. } = document.status else { return Ok(self.in_pieces_of(&document, range)) };
         loop {
-            match self.bucket.read(&document.key, range.clone(), etag.clone()).await {
+            match Rest::of(&self.bucket, &document.key, range.clone(), etag.clone()).await {
                 Ok(rest) => return Ok(in_pieces(rest)),
                 Err(refused @ (Refused::Changed | Refused::Absent)) => {
                     let now = if is_fresh { None } else { Some(self.look(stored).await?) };
@@ -73,7 +73,7 @@ impl Inner {
         let bucket = self.bucket.clone();
         let read = move |(key, range): (String, Range<u64>)| {
             let bucket = bucket.clone();
-            async move { Ok::<_, StorageError>(in_pieces(bucket.read(&key, range, None).await?)) }
+            async move { Ok::<_, StorageError>(in_pieces(Rest::of(&bucket, &key, range, None).await?)) }
         };
         stream::iter(all).then(read).try_flatten().boxed()
     }

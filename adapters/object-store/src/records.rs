@@ -1,6 +1,6 @@
 //! Documents as last seen, and their compare-and-set.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
@@ -9,11 +9,13 @@ use tokio::{
 use tus_service::{Failure, StorageError, Stored, UploadId, Version};
 
 use crate::{
-    bucket::{Bucket, Refused, Tag},
+    bucket::{Bucket, Tag},
     document::{Document, Status},
     keys,
+    lock::lock,
     nonce::nonce,
     recent::Recent,
+    refused::Refused,
     settings::{Rule, Settings},
 };
 
@@ -215,8 +217,4 @@ impl Inner {
             },
         }
     }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,10 +10,7 @@ use futures_util::{
 use object_store::{Error, path::Path};
 use tokio::time::sleep;
 
-use crate::{
-    bucket::{Bucket, Refused},
-    patience::Weight,
-};
+use crate::{bucket::Bucket, patience::Weight, refused::Refused};
 
 /// How often the rest is asked for again although nothing has come since, and after which pauses.
 const TRIES: u32 = 2;
@@ -22,15 +19,27 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// What has still to come of an object. Where the answer breaks off or stays away, the rest is asked for again: a client takes
 /// its time, and a store does not wait for it.
 pub(crate) struct Rest {
-    pub bucket: Bucket,
-    pub path: Path,
-    pub range: Range<u64>,
+    bucket: Bucket,
+    path: Path,
+    range: Range<u64>,
     /// Of the version that is read.
-    pub etag: Option<String>,
-    pub bytes: BoxStream<'static, object_store::Result<Bytes>>,
+    etag: Option<String>,
+    bytes: BoxStream<'static, object_store::Result<Bytes>>,
 }
 
 impl Rest {
+    /// Begins to read a range, optionally of this version only.
+    pub(crate) async fn of(
+        bucket: &Bucket,
+        key: &str,
+        range: Range<u64>,
+        etag: Option<String>,
+    ) -> Result<Self, Refused> {
+        let path = bucket.path(key);
+        let (etag, bytes) = bucket.read_range(&path, range.clone(), etag).await?;
+        Ok(Self { bucket: bucket.clone(), path, range, etag, bytes })
+    }
+
     pub(crate) fn into_stream(self) -> BoxStream<'static, Result<Bytes, Refused>> {
         let next = |mut rest: Self| async move { Ok(rest.next().await?.map(|bytes| (bytes, rest))) };
         stream::try_unfold(self, next).boxed()

@@ -12,11 +12,12 @@ use tokio::sync::SemaphorePermit;
 use tus_service::{Change, Failure, StorageError, Upload};
 
 use crate::{
-    bucket::{Head, Refused, Tag},
+    bucket::{Head, Tag},
     document::{Document, Multipart, Piece, Status},
     keys,
     markers::AT_ONCE,
     records::{Inner, Seen},
+    refused::Refused,
     settings::Rule,
 };
 

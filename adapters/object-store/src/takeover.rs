@@ -7,8 +7,9 @@ use tus_service::{Access, Failure, StorageError, Stored};
 
 use crate::{
     document::Document,
+    lock::lock,
     nonce::nonce,
-    records::{Inner, Seen, lock},
+    records::{Inner, Seen},
     settings::Rule,
 };
 

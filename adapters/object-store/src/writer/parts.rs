@@ -7,10 +7,10 @@ use tus_service::{Failure, StorageError};
 
 use super::{PartWriter, held::Held};
 use crate::{
-    bucket::Refused,
     document::{Document, Multipart, Part, length},
     keys,
     nonce::nonce,
+    refused::Refused,
     seal::Gathered,
     settings::Rule,
 };

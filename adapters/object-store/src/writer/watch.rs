@@ -11,7 +11,7 @@ use tokio::{
 };
 use tus_service::Upload;
 
-use crate::records::{Inner, lock};
+use crate::{lock::lock, records::Inner};
 
 /// Shared between a writer and the future that waits until it is asked.
 #[derive(Debug)]
