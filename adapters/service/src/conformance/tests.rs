@@ -27,7 +27,7 @@ mod memory_alone {
 /// A storage need not be able to read incomplete uploads.
 mod reads_only_what_is_complete {
     async fn open() -> super::Fixture {
-        super::faulty::with(super::faulty::Fault::NoFault, super::faulty::Reads::WhatIsComplete)
+        super::faulty::with(super::faulty::Fault::Nothing, super::faulty::Reads::WhatIsComplete)
     }
 
     crate::storage_tests!(open);

@@ -66,7 +66,7 @@ pub(super) enum Fault {
     LosesCheckpoints,
     LosesPrivateData,
     MixesWriters,
-    NoFault,
+    Nothing,
     NotifiesAlways,
     OpensForAll,
     ReleasesNothing,
