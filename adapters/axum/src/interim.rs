@@ -1,11 +1,13 @@
 //! Interim responses in axum (feature `interim`).
 
-use std::{fmt, io};
+use std::{fmt, io, net::SocketAddr};
 
 use axum::{
     extract::{ConnectInfo, Request, connect_info::Connected},
     serve::{IncomingStream, Listener},
 };
+#[cfg(unix)]
+use tokio::net::unix;
 use tus_service::{Interim, InterimIo};
 
 /// A listener whose connections support interim responses (`104 Upload Resumption Supported`), so that clients of the
@@ -32,12 +34,30 @@ pub struct Informing<L>(
     pub L,
 );
 
-/// What [`Informing`] adds to a connection: `ConnectInfo<Informed>` in a request's extensions.
+/// What [`Informing`] adds to a connection: `ConnectInfo<Informed>` in a request's extensions. For a Unix socket, it is
+/// `ConnectInfo<Informed<tokio::net::unix::SocketAddr>>`.
 #[derive(Debug, Clone)]
-pub struct Informed<A = std::net::SocketAddr> {
+pub struct Informed<A = SocketAddr> {
     /// The address of the client.
     pub remote_addr: A,
     interim: Interim,
+}
+
+/// An address of a client below [`Informed`]: of TCP, or of a Unix socket. Others are not found in a request.
+pub trait Address: Clone + fmt::Debug + Send + Sync + 'static + sealed::Sealed {}
+
+impl Address for SocketAddr {}
+
+#[cfg(unix)]
+impl Address for unix::SocketAddr {}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for super::SocketAddr {}
+
+    #[cfg(unix)]
+    impl Sealed for super::unix::SocketAddr {}
 }
 
 impl<L: Listener<Addr: fmt::Debug>> Listener for Informing<L> {
@@ -56,7 +76,7 @@ impl<L: Listener<Addr: fmt::Debug>> Listener for Informing<L> {
 
 impl<L> Connected<IncomingStream<'_, Informing<L>>> for Informed<L::Addr>
 where
-    L: Listener<Addr: Clone + fmt::Debug + Sync + 'static>,
+    L: Listener<Addr: Address>,
 {
     fn connect_info(stream: IncomingStream<'_, Informing<L>>) -> Self {
         Self { remote_addr: stream.remote_addr().clone(), interim: stream.io().interim() }
@@ -65,8 +85,15 @@ where
 
 /// Passes on the sender of a request's interim responses.
 pub(crate) fn hand_on(request: &mut Request) {
-    if let Some(ConnectInfo(informed)) = request.extensions().get::<ConnectInfo<Informed>>() {
-        let interim = informed.interim.clone();
+    let interim = found::<SocketAddr>(request);
+    #[cfg(unix)]
+    let interim = interim.or_else(|| found::<unix::SocketAddr>(request));
+    if let Some(interim) = interim {
         interim.attach(request);
     }
+}
+
+fn found<A: Address>(request: &Request) -> Option<Interim> {
+    let ConnectInfo(informed) = request.extensions().get::<ConnectInfo<Informed<A>>>()?;
+    Some(informed.interim.clone())
 }

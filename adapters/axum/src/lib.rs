@@ -69,24 +69,16 @@
 #[cfg(feature = "interim")]
 mod interim;
 mod resumable;
+mod service;
 
-use std::convert::Infallible;
-
-use axum::{
-    Router,
-    body::Body,
-    extract::{OriginalUri, Request},
-    handler::HandlerWithoutStateExt,
-    response::Response,
-};
-use tower_service::Service;
-use tus_service::mount_path;
+use axum::Router;
 
 /// The types of requests and responses.
 pub use axum::http;
 #[cfg(feature = "interim")]
-pub use interim::{Informed, Informing};
+pub use interim::{Address, Informed, Informing};
 pub use resumable::resumable;
+pub use service::{EndpointService, service};
 /// The storage in an object store.
 #[cfg(feature = "object-store")]
 pub use tus_object_store::{self, ObjectStore};
@@ -126,31 +118,4 @@ where
         "" | "/" => Router::new().fallback_service(service(tus)),
         path => Router::new().nest_service(path, service(tus)),
     }
-}
-
-/// The endpoint as a service, for [`Router::nest_service`] and [`Router::fallback_service`].
-///
-/// ```
-/// use axum::{Router, routing::get};
-/// use axum_tus::Tus;
-///
-/// fn app(tus: Tus) -> Router {
-///     Router::new().route("/health", get(|| async { "ok" })).fallback_service(axum_tus::service(tus))
-/// }
-/// ```
-pub fn service(
-    tus: Tus,
-) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static {
-    let handler = move |OriginalUri(full): OriginalUri, mut request: Request| {
-        let tus = tus.clone();
-        async move {
-            // The router removed the path at which it is nested, but hooks and `Location` need the full path.
-            let mount = Mount::at(mount_path(full.path(), request.uri().path()).to_owned());
-            *request.uri_mut() = full;
-            #[cfg(feature = "interim")]
-            interim::hand_on(&mut request);
-            Response::from(tus.handle(request, &mount).await.map(Body::new))
-        }
-    };
-    handler.into_service()
 }
