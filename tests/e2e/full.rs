@@ -104,9 +104,6 @@ fn run(command: &mut Command) -> bool {
 }
 
 pub(crate) fn a_full_disk_keeps_stored_bytes(server: Server) {
-    if !server.outlives_its_process() {
-        return;
-    }
     let Some(disk) = SmallDisk::mount(FileSystem::Tmpfs, server.directory.path().to_owned()) else {
         missing("a small file system cannot be mounted here");
     };
@@ -131,9 +128,6 @@ pub(crate) fn a_full_disk_keeps_stored_bytes(server: Server) {
 
 /// No disk is filled and emptied again with every attempt.
 pub(crate) fn a_final_upload_without_room_is_not_assembled(server: Server) {
-    if !server.outlives_its_process() {
-        return;
-    }
     let Some(disk) = SmallDisk::mount(FileSystem::Tmpfs, server.directory.path().to_owned()) else {
         missing("a small file system cannot be mounted here");
     };

@@ -40,9 +40,6 @@ pub(crate) fn a_reset_connection_loses_nothing(server: Server) {
 }
 
 pub(crate) fn leaving_during_a_slow_write_loses_nothing(server: Server) {
-    if server.framework == Framework::ActixWeb {
-        return;
-    }
     let (started, storage) = server.start_watched(without_checkpoints);
     storage.hold();
     // A little more than the server buffers while the storage is blocked.

@@ -14,10 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bucket::Bucket;
 use futures_util::{StreamExt, TryStreamExt};
 use tempfile::TempDir;
 use tests::{Framework, Interim, Running, Store};
-use tus_service::{Builder, Phase, Storage, Upload, UploadFilter, UploadId};
+use tus_service::{Builder, Memory, Phase, Storage, Upload, UploadFilter, UploadId};
 
 use crate::{client::Connection, watched::Watch};
 
@@ -26,31 +27,39 @@ pub(crate) struct Server {
     pub(crate) framework: Framework,
     pub(crate) store: Store,
     pub(crate) directory: TempDir,
+    /// What storages in this process share instead of the directory.
+    memory: Memory,
+    bucket: Bucket,
 }
 
-/// One test per server: `module::function` becomes `axum_memory::function` and so on.
+/// One test per server: `module::function` becomes `axum_memory::function` and so on. `every` test runs on every
+/// server. `outliving` kills processes, or needs a disk: not for storages in memory. `informing` needs what actix-web
+/// cannot do: interim responses, or to read a body ahead of a slow storage. `noticing` needs a storage that notices a body
+/// in another process before its first checkpoint; those over a bucket are in `buckets`.
 macro_rules! on_every_server {
-    ($($(#[$attribute:meta])* $module:ident :: $test:ident),* $(,)?) => {
-        $crate::harness::on_every_server!(@ axum_memory, Axum, Memory, $($(#[$attribute])* $module::$test),*);
-        $crate::harness::on_every_server!(@ axum_synced, Axum, Synced, $($(#[$attribute])* $module::$test),*);
-        $crate::harness::on_every_server!(@ axum_buffered, Axum, Buffered, $($(#[$attribute])* $module::$test),*);
-        $crate::harness::on_every_server!(@ actix_web_memory, ActixWeb, Memory, $($(#[$attribute])* $module::$test),*);
-        $crate::harness::on_every_server!(@ actix_web_synced, ActixWeb, Synced, $($(#[$attribute])* $module::$test),*);
-        $crate::harness::on_every_server!(@ actix_web_buffered, ActixWeb, Buffered, $($(#[$attribute])* $module::$test),*);
-        $crate::harness::on_every_server!(@ warp_memory, Warp, Memory, $($(#[$attribute])* $module::$test),*);
-        $crate::harness::on_every_server!(@ warp_synced, Warp, Synced, $($(#[$attribute])* $module::$test),*);
-        $crate::harness::on_every_server!(@ warp_buffered, Warp, Buffered, $($(#[$attribute])* $module::$test),*);
-        $crate::harness::on_every_server!(@ axum_bucket, Axum, Bucket, $($(#[$attribute])* $module::$test),*);
-        $crate::harness::on_every_server!(@ actix_web_bucket, ActixWeb, Bucket, $($(#[$attribute])* $module::$test),*);
-        $crate::harness::on_every_server!(@ warp_bucket, Warp, Bucket, $($(#[$attribute])* $module::$test),*);
+    (every: $every:tt outliving: $outliving:tt informing: $informing:tt noticing: $noticing:tt) => {
+        $crate::harness::on_every_server!(@ axum_memory, Axum, Memory, $every $informing $noticing);
+        $crate::harness::on_every_server!(@ axum_synced, Axum, Synced, $every $outliving $informing $noticing);
+        $crate::harness::on_every_server!(@ axum_buffered, Axum, Buffered, $every $outliving $informing $noticing);
+        $crate::harness::on_every_server!(@ axum_bucket, Axum, Bucket, $every $informing);
+        $crate::harness::on_every_server!(@ actix_web_memory, ActixWeb, Memory, $every $noticing);
+        $crate::harness::on_every_server!(@ actix_web_synced, ActixWeb, Synced, $every $outliving $noticing);
+        $crate::harness::on_every_server!(@ actix_web_buffered, ActixWeb, Buffered, $every $outliving $noticing);
+        $crate::harness::on_every_server!(@ actix_web_bucket, ActixWeb, Bucket, $every);
+        $crate::harness::on_every_server!(@ warp_memory, Warp, Memory, $every $informing $noticing);
+        $crate::harness::on_every_server!(@ warp_synced, Warp, Synced, $every $outliving $informing $noticing);
+        $crate::harness::on_every_server!(@ warp_buffered, Warp, Buffered, $every $outliving $informing $noticing);
+        $crate::harness::on_every_server!(@ warp_bucket, Warp, Bucket, $every $informing);
     };
-    (@ $name:ident, $framework:ident, $store:ident, $($(#[$attribute:meta])* $module:ident :: $test:ident),*) => {
+    (@ $name:ident, $framework:ident, $store:ident, $({
+        $($(#[$attribute:meta])* $module:ident :: $test:ident),* $(,)?
+    })*) => {
         mod $name {
-            $(#[test]
+            $($(#[test]
             $(#[$attribute])*
             fn $test() {
                 crate::$module::$test($crate::harness::Server::new(tests::Framework::$framework, tests::Store::$store));
-            })*
+            })*)*
         }
     };
 }
@@ -58,7 +67,8 @@ pub(crate) use on_every_server;
 
 impl Server {
     pub(crate) fn new(framework: Framework, store: Store) -> Self {
-        Self { framework, store, directory: tempfile::tempdir().unwrap() }
+        let directory = tempfile::tempdir().unwrap();
+        Self { framework, store, directory, memory: Memory::new(), bucket: Bucket::default() }
     }
 
     /// Starts it in this process with the defaults.
@@ -99,7 +109,7 @@ impl Server {
         self.outlives_its_process().then(start)
     }
 
-    /// The uploads in its directory, read independently of the process that serves it.
+    /// The uploads in its store, read independently of the process that serves it.
     pub(crate) fn uploads(&self) -> Uploads {
         Uploads(self.open())
     }
@@ -117,8 +127,13 @@ impl Server {
         !matches!(self.store, Store::Memory | Store::Bucket)
     }
 
+    /// A storage that shares its uploads with the others of this server, as if each were in a process of its own.
     fn open(&self) -> Arc<dyn Storage> {
-        self.store.open(self.directory.path()).unwrap()
+        match self.store {
+            Store::Memory => Arc::new(self.memory.another_process()),
+            Store::Bucket => tests::on_bucket(self.bucket.clone()).unwrap(),
+            store => store.open(self.directory.path()).unwrap(),
+        }
     }
 
     fn start_over(

@@ -243,9 +243,7 @@ pub(crate) fn finished_is_called_again_until_it_succeeds(server: Server) {
 }
 
 pub(crate) fn finished_is_called_again_after_a_kill(server: Server) {
-    let Some(process) = server.spawn_with(&[("HANG_IN_FINISHED", "1")]) else {
-        return;
-    };
+    let process = server.spawn_with(&[("HANG_IN_FINISHED", "1")]).unwrap();
     let mut connection = process.connect();
     let path = connection.create(5);
     connection.begin_patch(&path, 0, 5);

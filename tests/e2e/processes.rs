@@ -1,7 +1,7 @@
 //! Several processes on one store: a newer request in one takes over from an older one in another (R40), and one of
 //! them at a time does an upload's background work.
 //!
-//! Two servers that open the directory separately are like two processes. The last test uses real ones.
+//! Two servers with storages of their own on one store are like two processes. One test uses real ones.
 
 use std::{
     sync::{
@@ -33,11 +33,7 @@ struct Stalled {
 }
 
 impl Stalled {
-    /// `None` for a storage that ends with its process.
-    fn new(server: &Server) -> Option<Self> {
-        if !server.outlives_its_process() {
-            return None;
-        }
+    fn new(server: &Server) -> Self {
         let (first, storage) = server.start_watched(|builder| builder.checkpoint_interval(Duration::from_secs(3600)));
         let second = server.start();
         let path = first.connect().create(LENGTH);
@@ -46,7 +42,7 @@ impl Stalled {
         connection.send(&bytes(1, 0..SENT));
         storage.wait_for_bytes(SENT);
         assert_eq!(first.offset(&path), 0);
-        Some(Self { first, second, path, connection })
+        Self { first, second, path, connection }
     }
 
     /// The stalled request must end. What it still sends has no effect.
@@ -60,7 +56,7 @@ impl Stalled {
 }
 
 pub(crate) fn head_in_another_process_reports_all_bytes_of_a_stalled_request(server: Server) {
-    let Some(stalled) = Stalled::new(&server) else { return };
+    let stalled = Stalled::new(&server);
     let mut connection = stalled.second.connect();
     assert_eq!(connection.offset(&stalled.path), SENT);
     assert_eq!(connection.patch(&stalled.path, SENT, &bytes(1, SENT..LENGTH)).status, 204);
@@ -68,14 +64,14 @@ pub(crate) fn head_in_another_process_reports_all_bytes_of_a_stalled_request(ser
 }
 
 pub(crate) fn patch_in_another_process_takes_over_from_a_stalled_one(server: Server) {
-    let Some(stalled) = Stalled::new(&server) else { return };
+    let stalled = Stalled::new(&server);
     let patched = stalled.second.connect().patch(&stalled.path, SENT, &bytes(1, SENT..LENGTH));
     assert_eq!((patched.status, patched.offset()), (204, LENGTH));
     stalled.ends();
 }
 
 pub(crate) fn delete_in_another_process_stops_a_stalled_request(server: Server) {
-    let Some(mut stalled) = Stalled::new(&server) else { return };
+    let mut stalled = Stalled::new(&server);
     let mut connection = stalled.second.connect();
     assert_eq!(connection.request("DELETE", &stalled.path, &[], b"").status, 204);
     assert_eq!(connection.request("HEAD", &stalled.path, &[], b"").status, 404);
@@ -86,14 +82,12 @@ pub(crate) fn delete_in_another_process_stops_a_stalled_request(server: Server) 
 
 pub(crate) fn an_upload_goes_back_and_forth_between_processes(server: Server) {
     const STEP: u64 = LENGTH / 16;
-    if !server.outlives_its_process() {
-        return;
-    }
-    let servers = [server.start(), server.start()];
-    let path = servers[0].connect().create(LENGTH);
+    let servers = [(); 2].map(|()| server.start_watched(|builder| builder));
+    let path = servers[0].0.connect().create(LENGTH);
     let mut stalled = Vec::new();
     for step in 0..16 {
-        let mut connection = servers[step as usize % 2].connect();
+        let (server, storage) = &servers[step as usize % 2];
+        let mut connection = server.connect();
         let offset = connection.offset(&path);
         assert_eq!(offset, step * STEP, "what the older request has sent is there");
         connection.begin_patch(&path, offset, LENGTH - offset);
@@ -102,14 +96,14 @@ pub(crate) fn an_upload_goes_back_and_forth_between_processes(server: Server) {
         if end == LENGTH {
             assert_eq!(connection.response("PATCH").offset(), LENGTH);
         }
-        wait_until(|| server.files().iter().any(|file| file.metadata().is_ok_and(|file| file.len() == end)));
+        storage.wait_for_bytes((step / 2 + 1) * STEP);
         stalled.push(connection);
     }
-    assert_same(&servers[0].content(&path), &bytes(1, 0..LENGTH));
+    assert_same(&servers[0].0.content(&path), &bytes(1, 0..LENGTH));
 }
 
 pub(crate) fn a_killed_process_delays_nobody(server: Server) {
-    let Some(process) = server.spawn() else { return };
+    let process = server.spawn().unwrap();
     let path = process.connect().create(LENGTH);
     let mut connection = process.connect();
     connection.begin_patch(&path, 0, LENGTH);
@@ -122,9 +116,6 @@ pub(crate) fn a_killed_process_delays_nobody(server: Server) {
 }
 
 pub(crate) fn uploads_received_by_one_process_do_not_expire_in_another(server: Server) {
-    if !server.outlives_its_process() {
-        return;
-    }
     let expiring = |sweep| {
         move |builder: Builder| {
             builder.config(Config::default().expire_after(Duration::from_secs(1))).sweep_interval(sweep)
@@ -162,9 +153,6 @@ pub(crate) fn uploads_received_by_one_process_do_not_expire_in_another(server: S
 }
 
 pub(crate) fn one_process_at_a_time_notifies_the_application(server: Server) {
-    if !server.outlives_its_process() {
-        return;
-    }
     let (calls, go) = (Arc::new(AtomicUsize::new(0)), watch::Sender::new(false));
     let start = |server: &Server| -> (Started, Watch) {
         let (calls, go) = (calls.clone(), go.clone());

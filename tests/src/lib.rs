@@ -116,7 +116,7 @@ impl Store {
             Self::Memory => Arc::new(Memory::new()),
             Self::Synced => Arc::new(sqlite(Durability::Synced)?),
             Self::Buffered => Arc::new(sqlite(Durability::Buffered)?),
-            Self::Bucket => apart(ObjectStore::builder(Arc::new(Bucket::default())).open())?,
+            Self::Bucket => on_bucket(Bucket::default())?,
             Self::Remote => apart(remote(directory)?.open())?,
         })
     }
@@ -175,6 +175,15 @@ pub fn foreign(
         .with_retry(retry);
     let store = Arc::new(store.build()?);
     Ok(ObjectStore::builder(store.clone()).copies(store, client(&connected), CONTAINER))
+}
+
+/// Opens a storage on a bucket in memory, even if a runtime is already running.
+///
+/// # Errors
+///
+/// If it cannot be opened.
+pub fn on_bucket(bucket: Bucket) -> Result<Arc<dyn Storage>, String> {
+    apart(ObjectStore::builder(Arc::new(bucket)).open())
 }
 
 /// Opens a storage of an object store, even if a runtime is already running.

@@ -7,7 +7,7 @@ use tus_core::{Algorithm, client::Error};
 
 use crate::Source;
 
-/// How another process recognises a source. Sources of unknown length are never recognised.
+/// How another process recognizes a source. Sources of unknown length are never recognized.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Fingerprint {

@@ -340,6 +340,11 @@ impl Done {
         &self.stored.upload
     }
 
+    /// Whether the storage had no room to assemble it.
+    pub fn lacks_room(&self) -> bool {
+        matches!(self.result, Err(Refusal::Storage(Failure::Full)))
+    }
+
     /// The remaining job beside the response: the application approved the upload and must be notified of it.
     pub fn notify(&self) -> Option<Notify> {
         self.notifies.then(|| Notify { stored: self.stored.clone() })
@@ -353,7 +358,7 @@ impl Done {
 /// Notify the application that the upload is complete, and then record that.
 ///
 /// Delivery is at least once: if notifying or recording fails, the upload stays due, and the application is notified
-/// again. The upload's incarnation is the same each time; use it to recognise a repetition.
+/// again. The upload's incarnation is the same each time; use it to recognize a repetition.
 #[must_use]
 #[derive(Debug, Clone)]
 pub struct Notify {

@@ -158,7 +158,8 @@ impl Config {
 
     /// The maximum number of final uploads in the storage that wait for their parts or for their assembly; 1024 by
     /// default. Each costs work whenever one of its parts becomes complete, and in every sweep. Further ones are
-    /// answered with 503 and `Retry-After`. Concurrent requests may exceed the maximum slightly.
+    /// answered with 503 and `Retry-After`. Those whose parts are complete have as much room again, because they are assembled
+    /// soon. Concurrent requests may exceed the maximum slightly.
     pub fn max_pending_finals(mut self, finals: usize) -> Self {
         self.max_pending_finals = finals;
         self

@@ -102,6 +102,9 @@ async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> Result<Looked
         }
         Recovery::Complete(completion) => {
             let ran = completion::run(engine, completion, None).await;
+            if ran.done.lacks_room() {
+                give_room(engine, id).await?;
+            }
             if let Some(job) = ran.done.notify() {
                 notify(engine, job);
             }
@@ -109,6 +112,17 @@ async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> Result<Looked
         }
     }
     Ok(LookedAfter::default())
+}
+
+/// Removes a final upload that has expired and could not be assembled. Its parts, which use the room that it needs,
+/// expire after it.
+async fn give_room(engine: &Engine, id: &UploadId) -> Result<(), StorageError> {
+    let is_hopeless =
+        |found: &Stored| found.upload.phase == Phase::Assembling && found.upload.is_expired(SystemTime::now());
+    if let Some(stored) = found(engine, id).await?.filter(is_hopeless) {
+        remove(engine, &stored).await?;
+    }
+    Ok(())
 }
 
 /// What to do, once the related uploads are known.

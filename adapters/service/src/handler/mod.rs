@@ -47,7 +47,7 @@ impl Caller {
     }
 }
 
-/// In the extensions of a request that a handler gets because an upload is complete: the key by which it recognises a
+/// In the extensions of a request that a handler gets because an upload is complete: the key by which it recognizes a
 /// repetition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]

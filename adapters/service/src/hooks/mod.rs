@@ -126,7 +126,7 @@ pub trait Hooks: Send + Sync + 'static {
     /// at once, and in one process at a time for each upload.
     ///
     /// It is called **at least once** for every completed upload except partial ones: again after a failure, and
-    /// again if the process stopped or died before the call was recorded. Recognise a repeated call by the upload's
+    /// again if the process stopped or died before the call was recorded. Recognize a repeated call by the upload's
     /// incarnation, or by its id unless the application reuses ids.
     ///
     /// Other requests on the upload continue: it may be deleted, and this hook may delete it

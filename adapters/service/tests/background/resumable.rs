@@ -183,7 +183,7 @@ async fn a_streaming_response_is_forwarded() {
     }
 }
 
-/// The key by which a handler recognises a repetition is the same each time.
+/// The key by which a handler recognizes a repetition is the same each time.
 #[tokio::test]
 async fn a_repeated_call_has_the_same_key() {
     let keys = Arc::new(std::sync::Mutex::new(Vec::new()));

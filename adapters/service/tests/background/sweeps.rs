@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::{Arc, atomic::Ordering::SeqCst},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::future::join_all;
@@ -67,6 +67,31 @@ async fn assemblies_that_take_long_delay_no_other_work() {
     }
     until(async || sweeps.load(SeqCst) > 3 && tidied.load(SeqCst) > 3).await;
     assert_eq!(assemblies.load(SeqCst), 4, "as many as are assembled at once");
+}
+
+/// Final uploads that never fit would keep their parts for ever, and the disk full.
+#[tokio::test(start_paused = true)]
+async fn a_final_upload_without_room_expires_with_its_parts() {
+    let storage = Wrapped { is_full: true, ..Wrapped::new() };
+    let store = storage.memory.clone();
+    let mut part = upload("part", Kind::Partial, Phase::Complete);
+    let mut lasting = upload("lasting", Kind::Final(vec![Part::from(&part)]), Phase::Assembling);
+    let mut gone = upload("gone", lasting.kind.clone(), Phase::Assembling);
+    (lasting.length, gone.length) = (None, None);
+    let past = Some(SystemTime::UNIX_EPOCH);
+    (part.expires, gone.expires) = (past, past);
+    for upload in [&part, &lasting, &gone] {
+        store.create(upload).await.unwrap();
+    }
+    let is_there = async |upload: &Upload| store.load(&upload.id).await.unwrap().is_some();
+    let _tus = Tus::builder(storage).build();
+    until(async || !is_there(&gone).await).await;
+    assert!(is_there(&lasting).await && is_there(&part).await, "it has not expired, and needs its part");
+    let stored = store.load(&lasting.id).await.unwrap().unwrap();
+    let mut change = Change::of(&stored.upload);
+    change.expires = past;
+    store.update(&stored, &change).await.unwrap();
+    until(async || !is_there(&lasting).await && !is_there(&part).await).await;
 }
 
 #[tokio::test(start_paused = true)]

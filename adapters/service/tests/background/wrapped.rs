@@ -27,6 +27,8 @@ pub(crate) struct Wrapped {
     pub(crate) assembly: Duration,
     /// Whether assemblies never end.
     pub(crate) hangs: bool,
+    /// Whether there is no room for assemblies.
+    pub(crate) is_full: bool,
     /// The number of assemblies that were started.
     pub(crate) assemblies: Arc<AtomicUsize>,
     /// The number of removals of orphaned data.
@@ -66,6 +68,7 @@ impl Wrapped {
             memory: Memory::new(),
             assembly: Duration::ZERO,
             hangs: false,
+            is_full: false,
             assemblies: Arc::default(),
             tidied: Arc::default(),
             panics: 0,
@@ -109,6 +112,9 @@ impl Storage for Wrapped {
         self.assemblies.fetch_add(1, SeqCst);
         if self.hangs {
             pending::<()>().await;
+        }
+        if self.is_full {
+            return Err(Failure::Full.into());
         }
         let _connection = self.connection.lock().await;
         sleep(self.assembly).await;
