@@ -32,20 +32,19 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod message;
 mod resumable;
 
-use futures_core::Stream;
-use http::{
-    Extensions, HeaderMap, Method, Request, Response, Uri, Version, header,
-    uri::{Authority, Scheme},
-};
-use tus_service::{CloseConnection, Interim, ResponseBody, StreamBody, mount_path};
+use http::Extensions;
+use tus_service::{CloseConnection, Interim, StreamBody, mount_path};
 use warp::{
-    Filter, Reply as _,
+    Filter,
     filters::BoxedFilter,
     path::{FullPath, Tail},
     reply,
 };
+
+use self::message::respond;
 
 /// The types of requests and responses.
 pub use http;
@@ -112,25 +111,17 @@ pub fn filter(tus: Tus) -> BoxedFilter<(reply::Response,)> {
 /// }
 /// ```
 pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFilter<(reply::Response,)> {
-    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    let authority = warp::host::optional().or(warp::any().map(|| None)).unify();
-    warp::method()
+    message::head()
         .and(warp::path::full())
         .and(warp::path::tail())
-        .and(query)
-        .and(authority)
-        .and(warp::header::headers_cloned())
         .and(extensions)
         .and(warp::ext::optional::<Interim>())
         .and(warp::ext::optional::<CloseConnection>())
         .and(warp::body::stream())
         .then(
-            move |method,
+            move |head: message::Head,
                   path: FullPath,
                   rest: Tail,
-                  query: String,
-                  authority,
-                  headers,
                   mut extensions: Extensions,
                   interim,
                   close,
@@ -144,48 +135,16 @@ pub fn filter_with(tus: Tus, extensions: BoxedFilter<(Extensions,)>) -> BoxedFil
                 }
                 async move {
                     let mount = Mount::at(mount_path(path.as_str(), rest.as_str()).to_owned()).without_trailers();
-                    match translated(method, &path, &query, authority, headers, extensions, stream) {
-                        Ok(request) => respond(tus.handle(request, &mount).await),
+                    match head {
+                        Ok(head) => {
+                            let mut request = head.map(|()| StreamBody(Box::pin(stream)));
+                            *request.extensions_mut() = extensions;
+                            respond(tus.handle(request, &mount).await)
+                        }
                         Err(error) => respond(tus.unreadable(error)),
                     }
                 }
             },
         )
         .boxed()
-}
-
-/// The request for the driver: warp provides its pieces one by one, except the version.
-fn translated<S: Stream>(
-    method: Method,
-    path: &FullPath,
-    query: &str,
-    authority: Option<Authority>,
-    headers: HeaderMap,
-    extensions: Extensions,
-    stream: S,
-) -> Result<Request<StreamBody<std::pin::Pin<Box<S>>>>, http::Error> {
-    let target = if query.is_empty() { path.as_str().to_owned() } else { format!("{}?{query}", path.as_str()) };
-    let mut request = Request::builder().method(method).body(StreamBody(Box::pin(stream)))?;
-    *request.uri_mut() = match authority {
-        // Every request of HTTP/1.1 has the header; over HTTP/2 the authority is a part of the target.
-        Some(authority) if !headers.contains_key(header::HOST) => {
-            *request.version_mut() = Version::HTTP_2;
-            Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(target).build()?
-        }
-        _ => target.try_into()?,
-    };
-    *request.headers_mut() = headers;
-    *request.extensions_mut() = extensions;
-    Ok(request)
-}
-
-fn respond(response: Response<ResponseBody>) -> reply::Response {
-    let (head, body) = response.into_parts();
-    let mut response = match body.try_into_bytes() {
-        Ok(bytes) => Response::new(bytes.into()),
-        Err(body) => reply::stream(body).into_response(),
-    };
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    response
 }
