@@ -43,7 +43,8 @@ pub(crate) fn leaving_during_a_slow_write_loses_nothing(server: Server) {
     let (started, storage) = server.start_watched(without_checkpoints);
     storage.hold();
     // A little more than the server buffers while the storage is blocked.
-    let length = |part: u64| (2 << 20) + part * (4 << 10);
+    let buffered = 2 * server.uploads().batch();
+    let length = |part: u64| buffered + part * (4 << 10);
     let begun: Vec<_> = (0..8).map(|part| begin(&started, length(part), length(part))).collect();
     for (_, connection) in &begun {
         connection.finish();

@@ -197,6 +197,11 @@ impl Uploads {
         self.upload(path).unwrap().phase == Phase::Notified
     }
 
+    /// How many bytes of an upload wait while as many are written.
+    pub(crate) fn batch(&self) -> u64 {
+        self.0.batch() as u64
+    }
+
     /// How many uploads there are.
     pub(crate) fn count(&self) -> usize {
         block_on(self.0.list(UploadFilter::default(), None).count())

@@ -40,7 +40,7 @@ async function claimWithoutLocks(upload, isNew) {
     await sleep(OTHERS_ANSWER_MS);
     if (upload.isElsewhere) continue;
     upload.isWanted = true;
-    tabs.postMessage({ wanted: upload.id, by: TAB });
+    want(upload);
     await sleep(OTHERS_ANSWER_MS);
     // Whoever spoke of it meanwhile may have left again: then this tab asks again.
     if (upload.isWanted) break;
@@ -51,7 +51,10 @@ async function claimWithoutLocks(upload, isNew) {
 function hearWanted(upload, by) {
   if (upload.isOwn) sayAll([upload]);
   else if (by < TAB) Object.assign(upload, { isElsewhere: true, isWanted: false });
+  else if (upload.isWanted) want(upload);
 }
+
+const want = ({ id }) => tabs.postMessage({ wanted: id, by: TAB });
 
 function own(upload) {
   upload.isOwn = true;
