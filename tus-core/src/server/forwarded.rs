@@ -1,4 +1,7 @@
 //! What proxies report about a request.
+//!
+//! Read here, because the crates for this are abandoned (`forwarded-header-value`), or split quoted strings and leave
+//! the quotes in place (`rfc7239` 0.1).
 
 use http::{HeaderMap, HeaderName, Uri, header, uri::Authority};
 

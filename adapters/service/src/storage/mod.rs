@@ -214,7 +214,8 @@ pub trait Storage: Send + Sync + 'static {
     /// for the client that waits here.
     async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError>;
 
-    /// Frees the space of data that belongs to no upload, such as a crash leaves behind. Called at the start and with
+    /// Frees the space of data that belongs to no upload, such as a crash leaves behind. It has no record, so
+    /// [`Storage::pending`] cannot return it. Called at the start and with
     /// every sweep. It may do nothing most of the time.
     async fn tidy(&self) -> Result<(), StorageError> {
         Ok(())

@@ -1,4 +1,7 @@
 //! The conditions of a download request.
+//!
+//! Read here, because the crate `headers` finds no tag in a list that contains a byte above 127, which RFC 9110 allows in
+//! tags.
 
 use http::{HeaderMap, HeaderValue, Method, header};
 
