@@ -4,12 +4,7 @@ use std::{fs::File, io, sync::Arc};
 
 use tus_service::{Change, Failure, Kind, Phase, StorageError, Stored, Version};
 
-use crate::{
-    files::{self, blocking},
-    inner::Inner,
-    room::Claimed,
-    row,
-};
+use crate::{files, inner::Inner, lane::blocking, room::Claimed, row};
 
 /// How many files of parts are open at once. They are checked together.
 const OPEN_AT_ONCE: usize = 16;
@@ -48,6 +43,10 @@ fn fill(inner: &Inner, stored: &Stored, parts: &[Stored], bytes: u64) -> Result<
     inner.reserve.keep()?;
     // Each sweep tries again: without this check, it would fill the disk for everybody, fail, and empty it.
     let Some(mut room) = inner.room.claim(bytes, || inner.files.room())? else {
+        if inner.files.room()? >= bytes {
+            // It is its turn after those that are running.
+            return Err(Failure::Busy.into());
+        }
         let reason = format!("the disk has no room for the {bytes} bytes of a final upload");
         return Err(StorageError::new(Failure::Full, reason));
     };

@@ -102,9 +102,11 @@ impl Database {
         self.changes.add(REMOVAL, operation).await.map_err(|_| gone())?
     }
 
-    /// Runs a removal that may delete files at some later time. It may be lost.
+    /// Runs a removal at some later time. It may be lost. One that deletes files runs before the others of its
+    /// transaction.
     pub(crate) fn remove_later<T: Send + 'static>(
         &self,
+        deletes_files: bool,
         mut operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
     ) -> oneshot::Receiver<Result<T, StorageError>> {
         let logged = move |connection: &Connection| {
@@ -114,7 +116,7 @@ impl Database {
             }
             result
         };
-        self.changes.add(Nature { deletes_files: true, ..REMOVAL }, logged)
+        self.changes.add(Nature { deletes_files, ..REMOVAL }, logged)
     }
 
     /// The directory of the database's files.

@@ -17,7 +17,6 @@ use rustix::{
 };
 use tus_service::UploadId;
 
-pub(crate) use crate::lane::blocking;
 use crate::{presence, private};
 
 #[derive(Debug)]

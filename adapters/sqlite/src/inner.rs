@@ -12,15 +12,8 @@ use tokio::sync::{Semaphore, oneshot};
 use tus_service::{Failure, Kind, Phase, StorageError, Stored, UploadId};
 
 use crate::{
-    database::Database,
-    files::{Files, blocking},
-    fresh::Fresh,
-    leftovers,
-    reserve::Reserve,
-    room::Room,
-    row,
-    shared_sync::SharedSync,
-    writers::Writers,
+    database::Database, files::Files, fresh::Fresh, lane::blocking, leftovers, reserve::Reserve, room::Room, row,
+    shared_sync::SharedSync, writers::Writers,
 };
 
 /// What an acknowledged offset survives.
@@ -168,7 +161,7 @@ impl Inner {
     pub(crate) fn give_up(self: &Arc<Self>, id: UploadId) {
         let inner = self.clone();
         // Within a change of the database, so that no upload with the same id is created at the same time.
-        drop(self.database.remove_later(move |connection| match row::select(connection, &id)? {
+        drop(self.database.remove_later(true, move |connection| match row::select(connection, &id)? {
             Some(_) => Ok(()),
             None => Ok(inner.files.remove(&id)?),
         }));
@@ -180,7 +173,7 @@ impl Inner {
     pub(crate) fn clean(self: &Arc<Self>, id: UploadId) -> oneshot::Receiver<Result<Option<File>, StorageError>> {
         let inner = self.clone();
         // Within a change of the database, so that no upload with the same id is created at the same time.
-        self.database.remove_later(move |connection| {
+        self.database.remove_later(true, move |connection| {
             if !leftovers::is_removed(connection, &id)? {
                 return Ok(None);
             }

@@ -38,6 +38,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// After this many checks without a call, the watcher sleeps until there is one.
 const IDLE: u32 = 100;
 
+/// Turns of calls on the pool that concern other disks than that of the uploads.
+static ELSEWHERE: Semaphore = Semaphore::const_new(16);
+
 /// All storages of a process share it.
 static LANE: Lane = Lane::new();
 
@@ -54,10 +57,28 @@ pub(crate) async fn quick<T: Send + 'static>(
 pub(crate) async fn blocking<T: Send + 'static>(
     operation: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, StorageError> {
-    match LANE.on_pool(operation).await.await {
-        Ok(result) => result,
-        Err(error) => Err(io::Error::other(error).into()),
-    }
+    ended(LANE.on_pool(operation).await).await
+}
+
+/// The same for an operation on another disk than that of the uploads, which may hang by itself.
+pub(crate) async fn blocking_elsewhere<T: Send + 'static>(
+    operation: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, StorageError> {
+    ended(on_pool(&ELSEWHERE, operation).await).await
+}
+
+async fn ended<T>(call: JoinHandle<Result<T, StorageError>>) -> Result<T, StorageError> {
+    call.await.unwrap_or_else(|error| Err(io::Error::other(error).into()))
+}
+
+/// Starts a call on the pool when it is its turn.
+async fn on_pool<T: Send + 'static>(
+    turns: &'static Semaphore,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    // It is never closed.
+    let turn = turns.acquire().await.ok();
+    spawn_blocking(move || with(turn, call))
 }
 
 type Call = Box<dyn FnOnce() + Send>;
@@ -101,11 +122,8 @@ impl Lane {
         }
     }
 
-    /// Starts a call on the pool when it is its turn.
     async fn on_pool<T: Send + 'static>(&'static self, call: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-        // It is never closed.
-        let turn = self.pool.acquire().await.ok();
-        spawn_blocking(move || with(turn, call))
+        on_pool(&self.pool, call).await
     }
 
     /// Gives a call to the thread, or gives it back if the thread is slow.
@@ -187,6 +205,10 @@ impl Lane {
                 let mut state = self.state();
                 waiting.append(&mut state.waiting);
                 state.waiting = waiting;
+                // The slow call may have ended in the meantime.
+                if !state.waiting.is_empty() && std::mem::take(&mut state.is_asleep) {
+                    self.bell.notify_one();
+                }
             }
         }
     }

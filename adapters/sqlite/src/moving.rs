@@ -17,26 +17,22 @@ use rustix::{
 };
 use tus_service::{Failure, Kind, StorageError, Stored, UploadId};
 
-use crate::{
-    files::{self, blocking},
-    inner::Inner,
-    private, row,
-};
+use crate::{files, inner::Inner, lane::blocking_elsewhere, private, row};
 
 pub(crate) async fn move_to(inner: &Arc<Inner>, id: &UploadId, target: &Path) -> Result<(), StorageError> {
     let moving = Arc::new(Moving { inner: inner.clone(), id: id.clone(), target: target.to_owned() });
     let beginning = moving.clone();
-    let Some(mut found) = blocking(move || beginning.begin()).await? else {
+    let Some(mut found) = blocking_elsewhere(move || beginning.begin()).await? else {
         // The process that moved it may have died before the names were durable.
-        return blocking(move || moving.sync()).await;
+        return blocking_elsewhere(move || moving.sync()).await;
     };
     let is_renamed = found.is_near && moving.rename(&found).await?;
     if !is_renamed {
         let copying = moving.clone();
-        found = blocking(move || copying.copy(found)).await?;
+        found = blocking_elsewhere(move || copying.copy(found)).await?;
         moving.remove(found.stored.clone()).await?;
     }
-    blocking(move || {
+    blocking_elsewhere(move || {
         // Locked until here.
         drop(found);
         moving.sync()

@@ -11,7 +11,7 @@ use std::{
 
 use tus_service::{StorageError, UploadId};
 
-use crate::{asks, files::blocking, inner::Inner, leftovers};
+use crate::{asks, inner::Inner, lane::blocking, leftovers};
 
 /// How often orphans are looked for.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -75,7 +75,7 @@ fn note_orphans(storage: &Arc<Inner>, mut page: Vec<UploadId>, now: SystemTime) 
     })?;
     if !page.is_empty() {
         let inner = storage.clone();
-        drop(storage.database.remove_later(move |connection| {
+        drop(storage.database.remove_later(false, move |connection| {
             for id in &page {
                 // An upload may have been created or removed in the meantime.
                 let is_orphan = !leftovers::is_known(connection, id)? && inner.files.length(id)?.is_some();

@@ -7,9 +7,9 @@ use rusqlite::Connection;
 use tus_service::{ByteStream, Failure, Kind, MAX_PIECE, StorageError, Stored, StoredStream, UploadFilter, UploadId};
 
 use crate::{
-    files::{self, blocking},
+    files,
     inner::Inner,
-    lane::quick,
+    lane::{blocking, quick},
     queries,
     row::{Name, Records},
 };

@@ -15,9 +15,8 @@ use tus_service::{
 
 use crate::{
     assemble,
-    files::blocking,
     inner::{Found, Inner},
-    lane::quick,
+    lane::{blocking, quick},
     moving, orphans, queries, reading, row, takeover,
     writer::FileWriter,
 };

@@ -146,7 +146,7 @@ impl Asking {
 impl Drop for Asking {
     fn drop(&mut self) {
         let (id, asker) = (self.id.clone(), self.asker);
-        drop(self.inner.database.remove_later(move |connection| asks::want_no_more(connection, &id, &asker)));
+        drop(self.inner.database.remove_later(false, move |connection| asks::want_no_more(connection, &id, &asker)));
     }
 }
 

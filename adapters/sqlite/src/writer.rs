@@ -19,9 +19,9 @@ use tus_service::{
 
 use crate::{
     asks::Tick,
-    files::{self, blocking},
+    files,
     inner::Inner,
-    lane::quick,
+    lane::{blocking, quick},
     takeover,
     writers::Entered,
 };

@@ -105,7 +105,7 @@ impl CountPending {
     pub fn at_most(&self) -> usize {
         let most = self.exchange.config.max_pending_finals;
         let is_soon = self.parts.iter().all(|part| part.upload.is_complete());
-        if is_soon { most.saturating_mul(2) } else { most }
+        if is_soon { most.saturating_mul(2).max(1) } else { most }
     }
 
     /// Continues with their number.

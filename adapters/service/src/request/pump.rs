@@ -56,11 +56,16 @@ impl Budget {
         2 * self.batch
     }
 
-    /// The share that data needs. A chunk larger than a body's limit waits for all of it, and a tiny one counts for
-    /// more than its bytes: memory is bounded even for a body with one byte per chunk.
-    fn share_of(&self, data: &Bytes) -> u32 {
-        u32::try_from(data.len()).unwrap_or(u32::MAX).clamp(CHUNK_OVERHEAD, self.of_one())
+    /// The share of a body's limit that data needs. A larger chunk waits for all of it.
+    fn room_for(&self, data: &Bytes) -> u32 {
+        share_of(data).min(self.of_one())
     }
+}
+
+/// The share of the limit of all bodies that data needs. A tiny chunk counts for more than its bytes: memory is bounded
+/// even for a body with one byte per chunk.
+fn share_of(data: &Bytes) -> u32 {
+    data.len().clamp(CHUNK_OVERHEAD as usize, ALL_IN_FLIGHT) as u32
 }
 
 #[cfg(test)]
@@ -120,10 +125,13 @@ impl Pump {
         loop {
             let event = poll_fn(|context| source.poll_event(context)).await;
             let complete = matches!(event, Event::Complete(_));
-            let needed = if let Event::Data(data, _) = &event { source.budget.share_of(data) } else { 0 };
+            let needed = match &event {
+                Event::Data(data, _) => Some((source.budget.room_for(data), share_of(data))),
+                _ => None,
+            };
             source.in_hand = Some(event);
-            if needed > 0 {
-                let Ok(permit) = self.room.acquire_many(needed).await else {
+            if let Some((room, needed)) = needed {
+                let Ok(permit) = self.room.acquire_many(room).await else {
                     return false;
                 };
                 permit.forget();
@@ -181,7 +189,7 @@ impl<B: Body> Drop for Source<'_, B> {
                 return;
             };
             if let Event::Data(data, _) = &event {
-                left = left.saturating_sub(self.budget.share_of(data));
+                left = left.saturating_sub(self.budget.room_for(data));
             }
             self.in_hand = Some(event);
         }
@@ -266,7 +274,7 @@ impl Channel {
         let end = loop {
             match event {
                 Event::Data(data, more) => {
-                    permits += self.budget.share_of(&data);
+                    permits += self.budget.room_for(&data);
                     chunks.push(data);
                     match (&mut share, more) {
                         (Some(all), Some(more)) => all.merge(more),

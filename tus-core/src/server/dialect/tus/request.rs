@@ -201,9 +201,12 @@ fn creation_body(exchange: &Exchange, head: &Parts) -> Result<Option<Body>, Faul
     let framed = length.is_some() || headers.contains_key(header::TRANSFER_ENCODING);
     let typed = head.version > Version::HTTP_11 && headers.contains_key(header::CONTENT_TYPE);
     let is_empty = length == Some(0) || !framed && !typed;
-    if is_offset_octet_stream(headers)? || is_empty && is_checked {
+    let has_type = is_offset_octet_stream(headers)?;
+    if has_type || is_empty && is_checked {
         offered(exchange, TusExtension::CreationWithUpload)?;
-        return body(exchange, headers).map(Some);
+        let body = body(exchange, headers)?;
+        // Bytes without their media type are refused, should some follow.
+        return Ok(Some(Body { limit: if has_type { body.limit } else { Some(0) }, ..body }));
     }
     if is_empty { Ok(None) } else { Err(Fault::UnsupportedMediaType) }
 }
