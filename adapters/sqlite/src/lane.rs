@@ -110,9 +110,13 @@ impl State {
 impl Lane {
     const fn new() -> Self {
         let state = State { waiting: VecDeque::new(), running: None, is_asleep: false, watch_is_asleep: false };
-        let (bell, watch_bell) = (Condvar::new(), Condvar::new());
-        let pool = Semaphore::const_new(ON_POOL);
-        Self { state: Mutex::new(state), bell, watch_bell, is_started: OnceLock::new(), pool }
+        Self {
+            state: Mutex::new(state),
+            bell: Condvar::new(),
+            watch_bell: Condvar::new(),
+            is_started: OnceLock::new(),
+            pool: Semaphore::const_new(ON_POOL),
+        }
     }
 
     /// Lets the thread make a call, or the pool if the thread is slow.

@@ -49,7 +49,7 @@ use crate::{
 /// again only learns that the upload is complete (`409`). There is no response if the server is killed while the
 /// handler runs, or if the handler panics, exceeds the [`handler_timeout`](Self::handler_timeout), or cannot read the
 /// bytes. The client then gets `500` with `Upload-Complete: ?0`, and the handler is called again when the client asks
-/// again. It is never called without a client, because only a client's request has just been authorized. [`Resumed`] in
+/// again. It is never called without a client, because only a client's request has just been authorized. [`Resumed`](crate::Resumed) in
 /// the request's extensions is the key by which it recognizes a repetition.
 ///
 /// # Who may
