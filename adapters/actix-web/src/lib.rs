@@ -23,8 +23,10 @@
 //! # Features
 //!
 //! `sqlite` (on by default): the storage [`Sqlite`]. `bundled` (on by default): SQLite is compiled in; without it,
-//! the system's library is linked. `object-store`: the storage `ObjectStore`, in a bucket of S3, GCS or Azure. `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms in addition to `sha1`,
-//! offered if [`Config::checksums`] lists them. `metrics`: counters and histograms through the facade of that name.
+//! the system's library is linked. `object-store`: the storage `ObjectStore`, in a bucket of S3, GCS or Azure.
+//! `sha256`, `sha512`, `md5`, `crc32`: checksum algorithms in addition to `sha1`, offered if [`Config::checksums`] lists
+//! them. `metrics`: counters and histograms through the facade of that name. `serde`: [`UploadId`] and [`Metadata`] in
+//! the application's own documents and paths.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,4 +1,4 @@
-//! Requests that only read wait for nobody who has nothing to commit.
+//! Requests that only read do not wait for a holder that has nothing to commit.
 
 use std::{future::pending, io, sync::Arc, time::Duration};
 

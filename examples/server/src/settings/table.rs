@@ -81,7 +81,7 @@ settings! {
     "min_append_size" Integer "" "smallest content of one request of the draft, except the last, in bytes; no limit by default";
     "protocols" List r#"["tus", "draft"]"# "`tus`: tus 1.0.0. `draft`: the IETF's draft";
     "disabled_extensions" List "[]" "extensions of tus to turn off: `creation-with-upload`, `termination`, …";
-    "checksums" List r#"["sha1"]"# "algorithms to offer, in addition to `sha1`: `sha256`, `sha512`, `md5`, `crc32`";
+    "checksums" List r#"["sha1"]"# "algorithms to offer, in addition to `sha1`: `sha256`, `sha512`, `md5`, `crc32`; in the IETF's draft, `sha256` and `sha512` verify digests";
     "interim_through_proxies" Switch "false" "send `104` responses through proxies, too (the draft)";
     "location" Text r#""path""# "form of `Location`: `path`, `host`, or the public URL of the endpoint, without a query";
     "trust_forwarded" Switch "false" "trust `Forwarded` and `X-Forwarded-*`; only behind a proxy that overwrites them";
