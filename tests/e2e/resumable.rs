@@ -176,7 +176,7 @@ pub(crate) fn a_lost_response_is_replayed(server: Server) {
             assert_final(&session, &session.append(&url, 5, true, b""), 200, &got("POST", ALBUM, b"hello"));
         }
         assert_eq!(photos::calls(id(&url)), 1);
-        assert_eq!(session.append(&url, 5, true, b"!").status, 409);
+        assert_eq!(session.append(&url, 5, true, b"!").status, 400);
         assert_eq!(session.request("DELETE", &url, &[], b"").status, 204);
         assert_eq!(session.request("HEAD", &url, &[], b"").status, 404);
     }
@@ -231,7 +231,7 @@ pub(crate) fn a_large_response_arrives_once(server: Server) {
     assert_eq!(done.body.len(), got("POST", ALBUM, b"hello").len() + 200_000);
     assert!(session.is_complete(&session.state(&url)));
     let again = session.append(&url, 5, true, b"");
-    assert_eq!(again.status, 409);
+    assert_eq!(again.status, 410);
     assert!(again.text().contains("too large to store"), "{again:?}");
 }
 

@@ -55,6 +55,9 @@ pub(super) struct Body {
     pub(super) repr_digest: Option<Checksum>,
     /// Whether bytes beyond the upload's length make it invalid, instead of only being rejected.
     pub(super) invalidates: bool,
+    /// Whether a success means that all of it was processed: if it is cut short, the response is a failure. A client that
+    /// does not know the URL of its new upload gets a success nevertheless, because only that contains the URL.
+    pub(super) fails_if_cut: bool,
 }
 
 /// When a body completes its upload.
@@ -71,7 +74,15 @@ pub(super) enum Completes {
 impl Body {
     /// A body with the properties that tus defines.
     pub(super) fn new(length: Option<u64>, verify: Verify) -> Self {
-        Self { length, limit: None, verify, completes: Completes::AtLength, repr_digest: None, invalidates: false }
+        Self {
+            length,
+            limit: None,
+            verify,
+            completes: Completes::AtLength,
+            repr_digest: None,
+            invalidates: false,
+            fails_if_cut: false,
+        }
     }
 }
 

@@ -40,6 +40,11 @@ impl Complete {
                 let completion = Completion::of_complete(stored);
                 Self::of(exchange, completion, ending)
             }
+            // Another request received its bytes, and could not assemble it yet.
+            (Phase::Assembling, Kind::Single | Kind::Partial) => {
+                let completion = Completion::of_due(&exchange.config, exchange.now, stored);
+                Self::of(exchange, completion, ending)
+            }
             _ => exchange.respond(ending.outcome(&stored.upload)),
         }
     }

@@ -266,7 +266,7 @@ pub fn url(config: &Config, mount: &Mount<'_>, id: &UploadId) -> String {
 /// - requests without headers of the IETF's draft, or with `Tus-Resumable` as well;
 /// - requests that complete their upload (`Upload-Complete: ?1`), if the client could not learn about the upload
 ///   before the end (`informs` states whether an interim response can be sent), if the content is smaller than
-///   [`Resource::min_size`], or if the head is too large to store.
+///   [`Resource::min_size`], or if the server's limits for one request or for what it stores of a head would refuse it.
 pub fn resumes(config: &Config, head: &Parts, resource: &Resource, informs: bool) -> bool {
     config.draft
         && (head.uri.query().is_some_and(at_resource::query_names_upload)

@@ -99,7 +99,7 @@ pub(super) fn render(exchange: &Exchange, outcome: Outcome<'_>) -> Response<Byte
         }
         _ => tus::render(exchange, outcome),
     };
-    if is_options && config.draft {
+    if is_options && config.draft && (config.offers(TusExtension::Creation) || exchange.endpoint.resource().is_some()) {
         let spoken = if let Speech::Draft(spoken) = speech { spoken } else { Spoken::newest() };
         draft::announce(exchange, spoken, &mut response);
     }

@@ -204,13 +204,14 @@ impl Receive {
         // Content of declared length is complete when that many bytes have arrived.
         let is_draft = self.stored.upload.dialect != Dialect::Tus;
         let is_all = is_at_length || is_draft && !self.is_verified() && self.body.length == Some(kept);
-        if matches!(self.ending, Ending::Appended) && !is_all {
-            self.ending = Ending::Broken(why.refusal(offset));
-        }
         let is_conflict = matches!(why, Interruption::Failed { failure: Failure::Conflict, .. });
-        if is_conflict && kept == 0 && matches!(self.ending, Ending::Created { .. }) {
+        if is_conflict && kept == 0 && self.ending.is_creation() {
             // Another request has changed the upload, and its client knows the offset.
             return Ended::Step(Box::new(self.exchange.refuse(Failure::Conflict)));
+        }
+        let fails = !self.ending.is_creation() || self.exchange.informed && self.body.fails_if_cut;
+        if fails && !is_all {
+            self.ending = Ending::Broken(why.refusal(offset));
         }
         // A request that did not get the upload has nothing to commit, and does not know the offset.
         if is_busy && kept == 0 {
@@ -230,10 +231,10 @@ impl Receive {
         if completes && self.length.is_some_and(|length| length != sent) {
             // "their indicated lengths MUST match": more content was declared. What arrived is correct so far.
             let refusal = Refusal::LengthMismatch { sent };
-            match self.ending {
-                Ending::Created { .. } => return Ended::Step(Box::new(self.forget(refusal))),
-                _ => self.ending = Ending::Broken(refusal),
+            if self.may_be_undone() {
+                return Ended::Step(Box::new(self.forget(refusal)));
             }
+            self.ending = Ending::Broken(refusal);
             return self.commit(kept, now, false);
         }
         let mut change = self.advanced(kept, now, completes);
@@ -261,21 +262,27 @@ impl Receive {
         }
         // "the server MUST prevent the offset from exceeding the representation's length by rejecting the request once
         // the offset exceeds the length, marking the upload resource invalid and rejecting any further interaction".
-        match self.ending {
-            Ending::Created { .. } => self.forget(refusal),
-            _ if self.body.invalidates && matches!(refusal, Refusal::BeyondLength { .. }) => {
-                Invalidate::of(self.exchange, self.stored, refusal)
-            }
-            _ => self.forget(refusal),
+        let is_invalid = self.body.invalidates && matches!(refusal, Refusal::BeyondLength { .. });
+        match is_invalid && !self.may_be_undone() {
+            true => Invalidate::of(self.exchange, self.stored, refusal),
+            false => self.forget(refusal),
         }
     }
 
     /// Discards the bytes since the last commit, and the upload if it was created for them.
-    fn forget(self, refusal: Refusal) -> Step {
-        match self.ending {
-            Ending::Created { .. } => Terminate::undo(self.exchange, self.stored, refusal),
-            _ => self.exchange.refuse(refusal),
+    fn forget(mut self, refusal: Refusal) -> Step {
+        if self.may_be_undone() {
+            return Terminate::undo(self.exchange, self.stored, refusal);
         }
+        if self.counted == 0 {
+            self.exchange.at = Some(self.stored.upload.offset);
+        }
+        self.exchange.refuse(refusal)
+    }
+
+    /// Whether this request created the upload, and its client does not know that yet.
+    fn may_be_undone(&self) -> bool {
+        self.ending.is_creation() && !self.exchange.informed
     }
 
     /// The record with this many bytes of the body. `completes` states whether they are the end of the body and of

@@ -26,7 +26,7 @@ const INCONSISTENT_LENGTH: Type = Type("inconsistent-upload-length", "inconsiste
 const COMPLETED: Type = Type("completed-upload", "upload is already completed");
 
 pub(super) fn refused(exchange: &Exchange, rules: &Rules, refusal: Refusal, response: &mut Response<Bytes>) {
-    let status = status(&refusal);
+    let status = status(rules, &refusal);
     let offset = match &refusal {
         // "The response MUST include the correct offset in the Upload-Offset header field."
         Refusal::OffsetMismatch { actual, .. } => Some(*actual),
@@ -93,8 +93,14 @@ pub(super) fn rejected(rejection: Rejection, is_final: bool, response: &mut Resp
 }
 
 /// The draft's clients retry after 409, 413, 429 and 5xx, and after nothing else (draft 12, "Retry").
-fn status(refusal: &Refusal) -> StatusCode {
+fn status(rules: &Rules, refusal: &Refusal) -> StatusCode {
     match refusal {
+        // "If the server does not consider the upload resource to be active, it MUST respond with a 404 (Not Found)
+        // status code." (drafts 01 to 05)
+        Refusal::Expired | Refusal::Invalid if rules.refuses_state => StatusCode::NOT_FOUND,
+        // "If the upload is already complete, the server MUST NOT modify the upload resource and MUST respond with a 400
+        // (Bad Request) status code." (drafts 04 and 05)
+        Refusal::NotKept if rules.refuses_state => StatusCode::BAD_REQUEST,
         Refusal::Problem(problem) => match problem {
             Problem::NotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Problem::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -115,19 +121,18 @@ fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::LengthTooSmall { .. }
         | Refusal::BeyondLength { .. }
         | Refusal::BodyTooSmall { .. }
+        | Refusal::AlreadyComplete
         | Refusal::NotPart(_)
         | Refusal::ChecksumMismatch
         | Refusal::ReprDigestMismatch => StatusCode::BAD_REQUEST,
         Refusal::OtherDialect | Refusal::FinalTakesNoBytes => StatusCode::FORBIDDEN,
         Refusal::NotFound | Refusal::PartNotFound(_) | Refusal::NotFinished => StatusCode::NOT_FOUND,
         Refusal::OffsetMismatch { .. }
-        | Refusal::AlreadyComplete
         | Refusal::PartIncomplete(_)
         // Without an offset: "the client SHOULD retrieve the offset before resuming."
         | Refusal::Superseded
-        | Refusal::NotKept
         | Refusal::Storage(Failure::Conflict | Failure::Exists) => StatusCode::CONFLICT,
-        Refusal::Expired | Refusal::Invalid | Refusal::Storage(Failure::Gone) => StatusCode::GONE,
+        Refusal::Expired | Refusal::Invalid | Refusal::NotKept | Refusal::Storage(Failure::Gone) => StatusCode::GONE,
         Refusal::TooLarge { .. } | Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
         Refusal::AnotherFile => StatusCode::PRECONDITION_FAILED,
@@ -155,7 +160,9 @@ fn details(rules: &Rules, status: StatusCode, refusal: &Refusal) -> String {
     let named = match refusal {
         Refusal::OffsetMismatch { .. } => Some(MISMATCHING_OFFSET),
         Refusal::AlreadyComplete | Refusal::NotKept if rules.knows_completed => Some(COMPLETED),
-        Refusal::Problem(Problem::Lengths { .. })
+        // "MUST be treated as an inconsistent length failure" (drafts 10 and 11).
+        Refusal::AlreadyComplete
+        | Refusal::Problem(Problem::Lengths { .. })
         | Refusal::LengthMismatch { .. }
         | Refusal::LengthTooSmall { .. }
         | Refusal::BeyondLength { .. } => Some(INCONSISTENT_LENGTH),

@@ -25,6 +25,10 @@ pub(in crate::server) struct Rules {
     pub(super) reports_progress: bool,
     /// Bytes beyond the length make the upload invalid.
     pub(super) invalidates: bool,
+    /// A success in response to a creation with all of the content means that all of it was processed: "The client
+    /// SHOULD consider the upload failed if the response has a status code that indicates a success but the offset
+    /// [...] does not equal the total".
+    pub(super) succeeds_completely: bool,
     /// A problem has the type "completed-upload".
     pub(super) knows_completed: bool,
 }
@@ -40,6 +44,7 @@ const DRAFT_01: Rules = Rules {
     lifetime: "expires",
     reports_progress: false,
     invalidates: false,
+    succeeds_completely: true,
     knows_completed: false,
 };
 const DRAFT_02: Rules = Rules { version: 4, says_incomplete: false, ..DRAFT_01 };
@@ -53,6 +58,7 @@ const DRAFT_06: Rules = Rules {
     completes_at_length: false,
     lifetime: "max-age",
     invalidates: true,
+    succeeds_completely: false,
     ..DRAFT_04
 };
 const DRAFT_09: Rules = Rules { version: 8, ..DRAFT_06 };

@@ -118,7 +118,8 @@ fn append(config: &Config, rules: &Rules, headers: &HeaderMap) -> Result<Append,
         return Err(Problem::MediaType.into());
     }
     let offset = field::integer(headers, &UPLOAD_OFFSET).ok_or(Problem::NoOffset)?;
-    let said = completeness::read(rules, headers).or(rules.completes_silently.then_some(true));
+    let is_silent = rules.completes_silently && !completeness::is_present(rules, headers);
+    let said = completeness::read(rules, headers).or(is_silent.then_some(true));
     let completes = said.ok_or(Problem::NotSaid(rules.says_incomplete))?;
     let content = content_length(headers)?;
     check_content(config, content, completes, false)?;
@@ -145,6 +146,7 @@ fn body(
         },
         repr_digest: crate::digest::read(headers, &REPR_DIGEST, config.verified())?,
         invalidates: rules.invalidates,
+        fails_if_cut: rules.succeeds_completely && completes,
     })
 }
 

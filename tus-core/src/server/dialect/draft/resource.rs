@@ -10,7 +10,7 @@ use super::{
     Problem, completeness,
     content::{content_length, is_partial_upload},
     interop::Rules,
-    limits,
+    limits, metadata,
     spoken::Spoken,
 };
 use crate::{
@@ -119,8 +119,12 @@ pub(in crate::server) fn creates(config: &Config, head: &Parts, resource: &Resou
     };
     match completeness::read(spoken.rules, headers) {
         Some(true) => {
-            let is_large = content_length(headers).is_ok_and(|length| length.is_none_or(|is| is >= resource.min_size));
-            informs && head.version == Version::HTTP_11 && spoken.is_named && is_large && size(head) <= MAX_HEAD
+            let Ok(content) = content_length(headers) else { return false };
+            let is_large = content.is_none_or(|length| length >= resource.min_size);
+            // The handler may accept what an upload's limits do not.
+            let is_allowed = config.max_append_size.is_none_or(|limit| content.is_some_and(|length| length <= limit));
+            let is_kept = size(head) <= MAX_HEAD && metadata::read(config, headers).is_ok();
+            informs && head.version == Version::HTTP_11 && spoken.is_named && is_large && is_allowed && is_kept
         }
         Some(false) => true,
         None => false,
@@ -208,6 +212,11 @@ pub(in crate::server) fn keepable(head: &response::Parts, body: Bytes) -> Option
 pub(in crate::server) fn announce<B>(config: &Config, resource: &Resource, response: &mut Response<B>) {
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         *response.status_mut() = StatusCode::NO_CONTENT;
+        // "A server MUST NOT send a Content-Length header field in any response with a status code of 1xx
+        // (Informational) or 204 (No Content)." (RFC 9110, section 8.6)
+        for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE] {
+            response.headers_mut().remove(name);
+        }
     }
     let limits = limits::of_resource(config, Rules::newest(), resource.min_size);
     response.headers_mut().insert(UPLOAD_LIMIT.clone(), limits);

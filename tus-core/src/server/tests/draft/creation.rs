@@ -193,6 +193,56 @@ fn an_upload_known_to_its_client_is_not_undone() {
     }
 }
 
+/// Drafts 01 to 05: "The client SHOULD consider the upload failed if the response has a status code that indicates a success but the
+/// offset indicated [...] does not equal the total". Later ones: "If the client receives a 2xx successful final response
+/// with the Upload-Complete header field set to false or missing, [...] The client can continue".
+#[test]
+fn an_interrupted_creation_is_no_success_for_early_versions() {
+    let full = Interruption::Failed { failure: Failure::Full, stored: 5 };
+    for version in VERSIONS {
+        for (why, status) in [
+            (Interruption::Disconnected, 503),
+            (Interruption::TimedOut, 503),
+            (Interruption::ShuttingDown, 503),
+            (Interruption::Superseded, 409),
+            (full, 507),
+        ] {
+            let mut world = World::new();
+            world.informs = true;
+            let cut = post(&mut world, version, true, b"hello").header("content-length", "11").interrupted(why);
+            let status = if version <= 6 { status } else { 201 };
+            cut.send().is(status).complete(version, false).has("upload-offset", 5);
+            let id = world.uploads.ids().next().unwrap().clone();
+            head(&mut world, version, &id).send().is(204).has("upload-offset", 5).complete(version, false);
+            patch(&mut world, version, &id, 5, true, b" world").send().is(201).complete(version, true);
+            // A piece that was declared as such is stored as far as it arrived.
+            let cut = post(&mut world, version, false, b"hello").header("content-length", "11").interrupted(why);
+            cut.send().is(201).complete(version, false).has("upload-offset", 5);
+        }
+    }
+}
+
+/// "Upload-Offset [...] serves as an acknowledgment and, as a guarantee that no retransmission of it will be necessary"
+#[test]
+fn an_acknowledged_creation_is_kept_when_the_rest_is_refused() {
+    for version in VERSIONS {
+        let mut world = World::with(Config::default().max_append_size(8));
+        (world.informs, world.commits_checkpoints) = (true, true);
+        post(&mut world, version, false, b"hello world").without("content-length").send().is(413);
+        let id = world.uploads.ids().next().unwrap().clone();
+        let committed = world.bytes(&id).len() as u64;
+        assert!(committed > 0);
+        head(&mut world, version, &id).send().is(204).has("upload-offset", committed);
+        // Less content than the declared length.
+        let mut world = World::new();
+        world.informs = true;
+        let short = post(&mut world, version, true, b"hello").without("content-length").length(11).send().is(400);
+        short.complete(version, false).has("upload-offset", 5);
+        let id = world.uploads.ids().next().unwrap().clone();
+        patch(&mut world, version, &id, 5, true, b" world").send().is(201).complete(version, true);
+    }
+}
+
 #[test]
 fn more_content_than_the_length_creates_nothing() {
     let mut world = World::new();

@@ -104,6 +104,18 @@ fn only_resumable_uploads_are_handled() {
             assert_eq!(takes(method, "/photos", headers, informs), taken && may, "{method} {headers:?}");
         }
     }
+    // The handler may accept what the limits of an upload would refuse.
+    let config = Config::default().max_append_size(1 << 20).max_metadata(20);
+    for (headers, taken) in [
+        (&[large] as &[_], true),
+        (&[("content-length", "1048577")], false),
+        (&[], false),
+        (&[large, ("content-type", "image/heic")], true),
+        (&[large, ("content-type", "image/vnd.adobe.photoshop")], false),
+    ] {
+        let head = head_of("POST", "/photos", &[&[whole, v6], headers].concat());
+        assert_eq!(resumes(&config, &head, &resource, true), taken, "{headers:?}");
+    }
     // An append that does not belong to an upload is left to the application.
     assert!(!takes("PATCH", "/photos", &[begin, ("content-type", PARTIAL)], true));
     for method in ["HEAD", "PATCH", "DELETE", "GET", "POST", "OPTIONS"] {
