@@ -267,13 +267,13 @@ impl Builder {
             jobs: Arc::default(),
             stopping: CancellationToken::new(),
             abandoning: CancellationToken::new(),
-            gone: CancellationToken::new(),
             exchanges: TaskTracker::new(),
         });
+        let gone = CancellationToken::new();
         if self.background {
-            tokio::spawn(background::run(Arc::downgrade(&engine), engine.gone.clone(), self.sweep_interval));
+            tokio::spawn(background::run(Arc::downgrade(&engine), gone.clone(), self.sweep_interval));
         }
-        Tus { engine }
+        Tus { engine, _gone: Arc::new(gone.drop_guard()) }
     }
 }
 

@@ -16,6 +16,7 @@ use futures_util::{FutureExt, future::OptionFuture};
 use http::{Request, Response, header, request::Parts};
 use http_body::Body;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::DropGuard;
 use tracing::Instrument;
 use tus_core::{
     Config, Failure,
@@ -48,6 +49,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Tus {
     pub(crate) engine: Arc<Engine>,
+    /// Fires when the last clone is dropped.
+    pub(crate) _gone: Arc<DropGuard>,
 }
 
 impl Tus {

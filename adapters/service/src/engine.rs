@@ -21,7 +21,7 @@ use crate::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a request that only reads waits for one in another process.
-pub(crate) const READER_PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const READER_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How often removing or changing an upload is tried if its record changes concurrently.
 const ATTEMPTS: usize = 4;
@@ -55,8 +55,6 @@ pub(crate) struct Engine {
     pub(crate) stopping: CancellationToken,
     /// Fires when jobs have used up the grace period.
     pub(crate) abandoning: CancellationToken,
-    /// Fires when this is dropped.
-    pub(crate) gone: CancellationToken,
     /// The running exchanges.
     pub(crate) exchanges: TaskTracker,
 }
@@ -105,12 +103,6 @@ impl Engine {
             }
         }
         Err(Failure::Conflict.into())
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.gone.cancel();
     }
 }
 

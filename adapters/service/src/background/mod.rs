@@ -42,7 +42,7 @@ pub(crate) async fn run(engine: Weak<Engine>, gone: CancellationToken, interval:
 /// Sweeps one after the other. What a sweep has found may still be in progress during the next ones.
 async fn sweeps(engine: &Weak<Engine>, gone: &CancellationToken, interval: Duration) {
     let (mut due, turns) = (Due::default(), Turns::new(interval));
-    while let Some(engine) = running(engine) {
+    while let Some(engine) = running(engine, gone) {
         let swept = unless_it_panics(sweep(&engine, &turns, &mut due)).await;
         drop(engine);
         if swept.left_some {
@@ -62,7 +62,7 @@ async fn sweeps(engine: &Weak<Engine>, gone: &CancellationToken, interval: Durat
 }
 
 async fn tidies(engine: &Weak<Engine>, gone: &CancellationToken, interval: Duration) {
-    while let Some(engine) = running(engine) {
+    while let Some(engine) = running(engine, gone) {
         unless_it_panics(tidy(&engine)).await;
         drop(engine);
         tokio::select! {
@@ -72,9 +72,9 @@ async fn tidies(engine: &Weak<Engine>, gone: &CancellationToken, interval: Durat
     }
 }
 
-/// The endpoint, unless it was dropped or is stopping.
-fn running(engine: &Weak<Engine>) -> Option<Arc<Engine>> {
-    engine.upgrade().filter(|engine| !engine.stopping.is_cancelled())
+/// The endpoint, unless it was dropped or is stopping. What it still runs may use it after it was dropped.
+fn running(engine: &Weak<Engine>, gone: &CancellationToken) -> Option<Arc<Engine>> {
+    engine.upgrade().filter(|engine| !gone.is_cancelled() && !engine.stopping.is_cancelled())
 }
 
 async fn tidy(engine: &Engine) {

@@ -53,7 +53,7 @@ pub(crate) struct Exchange<'a> {
 enum Place<'a> {
     /// It has no upload yet.
     Nowhere,
-    /// It has loaded the record, in this generation and at this time.
+    /// It has loaded the record, which it began in this generation, by this time.
     Loaded(Generation, Instant),
     /// It holds the lease.
     Leased(Lease<'a>),
@@ -77,8 +77,9 @@ impl<'a> Exchange<'a> {
             step = match step {
                 Step::Load(load) => {
                     observe::concerns(load.id());
-                    self.place = Place::Loaded(engine.leases.generation(load.id()), Instant::now());
+                    let generation = engine.leases.generation(load.id());
                     let loaded = self.load(load.id()).await;
+                    self.place = Place::Loaded(generation, Instant::now());
                     load.done(loaded)
                 }
                 Step::LoadParts(parts) => {

@@ -51,13 +51,27 @@ enum Request {
 
 use Request::{Append, Housekeeping, Inspect, Resume};
 
+/// There are more orders of two appends than can be enumerated.
 #[test]
-fn every_order_of_two_requests() {
-    for pair in [[Append, Append], [Append, Inspect], [Append, Housekeeping], [Append, Resume]] {
-        let every = DfsScheduler::new(None, false);
-        let orders = within_a_clock(move || Runner::new(every, Config::default()).run(move || play(&pair)));
-        eprintln!("{pair:?}: {orders} orders");
-    }
+fn many_orders_of_two_appends() {
+    within_a_clock(|| shuttle::check_random(|| play(&[Append, Append]), 200_000));
+}
+
+#[test]
+fn every_order_of_an_append_and_a_reader() {
+    every_order([Append, Inspect]);
+}
+
+#[test]
+fn every_order_of_an_append_and_background_work() {
+    every_order([Append, Housekeeping]);
+    every_order([Append, Resume]);
+}
+
+fn every_order(pair: [Request; 2]) {
+    let every = DfsScheduler::new(None, false);
+    let orders = within_a_clock(move || Runner::new(every, Config::default()).run(move || play(&pair)));
+    eprintln!("{pair:?}: {orders} orders");
 }
 
 #[test]

@@ -8,11 +8,20 @@ mod request_body;
 #[cfg(feature = "tower")]
 mod service;
 
-use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{Request, Response, Uri, request::Parts};
 use http_body::Body;
-use tus_core::server::{self, Mount, Resource};
+use tus_core::{
+    Failure,
+    server::{self, Mount, Resource},
+};
 
 pub use self::{body::RelayedBody, call::Responding};
 #[cfg(feature = "tower")]
@@ -21,6 +30,7 @@ use crate::{
     endpoint::Tus,
     handler::{self, StoredBody},
     interim::Interim,
+    request::drain,
 };
 
 /// Makes requests to a resource of the application resumable, whatever its handler does: an ordinary upload of a form
@@ -46,7 +56,7 @@ use crate::{
 /// The handler is called **at least once** with exactly the bytes that were sent, and by one process at a time. It
 /// continues if the client disconnects, and its response is stored for when the client asks again: up to 64 KiB of
 /// headers and content. If the response is larger, or its content takes longer than five seconds, a client that asks
-/// again only learns that the upload is complete (`409`). There is no response if the server is killed while the
+/// again only learns that the upload is complete (`410`). There is no response if the server is killed while the
 /// handler runs, or if the handler panics, exceeds the [`handler_timeout`](Self::handler_timeout), or cannot read the
 /// bytes. The client then gets `500` with `Upload-Complete: ?0`, and the handler is called again when the client asks
 /// again. It is never called without a client, because only a client's request has just been authorized. [`Resumed`](crate::Resumed) in
@@ -201,9 +211,14 @@ impl Resumable {
         B: Body,
     {
         let (head, body) = request.into_parts();
-        let owner = self.owner.as_ref().map(|owner| owner(&head));
-        let (caller, called) = handler::caller(owner);
         let mount = Mount::resource(self.resource.clone());
+        let owner = catch_unwind(AssertUnwindSafe(|| self.owner.as_ref().map(|owner| owner(&head))));
+        let Ok(owner) = owner else {
+            tracing::error!("the function that determines the owner of an upload panicked");
+            let response = server::fail(&self.tus.engine.config, &head, &mount, Failure::Internal);
+            return drain(&head, pin!(body), response).await.map(|body| RelayedBody::ours(body.into()));
+        };
+        let (caller, called) = handler::caller(owner);
         let mut responds = pin!(self.tus.respond(Arc::new(head), body, mount, Some(caller)));
         let mut relayed = None;
         let response = tokio::select! {

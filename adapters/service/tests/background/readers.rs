@@ -1,6 +1,11 @@
 //! Requests that only read do not wait for a holder that has nothing to commit.
 
-use std::{future::pending, io, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    io,
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -15,7 +20,22 @@ use tus_service::{
     FinishReply, Hooks, Incarnation, Kind, Memory, Mount, NewUpload, Phase, Rejection, Storage, Tus, Upload, context,
 };
 
-use crate::{id, send};
+use crate::{id, send, wrapped::Wrapped};
+
+/// Each request to a bucket costs time and money.
+#[tokio::test(start_paused = true)]
+async fn a_record_is_loaded_once_however_long_that_takes() {
+    let storage = Wrapped { loading: Duration::from_millis(100), ..Wrapped::new() };
+    let loads = storage.loads.clone();
+    let tus = Tus::builder(storage).build();
+    let response = send(&tus, "POST", "/files", &[("upload-length", "10")], "").await;
+    let path = response.headers()["location"].to_str().unwrap();
+    assert_eq!(loads.load(SeqCst), 0);
+    assert_eq!(send(&tus, "HEAD", path, &[], "").await.status(), 200);
+    assert_eq!(loads.load(SeqCst), 1);
+    assert_eq!(send(&tus, "PATCH", path, &[("upload-offset", "0")], "hello").await.status(), 204);
+    assert_eq!(loads.load(SeqCst), 2);
+}
 
 /// Each upload has the id `known`, and one hook never returns.
 struct Hanging {

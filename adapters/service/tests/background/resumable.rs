@@ -106,6 +106,20 @@ async fn assert_is(answer: Answer, status: u16, complete: &str, text: &str) {
     assert!(String::from_utf8_lossy(&content).contains(text), "{content:?}");
 }
 
+#[tokio::test]
+async fn an_owner_function_that_panics_fails_only_its_request() {
+    let resumable = Resumable::new(Tus::builder(Memory::new()).build()).owner(|head| {
+        assert!(!head.headers.contains_key("x-panic"), "as the test wants it");
+        None
+    });
+    let handles: Arc<Handles> = Arc::new(|_, _| Box::pin(async { text(200, "done") }));
+    let server = resumable.service(Handler { calls: Arc::default(), handles });
+    let panics = send(&server, "POST", "/photos", &[("upload-complete", "?0"), ("x-panic", "1")], "hello ").await;
+    assert_eq!(panics.status(), 500);
+    let url = create(&server).await;
+    assert_is(complete(&server, &url, "6", "world").await, 200, "?1", "done").await;
+}
+
 /// While a handler runs, however long, no other process calls its own.
 #[tokio::test(start_paused = true)]
 async fn the_claim_is_renewed_while_the_handler_runs() {
@@ -178,7 +192,7 @@ async fn a_streaming_response_is_forwarded() {
         let again = complete(&server, &url, "11", "").await;
         match kept {
             true => assert_is(again, 200, "?1", "ab").await,
-            false => assert_is(again, 409, "?0", "too large to store").await,
+            false => assert_is(again, 410, "?0", "too large to store").await,
         }
     }
 }

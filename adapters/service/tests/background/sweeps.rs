@@ -104,6 +104,21 @@ async fn an_upload_in_progress_is_not_started_again() {
     assert_eq!(assemblies.load(SeqCst), 1);
 }
 
+/// What is in progress then still uses the storage.
+#[tokio::test(start_paused = true)]
+async fn sweeps_end_with_the_endpoint() {
+    let storage = Wrapped { hangs: true, ..Wrapped::new() };
+    let (store, sweeps, tidied) = (storage.memory.clone(), storage.sweeps.clone(), storage.tidied.clone());
+    finals(&store, 40).await;
+    let tus = Tus::builder(storage).build();
+    until(async || sweeps.load(SeqCst) >= 3 && tidied.load(SeqCst) >= 3).await;
+    drop(tus);
+    // The sweep that is running may end.
+    let (begun, tidied_before) = (sweeps.load(SeqCst), tidied.load(SeqCst));
+    sleep(Duration::from_secs(24 * 3600)).await;
+    assert_eq!((sweeps.load(SeqCst), tidied.load(SeqCst)), (begun, tidied_before));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_list_that_never_ends_is_not_started_again() {
     // It waits for a removal.

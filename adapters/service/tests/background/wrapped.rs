@@ -23,6 +23,9 @@ use tus_service::{
 
 pub(crate) struct Wrapped {
     pub(crate) memory: Memory,
+    /// How long loading a record takes, and the number of loads.
+    pub(crate) loading: Duration,
+    pub(crate) loads: Arc<AtomicUsize>,
     /// How long an assembly takes. It holds what a claim needs.
     pub(crate) assembly: Duration,
     /// Whether assemblies never end.
@@ -66,6 +69,8 @@ impl Wrapped {
     pub(crate) fn new() -> Self {
         Self {
             memory: Memory::new(),
+            loading: Duration::ZERO,
+            loads: Arc::default(),
             assembly: Duration::ZERO,
             hangs: false,
             is_full: false,
@@ -91,6 +96,10 @@ impl Storage for Wrapped {
         self.memory.create(upload).await
     }
     async fn load(&self, id: &UploadId) -> Result<Option<Stored>, StorageError> {
+        self.loads.fetch_add(1, SeqCst);
+        if !self.loading.is_zero() {
+            sleep(self.loading).await;
+        }
         let loaded = self.memory.load(id).await?;
         let is_complete = |stored: &Stored| stored.upload.phase == Phase::Complete;
         if let Some(late) = self.late.as_ref().filter(|_| loaded.as_ref().is_some_and(is_complete)) {
