@@ -95,8 +95,11 @@ fn copy(inner: &Inner, file: &File, parts: &[Stored], bytes: u64, room: &mut Cla
 fn open(inner: &Inner, parts: &[Stored]) -> Result<Vec<Option<File>>, StorageError> {
     let mut sources = Vec::with_capacity(parts.len());
     for part in parts {
+        if part.upload.offset == 0 {
+            sources.push(None);
+            continue;
+        }
         sources.push(match inner.files.read(&part.upload.id) {
-            _ if part.upload.offset == 0 => None,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(gone(part)),
             source => Some(source?),
         });

@@ -16,12 +16,14 @@ impl Inner {
     pub(crate) async fn change(&self, seen: &Stored, change: &Change) -> Result<Version, StorageError> {
         let completes = is_work(&seen.upload, change.phase) && seen.upload.phase != Phase::Complete;
         let (incarnation, claimant) = (seen.upload.incarnation, *self.database.name());
+        // The response of an application's handler is stored in the row.
+        let bytes = change.verbatim.as_ref().map_or(0, |verbatim| verbatim.as_bytes().len());
         let (seen, change) = (seen.clone(), change.clone());
         let changing = move |connection: &Connection| {
             let version = row::change(connection, &seen, &change)?;
             Ok((version, completes && claim(connection, &seen.upload, &claimant)?))
         };
-        let (version, is_claimed) = self.database.write(changing).await?;
+        let (version, is_claimed) = self.database.write_large(bytes, changing).await?;
         self.note(incarnation, is_claimed);
         Ok(version)
     }
@@ -40,7 +42,7 @@ impl Inner {
             let version = row::insert(connection, &record)?;
             Ok(Some((version, is_work(&record, record.phase) && claim(connection, &record, &claimant)?)))
         };
-        let inserted = self.database.insert(row::bytes(upload), inserting).await?;
+        let inserted = self.database.write_large(row::bytes(upload), inserting).await?;
         Ok(inserted.map(|(version, is_claimed)| {
             self.note(upload.incarnation, is_claimed);
             version

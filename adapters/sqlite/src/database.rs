@@ -85,8 +85,8 @@ impl Database {
         self.changes.add(NATURE, operation).await.map_err(|_| gone())?
     }
 
-    /// The same for a new record of this many bytes.
-    pub(crate) async fn insert<T: Send + 'static>(
+    /// The same for a record of which this many bytes are written.
+    pub(crate) async fn write_large<T: Send + 'static>(
         &self,
         bytes: usize,
         operation: impl FnMut(&Connection) -> Result<T, StorageError> + Send + 'static,
