@@ -127,8 +127,9 @@ impl Run {
                     wait.done()
                 }
                 Step::Finished(result) => {
-                    if result.as_ref().is_err_and(Error::is_final) {
-                        // The server has all of it, and rejects it.
+                    // The server has all of it and rejects it, or no longer has it, and no other one was begun.
+                    let is_over = |error: &Error| error.is_final() || error.is_gone() && self.known.is_some();
+                    if result.as_ref().is_err_and(is_over) {
                         job.forget(self.key.as_deref()).await;
                     }
                     let uploaded = result?;
@@ -165,8 +166,8 @@ impl Run {
     async fn note(&mut self, job: &Job, transmit: &Transmit<Uploading>) {
         let task = transmit.task();
         if self.restarts != task.restarts() {
+            // The old URL stays in the store until the new one replaces it.
             self.restarts = task.restarts();
-            job.forget(self.key.as_deref()).await;
             self.lane.restart();
             self.begun = false;
         }

@@ -88,7 +88,9 @@ pub fn resume(
     Uploading::resume(url, None, upload, options, capabilities)
 }
 
-/// Resumes an upload whose URL was stored, or creates it at the endpoint if that upload is no longer usable.
+/// Resumes an upload whose URL was stored, or creates it at the endpoint if that upload is gone or has another length.
+///
+/// Any other rejection is an error, because the upload may still be there: a token may have expired.
 ///
 /// # Errors
 ///

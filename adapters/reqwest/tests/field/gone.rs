@@ -35,8 +35,8 @@ impl UrlStore for Shared {
 }
 
 #[tokio::test]
-async fn a_rejected_stored_url_is_dropped() {
-    for status in [400, 401, 403, 404, 410] {
+async fn a_stored_url_that_is_gone_is_replaced() {
+    for status in [404, 410] {
         let (tus, server) = tus_but(move |request| (request.path == "/files/old").then(|| answer(status, &[])));
         let store = Shared::default();
         store.set("key", &Entry::new(server.url("/files/old"))).unwrap();
@@ -48,6 +48,62 @@ async fn a_rejected_stored_url_is_dropped() {
         assert_eq!(tus.only(), b"hello");
         assert!(store.list().unwrap().is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_rejection_of_the_caller_keeps_the_stored_url() {
+    for status in [400, 401, 403] {
+        let rejects = Arc::new(AtomicBool::new(false));
+        let rejecting = rejects.clone();
+        let (tus, server) = tus_but(move |_| rejecting.load(Ordering::Relaxed).then(|| answer(status, &[])));
+        let store = Shared::default();
+        let client = client(&server).url_store(store.clone(), Fingerprint::Content).build().unwrap();
+        let upload = || client.upload(Source::bytes("hello")).key("key");
+        upload().stop_at(2).send().await.unwrap();
+        // A token has expired, and is renewed later.
+        rejects.store(true, Ordering::Relaxed);
+        assert_eq!(upload().send().await.unwrap_err().status().unwrap(), status);
+        assert_eq!(store.get("key").unwrap().unwrap().url, server.url("/files/1"), "{status}");
+        rejects.store(false, Ordering::Relaxed);
+        upload().send().await.unwrap();
+        assert_eq!(tus.only(), b"hello");
+    }
+}
+
+#[tokio::test]
+async fn a_stored_url_stays_until_another_one_replaces_it() {
+    let full = Arc::new(AtomicBool::new(true));
+    let refusing = full.clone();
+    let (_, server) = tus_but(move |request| {
+        let refuses = request.method == "POST" && refusing.load(Ordering::Relaxed);
+        refuses.then(|| answer(400, &[]))
+    });
+    let store = Shared::default();
+    store.set("key", &Entry::new(server.url("/files/old"))).unwrap();
+    let client = client(&server).url_store(store.clone(), Fingerprint::Content).build().unwrap();
+    let upload = || client.upload(Source::bytes("hello")).key("key");
+    assert_eq!(upload().send().await.unwrap_err().status().unwrap(), 400);
+    assert_eq!(server.lines(), ["HEAD /files/old", "POST /files"]);
+    assert_eq!(store.get("key").unwrap().unwrap().url, server.url("/files/old"));
+    full.store(false, Ordering::Relaxed);
+    upload().stop_at(2).send().await.unwrap();
+    assert_eq!(store.get("key").unwrap().unwrap().url, server.url("/files/1"));
+}
+
+#[tokio::test]
+async fn the_entry_of_an_upload_that_is_gone_for_good_is_removed() {
+    let (tus, server) = tus();
+    let store = Shared::default();
+    let client = client(&server).options(plain().chunk_size(Some(2)));
+    let client = client.url_store(store.clone(), Fingerprint::Content).build().unwrap();
+    // A stream that was read cannot begin again.
+    let upload = client.upload(Source::stream(&b"hello"[..])).key("key").on_progress(move |progress| {
+        if progress.uploaded == 2 {
+            tus.uploads().clear();
+        }
+    });
+    assert!(upload.send().await.unwrap_err().is_gone());
+    assert!(store.list().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -18,9 +18,9 @@ fn kept() -> url::Url {
 }
 
 #[test]
-fn an_unusable_stored_url_is_replaced() {
+fn a_stored_url_that_is_gone_or_of_another_source_is_replaced() {
     let other = answer(200, &[("upload-offset", "0"), ("upload-length", "99")]);
-    let answers = [400, 401, 403, 404, 410].map(|status| answer(status, &[])).into_iter().chain([other]);
+    let answers = [404, 410].map(|status| answer(status, &[])).into_iter().chain([other]);
     for refusal in answers {
         let mut script = Script::new([refusal, answer(201, CREATED), answer(204, COMPLETE)]);
         let step = resume_or_create(kept(), endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
@@ -29,15 +29,26 @@ fn an_unusable_stored_url_is_replaced() {
         assert_eq!(script.lines(), ["HEAD /files/old", "POST /files", "PATCH /files/new 0..100"]);
         assert!(script.waits.is_empty());
     }
-    // With renewable credentials, 401 is final only when new ones are rejected, too.
-    let mut script = Script::new([answer(401, &[]), answer(401, &[]), answer(201, CREATED), answer(204, COMPLETE)]);
-    let options = plain().renews_credentials(true);
-    let step = resume_or_create(kept(), endpoint(), NewUpload::new(Some(100)), options, None).unwrap();
-    script.run(step).unwrap();
     // 500 may be temporary.
     let mut script = Script::new([answer(500, &[]), answer(200, COMPLETE)]);
     let step = resume_or_create(kept(), endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
     assert_eq!(script.run(step).unwrap().url.path(), "/files/old");
+}
+
+#[test]
+fn a_rejection_of_the_caller_does_not_replace_a_stored_url() {
+    for status in [400, 401, 403] {
+        let mut script = Script::new([answer(status, &[])]);
+        let step = resume_or_create(kept(), endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
+        let error = script.run(step).unwrap_err();
+        assert_eq!((error.status().unwrap().as_u16(), error.is_gone()), (status, false));
+        assert_eq!(script.lines(), ["HEAD /files/old"]);
+    }
+    // With renewable credentials, 401 is final only when new ones are rejected, too.
+    let options = plain().renews_credentials(true);
+    let step = || resume_or_create(kept(), endpoint(), NewUpload::new(Some(100)), options.clone(), None).unwrap();
+    assert_eq!(Script::new([answer(401, &[]), answer(401, &[])]).run(step()).unwrap_err().status().unwrap(), 401);
+    assert_eq!(Script::new([answer(401, &[]), answer(200, COMPLETE)]).run(step()).unwrap().url.path(), "/files/old");
 }
 
 #[test]

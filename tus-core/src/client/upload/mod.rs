@@ -436,13 +436,9 @@ impl Work for Uploading {
 
     fn begin_again(&mut self, error: &Error) -> bool {
         let found = matches!(self.phase, Phase::Inspect { .. } | Phase::Append { .. });
-        // An upload that an earlier process left may be in any state by now.
-        let stale = self.kept
-            && match error {
-                Error::Source { problem: SourceProblem::Other { .. }, .. } => true,
-                _ if error.is_final() => false,
-                _ => error.status().is_some_and(|status| [400, 401, 403, 404, 410].contains(&status.as_u16())),
-            };
+        // The key of a stored URL may belong to another source by now. A rejection of the caller says nothing about the
+        // upload: with other credentials it may continue.
+        let stale = self.kept && matches!(error, Error::Source { problem: SourceProblem::Other { .. }, .. });
         // A stream can be read from its start until some of it has been acknowledged.
         let readable = self.rereadable || self.highest == 0;
         let wanted = found && readable && (stale || error.is_gone()) && self.restarts < MOST_RESTARTS;

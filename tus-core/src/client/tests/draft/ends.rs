@@ -142,10 +142,15 @@ fn redirects_keep_the_method() {
     assert_eq!(script.home, [true, false]);
 }
 
-/// A stored URL may lead to anything by now.
+/// A rejection of the caller does not end a stored upload, only its absence does.
 #[test]
-fn an_unusable_stored_url_is_replaced() {
-    for status in [400, 403, 404, 410] {
+fn a_stored_url_that_is_gone_is_replaced() {
+    for status in [400, 401, 403] {
+        let mut script = Script::new([said(status, &[("upload-complete", "?0")])]);
+        let step = resume_or_create(url(), endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
+        assert_eq!(script.run(step).unwrap_err().status().unwrap().as_u16(), status);
+    }
+    for status in [404, 410] {
         let mut script = Script::new([said(status, &[("upload-complete", "?0")]), created(), done()]);
         let step = resume_or_create(url(), endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
         script.run(step).unwrap();
