@@ -9,7 +9,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::EXPECT};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
+    header::{CONTENT_LENGTH, EXPECT},
+};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
 use tus_core::client::{Error, Moment, Step, Task, Transmit};
@@ -73,7 +76,12 @@ impl Exchanges {
         transmit: &Transmit<T>,
         outgoing: Option<Outgoing>,
     ) -> Result<Response<Bytes>, Error> {
-        let request = self.prepare(transmit.request(), transmit.is_home()).await?;
+        let mut request = self.prepare(transmit.request(), transmit.is_home()).await?;
+        // Over HTTP/1.1, hyper omits the length of an empty body, and some servers demand it (411).
+        let is_empty = outgoing.as_ref().is_none_or(|outgoing| outgoing.pieces.left() == 0);
+        if is_empty && [Method::POST, Method::PATCH].contains(request.method()) {
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let head = self.after.is_some().then(|| request.clone());
         let patience = if transmit.takes_long() { self.timeout.max(CONCATENATION) } else { self.timeout };
         let activity = Activity::default();

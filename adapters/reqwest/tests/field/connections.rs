@@ -117,3 +117,17 @@ async fn the_last_response_is_in_the_result() {
     let response = uploaded.response.unwrap();
     assert_eq!((response.status.as_u16(), &response.body[..]), (200, &b"film 7"[..]));
 }
+
+#[tokio::test]
+async fn requests_without_a_body_declare_its_length() {
+    let (tus, server) = tus();
+    let client = client(&server).options(plain().override_method(true)).build().unwrap();
+    // A stream of unknown length ends with a request that only declares the length.
+    let uploaded = client.upload(Source::stream(tokio::io::empty())).send().await.unwrap();
+    assert_eq!(tus.only(), b"");
+    client.terminate(uploaded.url).await.unwrap();
+    let requests = server.requests();
+    let posts: Vec<_> = requests.iter().filter(|request| request.method == "POST").collect();
+    assert_eq!(posts.len(), 3, "{:?}", server.lines());
+    assert!(posts.iter().all(|request| request.header("content-length") == Some("0")));
+}

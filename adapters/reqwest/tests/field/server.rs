@@ -80,7 +80,11 @@ impl Server {
                     let mut stream = BufReader::new(stream);
                     while let Some(request) = read(&mut stream, number) {
                         noted.lock().unwrap().push(request.clone());
-                        if !reply(stream.get_mut(), &behave(&request), request.method == "HEAD") {
+                        // As IIS, Azure and Google's front ends do.
+                        let lacks_length =
+                            ["POST", "PATCH"].contains(&&*request.method) && request.header("content-length").is_none();
+                        let answer = if lacks_length { foreign(411, "no length") } else { behave(&request) };
+                        if !reply(stream.get_mut(), &answer, request.method == "HEAD") {
                             break;
                         }
                     }
@@ -198,7 +202,7 @@ impl Tus {
 
     pub(crate) fn answer(&self, request: &Request) -> Reply {
         let mut uploads = self.uploads();
-        match &*request.method {
+        match request.header("x-http-method-override").unwrap_or(&request.method) {
             "OPTIONS" => answer(
                 204,
                 &[
