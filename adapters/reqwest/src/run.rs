@@ -73,6 +73,8 @@ impl Run {
     }
 
     pub(crate) fn begin(&mut self, step: Step<Uploading>) {
+        // Each task counts its own restarts.
+        self.restarts = 0;
         self.step = Some(step);
     }
 

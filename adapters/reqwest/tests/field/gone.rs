@@ -210,3 +210,26 @@ async fn abort_deletes_the_upload() {
     assert!(tus.uploads().is_empty() && client.unfinished().await.unwrap().is_empty());
     client.upload(Source::bytes("hello")).begin().await.unwrap().abort().await.unwrap();
 }
+
+#[tokio::test]
+async fn an_upload_that_began_again_continues_after_an_error() {
+    let forbids = Arc::new(AtomicBool::new(false));
+    let forbidding = forbids.clone();
+    let (tus, server) = tus_but(move |_| forbidding.load(Ordering::Relaxed).then(|| answer(403, &[])));
+    let store = Shared::default();
+    let client = client(&server).options(plain().chunk_size(Some(10)));
+    let client = client.url_store(store.clone(), Fingerprint::Content).build().unwrap();
+    let mut uploader = client.upload(Source::bytes(bytes(30))).key("key").begin().await.unwrap();
+    uploader.upload_chunk().await.unwrap();
+    tus.uploads().clear();
+    uploader.upload_chunk().await.unwrap();
+    assert_eq!(uploader.url().unwrap().path(), "/files/2");
+    forbids.store(true, Ordering::Relaxed);
+    assert_eq!(uploader.upload_chunk().await.unwrap_err().status().unwrap(), 403);
+    forbids.store(false, Ordering::Relaxed);
+    uploader.upload_chunk().await.unwrap();
+    assert_eq!(uploader.progress().uploaded, 20, "{:?}", uploader.progress());
+    assert_eq!(store.get("key").unwrap().unwrap().url, server.url("/files/2"));
+    while uploader.upload_chunk().await.unwrap().is_none() {}
+    assert_eq!(tus.only(), bytes(30));
+}
