@@ -98,9 +98,10 @@ impl Job {
         }
     }
 
-    pub(crate) async fn forget(&self, key: Option<&str>) {
+    /// Removes the entry of the upload at this URL.
+    pub(crate) async fn forget(&self, key: Option<&str>, url: &Url) {
         if let (Some(key), Some(kept)) = (key, &self.client.inner.kept) {
-            kept.remove(key).await;
+            kept.remove_own(key, url).await;
         }
     }
 

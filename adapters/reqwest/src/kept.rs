@@ -4,6 +4,7 @@ use std::{io, sync::Arc};
 
 use tokio::task::spawn_blocking;
 use tus_core::client::Error;
+use url::Url;
 
 use crate::{Entry, Fingerprint, UrlStore};
 
@@ -50,6 +51,16 @@ impl Kept {
     pub(crate) async fn remove(&self, key: &str) {
         let key = key.to_owned();
         self.call(move |store| store.remove(&key)).await.unwrap_or_else(|error| warn(&error));
+    }
+
+    /// Removes the entry of a key if it has this URL. Another process may have stored its own there.
+    pub(crate) async fn remove_own(&self, key: &str, url: &Url) {
+        let (key, url) = (key.to_owned(), url.clone());
+        let removed = self.call(move |store| match store.get(&key)? {
+            Some(entry) if entry.url == url.as_str() => store.remove(&key),
+            _ => Ok(()),
+        });
+        removed.await.unwrap_or_else(|error| warn(&error));
     }
 
     pub(crate) async fn list(&self) -> Result<Vec<(String, Entry)>, Error> {

@@ -62,7 +62,7 @@ pub(crate) async fn send(job: &Job, parts: &Parts, metadata: &Metadata) -> Resul
         {
             tracing::debug!(%error, "a concatenated part could not be deleted");
         }
-        job.forget(key.as_deref()).await;
+        job.forget(key.as_deref(), url).await;
     }
     if job.keep_entry {
         let known = Known { url: uploaded.url.clone(), protocol: Protocol::Tus };

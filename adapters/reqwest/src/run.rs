@@ -130,9 +130,10 @@ impl Run {
                 }
                 Step::Finished(result) => {
                     // The server has all of it and rejects it, or no longer has it, and no other one was begun.
-                    let is_over = |error: &Error| error.is_final() || error.is_gone() && self.known.is_some();
-                    if result.as_ref().is_err_and(is_over) {
-                        job.forget(self.key.as_deref()).await;
+                    if let (Err(error), Some(known)) = (&result, &self.known)
+                        && (error.is_final() || error.is_gone())
+                    {
+                        job.forget(self.key.as_deref(), &known.url).await;
                     }
                     let uploaded = result?;
                     self.finished(job, &uploaded, protocol).await;

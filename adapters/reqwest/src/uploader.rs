@@ -71,7 +71,7 @@ impl Uploader {
             && !self.job.keep_entry
         {
             match (&self.key, &self.job.client.inner.kept) {
-                (Some(key), _) => self.job.forget(Some(key.as_str())).await,
+                (Some(key), _) => self.job.forget(Some(key.as_str()), &uploaded.url).await,
                 (None, Some(kept)) if self.job.url.is_some() => kept.remove_url(uploaded.url.to_string()).await,
                 (None, _) => {}
             }

@@ -233,3 +233,27 @@ async fn an_upload_that_began_again_continues_after_an_error() {
     while uploader.upload_chunk().await.unwrap().is_none() {}
     assert_eq!(tus.only(), bytes(30));
 }
+
+#[tokio::test]
+async fn the_entry_of_another_process_stays() {
+    let (_, server) = tus();
+    let store = Shared::default();
+    let client = client(&server).options(plain().chunk_size(Some(10)));
+    let client = client.url_store(store.clone(), Fingerprint::Content).build().unwrap();
+    let send = async |parts: u32| {
+        let (other, url) = (store.clone(), server.url("/files/theirs"));
+        let upload = client.upload(Source::bytes(bytes(30))).parts(parts);
+        let upload = upload.on_progress(move |_| {
+            // The other process has begun later.
+            for (key, _) in other.list().unwrap() {
+                other.set(&key, &Entry::new(&*url)).unwrap();
+            }
+        });
+        upload.send().await.unwrap();
+        let left = store.list().unwrap();
+        assert!(!left.is_empty() && left.iter().all(|(_, entry)| entry.url == server.url("/files/theirs")), "{left:?}");
+        left.iter().for_each(|(key, _)| store.remove(key).unwrap());
+    };
+    send(1).await;
+    send(2).await;
+}

@@ -84,7 +84,8 @@ impl Uploading {
             }
         }
         if let Some(sent) = self.sent.filter(|sent| offset > *sent) {
-            return Err(answer.misbehaved(&UPLOAD_OFFSET, &format!("{offset}, but only {sent} were sent")));
+            let what = format!("{offset}, but only {sent} were sent: another client probably writes to this upload");
+            return Err(answer.misbehaved(&UPLOAD_OFFSET, &what));
         }
         if let Some(bytes) = self.slow.take()
             && offset.saturating_sub(self.acknowledged) < bytes / 2
