@@ -180,8 +180,9 @@ impl Builder {
     ///
     /// Bytes in the system's send buffer count when they leave, so that a line of 16 kbit/s is slow but not silent.
     /// If the system does not report this (systems other than Linux, or if requests share a client, see
-    /// [`Connections`]), bytes count when the connection accepts them. After a silence, requests become smaller, down
-    /// to 16 KiB, so that such a line finishes nevertheless.
+    /// [`Connections`]), bytes count when the connection accepts them. After a silence or a broken connection that
+    /// cost more than half of a request, requests become smaller, down to 16 KiB, so that such a line finishes
+    /// nevertheless; they grow again when they are quick.
     pub fn timeout(mut self, silence: Duration) -> Self {
         self.timeout = silence;
         self

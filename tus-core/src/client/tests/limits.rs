@@ -114,7 +114,7 @@ fn permanent_failures_are_final_unless_the_server_has_answered_before() {
 }
 
 #[test]
-fn requests_shrink_after_a_silence_without_progress() {
+fn requests_shrink_after_a_failure_without_progress() {
     const LENGTH: u64 = 4 << 20;
     let found = |offset: u64| answer(200, &[("upload-offset", &offset.to_string())]);
     let silent = || Err(Error::Silent(SECOND * 30));
@@ -128,11 +128,34 @@ fn requests_shrink_after_a_silence_without_progress() {
         bodies.map(|range| (range.end - range.start) >> 10).collect::<Vec<_>>()
     };
     assert_eq!(sizes(vec![silent(), silent(), silent(), silent()], 0), [1024, 256, 64, 16, 16]);
-    for status in [408, 504, 524] {
+    for status in [408, 502, 503, 504, 524] {
         assert_eq!(sizes(vec![answer(status, &[])], 0), [1024, 256], "{status}");
     }
-    assert_eq!(sizes(vec![broken(), answer(500, &[])], 0), [1024, 1024, 1024], "it is not the line");
-    assert_eq!(sizes(vec![silent()], 1000 << 10), [1024, 1024], "most of it arrived");
+    assert_eq!(sizes(vec![broken(), broken()], 0), [1024, 256, 64]);
+    assert_eq!(sizes(vec![answer(500, &[])], 0), [1024, 1024], "it is not the line");
+    for failure in [silent(), broken()] {
+        assert_eq!(sizes(vec![failure], 1000 << 10), [1024, 1024], "most of it arrived");
+    }
+}
+
+#[test]
+fn requests_grow_again_after_broken_connections() {
+    const KIB: u64 = 1 << 10;
+    let found = || answer(200, &[("upload-offset", "0")]);
+    let mut answers = vec![answer(201, CREATED), broken(), found(), broken(), found()];
+    let mut offset = 0;
+    let sizes = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 8192];
+    for size in sizes {
+        offset += size * KIB;
+        answers.push(patched(&offset.to_string()));
+    }
+    let mut script = Script::new(answers);
+    script.source = offset;
+    let options = Options::default().verification(Verification::Off);
+    script.run(create(endpoint(), NewUpload::new(Some(offset)), options, None).unwrap()).unwrap();
+    let bodies = script.asked.iter().filter_map(|request| request.body().clone());
+    let sent: Vec<_> = bodies.map(|range| (range.end - range.start) / KIB).collect();
+    assert_eq!(sent, [vec![1024, 256], sizes.to_vec()].concat());
 }
 
 #[test]
