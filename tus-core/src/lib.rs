@@ -143,7 +143,7 @@
 //!                 _ => Ok(server.handle(request, End::Complete(None))),
 //!             };
 //!             // A real client has a clock, and random numbers.
-//!             transmit.done(result, Moment { now: Duration::ZERO, jitter: 0.5 })
+//!             transmit.done(result, Moment { now: Duration::ZERO, jitter: 0.5, took: Duration::ZERO })
 //!         }
 //!         client::Step::Wait(wait) => wait.done(), // a real client waits for `wait.duration()`
 //!         client::Step::Finished(result) => break result?,

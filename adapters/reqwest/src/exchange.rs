@@ -57,8 +57,9 @@ impl Exchanges {
             step = match step {
                 Step::Read(read) => read.done(0, None),
                 Step::Transmit(transmit) => {
+                    let began = Instant::now();
                     let sent = self.exchange(&transmit, None).await;
-                    transmit.done(sent, moment())
+                    transmit.done(sent, moment(began))
                 }
                 Step::Wait(wait) => {
                     waits.report(&wait);
@@ -226,11 +227,11 @@ impl Body for Counted {
     }
 }
 
-/// The time and a random number.
-pub(crate) fn moment() -> Moment {
+/// The end of a request that began then, and a random number.
+pub(crate) fn moment(began: Instant) -> Moment {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let random = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
-    Moment { now: START.elapsed(), jitter: random }
+    Moment { now: START.elapsed(), jitter: random, took: began.elapsed() }
 }
 
 fn random_id() -> HeaderValue {

@@ -4,7 +4,10 @@ use std::{ops::Range, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::Response;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_util::task::AbortOnDropHandle;
 use tus_core::{
     Algorithm,
@@ -104,9 +107,10 @@ impl Run {
                     let sends = transmit.body().is_some();
                     self.note(job, &transmit).await;
                     self.look_ahead(job);
+                    let began = Instant::now();
                     let result = self.transmit(job, &transmit).await;
                     let success = result.as_ref().is_ok_and(|response| response.status().is_success());
-                    let next = transmit.done(result, moment());
+                    let next = transmit.done(result, moment(began));
                     // Reports what the server has before the first byte is sent.
                     if let Some(task) = next.task().filter(|_| self.begun) {
                         self.lane.acknowledged(task.acknowledged());

@@ -118,8 +118,9 @@ impl Server<'_> {
                     let is_home = to.origin() == self.endpoint.origin();
                     assert_eq!(transmit.is_home(), is_home, "{to}");
                     let answer = self.answer(request.method().as_str(), transmit.body());
-                    now += Duration::from_millis(5);
-                    transmit.done(answer, Moment { now, jitter: 0.5 })
+                    let took = Duration::from_millis(5);
+                    now += took;
+                    transmit.done(answer, Moment { now, jitter: 0.5, took })
                 }
                 Step::Wait(wait) => {
                     now += wait.duration();

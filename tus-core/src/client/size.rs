@@ -16,6 +16,8 @@ pub(super) struct Size {
     most: Option<u64>,
     /// The current maximum, if smaller.
     now: Option<u64>,
+    /// Whether it follows the line. A size that the caller chose changes only after a request that failed.
+    adapts: bool,
     algorithm: Option<Algorithm>,
     /// Whether larger requests are sent without verification.
     optional: bool,
@@ -49,7 +51,8 @@ impl Size {
         };
         let required = algorithm.is_some() && !optional;
         let most = options.chunk_size.or(required.then_some(VERIFIED));
-        Ok(Self { most, now: options.first_chunk, algorithm, optional, bounds: (0, u64::MAX) })
+        let (now, adapts) = (options.first_chunk, options.first_chunk.is_some());
+        Ok(Self { most, now, adapts, algorithm, optional, bounds: (0, u64::MAX) })
     }
 
     /// Applies the server's limits for a request (draft 12, "Limits").
@@ -103,7 +106,7 @@ impl Size {
         if time <= QUICK {
             let doubled = self.now.take().map(|now| now.saturating_mul(2));
             self.now = doubled.filter(|now| *now < self.most.unwrap_or(LARGEST_SPLIT));
-        } else if time > LONG && self.most.is_some() && bytes > SMALLEST {
+        } else if time > LONG && self.adapts && bytes > SMALLEST {
             self.now = Some((bytes / 2).max(SMALLEST));
         }
     }
@@ -164,9 +167,10 @@ mod tests {
         assert_eq!(sizes(8 * 1024), [8192, 4096, 2048, 1024, 512, 256, 128]);
         assert_eq!(sizes(256 * 1024), [128, 256, 512, 1024, 1024, 1024, 1024]);
         // A line that can carry what the caller demands does not change it.
-        let all = Options::default().chunk_size(None);
-        let mut all = Size::new(&all, |_| None).unwrap();
-        all.took(LONG * 2, 1 << 40);
-        assert_eq!(all.limit(false), u64::MAX);
+        for chosen in [None, Some(8 * MIB)] {
+            let mut fixed = Size::new(&Options::default().chunk_size(chosen), |_| None).unwrap();
+            fixed.took(LONG * 2, fixed.limit(false));
+            assert_eq!(fixed.limit(false), chosen.unwrap_or(u64::MAX));
+        }
     }
 }

@@ -106,13 +106,15 @@ pub(super) enum Turn<O> {
     Over(Error),
 }
 
-/// Time and randomness for the machine.
+/// Times and randomness for the machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
     /// Time since any fixed point, from a monotonic clock.
     pub now: Duration,
     /// A random number from 0 to 1, which spreads the retries of many clients.
     pub jitter: f64,
+    /// How long the request took until its response. Pauses of the caller between requests are not part of it.
+    pub took: Duration,
 }
 
 /// A task and the state of its retries.

@@ -74,7 +74,7 @@ fn the_deadline_applies_to_successful_tasks() {
         };
         let offset = offset.to_string();
         let answer = answer(204, &[("location", "/files/a"), ("upload-offset", &offset)]);
-        step = transmit.done(answer, Moment { now, jitter: 0.0 });
+        step = transmit.done(answer, Moment { now, jitter: 0.0, took: SECOND });
         now += SECOND;
     }
 }
@@ -84,7 +84,7 @@ fn any_time_limit_is_accepted() {
     let never = Retry::default().delay(Duration::MAX, Duration::MAX).deadline(Duration::MAX);
     for jitter in [0.0, 0.5, 1.0] {
         let Step::Transmit(transmit) = inspect(endpoint(), plain().retry(never.clone())) else { panic!() };
-        let waits = transmit.done(broken(), Moment { now: Duration::MAX, jitter });
+        let waits = transmit.done(broken(), Moment { now: Duration::MAX, jitter, took: SECOND });
         assert!(matches!(waits, Step::Wait(_)), "{waits:?}");
     }
 }
@@ -156,6 +156,28 @@ fn requests_grow_again_after_broken_connections() {
     let bodies = script.asked.iter().filter_map(|request| request.body().clone());
     let sent: Vec<_> = bodies.map(|range| (range.end - range.start) / KIB).collect();
     assert_eq!(sent, [vec![1024, 256], sizes.to_vec()].concat());
+}
+
+#[test]
+fn pauses_of_the_caller_do_not_make_requests_smaller() {
+    let options = Options::default().verification(Verification::Off);
+    let mut step = create(endpoint(), NewUpload::new(Some(100 << 20)), options, None).unwrap();
+    let mut now = SECOND;
+    let mut sizes = Vec::new();
+    while sizes.len() < 5 {
+        let Step::Transmit(transmit) = step else { panic!("{step:?}") };
+        let answer = match transmit.body() {
+            None => answer(201, CREATED),
+            Some(range) => {
+                sizes.push((range.end - range.start) >> 20);
+                patched(&range.end.to_string())
+            }
+        };
+        step = transmit.done(answer, Moment { now, jitter: 0.0, took: SECOND });
+        // A caller that sends one request a minute.
+        now += SECOND * 60;
+    }
+    assert_eq!(sizes, [1, 2, 4, 8, 8]);
 }
 
 #[test]

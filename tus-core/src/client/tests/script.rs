@@ -56,7 +56,7 @@ impl Script {
                     let Some(answer) = self.answers.pop_front() else {
                         return Err(Error::Invalid("the script is at its end".into()));
                     };
-                    transmit.done(answer, Moment { now, jitter: 0.0 })
+                    transmit.done(answer, Moment { now, jitter: 0.0, took: Duration::ZERO })
                 }
                 Step::Wait(wait) => {
                     self.waits.push(wait.duration().as_secs_f64());

@@ -106,7 +106,7 @@ impl Uploading {
         Ok(self.turn(false, answer))
     }
 
-    pub(super) fn appended(&mut self, url: Url, answer: Answer<'_>, time: Duration) -> Result<Turn<Uploaded>, Error> {
+    pub(super) fn appended(&mut self, url: Url, answer: Answer<'_>, took: Duration) -> Result<Turn<Uploaded>, Error> {
         let range = self.acknowledged..self.sent_until();
         if answer.completeness() == Some(true) {
             return self.ended(url, answer);
@@ -131,7 +131,7 @@ impl Uploading {
         if self.protocol == Protocol::Draft && self.completes() && offset == range.end {
             return Err(answer.misbehaved(&UPLOAD_COMPLETE, "other than ?1, although all bytes have been sent"));
         }
-        self.size.took(time, range.end - range.start);
+        self.size.took(took, range.end - range.start);
         self.acknowledged = offset;
         self.deferred &= self.upload.length.is_none();
         // A request without bytes declares the length.

@@ -55,8 +55,6 @@ pub struct Uploading {
     next: Option<Next>,
     /// The size of the last request in bytes, if it had no effect within its time limit.
     slow: Option<u64>,
-    /// When the last response arrived.
-    answered: Duration,
     /// The last response, if only the end of the source remains to be checked.
     last: Option<LastResponse>,
     completion: Completion,
@@ -171,7 +169,6 @@ impl Uploading {
             upload,
             next: None,
             slow: None,
-            answered: Duration::ZERO,
             last: None,
             completion: Completion::Open,
             expires: None,
@@ -419,7 +416,6 @@ impl Work for Uploading {
 
     fn accept(&mut self, answer: Answer<'_>, moment: Moment) -> Result<Turn<Uploaded>, Error> {
         self.note_sent();
-        let time = moment.now.saturating_sub(std::mem::replace(&mut self.answered, moment.now));
         if let Some(limits) = Limits::read(answer.headers()).filter(|_| self.protocol == Protocol::Draft) {
             self.obey(&limits);
             self.expires = limits.max_age.map(|age| moment.now.saturating_add(age));
@@ -427,7 +423,7 @@ impl Work for Uploading {
         match &self.phase {
             Phase::Create { .. } => self.created(answer),
             Phase::Inspect { .. } => self.inspected(answer),
-            Phase::Append { url } => self.appended(url.clone(), answer, time),
+            Phase::Append { url } => self.appended(url.clone(), answer, moment.took),
             Phase::Check { .. } => self.checked(answer),
             Phase::Join { url } => self.joined(&url.clone(), answer),
             Phase::Cancel { .. } => Ok(Turn::Over(self.last_words().unwrap_or(Error::Pending))),

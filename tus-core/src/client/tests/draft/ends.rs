@@ -270,7 +270,7 @@ fn the_client_ends_whatever_the_server_responds() {
                             said(status, &headers)
                         });
                         now += SECOND;
-                        transmit.done(answer, Moment { now, jitter: 0.5 })
+                        transmit.done(answer, Moment { now, jitter: 0.5, took: SECOND })
                     }
                     Step::Wait(wait) => {
                         now += wait.duration();
