@@ -186,6 +186,8 @@ pub struct Refused {
     /// Whether this is the application's response to the complete upload (draft 12, "Completeness": `Upload-Complete:
     /// ?1`). Retrying would change nothing.
     pub is_final: bool,
+    /// Whether it says that an upload is missing, but may come from something else than its server.
+    pub(super) is_doubtful: bool,
 }
 
 impl Refused {
@@ -251,9 +253,17 @@ impl Error {
 
     /// Whether the upload does not exist, or no longer, so that a new one must be started (tus 1.0.0, "Expiration":
     /// "In both cases the Client SHOULD start a new upload").
+    ///
+    /// In tus, a 404 or 410 without `Tus-Resumable` may come from a proxy while the server restarts. It is retried as a
+    /// temporary failure, and believed after eight of them in a row, or after as many as there are retries.
     pub fn is_gone(&self) -> bool {
-        let gone = matches!(self.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE)) && !self.is_final();
-        gone || matches!(self, Self::Expired(_))
+        let gone = matches!(self.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE));
+        gone && !self.is_final() && !self.is_doubtful() || matches!(self, Self::Expired(_))
+    }
+
+    /// Whether the upload seems to be missing, but something else than its server may say so.
+    pub(super) fn is_doubtful(&self) -> bool {
+        matches!(self.last(), Self::Refused(refused) if refused.is_doubtful)
     }
 
     /// Whether this is the application's response to the complete upload ([`Refused::is_final`]): the upload is over.
@@ -268,6 +278,7 @@ impl Error {
             Self::Unreachable(_) => answered,
             Self::Misbehaved { by_server, .. } => !by_server,
             Self::Refused(refused) if refused.is_final => false,
+            Self::Refused(refused) if refused.is_doubtful => true,
             Self::Refused(refused) => match refused.status.as_u16() {
                 // Not implemented; HTTP version not supported.
                 501 | 505 => false,

@@ -20,6 +20,8 @@ pub(super) struct Answer<'a> {
     pub(super) url: &'a Url,
     pub(super) response: &'a Response<Bytes>,
     pub(super) protocol: Protocol,
+    /// Whether a 404 or 410 counts even if it does not come from a server of the protocol.
+    pub(super) believes: bool,
 }
 
 impl<'a> Answer<'a> {
@@ -49,7 +51,18 @@ impl<'a> Answer<'a> {
             body: self.response.body().clone(),
             problem: Problem::read(self.headers(), self.response.body()),
             is_final: self.completeness() == Some(true),
+            is_doubtful: self.is_doubtful(),
         }))
+    }
+
+    /// Whether it says that an upload is missing, but probably comes from a proxy while the server restarts. "The
+    /// Tus-Resumable header MUST be included in every request and response except for OPTIONS requests." The draft has
+    /// no such sign.
+    pub(super) fn is_doubtful(self) -> bool {
+        let missing = matches!(self.status(), StatusCode::NOT_FOUND | StatusCode::GONE);
+        let of_an_upload = [Method::HEAD, Method::PATCH, Method::DELETE].contains(self.method);
+        let foreign = self.protocol == Protocol::Tus && !self.protocol.is_spoken_in(self.headers());
+        missing && of_an_upload && foreign && !self.believes
     }
 
     pub(super) fn redirected(self) -> Error {

@@ -66,7 +66,8 @@ impl Retry {
 
     /// Decides which failures are retried, from the error and the number of retries since the last progress. `None`
     /// leaves the decision to the machine, which retries failed connections and the statuses 408, 409, 423, 425, 429,
-    /// 460 and 5xx (except 501 and 505).
+    /// 460 and 5xx (except 501 and 505), and in tus a 404 or 410 for an upload without `Tus-Resumable`, which may come
+    /// from a proxy while the server restarts ([`Error::is_gone`]).
     pub fn judge(mut self, judge: impl Fn(&Error, u32) -> Option<bool> + Send + Sync + 'static) -> Self {
         self.judge = Some(Arc::new(judge));
         self

@@ -124,7 +124,7 @@ impl Work for Terminate {
 
     fn accept(&mut self, answer: Answer<'_>, _: Moment) -> Result<Turn<()>, Error> {
         match answer.status() {
-            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(Turn::Done(())),
+            StatusCode::NOT_FOUND | StatusCode::GONE if !answer.is_doubtful() => Ok(Turn::Done(())),
             _ => answer.success().map(|_| Turn::Done(())),
         }
     }

@@ -128,6 +128,8 @@ struct Run<T> {
     retries: u32,
     /// Repeated requests since the last progress, because the server was not done.
     repeats: u32,
+    /// Responses in a row that say that the upload is missing, but may not come from its server.
+    doubts: u32,
     began: Option<Duration>,
     /// Whether new credentials were requested since the last success.
     renewed: bool,
@@ -144,6 +146,10 @@ const MOST_REDIRECTS: u8 = 5;
 /// How often a request is repeated while the server is not done: about a quarter of an hour, with delays of up to one
 /// minute.
 const MOST_REPEATS: u32 = 20;
+
+/// After this many responses in a row that say so, an upload is missing, whoever they come from. A server may omit the
+/// sign of the protocol in its errors.
+const MOST_DOUBTS: u32 = 8;
 
 /// Read bytes of the source before they are sent.
 #[must_use]
@@ -184,6 +190,7 @@ impl<T: Task> Step<T> {
             first,
             retries: 0,
             repeats: 0,
+            doubts: 0,
             began,
             renewed: false,
             answered: false,
@@ -224,6 +231,7 @@ impl<T: Task> Run<T> {
         if let Some(why) = self.task.last_words() {
             return Step::Finished(Err(why));
         }
+        self.doubts = if error.is_doubtful() { self.doubts + 1 } else { 0 };
         let unauthorized = error.status() == Some(StatusCode::UNAUTHORIZED) && !error.is_final();
         if unauthorized && self.options.renews_credentials && !self.renewed {
             self.renewed = true;
@@ -232,6 +240,7 @@ impl<T: Task> Run<T> {
         let retry = &self.options.retry;
         let judged = retry.judged(&error, self.retries);
         if judged.is_none() && self.task.begin_again(&error) {
+            self.retries = 0;
             return self.next();
         }
         // The caller's judgement cannot change this.
@@ -252,7 +261,10 @@ impl<T: Task> Run<T> {
         if self.task.is_gone_by(then) {
             let expired = Error::Expired(Box::new(error));
             return match self.task.begin_again(&expired) {
-                true => self.next(),
+                true => {
+                    self.retries = 0;
+                    self.next()
+                }
                 false => Step::Finished(Err(expired)),
             };
         }
@@ -381,7 +393,8 @@ impl<T: Task> Transmit<T> {
         };
         run.answered = true;
         let protocol = run.options.protocol.unwrap_or_default();
-        let answer = Answer { method: &call.method, url: &call.url, response: &response, protocol };
+        let believes = run.doubts >= run.options.retry.most().min(MOST_DOUBTS);
+        let answer = Answer { method: &call.method, url: &call.url, response: &response, protocol, believes };
         match answer.redirect() {
             Ok(Some((url, permanent))) if run.redirects < MOST_REDIRECTS => {
                 run.redirects += 1;
@@ -399,7 +412,7 @@ impl<T: Task> Transmit<T> {
         match run.task.accept(answer, moment) {
             Ok(Turn::Done(output)) => Step::Finished(Ok(output)),
             Ok(Turn::Go { progress }) => {
-                (run.renewed, run.detour, run.redirects) = (false, None, 0);
+                (run.renewed, run.detour, run.redirects, run.doubts) = (false, None, 0, 0);
                 if progress {
                     (run.retries, run.repeats) = (0, 0);
                 }

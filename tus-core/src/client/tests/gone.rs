@@ -1,7 +1,9 @@
 //! Uploads that are gone: the client starts again if possible.
 
 use super::{
-    super::{Error, NewUpload, Options, Retry, Verification, create, resume, resume_or_create},
+    super::{
+        Error, NewUpload, Options, Retry, Verification, create, inspect, resume, resume_or_create, terminate,
+    },
     script::{Script, answer, broken},
     wire::endpoint,
 };
@@ -93,6 +95,55 @@ fn the_callers_url_is_never_replaced() {
     assert!(Script::new([answer(404, &[])]).run(step).unwrap_err().is_gone());
 }
 
+/// The 404 of a proxy, as while the server restarts.
+fn foreign(status: u16) -> Result<http::Response<bytes::Bytes>, Error> {
+    Ok(http::Response::builder().status(status).body(bytes::Bytes::from_static(b"<h1>no upstream</h1>")).unwrap())
+}
+
+#[test]
+fn a_404_of_a_proxy_passes() {
+    for status in [404, 410] {
+        let answers = [foreign(status), foreign(status), answer(200, &[("upload-offset", "50")]), answer(204, COMPLETE)];
+        let mut script = Script::new(answers);
+        let step = resume_or_create(kept(), endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
+        assert_eq!(script.run(step).unwrap().url.path(), "/files/old");
+        assert_eq!(script.waits, [1.0, 2.0]);
+        let mut script = Script::new([foreign(status), answer(204, &[])]);
+        script.run(terminate(kept(), plain())).unwrap();
+        assert_eq!(script.lines(), ["DELETE /files/old", "DELETE /files/old"]);
+        let mut script = Script::new([foreign(status), answer(200, COMPLETE)]);
+        assert!(script.run(inspect(kept(), plain())).unwrap().complete);
+    }
+    // Between other failures, it proves nothing.
+    let step = resume(kept(), NewUpload::new(Some(100)), plain(), None).unwrap();
+    let error = Script::new([broken(), broken(), foreign(404)]).run(step).unwrap_err();
+    assert!(matches!(error, Error::GivenUp { retries: 2, .. }) && !error.is_gone(), "{error}");
+}
+
+#[test]
+fn a_404_that_stays_is_believed() {
+    let stays = || [foreign(404), foreign(404), foreign(404)].into_iter();
+    let step = resume(kept(), NewUpload::new(Some(100)), plain(), None).unwrap();
+    assert!(Script::new(stays()).run(step).unwrap_err().is_gone());
+    Script::new(stays()).run(terminate(kept(), plain())).unwrap();
+    // The new upload has its own retries.
+    let again = [answer(503, &[]), answer(201, CREATED), answer(204, COMPLETE)];
+    let mut script = Script::new(stays().chain(again));
+    let step = resume_or_create(kept(), endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
+    assert_eq!(script.run(step).unwrap().url.path(), "/files/new");
+    assert_eq!(script.waits, [1.0, 2.0, 1.0]);
+    // Endless retries are no reason to ask for ever.
+    let endless = plain().retry(Retry::default().retries(u32::MAX));
+    let error = Script::new((0..9).map(|_| foreign(410))).run(inspect(kept(), endless)).unwrap_err();
+    assert!(error.is_gone(), "{error}");
+    // No upload is asked for: the endpoint is wrong.
+    let step = create(endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
+    assert_eq!(Script::new([foreign(404)]).run(step).unwrap_err().status().unwrap(), 404);
+    // The caller knows better.
+    let sure = plain().retry(Retry::default().judge(|error, _| (error.status()? == 404).then_some(false)));
+    assert_eq!(Script::new([foreign(404)]).run(inspect(kept(), sure)).unwrap_err().status().unwrap(), 404);
+}
+
 fn parts() -> NewUpload {
     NewUpload::concatenation(vec![kept(), endpoint().join("files/other").unwrap()])
 }
@@ -122,9 +173,12 @@ fn a_concatenation_without_a_response_is_not_repeated() {
     let error = script.run(create(endpoint(), parts(), plain(), None).unwrap()).unwrap_err();
     assert!(matches!(error, Error::Unlocated), "{error}");
     assert_eq!(script.lines(), ["POST /files", "HEAD /files/old"]);
+    // A proxy does not know whether they exist.
+    let done = || answer(200, &[("upload-length", "100"), ("upload-offset", "100")]);
+    let mut script = Script::new([silent(), foreign(404), answer(200, COMPLETE), answer(201, CREATED), done()]);
+    script.run(create(endpoint(), parts(), plain(), None).unwrap()).unwrap();
     // The parts exist, so it was not made.
-    let done = answer(200, &[("upload-length", "100"), ("upload-offset", "100")]);
-    let mut script = Script::new([silent(), answer(200, COMPLETE), answer(201, CREATED), done]);
+    let mut script = Script::new([silent(), answer(200, COMPLETE), answer(201, CREATED), done()]);
     script.run(create(endpoint(), parts(), plain(), None).unwrap()).unwrap();
     assert_eq!(script.lines(), ["POST /files", "HEAD /files/old", "POST /files", "HEAD /files/new"]);
 }
