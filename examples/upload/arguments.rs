@@ -140,7 +140,7 @@ impl Arguments {
     pub(crate) fn client(&self, url: &str) -> Result<Client, Error> {
         let make = self.http()?;
         let builder = Client::builder(url).options(self.options()).http(Connections::each(make));
-        let builder = builder.timeout(Duration::from_secs(self.timeout)).request_ids(self.request_id);
+        let builder = builder.timeout(self.timeout()).request_ids(self.request_id);
         let builder =
             self.header.iter().fold(builder, |builder, (name, value)| builder.header(name.clone(), value.clone()));
         match self.store() {
@@ -165,6 +165,11 @@ impl Arguments {
             Some(retries) => options.retry(Retry::default().retries(retries)),
             None => options,
         }
+    }
+
+    /// How long a request may go without a byte sent or received.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
     }
 
     pub(crate) fn headers(&self) -> HeaderMap {

@@ -6,12 +6,15 @@
 mod arguments;
 mod display;
 mod download;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
 use arguments::{Action, Arguments};
 use clap::Parser;
 use display::{Display, clean};
+use download::{Downloads, download};
 use tokio::signal::ctrl_c;
 use tus_reqwest::{Client, Error, Source};
 
@@ -63,8 +66,8 @@ async fn run(arguments: &Arguments) -> Result<bool, Error> {
             let [path] = &arguments.files[..] else {
                 return Err(Error::Invalid("--download needs the name of exactly one file".into()));
             };
-            let http = arguments.http()?().default_headers(arguments.headers()).build().map_err(Error::local)?;
-            download::download(&http, url.as_str(), path).await.map(|()| true)
+            let downloads = Downloads::new(arguments.http()?(), arguments.headers(), arguments.timeout())?;
+            download(&downloads, url, path).await.map(|()| true)
         }
     }
 }
