@@ -108,11 +108,14 @@ fn read<R: Read>(open: impl FnOnce() -> io::Result<R>, sender: &mpsc::Sender<io:
         Ok(reader) => reader,
         Err(error) => return drop(sender.blocking_send(Err(error))),
     };
+    let mut buffer = vec![0; PIECE];
     loop {
-        let mut piece = vec![0; PIECE];
-        let item = match reader.read(&mut piece) {
+        let item = match reader.read(&mut buffer) {
             Ok(0) => return,
+            // A pipe may return a few bytes at a time, and each piece is kept until it is acknowledged.
+            Ok(read) if read <= PIECE / 2 => Ok(Bytes::copy_from_slice(&buffer[..read])),
             Ok(read) => {
+                let mut piece = std::mem::replace(&mut buffer, vec![0; PIECE]);
                 piece.truncate(read);
                 Ok(piece.into())
             }
@@ -152,6 +155,13 @@ mod tests {
             || Ok(io::Cursor::new(long))
         }));
         assert_eq!(stream.fill(&(0..u64::MAX)).await.unwrap(), long.len() as u64);
+        // Reads of ten bytes keep ten bytes each.
+        let mut pieces = blocking(|| Ok(Read::chain(io::Cursor::new([7; 10]), io::Cursor::new(vec![8; PIECE]))));
+        for length in [10, PIECE] {
+            let piece = pieces.next().await.unwrap().unwrap();
+            assert_eq!(piece.len(), length);
+            assert_eq!(piece.try_into_mut().unwrap().capacity(), length);
+        }
         let missing = blocking(|| std::fs::File::open("/nowhere/at/all"));
         let error = Stream::new(missing).fill(&(0..1)).await.unwrap_err();
         let cause = std::error::Error::source(&error).unwrap().downcast_ref::<io::Error>().unwrap();
