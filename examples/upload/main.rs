@@ -13,10 +13,10 @@ use std::path::Path;
 
 use arguments::{Action, Arguments};
 use clap::Parser;
-use display::{Display, clean};
+use display::{Display, FileBar, clean};
 use download::{Downloads, download};
 use tokio::signal::ctrl_c;
-use tus_reqwest::{Client, Error, Source};
+use tus_reqwest::{Client, Error, Source, Uploaded};
 
 const FAILED: i32 = 1;
 const INTERRUPTED: i32 = 130;
@@ -73,28 +73,13 @@ async fn run(arguments: &Arguments) -> Result<bool, Error> {
 }
 
 async fn upload(arguments: &Arguments, client: &Client) -> Result<bool, Error> {
-    let mut sources = Vec::new();
-    for path in &arguments.files {
-        sources.push((path.display().to_string(), source(path).await));
-    }
-    let known = sources.iter().filter_map(|(_, source)| source.as_ref().ok()?.length());
-    let display = Display::new(known.sum(), sources.len(), !arguments.no_progress, arguments.quiet);
+    let files: Vec<_> = arguments.files.iter().map(|path| (path, length(path))).collect();
+    let known = files.iter().filter_map(|(_, length)| *length).sum();
+    let display = Display::new(known, files.len(), !arguments.no_progress, arguments.quiet);
     let mut all = true;
-    for (name, source) in sources {
-        let bar = display.file(&name, source.as_ref().ok().and_then(Source::length));
-        let sent = match source {
-            Ok(source) => {
-                let (shown, waiting) = (bar.clone(), bar.clone());
-                let upload = client.upload(source).fresh(!arguments.resume);
-                let upload = upload.parts(arguments.parallel.into()).parts_at_once(arguments.parallel.into());
-                let pairs = arguments.metadata.iter().cloned();
-                let upload = pairs.fold(upload, |upload, (key, value)| upload.metadata(key, value));
-                let upload = upload.on_wait(move |wait| waiting.waits(wait));
-                upload.on_progress(move |progress| shown.show(progress)).send().await
-            }
-            Err(error) => Err(error),
-        };
-        match sent {
+    for (path, length) in files {
+        let bar = display.file(&path.display().to_string(), length);
+        match send(arguments, client, path, &bar).await {
             Ok(uploaded) => bar.done(&uploaded.url),
             Err(error) => {
                 all = false;
@@ -103,6 +88,23 @@ async fn upload(arguments: &Arguments, client: &Client) -> Result<bool, Error> {
         }
     }
     Ok(all)
+}
+
+/// Uploads a file as it is now: it may have changed while earlier ones were sent.
+async fn send(arguments: &Arguments, client: &Client, path: &Path, bar: &FileBar) -> Result<Uploaded, Error> {
+    let (shown, waiting) = (bar.clone(), bar.clone());
+    let upload = client.upload(source(path).await?).fresh(!arguments.resume);
+    let upload = upload.parts(arguments.parallel.into()).parts_at_once(arguments.parallel.into());
+    let pairs = arguments.metadata.iter().cloned();
+    let upload = pairs.fold(upload, |upload, (key, value)| upload.metadata(key, value));
+    let upload = upload.on_wait(move |wait| waiting.waits(wait));
+    upload.on_progress(move |progress| shown.show(progress)).send().await
+}
+
+/// The length of a file in bytes, for the bars; `None` if it has none, or is missing.
+fn length(path: &Path) -> Option<u64> {
+    let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    Some(metadata.len())
 }
 
 async fn source(path: &Path) -> Result<Source, Error> {

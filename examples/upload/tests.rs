@@ -7,6 +7,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use clap::Parser;
+
+use crate::{arguments::Arguments, run};
+
 /// A request.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
@@ -63,4 +67,31 @@ fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     stream.read_exact(&mut body).ok()?;
     Some(Request { method, path, head, body })
+}
+
+#[tokio::test]
+async fn a_file_may_change_before_its_own_upload_begins() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(path("first"), "film").unwrap();
+    std::fs::write(path("second"), "draft").unwrap();
+    let changed = path("second");
+    let server = Server::start(move |request| {
+        // The creation of the first upload, and then of the second.
+        if request.head.contains("Upload-Length: 4") || request.head.contains("upload-length: 4") {
+            std::fs::write(&changed, "a longer text").unwrap();
+        }
+        let (status, header) = match &*request.method {
+            "POST" => ("201 Created", "Location: /files/1".to_owned()),
+            "PATCH" => ("204 No Content", format!("Upload-Offset: {}", request.body.len())),
+            _ => ("404 Not Found", "Content-Length: 0".to_owned()),
+        };
+        let length = if request.method == "POST" { "Content-Length: 0\r\n" } else { "" };
+        Some(format!("HTTP/1.1 {status}\r\nTus-Resumable: 1.0.0\r\n{length}{header}\r\n\r\n"))
+    });
+    let to = format!("http://{}/files", server.address);
+    let arguments = ["tus-upload", &*path("first"), &*path("second"), "--to", &*to, "--quiet", "--checksum", "off"];
+    assert!(run(&Arguments::parse_from(arguments)).await.unwrap());
+    let bodies: Vec<_> = server.requests().into_iter().filter(|request| request.method == "PATCH").collect();
+    assert_eq!(bodies.iter().map(|request| &*request.body).collect::<Vec<_>>(), [b"film", &b"a longer text"[..]]);
 }
