@@ -117,10 +117,16 @@ impl Exchanges {
         let answered = tokio::select! {
             received = client.http.execute(request) => match received {
                 Ok(received) => Ok(receive(received).await),
-                Err(error) if error.is_timeout() => return Err(failure(error)),
+                Err(error) if error.is_timeout() => {
+                    self.pool.forget_idle();
+                    return Err(failure(error));
+                }
                 Err(error) => Err(failure(error)),
             },
-            () = activity.silence(patience, &client) => return Err(Error::Silent(patience)),
+            () = activity.silence(patience, &client) => {
+                self.pool.forget_idle();
+                return Err(Error::Silent(patience));
+            }
         };
         self.pool.give_back(client);
         answered

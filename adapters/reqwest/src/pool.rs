@@ -62,6 +62,14 @@ impl Pool {
             }
         }
     }
+
+    /// A request has fallen silent. The network has probably changed, so the connections of all idle clients are dead,
+    /// too: each would cost another silence.
+    pub(crate) fn forget_idle(&self) {
+        if let Self::Each { idle, .. } = self {
+            idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
 }
 
 impl Client {

@@ -6,6 +6,7 @@ use std::{
         Arc, Barrier, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tus_reqwest::{Client, Error, Fingerprint, MemoryStore, Metadata, Options, Source};
@@ -50,6 +51,33 @@ async fn each_part_has_its_own_connection() {
     let patches = server.requests().into_iter().filter(|request| request.method == "PATCH");
     let used: HashSet<_> = patches.map(|request| request.connection).collect();
     assert_eq!(used.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silence_costs_all_idle_connections() {
+    let all = Barrier::new(4);
+    let dead = Arc::new(AtomicUsize::new(0));
+    let dying = dead.clone();
+    let (_, server) = tus_but(move |request| {
+        if request.connection < dying.load(Ordering::Relaxed) {
+            return Some(Reply::Nothing);
+        }
+        if request.method == "PATCH" && dying.load(Ordering::Relaxed) == 0 {
+            all.wait();
+        }
+        None
+    });
+    let client = client(&server).timeout(Duration::from_secs(1)).build().unwrap();
+    client.upload(Source::bytes(bytes(1000))).parts(4).send().await.unwrap();
+    // The network has changed: nothing comes over the old connections any more.
+    dead.store(server.connections(), Ordering::Relaxed);
+    let waits = Arc::new(AtomicUsize::new(0));
+    let counted = waits.clone();
+    let upload = client.upload(Source::bytes("hello")).on_wait(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    upload.send().await.unwrap();
+    assert_eq!(waits.load(Ordering::Relaxed), 1, "{} connections", server.connections());
 }
 
 #[tokio::test]
