@@ -5,7 +5,7 @@ use std::ops::Range;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tus_core::{
     Metadata,
-    client::{Error, NewUpload, Protocol, SourceProblem, Uploaded},
+    client::{Error, NewUpload, Protocol, SourceProblem, Uploaded, inspect},
 };
 use url::Url;
 
@@ -43,11 +43,21 @@ pub(crate) async fn send(job: &Job, parts: &Parts, metadata: &Metadata) -> Resul
     if parts.at_once == 0 {
         return Err(Error::Invalid("at least one part must be sent at a time".into()));
     }
+    if job.options.get_stop_at().is_some() {
+        return Err(Error::Invalid("an upload in parts cannot stop at an offset".into()));
+    }
     let ranges = parts.ranges(length)?;
     let claimed = job.claim().await?;
+    let key = claimed.as_ref().map(Key::as_str);
+    if let Some(uploaded) = finished(job, key, length).await? {
+        if !job.keep_entry {
+            job.forget(key, &uploaded.url).await;
+        }
+        return Ok(uploaded);
+    }
     // Each part is started when an earlier one is done: parts that wait need neither memory nor descriptors.
     let sent = stream::iter(ranges.into_iter().enumerate()).map(|(at, range)| {
-        let key = claimed.as_ref().map(|key| format!("{}#{}-{}", key.as_str(), range.start, range.end));
+        let key = key.map(|key| format!("{key}#{}-{}", range.start, range.end));
         async move {
             let url = part(job, metadata, range, key.clone()).await?;
             Ok::<_, Error>(Part { at, url, key })
@@ -66,9 +76,32 @@ pub(crate) async fn send(job: &Job, parts: &Parts, metadata: &Metadata) -> Resul
     }
     if job.keep_entry {
         let known = Known { url: uploaded.url.clone(), protocol: Protocol::Tus };
-        job.store(claimed.as_ref().map(Key::as_str), &known).await;
+        job.store(key, &known).await;
     }
     Ok(uploaded)
+}
+
+/// The upload that an earlier call has finished and left in the store ([`keep_entry`](crate::Upload::keep_entry)).
+async fn finished(job: &Job, key: Option<&str>, length: u64) -> Result<Option<Uploaded>, Error> {
+    let Some(known) = job.stored(key).await? else {
+        return Ok(None);
+    };
+    let options = job.options.clone().protocol(known.protocol);
+    let exchanges = &job.client.inner.exchanges;
+    match exchanges.run(inspect(known.url.clone(), options), &job.on_wait).await {
+        // An unfinished upload in one piece has the same key.
+        Ok(info) if !info.complete || info.length != Some(length) => return Ok(None),
+        Ok(_) => {}
+        Err(error) if error.is_gone() => {
+            job.forget(key, &known.url).await;
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    }
+    let step = job.first_step(NewUpload::new(Some(length)), Some(&known)).await?;
+    let mut run = Run::new(job.reporter.lane(), key.map(str::to_owned));
+    run.begin(step);
+    run.finish(job).await.map(Some)
 }
 
 /// Sends a part; its URL is stored until the complete upload exists.

@@ -137,7 +137,7 @@ impl Upload {
         self
     }
 
-    /// Stops at this offset and leaves the upload unfinished there.
+    /// Stops at this offset and leaves the upload unfinished there. An upload in [parts](Self::parts) cannot stop.
     pub fn stop_at(mut self, offset: u64) -> Self {
         self.options = self.options.stop_at(Some(offset));
         self

@@ -121,6 +121,11 @@ impl Options {
         self
     }
 
+    /// The chosen [`stop_at`](Self::stop_at); `None` for the end.
+    pub fn get_stop_at(&self) -> Option<u64> {
+        self.stop_at
+    }
+
     /// Whether the driver may request the server's capabilities (OPTIONS). On by default. Without them, only what the
     /// caller demands is used. They are only a hint: an upload that needs none of them does not request them
     /// ([`NewUpload::needs_capabilities`](super::NewUpload::needs_capabilities)).

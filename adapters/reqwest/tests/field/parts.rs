@@ -100,6 +100,36 @@ async fn the_caller_chooses_boundaries_metadata_and_removal() {
     }
     let none = client.upload(Source::bytes(bytes(100))).parts(2).parts_at_once(0).send().await;
     assert!(matches!(none, Err(Error::Invalid(_))));
+    let before = server.requests().len();
+    let stops = client.upload(Source::bytes(bytes(100))).parts(2).stop_at(10).send().await;
+    assert!(matches!(stops, Err(Error::Invalid(_))), "{stops:?}");
+    assert_eq!(server.requests().len(), before);
+}
+
+#[tokio::test]
+async fn a_kept_entry_finds_the_finished_upload() {
+    let (tus, server) = tus();
+    let client = client(&server).url_store(MemoryStore::default(), Fingerprint::Content).build().unwrap();
+    let upload = |keep: bool| client.upload(Source::bytes(bytes(100))).parts(2).keep_entry(keep);
+    let first = upload(true).send().await.unwrap();
+    let before = server.requests().len();
+    for keep in [true, false] {
+        let again = upload(keep);
+        let progress = again.progress();
+        let again = again.send().await.unwrap();
+        assert_eq!((&again.url, again.length, again.complete), (&first.url, Some(100), true));
+        assert_eq!(progress.borrow().uploaded, 100);
+    }
+    assert!(server.lines()[before..].iter().all(|line| line.starts_with("HEAD")), "{:?}", server.lines());
+    assert!(client.unfinished().await.unwrap().is_empty());
+    // One that is gone, or not complete, is sent in parts.
+    upload(true).send().await.unwrap();
+    tus.uploads().clear();
+    upload(false).send().await.unwrap();
+    client.upload(Source::bytes(bytes(100))).stop_at(10).send().await.unwrap();
+    let before = server.count("PATCH");
+    upload(false).send().await.unwrap();
+    assert_eq!(server.count("PATCH") - before, 2);
 }
 
 #[tokio::test]
