@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc, Once, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -19,7 +19,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Length of the complete upload in bytes; `None` if it is not known yet.
+    /// Length of the complete upload in bytes, or of the range of a [partial](crate::Upload::partial) one; `None` if it
+    /// is not known yet.
     pub total: Option<u64>,
     /// Bytes that the server has acknowledged. Increases with each response.
     pub uploaded: u64,
@@ -34,7 +35,7 @@ pub struct Progress {
     pub failed: u64,
     /// Requests that were retried.
     pub retried: u64,
-    /// When it began.
+    /// When its first request was sent: the time for its fingerprint does not count. Before that, when it was prepared.
     pub started: Instant,
 }
 
@@ -78,6 +79,7 @@ type Callback = dyn Fn(&Progress) + Send + Sync;
 pub(crate) struct Reporter {
     sender: watch::Sender<Progress>,
     callback: OnceLock<Box<Callback>>,
+    started: Once,
 }
 
 /// The progress of one sequence of requests.
@@ -101,7 +103,17 @@ impl Reporter {
             retried: 0,
             started: Instant::now(),
         };
-        Self { sender: watch::Sender::new(progress), callback: OnceLock::new() }
+        Self { sender: watch::Sender::new(progress), callback: OnceLock::new(), started: Once::new() }
+    }
+
+    /// The upload has this many bytes.
+    pub(crate) fn total(&self, bytes: u64) {
+        self.sender.send_modify(|progress| progress.total = Some(bytes));
+    }
+
+    /// The first request is about to be sent.
+    fn start(&self) {
+        self.started.call_once(|| self.sender.send_modify(|progress| progress.started = Instant::now()));
     }
 
     /// Only the first callback is used.
@@ -173,6 +185,11 @@ impl Lane {
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Progress)) {
         self.reporter.update(change);
+    }
+
+    /// A request is about to be sent.
+    pub(crate) fn start(&self) {
+        self.reporter.start();
     }
 }
 

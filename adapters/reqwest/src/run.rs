@@ -107,6 +107,7 @@ impl Run {
                     let sends = transmit.body().is_some();
                     self.note(job, &transmit).await;
                     self.look_ahead(job);
+                    self.lane.start();
                     let began = Instant::now();
                     let result = self.transmit(job, &transmit).await;
                     let success = result.as_ref().is_ok_and(|response| response.status().is_success());

@@ -133,6 +133,7 @@ impl Upload {
 
     /// Sends only these bytes of the source, as a partial upload for [`Client::concatenate`].
     pub fn partial(mut self, range: Range<u64>) -> Self {
+        self.reporter.total(range.end.saturating_sub(range.start));
         self.partial = Some(range);
         self
     }

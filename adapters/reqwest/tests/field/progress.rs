@@ -1,8 +1,11 @@
 //! Progress is always correct and never panics, and the URL is always reported.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex, OnceLock},
+    time::Instant,
+};
 
-use tus_reqwest::{Options, Progress, Source};
+use tus_reqwest::{Fingerprint, MemoryStore, Options, Progress, Source};
 
 use crate::{
     bytes, client, plain,
@@ -47,4 +50,35 @@ async fn the_url_of_an_empty_upload_is_reported() {
         assert_eq!(*seen.lock().unwrap(), [uploaded.url]);
         assert_eq!(server.count("PATCH"), 0);
     }
+}
+
+#[tokio::test]
+async fn a_partial_upload_has_its_own_total() {
+    let (_, server) = tus();
+    let client = client(&server).build().unwrap();
+    let upload = client.upload(Source::bytes(bytes(100))).partial(70..100);
+    let progress = upload.progress();
+    upload.on_progress(|progress| assert_eq!(progress.total, Some(30))).send().await.unwrap();
+    assert_eq!((progress.borrow().uploaded, progress.borrow().percent()), (30, Some(100.0)));
+}
+
+#[tokio::test]
+async fn the_clock_starts_after_the_fingerprint() {
+    let (_, server) = tus();
+    let digested = Arc::new(OnceLock::new());
+    let noted = digested.clone();
+    let fingerprint = Fingerprint::Custom(Arc::new(move |_| {
+        let noted = noted.clone();
+        Box::pin(async move {
+            noted.get_or_init(Instant::now);
+            Ok("film".to_owned())
+        })
+    }));
+    let client = client(&server).url_store(MemoryStore::default(), fingerprint).build().unwrap();
+    let upload = client.upload(Source::bytes("hello"));
+    let progress = upload.progress();
+    let prepared = progress.borrow().started;
+    upload.send().await.unwrap();
+    let (started, digested) = (progress.borrow().started, *digested.get().unwrap());
+    assert!(prepared <= digested && digested <= started);
 }
