@@ -15,14 +15,22 @@ use http::{
 };
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
-use tus_core::client::{Error, Moment, Step, Task, Transmit};
+use tus_core::client::{Error, Moment, Step, Task, Transmit, Truncated};
 
 use crate::{pieces::Pieces, pool::Pool, silence::Activity, waiting::OnWait};
 
-/// The number of bytes of a response's body that are read: enough for an application's response and for error texts.
-const CONTENT: usize = 64 * 1024;
+/// How much of a response's body is read.
+#[derive(Debug, Clone, Copy)]
+enum Content {
+    /// Enough for the text of an error, and for a short time: the head is enough.
+    Some,
+    /// An application's response to a complete upload. Each piece may take this long.
+    All(Duration),
+}
 
-/// How long the body of a response may take after its head. The head is enough.
+/// The most bytes of a body that are read, and the time for it if only some of it matters.
+const SOME: usize = 64 * 1024;
+const ALL: usize = 1024 * 1024;
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// How long the server may take to concatenate the parts of an upload before it responds.
@@ -95,7 +103,8 @@ impl Exchanges {
         });
         let request = request.map(|()| body.map_or_else(reqwest::Body::default, reqwest::Body::wrap));
         let request = reqwest::Request::try_from(request).map_err(failure)?;
-        let answered = self.send(request, &activity, patience).await;
+        let content = if transmit.is_last() { Content::All(self.timeout) } else { Content::Some };
+        let answered = self.send(request, &activity, patience, content).await;
         // The request may have failed because of the source.
         if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);
@@ -112,11 +121,12 @@ impl Exchanges {
         request: reqwest::Request,
         activity: &Activity,
         patience: Duration,
+        content: Content,
     ) -> Result<Response<Bytes>, Error> {
         let client = self.pool.client().map_err(Error::local)?;
         let answered = tokio::select! {
             received = client.http.execute(request) => match received {
-                Ok(received) => Ok(receive(received).await),
+                Ok(received) => Ok(receive(received, content).await),
                 Err(error) if error.is_timeout() => {
                     self.pool.forget_idle();
                     return Err(failure(error));
@@ -152,20 +162,37 @@ impl Exchanges {
     }
 }
 
-async fn receive(mut received: reqwest::Response) -> Response<Bytes> {
+/// The response. One whose body does not arrive in time, or is too long, is [`Truncated`].
+async fn receive(mut received: reqwest::Response, content: Content) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = received.status();
     *response.headers_mut() = std::mem::take(received.headers_mut());
-    let mut content = BytesMut::new();
-    let end = Instant::now() + SETTLE;
-    // A truncated text does not matter.
-    while let Ok(Ok(Some(piece))) = timeout_at(end, received.chunk()).await {
-        content.extend_from_slice(&piece[..piece.len().min(CONTENT - content.len())]);
-        if content.len() == CONTENT {
-            break;
+    let settled = Instant::now().checked_add(SETTLE);
+    let most = if matches!(content, Content::Some) { SOME } else { ALL };
+    let mut body = BytesMut::new();
+    let complete = loop {
+        let end = match content {
+            Content::Some => settled,
+            Content::All(silence) => Instant::now().checked_add(silence),
+        };
+        let piece = match end {
+            Some(end) => timeout_at(end, received.chunk()).await.ok(),
+            None => Some(received.chunk().await),
+        };
+        match piece {
+            Some(Ok(Some(piece))) if body.len() + piece.len() > most => {
+                body.extend_from_slice(&piece[..most - body.len()]);
+                break false;
+            }
+            Some(Ok(Some(piece))) => body.extend_from_slice(&piece),
+            Some(Ok(None)) => break true,
+            Some(Err(_)) | None => break false,
         }
+    };
+    *response.body_mut() = body.freeze();
+    if !complete {
+        response.extensions_mut().insert(Truncated);
     }
-    *response.body_mut() = content.freeze();
     response
 }
 

@@ -192,6 +192,10 @@ impl Upload {
     /// Sends the upload. To stop, drop the future: the server keeps what it has acknowledged, and the upload can be
     /// resumed.
     ///
+    /// The [response](Uploaded::response) to the last request has up to 1 MiB of its body, and says if there is more
+    /// ([`LastResponse::truncated`](crate::LastResponse::truncated)). Each piece of it may take as long as
+    /// [`Builder::timeout`](crate::Builder::timeout); a longer silence does not fail the upload, but truncates the body.
+    ///
     /// # Errors
     ///
     /// If it failed permanently: [`Error`] shows who caused it.

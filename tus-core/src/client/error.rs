@@ -181,6 +181,8 @@ pub struct Refused {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
+    /// Whether the body has more bytes than the driver has read.
+    pub truncated: bool,
     /// The problem details in the body (RFC 9457), if there are any.
     pub problem: Option<Problem>,
     /// Whether this is the application's response to the complete upload (draft 12, "Completeness": `Upload-Complete:

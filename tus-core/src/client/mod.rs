@@ -53,7 +53,7 @@ pub use self::{
     single::{Discover, Info, Inspect, Terminate},
     step::{Moment, Read, Step, Task, Transmit, Wait},
     upload::Uploading,
-    uploaded::{LastResponse, Uploaded},
+    uploaded::{LastResponse, Truncated, Uploaded},
 };
 
 /// Starts a new upload at the URL of an endpoint. `capabilities` are those of the server, if known: what the server

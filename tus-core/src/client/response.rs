@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use url::Url;
 
 use super::{
-    Error, Problem, Protocol, Refused,
+    Error, Problem, Protocol, Refused, Truncated,
     target::{remove_credentials, uri},
 };
 use crate::header::UPLOAD_OFFSET;
@@ -49,10 +49,15 @@ impl<'a> Answer<'a> {
             status: self.status(),
             headers: self.headers().clone(),
             body: self.response.body().clone(),
+            truncated: self.is_truncated(),
             problem: Problem::read(self.headers(), self.response.body()),
             is_final: self.completeness() == Some(true),
             is_doubtful: self.is_doubtful(),
         }))
+    }
+
+    pub(super) fn is_truncated(self) -> bool {
+        self.response.extensions().get::<Truncated>().is_some()
     }
 
     /// Whether it says that an upload is missing, but probably comes from a proxy while the server restarts. "The

@@ -84,6 +84,11 @@ pub(super) trait Work: Sized {
     fn takes_long(&self) -> bool {
         false
     }
+
+    /// Whether the next request carries the last bytes of an upload.
+    fn is_last(&self) -> bool {
+        false
+    }
 }
 
 /// Bytes of the source, and the digest to compute.
@@ -376,6 +381,12 @@ impl<T: Task> Transmit<T> {
     /// concatenate the parts of an upload.
     pub fn takes_long(&self) -> bool {
         self.run.task.takes_long()
+    }
+
+    /// Whether the request completes an upload. The body of its response may be what the application has to say about the
+    /// upload ([`Uploaded::response`](super::Uploaded::response)); that of any other response matters little.
+    pub fn is_last(&self) -> bool {
+        self.run.task.is_last()
     }
 
     /// The task in its current state.

@@ -32,11 +32,17 @@ pub struct LastResponse {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
+    /// Whether the body has more bytes than the driver has read ([`Truncated`]).
+    pub truncated: bool,
 }
+
+/// A driver adds this to the [extensions](http::Response::extensions) of a response if it has not read all of its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Truncated;
 
 impl LastResponse {
     pub(super) fn of(answer: Answer<'_>) -> Self {
         let (status, headers) = (answer.status(), answer.headers().clone());
-        Self { status, headers, body: answer.response.body().clone() }
+        Self { status, headers, body: answer.response.body().clone(), truncated: answer.is_truncated() }
     }
 }

@@ -115,6 +115,30 @@ async fn the_head_of_a_response_is_enough() {
 }
 
 #[tokio::test]
+async fn the_last_response_is_read_up_to_its_limit() {
+    const MIB: usize = 1 << 20;
+    for (length, read) in [(0, 0), (100_000, 100_000), (MIB, MIB), (MIB + 1, MIB), (3 * MIB, MIB)] {
+        let (_, server) = tus_but(move |request| {
+            let headers = vec![("Tus-Resumable".into(), "1.0.0".into()), ("Upload-Offset".into(), "5".into())];
+            (request.method == "PATCH").then(|| Reply::Answer { status: 200, headers, body: bytes(length) })
+        });
+        let uploaded = client(&server).build().unwrap().upload(Source::bytes("hello")).send().await.unwrap();
+        let response = uploaded.response.unwrap();
+        assert!(response.body == bytes(length)[..read], "{length}");
+        assert_eq!(response.truncated, read < length, "{length}");
+    }
+    // One that never arrives.
+    let (_, server) = tus_but(|request| {
+        let last = || Reply::HeadOf(Box::new(answer(200, &[("Upload-Offset", "5")])));
+        (request.method == "PATCH").then(last)
+    });
+    let client = client(&server).timeout(Duration::from_millis(500)).build().unwrap();
+    let uploaded = client.upload(Source::bytes("hello")).send().await.unwrap();
+    assert!(uploaded.complete && uploaded.response.unwrap().truncated);
+    assert_eq!(server.lines(), ["POST /files", "PATCH /files/1"]);
+}
+
+#[tokio::test]
 async fn a_slow_concatenation_is_not_repeated() {
     let (tus, server) = tus_but(|request| {
         if request.header("upload-concat").is_some_and(|concat| concat.starts_with("final")) {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     super::{
-        Error, Moment, NewUpload, Options, Retry, SourceProblem, Step, Uploading, Verification, create, inspect, resume,
+        Error, Moment, NewUpload, Options, Retry, SourceProblem, Step, Truncated, Uploading, Verification, create,
+        inspect, resume,
     },
     script::{Script, answer, broken},
     wire::endpoint,
@@ -221,11 +222,33 @@ fn a_stream_must_have_its_declared_length() {
 
 #[test]
 fn the_result_has_the_last_response() {
-    let mut last = patched("100").unwrap();
-    *last.body_mut() = bytes::Bytes::from_static(b"film 7");
-    let uploaded = Script::new([answer(201, CREATED), Ok(last)]).run(upload(plain())).unwrap();
-    let response = uploaded.response.unwrap();
-    assert_eq!((response.status.as_u16(), &response.body[..]), (204, &b"film 7"[..]));
+    for truncated in [false, true] {
+        let mut last = patched("100").unwrap();
+        *last.body_mut() = bytes::Bytes::from_static(b"film 7");
+        if truncated {
+            last.extensions_mut().insert(Truncated);
+        }
+        let uploaded = Script::new([answer(201, CREATED), Ok(last)]).run(upload(plain())).unwrap();
+        let response = uploaded.response.unwrap();
+        assert_eq!((response.status.as_u16(), &response.body[..]), (204, &b"film 7"[..]));
+        assert_eq!(response.truncated, truncated);
+    }
+}
+
+#[test]
+fn the_driver_knows_which_request_is_the_last_one() {
+    let mut step = upload(plain().chunk_size(Some(50)));
+    let mut seen = Vec::new();
+    for answer in [answer(201, CREATED), patched("50"), broken(), head("50"), patched("100")] {
+        if let Step::Wait(wait) = step {
+            step = wait.done();
+        }
+        let Step::Transmit(transmit) = step else { panic!("{step:?}") };
+        seen.push((transmit.request().method().to_string(), transmit.is_last()));
+        step = transmit.done(answer, Moment { now: SECOND, jitter: 0.0, took: SECOND });
+    }
+    let seen: Vec<_> = seen.iter().map(|(method, last)| (&**method, *last)).collect();
+    assert_eq!(seen, [("POST", false), ("PATCH", false), ("PATCH", true), ("HEAD", false), ("PATCH", true)]);
 }
 
 #[test]

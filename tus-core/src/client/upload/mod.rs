@@ -481,6 +481,12 @@ impl Work for Uploading {
         self.failure.take()
     }
 
+    fn is_last(&self) -> bool {
+        // The concatenation of parts completes an upload, too.
+        let concatenates = matches!(self.phase, Phase::Create { .. }) && self.upload.parts().is_some();
+        concatenates || self.sends() && self.completes()
+    }
+
     fn takes_long(&self) -> bool {
         matches!(self.phase, Phase::Create { .. }) && self.upload.parts().is_some()
     }
