@@ -149,7 +149,9 @@ impl Client {
             Some((asked, capabilities)) if asked.elapsed() < KNOWN_FOR => Ok(capabilities.clone()),
             _ => {
                 let capabilities = self.ask(waits).await?;
-                *known = Some((Instant::now(), capabilities.clone()));
+                if !capabilities.temporary {
+                    *known = Some((Instant::now(), capabilities.clone()));
+                }
                 Ok(capabilities)
             }
         }

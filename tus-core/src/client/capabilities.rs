@@ -23,6 +23,8 @@ pub struct Capabilities {
     pub algorithms: Vec<String>,
     /// The limits for uploads of the IETF's draft (draft 12, "Limits"); `None` if unknown.
     pub limits: Option<Limits>,
+    /// Whether nothing is known only because the request failed temporarily. Asking again later may tell more.
+    pub temporary: bool,
 }
 
 impl Capabilities {
@@ -35,6 +37,7 @@ impl Capabilities {
             max_size: answer.number(&TUS_MAX_SIZE).ok().flatten().filter(|size| *size > 0),
             algorithms: list(headers, &TUS_CHECKSUM_ALGORITHM),
             limits: Limits::read(headers),
+            temporary: false,
         }
     }
 

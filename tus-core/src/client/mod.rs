@@ -122,10 +122,12 @@ pub fn terminate(url: Url, mut options: Options) -> Step<Terminate> {
 }
 
 /// Requests the capabilities of a server (tus 1.0.0, "OPTIONS"; draft 12, "Limits"). If the server rejects the
-/// request or states nothing, they are unknown.
+/// request or states nothing, they are unknown. If the protocol depends on them ([`Options::protocol`]), temporary
+/// rejections are retried first.
 pub fn discover(endpoint: Url, mut options: Options) -> Step<Discover> {
     let endpoint = options.without_credentials(endpoint);
-    Step::begin(Discover { endpoint }, options)
+    let decides = options.protocol.is_none();
+    Step::begin(Discover { endpoint, decides }, options)
 }
 
 #[cfg(test)]

@@ -135,7 +135,7 @@ impl Options {
     }
 
     /// The protocol: tus by default. `None` asks the server: the draft if its response to OPTIONS announces the draft
-    /// and not tus, otherwise tus.
+    /// and not tus, otherwise tus. Temporary failures of that request are retried before tus is assumed.
     ///
     /// The draft has no parts, no [method override](Self::override_method), and only SHA-256 and SHA-512 as checksums
     /// (`Content-Digest`), which a server need not verify.

@@ -18,6 +18,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Discover {
     pub(super) endpoint: Url,
+    /// Whether the protocol depends on the response.
+    pub(super) decides: bool,
 }
 
 /// Asks for the state of an upload.
@@ -86,6 +88,11 @@ impl Work for Discover {
             // These concern the request. Any other rejection or redirect probably does not come from the tus server.
             Err(error @ Error::Unsupported(_)) => Err(error),
             Err(error) if [401, 412].contains(&answer.status().as_u16()) => Err(error),
+            // An upload in the wrong protocol fails, so the response is worth a wait.
+            Err(error) if error.is_passing(true) && self.decides && !answer.is_last_try => Err(error),
+            Err(error) if error.is_passing(true) => {
+                Ok(Turn::Done(Capabilities { temporary: true, ..Capabilities::default() }))
+            }
             Err(_) => Ok(Turn::Done(Capabilities::default())),
         }
     }

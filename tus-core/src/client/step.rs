@@ -404,8 +404,15 @@ impl<T: Task> Transmit<T> {
         };
         run.answered = true;
         let protocol = run.options.protocol.unwrap_or_default();
-        let believes = run.doubts >= run.options.retry.most().min(MOST_DOUBTS);
-        let answer = Answer { method: &call.method, url: &call.url, response: &response, protocol, believes };
+        let most = run.options.retry.most();
+        let answer = Answer {
+            method: &call.method,
+            url: &call.url,
+            response: &response,
+            protocol,
+            believes: run.doubts >= most.min(MOST_DOUBTS),
+            is_last_try: run.retries >= most,
+        };
         match answer.redirect() {
             Ok(Some((url, permanent))) if run.redirects < MOST_REDIRECTS => {
                 run.redirects += 1;

@@ -1,10 +1,12 @@
 //! OPTIONS is a hint, not a condition.
 
-use tus_reqwest::{Options, Source, Verification};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tus_reqwest::{Algorithm, Options, Source, Verification};
 
 use crate::{
     client, plain,
-    server::{Reply, answer, foreign, tus_but},
+    server::{Reply, answer, foreign, said, tus_but},
 };
 
 #[tokio::test]
@@ -47,11 +49,43 @@ async fn capabilities_are_requested_once_and_only_if_needed() {
     let never = client(&server).options(Options::default().discovery(false)).build().unwrap();
     never.upload(Source::stream(&b"hello"[..])).send().await.unwrap();
     assert_eq!(server.count("OPTIONS"), 0);
-    let asking = client(&server).options(plain().verification(Verification::IfOffered(tus_reqwest::Algorithm::Sha1)));
+    let asking = client(&server).options(plain().verification(Verification::IfOffered(Algorithm::Sha1)));
     let asking = asking.build().unwrap();
     for _ in 0..3 {
         asking.upload(Source::bytes("hello")).send().await.unwrap();
     }
     assert_eq!(server.count("OPTIONS"), 1);
     assert!(server.requests().last().unwrap().header("upload-checksum").is_some());
+}
+
+#[tokio::test]
+async fn a_temporary_failure_is_forgotten() {
+    let asked = AtomicUsize::new(0);
+    let (_, server) = tus_but(move |request| {
+        let fails = request.method == "OPTIONS" && asked.fetch_add(1, Ordering::Relaxed) == 0;
+        fails.then(|| foreign(503, "busy"))
+    });
+    let asking = client(&server).options(plain().verification(Verification::IfOffered(Algorithm::Sha1)));
+    let asking = asking.build().unwrap();
+    for verifies in [false, true, true] {
+        asking.upload(Source::bytes("hello")).send().await.unwrap();
+        let last = server.requests().pop().unwrap();
+        assert_eq!(last.header("upload-checksum").is_some(), verifies);
+    }
+    assert_eq!(server.count("OPTIONS"), 2);
+}
+
+#[tokio::test]
+async fn the_protocol_waits_for_an_answer() {
+    let asked = AtomicUsize::new(0);
+    let (_, server) = tus_but(move |request| match &*request.method {
+        "OPTIONS" if asked.fetch_add(1, Ordering::Relaxed) == 0 => Some(foreign(503, "busy")),
+        "OPTIONS" => Some(said(204, &[("Upload-Limit", "min-size=0")])),
+        "POST" => Some(said(201, &[("Location", "/files/1"), ("Upload-Complete", "?0")])),
+        _ => Some(said(200, &[("Upload-Complete", "?1")])),
+    });
+    let client = client(&server).options(plain().protocol(None)).build().unwrap();
+    assert!(client.upload(Source::bytes("hello")).send().await.unwrap().complete);
+    assert_eq!(server.lines(), ["OPTIONS /files", "OPTIONS /files", "POST /files", "PATCH /files/1"]);
+    assert_eq!(server.requests()[2].header("upload-complete"), Some("?0"));
 }

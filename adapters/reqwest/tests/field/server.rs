@@ -48,8 +48,12 @@ pub(crate) enum Reply {
 
 /// A response of a tus server.
 pub(crate) fn answer(status: u16, headers: &[(&str, &str)]) -> Reply {
-    let headers = [("Tus-Resumable", "1.0.0")].iter().chain(headers);
-    let headers = headers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    said(status, &[&[("Tus-Resumable", "1.0.0")], headers].concat())
+}
+
+/// A response of a server with the IETF's draft.
+pub(crate) fn said(status: u16, headers: &[(&str, &str)]) -> Reply {
+    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Reply::Answer { status, headers, body: Vec::new() }
 }
 

@@ -1,7 +1,7 @@
 //! OPTIONS is a hint, not a condition.
 
 use super::{
-    super::{Capabilities, Error, NewUpload, Options, Verification, create, discover},
+    super::{Capabilities, Error, NewUpload, Options, Protocol, Retry, Verification, create, discover},
     script::{Script, answer},
     wire::endpoint,
 };
@@ -14,7 +14,8 @@ fn found(status: u16, headers: &[(&str, &str)]) -> Result<Capabilities, Error> {
 #[test]
 fn what_the_server_does_not_state_is_unknown() {
     for status in [200, 204, 301, 302, 400, 403, 404, 405, 429, 500, 501, 503] {
-        let capabilities = found(status, &[]).unwrap();
+        let mut capabilities = found(status, &[]).unwrap();
+        assert_eq!(std::mem::take(&mut capabilities.temporary), [429, 500, 503].contains(&status), "{status}");
         assert_eq!(capabilities, Capabilities::default(), "{status}");
         assert_eq!(capabilities.offers(TusExtension::Creation), None);
         assert_eq!(capabilities.verifies(Algorithm::Sha1), None);
@@ -64,4 +65,23 @@ fn only_uploads_that_need_capabilities_request_them() {
     assert!(needs(NewUpload::new(Some(5)), &plain.clone().data_in_creation(true)));
     assert!(needs(NewUpload::new(Some(5)), &Options::default()));
     assert!(!needs(NewUpload::new(None), &Options::default().discovery(false)));
+}
+
+#[test]
+fn a_protocol_is_not_chosen_because_of_a_temporary_failure() {
+    let options = || Options::default().protocol(None).retry(Retry::default().retries(2));
+    let draft = || answer(204, &[("upload-limit", "min-size=0")]);
+    for status in [429, 500, 502, 503] {
+        let mut script = Script::new([answer(status, &[]), answer(status, &[]), draft()]);
+        let capabilities = script.run(discover(endpoint(), options())).unwrap();
+        assert_eq!(capabilities.protocol(), Some(Protocol::Draft), "{status}");
+        assert_eq!(script.waits, [1.0, 2.0]);
+    }
+    // A server may always answer like this.
+    let mut script = Script::new([500, 500, 500].map(|status| answer(status, &[])));
+    let capabilities = script.run(discover(endpoint(), options())).unwrap();
+    assert_eq!((capabilities.protocol(), capabilities.temporary), (None, true));
+    // A rejection that stays the same decides at once.
+    let mut script = Script::new([answer(405, &[])]);
+    assert_eq!(script.run(discover(endpoint(), options())).unwrap(), Capabilities::default());
 }
