@@ -146,6 +146,10 @@ impl Upload {
 
     /// The key of the upload in the URL store. By default it consists of the fingerprint of the source, the URL of
     /// the endpoint, and the metadata. An endpoint with a signed URL needs an explicit key.
+    ///
+    /// With an explicit key, the content is not compared: only another length is noticed, and begins a new upload. If
+    /// the source may change between two calls, the key must change with it, for example by its time of modification.
+    /// Otherwise the upload may begin with the old bytes and end with the new ones.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
