@@ -195,9 +195,8 @@ mod tests {
 
     #[tokio::test]
     async fn redirects_end() {
-        let server = Server::start(|_| {
-            Some("HTTP/1.1 307 Again\r\nLocation: /files/1\r\nContent-Length: 0\r\n\r\n".to_owned())
-        });
+        let server =
+            Server::start(|_| Some("HTTP/1.1 307 Again\r\nLocation: /files/1\r\nContent-Length: 0\r\n\r\n".to_owned()));
         let path = Path::new("/nowhere/at/all");
         assert!(download(&downloads(Duration::from_secs(60)), &url(&server, "/files/1"), path).await.is_err());
         assert_eq!(server.requests().len(), MOST_REDIRECTS + 1);

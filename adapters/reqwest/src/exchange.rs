@@ -17,7 +17,13 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
 use tus_core::client::{Error, Moment, Step, Task, Transmit, Truncated};
 
-use crate::{pieces::Pieces, pool::Pool, silence::Activity, waiting::OnWait};
+use crate::{
+    ending::{Ended, Ending},
+    pieces::Pieces,
+    pool::Pool,
+    silence::Activity,
+    waiting::OnWait,
+};
 
 /// How much of a response's body is read.
 #[derive(Debug, Clone, Copy)]
@@ -95,16 +101,19 @@ impl Exchanges {
         let patience = if transmit.takes_long() { self.timeout.max(CONCATENATION) } else { self.timeout };
         let activity = Activity::default();
         let failed = Arc::new(Mutex::new(None));
+        let ending = Ending::default();
         let body = outgoing.map(|outgoing| Counted {
             pieces: outgoing.pieces,
             sent: outgoing.sent,
             activity: activity.clone(),
             failed: failed.clone(),
+            ended: ending.watch(),
         });
         let request = request.map(|()| body.map_or_else(reqwest::Body::default, reqwest::Body::wrap));
         let request = reqwest::Request::try_from(request).map_err(failure)?;
         let content = if transmit.is_last() { Content::All(self.timeout) } else { Content::Some };
         let answered = self.send(request, &activity, patience, content).await;
+        drop(ending);
         // The request may have failed because of the source.
         if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);
@@ -227,6 +236,7 @@ struct Counted {
     activity: Activity,
     /// Why the source failed.
     failed: Arc<Mutex<Option<Error>>>,
+    ended: Ended,
 }
 
 impl Body for Counted {
@@ -237,6 +247,10 @@ impl Body for Counted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+        // The rest of an answered request would only take up the line of the next one. Its connection is closed.
+        if self.ended.poll(context) {
+            return Poll::Ready(Some(Err("the request is over")));
+        }
         Poll::Ready(match std::task::ready!(self.pieces.poll_next(context)) {
             Some(Ok(piece)) => {
                 self.activity.note();

@@ -44,6 +44,7 @@ mod builder;
 mod client;
 mod connections;
 mod deadline;
+mod ending;
 mod exchange;
 mod file;
 mod file_reader;

@@ -30,6 +30,9 @@ enum From {
     Failed(Option<Error>),
 }
 
+/// The most bytes that a connection gets at once, so that it can stop in between.
+const PIECE: usize = 64 * 1024;
+
 impl Pieces {
     /// Bytes that have been read already.
     pub(crate) fn kept(pieces: Vec<Bytes>) -> Self {
@@ -70,7 +73,12 @@ impl Pieces {
             return Poll::Ready(None);
         }
         let next = match &mut self.from {
-            From::Kept(pieces) => pieces.pop_front().map(Ok),
+            From::Kept(pieces) => pieces.pop_front().map(|mut piece| {
+                if piece.len() > PIECE {
+                    pieces.push_front(piece.split_off(PIECE));
+                }
+                Ok(piece)
+            }),
             From::File(reader) => Some(ready!(reader.poll_next(context))),
             From::Task(receiver) => ready!(receiver.poll_recv(context)),
             From::Failed(error) => error.take().map(Err),

@@ -5,6 +5,7 @@ mod connections;
 
 mod credentials;
 mod discovery;
+mod early;
 mod ends;
 mod gone;
 mod parts;

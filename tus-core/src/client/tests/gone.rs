@@ -1,9 +1,7 @@
 //! Uploads that are gone: the client starts again if possible.
 
 use super::{
-    super::{
-        Error, NewUpload, Options, Retry, Verification, create, inspect, resume, resume_or_create, terminate,
-    },
+    super::{Error, NewUpload, Options, Retry, Verification, create, inspect, resume, resume_or_create, terminate},
     script::{Script, answer, broken},
     wire::endpoint,
 };
@@ -103,7 +101,8 @@ fn foreign(status: u16) -> Result<http::Response<bytes::Bytes>, Error> {
 #[test]
 fn a_404_of_a_proxy_passes() {
     for status in [404, 410] {
-        let answers = [foreign(status), foreign(status), answer(200, &[("upload-offset", "50")]), answer(204, COMPLETE)];
+        let answers =
+            [foreign(status), foreign(status), answer(200, &[("upload-offset", "50")]), answer(204, COMPLETE)];
         let mut script = Script::new(answers);
         let step = resume_or_create(kept(), endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap();
         assert_eq!(script.run(step).unwrap().url.path(), "/files/old");
