@@ -58,12 +58,12 @@ async fn a_rejection_of_the_caller_keeps_the_stored_url() {
         let (tus, server) = tus_but(move |_| rejecting.load(Ordering::Relaxed).then(|| answer(status, &[])));
         let store = Shared::default();
         let client = client(&server).url_store(store.clone(), Fingerprint::Content).build().unwrap();
-        let upload = || client.upload(Source::bytes("hello")).key("key");
+        let upload = || client.upload(Source::bytes("hello")).key("rejected");
         upload().stop_at(2).send().await.unwrap();
         // A token has expired, and is renewed later.
         rejects.store(true, Ordering::Relaxed);
         assert_eq!(upload().send().await.unwrap_err().status().unwrap(), status);
-        assert_eq!(store.get("key").unwrap().unwrap().url, server.url("/files/1"), "{status}");
+        assert_eq!(store.get("rejected").unwrap().unwrap().url, server.url("/files/1"), "{status}");
         rejects.store(false, Ordering::Relaxed);
         upload().send().await.unwrap();
         assert_eq!(tus.only(), b"hello");
@@ -79,15 +79,15 @@ async fn a_stored_url_stays_until_another_one_replaces_it() {
         refuses.then(|| answer(400, &[]))
     });
     let store = Shared::default();
-    store.set("key", &Entry::new(server.url("/files/old"))).unwrap();
+    store.set("replaced", &Entry::new(server.url("/files/old"))).unwrap();
     let client = client(&server).url_store(store.clone(), Fingerprint::Content).build().unwrap();
-    let upload = || client.upload(Source::bytes("hello")).key("key");
+    let upload = || client.upload(Source::bytes("hello")).key("replaced");
     assert_eq!(upload().send().await.unwrap_err().status().unwrap(), 400);
     assert_eq!(server.lines(), ["HEAD /files/old", "POST /files"]);
-    assert_eq!(store.get("key").unwrap().unwrap().url, server.url("/files/old"));
+    assert_eq!(store.get("replaced").unwrap().unwrap().url, server.url("/files/old"));
     full.store(false, Ordering::Relaxed);
     upload().stop_at(2).send().await.unwrap();
-    assert_eq!(store.get("key").unwrap().unwrap().url, server.url("/files/1"));
+    assert_eq!(store.get("replaced").unwrap().unwrap().url, server.url("/files/1"));
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn the_entry_of_an_upload_that_is_gone_for_good_is_removed() {
     let client = client(&server).options(plain().chunk_size(Some(2)));
     let client = client.url_store(store.clone(), Fingerprint::Content).build().unwrap();
     // A stream that was read cannot begin again.
-    let upload = client.upload(Source::stream(&b"hello"[..])).key("key").on_progress(move |progress| {
+    let upload = client.upload(Source::stream(&b"hello"[..])).key("gone for good").on_progress(move |progress| {
         if progress.uploaded == 2 {
             tus.uploads().clear();
         }
@@ -219,7 +219,7 @@ async fn an_upload_that_began_again_continues_after_an_error() {
     let store = Shared::default();
     let client = client(&server).options(plain().chunk_size(Some(10)));
     let client = client.url_store(store.clone(), Fingerprint::Content).build().unwrap();
-    let mut uploader = client.upload(Source::bytes(bytes(30))).key("key").begin().await.unwrap();
+    let mut uploader = client.upload(Source::bytes(bytes(30))).key("began again").begin().await.unwrap();
     uploader.upload_chunk().await.unwrap();
     tus.uploads().clear();
     uploader.upload_chunk().await.unwrap();
@@ -228,8 +228,9 @@ async fn an_upload_that_began_again_continues_after_an_error() {
     assert_eq!(uploader.upload_chunk().await.unwrap_err().status().unwrap(), 403);
     forbids.store(false, Ordering::Relaxed);
     uploader.upload_chunk().await.unwrap();
-    assert_eq!(uploader.progress().uploaded, 20, "{:?}", uploader.progress());
-    assert_eq!(store.get("key").unwrap().unwrap().url, server.url("/files/2"));
+    // It was not resumed: its first bytes were sent by this one.
+    assert_eq!((uploader.progress().uploaded, uploader.progress().resumed), (20, 0));
+    assert_eq!(store.get("began again").unwrap().unwrap().url, server.url("/files/2"));
     while uploader.upload_chunk().await.unwrap().is_none() {}
     assert_eq!(tus.only(), bytes(30));
 }
