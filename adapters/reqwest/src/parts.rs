@@ -96,6 +96,8 @@ async fn finished(job: &Job, key: Option<&str>, length: u64) -> Result<Option<Up
             job.forget(key, &known.url).await;
             return Ok(None);
         }
+        // What is stored is not the URL of an upload.
+        Err(Error::Invalid(_)) => return Ok(None),
         Err(error) => return Err(error),
     }
     let step = job.first_step(NewUpload::new(Some(length)), Some(&known)).await?;

@@ -132,7 +132,7 @@ async fn the_last_response_is_read_up_to_its_limit() {
         let last = || Reply::HeadOf(Box::new(answer(200, &[("Upload-Offset", "5")])));
         (request.method == "PATCH").then(last)
     });
-    let client = client(&server).timeout(Duration::from_millis(500)).build().unwrap();
+    let client = client(&server).timeout(Duration::from_secs(2)).build().unwrap();
     let uploaded = client.upload(Source::bytes("hello")).send().await.unwrap();
     assert!(uploaded.complete && uploaded.response.unwrap().truncated);
     assert_eq!(server.lines(), ["POST /files", "PATCH /files/1"]);

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tus_reqwest::{Client, Error, Fingerprint, MemoryStore, Metadata, Options, Source};
+use tus_reqwest::{Client, Entry, Error, Fingerprint, MemoryStore, Metadata, Options, Source, UrlStore};
 
 use crate::{
     bytes, client, plain,
@@ -67,7 +67,7 @@ async fn a_silence_costs_all_idle_connections() {
         }
         None
     });
-    let client = client(&server).timeout(Duration::from_secs(1)).build().unwrap();
+    let client = client(&server).timeout(Duration::from_secs(3)).build().unwrap();
     client.upload(Source::bytes(bytes(1000))).parts(4).send().await.unwrap();
     // The network has changed: nothing comes over the old connections any more.
     dead.store(server.connections(), Ordering::Relaxed);
@@ -130,6 +130,11 @@ async fn a_kept_entry_finds_the_finished_upload() {
     let before = server.count("PATCH");
     upload(false).send().await.unwrap();
     assert_eq!(server.count("PATCH") - before, 2);
+    // So is one whose entry is damaged.
+    let store = MemoryStore::default();
+    store.set("damaged", &Entry::new("mailto:films@example.org")).unwrap();
+    let client = crate::client(&server).url_store(store, Fingerprint::Content).build().unwrap();
+    client.upload(Source::bytes(bytes(100))).parts(2).key("damaged").send().await.unwrap();
 }
 
 #[tokio::test]

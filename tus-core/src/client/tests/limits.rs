@@ -249,6 +249,9 @@ fn the_driver_knows_which_request_is_the_last_one() {
     }
     let seen: Vec<_> = seen.iter().map(|(method, last)| (&**method, *last)).collect();
     assert_eq!(seen, [("POST", false), ("PATCH", false), ("PATCH", true), ("HEAD", false), ("PATCH", true)]);
+    // An empty upload is complete when it is created.
+    let step = create(endpoint(), NewUpload::new(Some(0)), plain(), None).unwrap();
+    assert!(matches!(step, Step::Transmit(transmit) if transmit.is_last()));
 }
 
 #[test]

@@ -482,9 +482,9 @@ impl Work for Uploading {
     }
 
     fn is_last(&self) -> bool {
-        // The concatenation of parts completes an upload, too.
-        let concatenates = matches!(self.phase, Phase::Create { .. }) && self.upload.parts().is_some();
-        concatenates || self.sends() && self.completes()
+        // In tus, an empty upload is complete when it is created.
+        let creates = matches!(self.phase, Phase::Create { .. }) && self.upload.parts().is_none();
+        (self.sends() || creates && self.protocol == Protocol::Tus) && self.completes()
     }
 
     fn takes_long(&self) -> bool {
