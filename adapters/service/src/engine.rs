@@ -45,6 +45,8 @@ pub(crate) struct Engine {
     pub(crate) budget: Budget,
     /// Whether this process does work that no request asks for.
     pub(crate) background: bool,
+    /// Permits for calls of the hook `terminated` that nobody waits for.
+    pub(crate) terminating: Arc<Semaphore>,
     /// Permits for assembling uploads, which moves many bytes.
     pub(crate) assembling: Semaphore,
     /// Final uploads that are being processed because a part became complete.
@@ -62,9 +64,15 @@ pub(crate) struct Engine {
 impl Engine {
     /// Deletes exactly this version of a leased upload, and calls the hook.
     pub(crate) async fn remove(&self, stored: &Stored, cause: Cause) -> Result<(), StorageError> {
+        self.delete(stored, cause).await?;
+        self.hooks.terminated(&stored.upload, cause).await;
+        Ok(())
+    }
+
+    /// The same without the hook, which the caller calls.
+    pub(crate) async fn delete(&self, stored: &Stored, cause: Cause) -> Result<(), StorageError> {
         self.storage.remove(stored).await?;
         observe::removed(&stored.upload, cause);
-        self.hooks.terminated(&stored.upload, cause).await;
         Ok(())
     }
 

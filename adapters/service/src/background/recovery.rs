@@ -53,7 +53,10 @@ async fn expire_leased(engine: &Engine, id: &UploadId) -> Result<bool, StorageEr
     let Some(stored) = found(engine, id).await? else { return Ok(false) };
     match decided(engine, stored).await? {
         Recovery::Keep(keep) => renew(engine, &keep).await.map(|()| false),
-        Recovery::Remove(stored) => Ok(remove(engine, &stored).await? == Removed::Yes),
+        Recovery::Remove(stored) if remove(engine, &stored).await? == Removed::Yes => {
+            engine.hooks.terminated(&stored.upload, Cause::Expired).await;
+            Ok(true)
+        }
         _ => Ok(false),
     }
 }
@@ -83,8 +86,23 @@ async fn remove(engine: &Engine, stored: &Stored) -> Result<Removed, StorageErro
     if !is_free {
         return Ok(Removed::ClaimedElsewhere);
     }
-    engine.remove(stored, Cause::Expired).await?;
+    engine.delete(stored, Cause::Expired).await?;
     Ok(Removed::Yes)
+}
+
+/// Removes an expired upload. The hook is called beside the sweep, so that a slow one does not delay other uploads.
+async fn remove_in_a_sweep(engine: &Arc<Engine>, stored: Stored) -> Result<Removed, StorageError> {
+    // Before the removal, so that an upload waits for its call, and not the call in memory.
+    let turn = engine.terminating.clone().acquire_owned().await;
+    let removed = remove(engine, &stored).await?;
+    if removed == Removed::Yes {
+        let called = engine.clone();
+        engine.exchanges.spawn(async move {
+            called.hooks.terminated(&stored.upload, Cause::Expired).await;
+            drop(turn);
+        });
+    }
+    Ok(removed)
 }
 
 async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> Result<LookedAfter, StorageError> {
@@ -97,7 +115,7 @@ async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> Result<Looked
         Recovery::Nothing | Recovery::LoadFinals(_) | Recovery::LoadParts(_) => {}
         Recovery::Keep(keep) => renew(engine, &keep).await?,
         Recovery::Remove(stored) => {
-            let is_claimed_elsewhere = remove(engine, &stored).await? == Removed::ClaimedElsewhere;
+            let is_claimed_elsewhere = remove_in_a_sweep(engine, stored).await? == Removed::ClaimedElsewhere;
             return Ok(LookedAfter { is_claimed_elsewhere });
         }
         Recovery::Complete(completion) => {
@@ -116,11 +134,11 @@ async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> Result<Looked
 
 /// Removes a final upload that has expired and could not be assembled. Its parts, which use the room that it needs,
 /// expire after it.
-async fn give_room(engine: &Engine, id: &UploadId) -> Result<(), StorageError> {
+async fn give_room(engine: &Arc<Engine>, id: &UploadId) -> Result<(), StorageError> {
     let is_hopeless =
         |found: &Stored| found.upload.phase == Phase::Assembling && found.upload.is_expired(SystemTime::now());
     if let Some(stored) = found(engine, id).await?.filter(is_hopeless) {
-        remove(engine, &stored).await?;
+        remove_in_a_sweep(engine, stored).await?;
     }
     Ok(())
 }

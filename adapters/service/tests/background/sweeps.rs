@@ -6,12 +6,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all};
 use tokio::{
     sync::{Notify, mpsc},
     time::{sleep, timeout},
 };
-use tus_service::{Change, Config, Download, Incarnation, Kind, Memory, Part, Phase, Storage, Tus, Upload};
+use tus_service::{
+    Change, Config, Download, Incarnation, Kind, Memory, Part, Phase, Storage, Tus, Upload, UploadFilter,
+};
 
 use crate::{SOON, created, expired, id, send, wrapped::Wrapped};
 
@@ -67,6 +69,24 @@ async fn assemblies_that_take_long_delay_no_other_work() {
     }
     until(async || sweeps.load(SeqCst) > 3 && tidied.load(SeqCst) > 3).await;
     assert_eq!(assemblies.load(SeqCst), 4, "as many as are assembled at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_takes_long_delays_no_removal() {
+    let store = Memory::new();
+    for at in 0..100 {
+        store.create(&expired(&format!("expired-{at}"))).await.unwrap();
+    }
+    let (called, mut calls) = mpsc::unbounded_channel();
+    let tus = Tus::builder(store.clone()).hook_timeout(Duration::from_secs(3600)).terminated(move |cx| {
+        called.send(cx.upload.id.clone()).unwrap();
+        std::future::pending()
+    });
+    let tus = tus.build();
+    for _ in 0..100 {
+        timeout(Duration::from_secs(60), calls.recv()).await.expect("within the first sweep").unwrap();
+    }
+    assert_eq!(tus.list(UploadFilter::default(), None).count().await, 0);
 }
 
 /// Final uploads that never fit would keep their parts for ever, and the disk full.

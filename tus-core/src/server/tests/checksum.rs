@@ -183,7 +183,7 @@ fn a_creation_with_a_body_is_verified_too() {
     // Without a body, whether the request says so or not.
     world.post().length(5).sha1_of(b"other").send().is(460).lacks("location");
     world.post().length(5).header("content-length", "0").sha1_of(b"other").send().is(460).lacks("location");
-    world.post().length(5).stream(b"hello").without("content-type").sha1_of(b"hello").send().is(413).lacks("location");
+    world.post().length(5).stream(b"hello").without("content-type").sha1_of(b"hello").send().is(415).lacks("location");
     world.post().length(5).stream(b"hello").trailing_sha1_of(b"other").send().is(460).lacks("location");
     assert_eq!(world.path(), "Authorize Create Store Receive Terminate Respond");
     assert_eq!((&world.uploads, world.notified.len()), (&before, 1));

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version, request::Parts};
 
 use super::{
     super::{End, Interruption},
@@ -42,6 +42,11 @@ impl<'w> Request<'w> {
 
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.head.headers.remove(name);
+        self
+    }
+
+    pub(crate) fn http_2(mut self) -> Self {
+        self.head.version = Version::HTTP_2;
         self
     }
 

@@ -196,13 +196,14 @@ fn creation_body(exchange: &Exchange, head: &Parts) -> Result<Option<Body>, Faul
     if length == Some(0) && !is_checked {
         return Ok(None);
     }
-    // An HTTP/1.1 request has no body without one of these (RFC 9112, 6.3). An HTTP/2 request may have one, with a
-    // type.
+    // An HTTP/1.1 request has no body without one of these (RFC 9112, 6.3). An HTTP/2 request may have one.
     let framed = length.is_some() || headers.contains_key(header::TRANSFER_ENCODING);
-    let typed = head.version > Version::HTTP_11 && headers.contains_key(header::CONTENT_TYPE);
+    let later = head.version > Version::HTTP_11;
+    let typed = later && headers.contains_key(header::CONTENT_TYPE);
     let is_empty = length == Some(0) || !framed && !typed;
+    let may_follow = later && length.is_none() && exchange.offers(TusExtension::CreationWithUpload);
     let has_type = is_offset_octet_stream(headers)?;
-    if has_type || is_empty && is_checked {
+    if has_type || is_empty && (is_checked || may_follow) {
         offered(exchange, TusExtension::CreationWithUpload)?;
         let body = body(exchange, headers)?;
         // Bytes without their media type are refused, should some follow.

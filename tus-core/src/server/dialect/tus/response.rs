@@ -178,9 +178,9 @@ fn status(refusal: &Refusal) -> StatusCode {
         }
         Refusal::Unanswered => StatusCode::INTERNAL_SERVER_ERROR,
         Refusal::Expired | Refusal::Invalid => StatusCode::GONE,
-        Refusal::TooLarge { .. } | Refusal::BeyondLength { .. } | Refusal::BodyTooLarge { .. } => {
-            StatusCode::PAYLOAD_TOO_LARGE
-        }
+        Refusal::TooLarge { .. } | Refusal::BeyondLength { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        // Only bytes without their media type have a limit of their own in this dialect.
+        Refusal::BodyTooLarge { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Refusal::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
         Refusal::AnotherFile => StatusCode::PRECONDITION_FAILED,
         // Temporary failures: clients retry no 4xx other than 409 and 423, so a 408 would end the upload.
@@ -243,8 +243,9 @@ fn text(refusal: &Refusal) -> String {
         Refusal::OtherDialect => {
             "the upload was created with the IETF's \"Resumable Uploads for HTTP\"; use that protocol, without tus-resumable"
         }
+        Refusal::BodyTooLarge { .. } => return Fault::UnsupportedMediaType.to_string(),
         // These exist only in the other dialect.
-        Refusal::BodyTooLarge { .. } | Refusal::BodyTooSmall { .. } => "the body is larger or smaller than allowed",
+        Refusal::BodyTooSmall { .. } => "the body is smaller than allowed",
         Refusal::Unanswered => "the application did not respond to the upload",
         Refusal::NotKept => "the response to the upload is not stored",
         Refusal::AlreadyComplete => "the upload is complete; nothing can be added",
