@@ -18,6 +18,10 @@ use crate::{
 /// The duration of the claim that comes with a change that makes an upload due.
 const WITH_A_CHANGE: Duration = Duration::from_secs(15);
 
+/// How long this process relies on such a claim without another request. Later, it may be about to expire, or the process was
+/// suspended and another one has it.
+const IS_FRESH: Duration = Duration::from_secs(5);
+
 impl Inner {
     pub(crate) async fn claim(&self, upload: &Upload, duration: Duration) -> Result<bool, StorageError> {
         let is_it = |document: &Document| document.upload.incarnation == upload.incarnation && !document.is_gone();
@@ -26,7 +30,7 @@ impl Inner {
         if !duration.is_zero()
             && duration <= WITH_A_CHANGE
             && let Some(claim) = ours.and_then(|seen| seen.document.claim)
-            && lock(&self.fresh).remove(&claim.nonce).is_some()
+            && lock(&self.fresh).remove(&claim.nonce).is_some_and(|since| since.elapsed() < IS_FRESH)
         {
             return Ok(true);
         }
@@ -40,7 +44,10 @@ impl Inner {
         });
         // A concurrent change of the record says nothing about the claim.
         match Box::pin(claimed).await {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                lock(&self.claims).forget(upload.incarnation);
+                Ok(true)
+            }
             Err(error) => match error.failure() {
                 Failure::Busy | Failure::NotFound => Ok(false),
                 Failure::Conflict => Box::pin(self.claim(upload, duration)).await,
@@ -53,7 +60,7 @@ impl Inner {
     pub(crate) fn claim_with(&self, document: &mut Document) -> Result<(), StorageError> {
         if document.upload.is_due() && !self.is_claimed_elsewhere(document) {
             let claim = self.new_claim(WITH_A_CHANGE)?;
-            lock(&self.fresh).insert(claim.nonce.clone(), ());
+            lock(&self.fresh).insert(claim.nonce.clone(), Instant::now());
             document.claim = Some(claim);
         }
         Ok(())
@@ -66,14 +73,7 @@ impl Inner {
 
     fn is_claimed_elsewhere(&self, document: &Document) -> bool {
         let Some(claim) = document.claim.as_ref().filter(|claim| claim.process != self.process) else { return false };
-        let now = Instant::now();
-        let mut known = lock(&self.claims);
-        match known.get(&claim.nonce) {
-            Some(since) => now.duration_since(*since) < Duration::from_millis(claim.milliseconds),
-            None => {
-                known.insert(claim.nonce.clone(), now);
-                claim.milliseconds > 0
-            }
-        }
+        let since = lock(&self.claims).since(document.upload.incarnation, &claim.nonce);
+        claim.milliseconds > 0 && since.elapsed() < Duration::from_millis(claim.milliseconds)
     }
 }

@@ -11,6 +11,7 @@ use tus_service::{Failure, StorageError, Stored, UploadId, Version};
 use crate::{
     bucket::{Bucket, Tag},
     document::{Document, Status},
+    first_seen::FirstSeen,
     keys,
     lock::lock,
     nonce::nonce,
@@ -48,15 +49,15 @@ pub(crate) struct Inner {
     /// What a `Stored` cannot carry. Without it, the document would be requested again between a load and the change.
     seen: Mutex<Recent<UploadId, Seen>>,
     /// When writers elsewhere were asked to leave.
-    pub asked: Mutex<Recent<String, Instant>>,
+    pub asked: Mutex<FirstSeen>,
     /// Writers elsewhere that did not answer, and the request that waited for them.
     pub unanswered: Mutex<Recent<String, String>>,
-    /// When a question whether an owner is alive was first seen.
-    pub questions: Mutex<Recent<String, Instant>>,
-    /// When each claim of another process, identified by its nonce, was first seen.
-    pub claims: Mutex<Recent<String, Instant>>,
-    /// Claims that came with this process's own changes and were not asked for yet.
-    pub fresh: Mutex<Recent<String, ()>>,
+    /// When questions whether an owner is alive were first seen.
+    pub questions: Mutex<FirstSeen>,
+    /// When claims of other processes, identified by their nonces, were first seen.
+    pub claims: Mutex<FirstSeen>,
+    /// Claims that came with this process's own changes and were not asked for yet, and since when they exist.
+    pub fresh: Mutex<Recent<String, Instant>>,
 }
 
 impl Inner {
@@ -70,10 +71,10 @@ impl Inner {
             gathering: Semaphore::new(settings.memory_of_pieces()),
             settings,
             seen: Mutex::new(Recent::new(REMEMBERED)),
-            asked: Mutex::new(Recent::new(4 * REMEMBERED)),
+            asked: Mutex::default(),
             unanswered: Mutex::new(Recent::new(4 * REMEMBERED)),
-            questions: Mutex::new(Recent::new(4 * REMEMBERED)),
-            claims: Mutex::new(Recent::new(4 * REMEMBERED)),
+            questions: Mutex::default(),
+            claims: Mutex::default(),
             fresh: Mutex::new(Recent::new(4 * REMEMBERED)),
         })
     }

@@ -38,7 +38,7 @@ impl Inner {
                 Access::Write => {}
             }
             // Requests wait for a dead owner once, not each time.
-            let since = lock(&self.asked).get(&owner.writer).copied().unwrap_or(began);
+            let since = lock(&self.asked).known(now.upload.incarnation, &owner.writer).unwrap_or(began);
             let is_over = since.checked_add(patience).is_some_and(|end| end <= Instant::now());
             match (asked, is_over) {
                 (true, true) => {
@@ -66,10 +66,7 @@ impl Inner {
         };
         match self.swap(seen, want).await {
             Ok(_) => {
-                let mut known = lock(&self.asked);
-                if known.get(&owner.writer).is_none() {
-                    known.insert(owner.writer.clone(), Instant::now());
-                }
+                lock(&self.asked).since(seen.document.upload.incarnation, &owner.writer);
                 Ok(true)
             }
             // It has changed: the next check shows how.
@@ -92,13 +89,11 @@ impl Inner {
     pub(crate) async fn without_a_dead_owner(&self, seen: &Seen) -> Result<Option<Seen>, StorageError> {
         let owner = seen.document.owner.clone().filter(|_| self.settings.keeps(Rule::Question));
         let Some(owner) = owner.filter(|owner| owner.process != self.process) else { return Ok(Some(seen.clone())) };
-        let asked = seen.document.question.as_ref().and_then(|question| lock(&self.questions).get(question).copied());
+        let incarnation = seen.document.upload.incarnation;
+        // It may be another sweeper's question.
+        let asked = seen.document.question.as_ref().map(|question| lock(&self.questions).since(incarnation, question));
         let is_dead = asked.is_some_and(|asked| asked.elapsed() > LIVES);
-        if let (Some(question), None) = (&seen.document.question, asked) {
-            // Another sweeper's question.
-            lock(&self.questions).insert(question.clone(), Instant::now());
-        }
-        if seen.document.question.is_some() && !is_dead {
+        if asked.is_some() && !is_dead {
             return Ok(None);
         }
         let question = nonce()?;
@@ -114,9 +109,12 @@ impl Inner {
             Ok(())
         });
         match asked.await {
-            Ok(asked) if is_dead => Ok(Some(asked)),
+            Ok(asked) if is_dead => {
+                lock(&self.questions).forget(incarnation);
+                Ok(Some(asked))
+            }
             Ok(_) => {
-                lock(&self.questions).insert(question, Instant::now());
+                lock(&self.questions).since(incarnation, &question);
                 Ok(None)
             }
             Err(error) if matches!(error.failure(), Failure::Conflict | Failure::NotFound | Failure::Busy) => Ok(None),

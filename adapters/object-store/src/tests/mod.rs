@@ -2,6 +2,7 @@ mod conformance;
 #[cfg(feature = "aws")]
 mod copies;
 mod expiry;
+mod many;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod pace;
