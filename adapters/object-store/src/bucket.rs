@@ -1,6 +1,11 @@
 //! The operations of an object store that this crate uses, with errors that determine the next step.
 
-use std::{fmt, ops::Range, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream, stream::BoxStream};
@@ -38,6 +43,7 @@ pub(crate) struct Tag(UpdateVersion);
 pub(crate) struct Head {
     pub tag: Tag,
     pub size: u64,
+    pub modified: SystemTime,
     /// The seal that identifies it; `None` if it was uploaded in parts and the store accepts no metadata with them.
     pub seal: Option<String>,
 }
@@ -198,7 +204,7 @@ impl Bucket {
         let head = self.patience.read(|| self.begin_get(&path, &options)).await;
         let GetResult { meta, attributes, .. } = observe::request("head", head)?;
         let seal = attributes.get(&Attribute::Metadata(SEAL.into())).map(|seal| seal.as_ref().to_owned());
-        Ok(Head { tag: Tag::of(&meta), size: meta.size, seal })
+        Ok(Head { tag: Tag::of(&meta), size: meta.size, modified: meta.last_modified.into(), seal })
     }
 
     /// Deletes objects, a thousand per request if the store supports that. Missing objects are not errors.

@@ -107,6 +107,7 @@ mod concatenation;
 mod copies;
 mod document;
 mod failures;
+mod fences;
 mod first_seen;
 mod keys;
 mod lock;

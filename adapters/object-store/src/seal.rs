@@ -96,7 +96,7 @@ impl Inner {
             // It may have been done nevertheless, by this process or another one.
             match self.bucket.head(&document.key).await {
                 Ok(Head { tag, seal: Some(seal), .. }) if seal == multipart.seal => return Ok(tag.etag()),
-                Ok(Head { tag, seal: None, size: there }) if there == size => return Ok(tag.etag()),
+                Ok(Head { tag, seal: None, size: there, .. }) if there == size => return Ok(tag.etag()),
                 // Neither the parts nor an object. That the object was made and moved since is not known.
                 Err(Refused::Absent) if matches!(refused, Refused::Absent) => {
                     self.lose(&document.upload, &multipart.id, true).await?;

@@ -145,8 +145,7 @@ impl Storage for ObjectStore {
             self.0.bucket.delete(vec![keys::document(&removed.upload.id)]).await?;
         }
         // It is gone from here on. Only space remains to be freed, and a marker exists for that.
-        let multipart = removed.multipart.as_ref().map(|multipart| multipart.id.as_str());
-        if let Err(refused) = self.0.clear(&removed.upload, &removed.key, multipart).await {
+        if let Err(refused) = self.0.clear_removed(&removed).await {
             tracing::warn!(upload = %removed.upload.id, %refused, "the objects of a removed upload stay for one more day");
         }
         Ok(())

@@ -12,5 +12,6 @@ mod service;
 mod silence;
 mod simulation;
 mod stores;
+mod sweeps;
 mod uploads;
 mod writers;
