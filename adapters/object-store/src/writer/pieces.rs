@@ -55,8 +55,15 @@ impl PartWriter {
         let kept = self.pieces.len() - merged;
         let nonces: Vec<_> = self.pieces[kept..].iter().map(|piece| piece.nonce.clone()).collect();
         let store = self.store.clone();
-        let Gathered { bytes: before, memory: _memory } =
-            store.bytes_of(&self.seen.document.upload, &self.pieces[kept..]).await?;
+        let gathered = store.bytes_of(&self.seen.document.upload, &self.pieces[kept..]).await;
+        let Gathered { bytes: before, memory: _memory } = match gathered {
+            Ok(gathered) => gathered,
+            Err(error) => {
+                // If another writer took over and has deleted them, that is the reason.
+                self.swap(|_| Ok(())).await?;
+                return Err(error);
+            }
+        };
         let piece = Piece { nonce: nonce()?, length: length(&self.pieces[kept..]) + self.held.length() };
         let payload = before.into_iter().chain(self.held.bytes()).collect();
         let key = keys::piece(&self.seen.document.upload, &piece.nonce);
