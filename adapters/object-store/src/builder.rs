@@ -1,6 +1,11 @@
 //! Opens a storage.
 
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use object_store::multipart::MultipartStore;
 use tus_service::Upload;
@@ -67,6 +72,7 @@ impl ObjectStore {
             smallest_part: SMALLEST_PART,
             largest_copy: LARGEST_COPY,
             key: Arc::new(|upload| keys::object(&upload.id)),
+            clock: Arc::new(SystemTime::now),
             owner_looks: Duration::from_secs(1),
             waiter_looks: Duration::from_millis(250),
             linger: Duration::from_secs(5),

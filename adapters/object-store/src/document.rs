@@ -43,7 +43,7 @@ pub(crate) struct Document {
     /// The owner of uncommitted bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// The newest request that waits for the owner to leave.
+    /// The newest request that waits for the owner to leave, or did so when it left: older ones see that they are overtaken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<String>,
     /// A sweeper's question whether the owner is alive. The owner answers by deleting it.
@@ -180,7 +180,7 @@ impl Document {
 
     /// Nobody has uncommitted bytes any more.
     pub(crate) fn release(&mut self) {
-        (self.owner, self.wanted, self.question) = (None, None, None);
+        (self.owner, self.question) = (None, None);
     }
 
     /// The object exists and has these bytes.

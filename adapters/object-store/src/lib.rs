@@ -65,7 +65,8 @@
 //! | the change to removed | objects, and a marker | the sweep a day later |
 //!
 //! An expired upload that a server is receiving is kept: a sweep asks the owner, through the document, whether it is
-//! alive, and takes the upload away from an owner that does not answer for half a minute.
+//! alive, and takes the upload away from an owner that does not answer for five minutes (by default: twice the time in
+//! which a slow line would carry all of its memory).
 //!
 //! Add a rule to the bucket that aborts incomplete multipart uploads after some days, later than uploads expire.
 //!

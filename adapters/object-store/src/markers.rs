@@ -201,6 +201,10 @@ impl Inner {
         let upload = &document.upload;
         if upload.is_expired(now) {
             let Some(seen) = marked.seen.as_ref().filter(|_| !upload.is_due()) else { return Ok(Found::Nothing) };
+            if !upload.is_expired((self.settings.clock)()) {
+                // It is only about to expire: nobody who receives it is disturbed.
+                return Ok(self.found_upload(Some(seen)));
+            }
             return Ok(self.found_upload(self.without_a_dead_owner(seen).await?.as_ref()));
         }
         // Its expiry was postponed or removed.

@@ -58,6 +58,10 @@ pub(crate) enum Weight {
     Completion(usize),
 }
 
+fn moving(bytes: u64) -> Duration {
+    Duration::from_millis(bytes.saturating_mul(1000) / BYTES_A_SECOND)
+}
+
 /// Bytes that are on their way.
 struct Moving<'a>(&'a AtomicU64, u64);
 
@@ -95,9 +99,13 @@ impl Patience {
         lock(&self.silent_until).is_some_and(|until| Instant::now() < until)
     }
 
+    /// How long a request may take if so many bytes are on their way.
+    pub(crate) fn of_bytes(&self, bytes: u64) -> Duration {
+        self.limit.saturating_add(moving(bytes)).min(YEAR)
+    }
+
     /// How long a request may take that shares the line with what is on its way now.
     fn for_one(&self, weight: Weight, is_silent: bool) -> Duration {
-        let moving = |bytes: u64| Duration::from_millis(bytes.saturating_mul(1000) / BYTES_A_SECOND);
         let each = |count| EACH.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
         let more = match weight {
             Weight::Small => Duration::ZERO,

@@ -23,6 +23,9 @@ use crate::{
 /// How often a change is retried because others have recorded something beside the record.
 const TRIES: usize = 64;
 
+/// The same for what is recorded whatever becomes of the record.
+const NOTES: usize = 8;
+
 /// The number of remembered documents, and the most parts of one that is remembered.
 const REMEMBERED: usize = 512;
 const MOST_PARTS: usize = 256;
@@ -178,6 +181,29 @@ impl Inner {
             }
             if refused.is_unclear() && now.document.nonce == before.nonce {
                 return Err(refused.into());
+            }
+            seen = now;
+        }
+        Err(Failure::Busy.into())
+    }
+
+    /// Records something beside the record, whatever becomes of that in the meantime.
+    pub(crate) async fn note(
+        &self,
+        seen: &Seen,
+        mut edit: impl FnMut(&mut Document) -> Result<(), StorageError>,
+    ) -> Result<Seen, StorageError> {
+        let mut seen = seen.clone();
+        for _ in 0..NOTES {
+            let error = match self.swap(&seen, &mut edit).await {
+                Err(error) if error.failure() == Failure::Conflict => error,
+                noted => return noted,
+            };
+            let before = &seen.document;
+            let now = self.fetch(&before.upload.id).await?.ok_or(Failure::NotFound)?;
+            if now.document.version == before.version || now.document.upload.incarnation != before.upload.incarnation {
+                // It was refused.
+                return Err(error);
             }
             seen = now;
         }

@@ -1,6 +1,10 @@
 //! Settings.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tus_service::Upload;
 
@@ -9,6 +13,9 @@ const MOST_PARTS: u64 = 9000;
 
 /// The number of parts that may be assembled from pieces at once, if memory is not short.
 const GATHERED: usize = 2;
+
+/// What time it is.
+pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 pub(crate) type KeyOf = Arc<dyn Fn(&Upload) -> String + Send + Sync>;
 
@@ -26,6 +33,7 @@ pub(crate) struct Settings {
     pub smallest_part: u64,
     pub largest_copy: u64,
     pub key: KeyOf,
+    pub clock: Clock,
     /// How often an owner checks whether it is asked to leave.
     pub owner_looks: Duration,
     /// How often a waiting request checks whether the owner has left.

@@ -13,9 +13,6 @@ use crate::{
     settings::Rule,
 };
 
-/// How long an owner may take to answer that it is alive. It checks every second.
-const LIVES: Duration = Duration::from_secs(30);
-
 impl Inner {
     /// Asks the owner in another process to leave, and waits for that.
     pub(crate) async fn settle(
@@ -24,47 +21,72 @@ impl Inner {
         access: Access,
         patience: Duration,
     ) -> Result<Option<Stored>, StorageError> {
-        let (mine, began, mut asked) = (nonce()?, Instant::now(), false);
+        let (mine, began) = (nonce()?, Instant::now());
+        let is_over = |since: Instant| since.checked_add(patience).is_some_and(|end| end <= Instant::now());
+        // The writer that was asked.
+        let mut asked: Option<String> = None;
         loop {
             let Some(seen) = self.fetch(&stored.upload.id).await? else { return Ok(None) };
-            let now = self.stored(&seen);
-            let Some(owner) = seen.document.owner.as_ref().filter(|_| now.held_elsewhere) else { return Ok(Some(now)) };
-            let wanted = seen.document.wanted.as_ref();
-            match access {
+            let (now, wanted) = (self.stored(&seen), seen.document.wanted.as_ref());
+            if access == Access::Write && asked.is_some() && wanted.is_some_and(|wanted| *wanted != mine) {
                 // A newer request gets it.
-                Access::Write if asked && wanted != Some(&mine) => return Err(Failure::Busy.into()),
+                return Err(Failure::Busy.into());
+            }
+            let incarnation = now.upload.incarnation;
+            let Some(owner) = seen.document.owner.as_ref().filter(|_| now.held_elsewhere) else {
+                lock(&self.asked).forget(incarnation);
+                return Ok(Some(now));
+            };
+            match (&asked, wanted) {
+                (Some(writer), None) if *writer != owner.writer && access == Access::Write => {
+                    // The same, after the older owner has left.
+                    return Err(Failure::Busy.into());
+                }
+                // It has left, and owns the upload again.
+                (Some(_), None) => {
+                    lock(&self.asked).forget(incarnation);
+                    asked = None;
+                }
                 // A reader does not take the upload from a request that is already waiting.
-                Access::Read => asked |= wanted.is_some(),
-                Access::Write => {}
+                (_, Some(_)) if access == Access::Read => asked = Some(owner.writer.clone()),
+                _ => {}
             }
             // Requests wait for a dead owner once, not each time.
-            let since = lock(&self.asked).known(now.upload.incarnation, &owner.writer).unwrap_or(began);
-            let is_over = since.checked_add(patience).is_some_and(|end| end <= Instant::now());
-            match (asked, is_over) {
-                (true, true) => {
-                    if access == Access::Write {
-                        lock(&self.unanswered).insert(owner.writer.clone(), mine);
-                    }
+            let since = lock(&self.asked).known(incarnation, &owner.writer).unwrap_or(began);
+            if asked.is_some() && is_over(since) {
+                if access == Access::Write {
+                    lock(&self.unanswered).insert(owner.writer.clone(), mine);
+                }
+                return Ok(Some(now));
+            }
+            if asked.is_none() {
+                if access == Access::Read && is_over(since) {
                     return Ok(Some(now));
                 }
-                (false, true) if access == Access::Read => return Ok(Some(now)),
-                (false, _) => asked = self.ask(&seen, &mine).await?,
-                (true, false) => sleep(self.settings.waiter_looks).await,
+                if self.ask(&seen, access, &mine).await? {
+                    asked = Some(owner.writer.clone());
+                    continue;
+                }
+                if is_over(began) {
+                    return Ok(Some(now));
+                }
             }
+            sleep(self.settings.waiter_looks).await;
         }
     }
 
     /// Records in the document who wants the upload. Returns whether that succeeded.
-    async fn ask(&self, seen: &Seen, mine: &str) -> Result<bool, StorageError> {
+    async fn ask(&self, seen: &Seen, access: Access, mine: &str) -> Result<bool, StorageError> {
         let Some(owner) = &seen.document.owner else { return Ok(false) };
         let want = |document: &mut Document| {
-            if document.owner.as_ref() != Some(owner) {
+            let is_taken = access == Access::Read && document.wanted.is_some();
+            if is_taken || document.owner.as_ref() != Some(owner) {
                 return Err(Failure::Conflict.into());
             }
             document.wanted = Some(mine.to_owned());
             Ok(())
         };
-        match self.swap(seen, want).await {
+        match self.note(seen, want).await {
             Ok(_) => {
                 lock(&self.asked).since(seen.document.upload.incarnation, &owner.writer);
                 Ok(true)
@@ -73,6 +95,12 @@ impl Inner {
             Err(error) if matches!(error.failure(), Failure::Conflict | Failure::NotFound | Failure::Busy) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// How long an owner may take to answer that it is alive. It checks every second, unless it waits for memory and then for the
+    /// store, on a line that all bytes of the process share.
+    pub(crate) fn lives(&self) -> Duration {
+        2 * self.bucket.patience.of_bytes(self.settings.memory as u64)
     }
 
     /// Whether bytes may be added although an owner elsewhere has not left: it was asked, did not answer, and nobody
@@ -92,7 +120,7 @@ impl Inner {
         let incarnation = seen.document.upload.incarnation;
         // It may be another sweeper's question.
         let asked = seen.document.question.as_ref().map(|question| lock(&self.questions).since(incarnation, question));
-        let is_dead = asked.is_some_and(|asked| asked.elapsed() > LIVES);
+        let is_dead = asked.is_some_and(|asked| asked.elapsed() > self.lives());
         if asked.is_some() && !is_dead {
             return Ok(None);
         }

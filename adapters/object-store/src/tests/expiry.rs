@@ -37,12 +37,13 @@ async fn uploads_of_a_dead_process_expire() {
     let (stored, writer) = owned(&one).await;
     // It neither examines the document nor releases the upload.
     std::mem::forget(writer);
+    let lives = one.0.lives();
     for _ in 0..3 {
         assert_eq!(pending(&two).await, [], "it may live");
-        sleep(Duration::from_secs(5)).await;
+        sleep(lives / 6).await;
     }
     assert_eq!(pending(&three).await, [], "this one knows only now that it was asked");
-    sleep(Duration::from_secs(16)).await;
+    sleep(lives / 2 + Duration::from_secs(1)).await;
     let [found] = &pending(&two).await[..] else { panic!("it is dead") };
     assert!(found.is_same_upload(&stored.upload) && !found.held_elsewhere);
     two.remove(found).await.unwrap();

@@ -13,5 +13,6 @@ mod silence;
 mod simulation;
 mod stores;
 mod sweeps;
+mod takeovers;
 mod uploads;
 mod writers;

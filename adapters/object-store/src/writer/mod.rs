@@ -108,18 +108,26 @@ impl PartWriter {
         mut edit: impl FnMut(&mut Document) -> Result<(), StorageError>,
     ) -> Result<(), StorageError> {
         let (replaces, name, owned) = (&self.replaces, &self.name, self.watch.owns());
-        let swapped = self.store.swap(&self.seen, |document| match &document.owner {
-            Some(owner) if owner.writer != *name && Some(owner) != replaces.as_ref() => Err(Failure::Conflict.into()),
-            None if owned => Err(Failure::Conflict.into()),
-            _ => {
-                document.question = None;
-                edit(document)
+        // Also by a request that this change meets, even if it releases the upload: the body of this writer may go on.
+        let mut is_wanted = false;
+        let swapped = self.store.swap(&self.seen, |document| {
+            is_wanted = document.is_owned_by(name) && document.wanted.is_some();
+            match &document.owner {
+                Some(owner) if owner.writer != *name && Some(owner) != replaces.as_ref() => {
+                    Err(Failure::Conflict.into())
+                }
+                None if owned => Err(Failure::Conflict.into()),
+                _ => {
+                    document.question = None;
+                    edit(document)
+                }
             }
         });
         self.seen = swapped.await?;
         self.changed = Instant::now();
         let document = &self.seen.document;
-        self.watch.looked(document.is_owned_by(&self.name), document.wanted.is_some());
+        let owns = document.is_owned_by(&self.name);
+        self.watch.looked(owns, is_wanted || (owns && document.wanted.is_some()));
         Ok(())
     }
 
@@ -249,6 +257,21 @@ impl PartWriter {
         }
     }
 
+    /// All bytes are recorded, and none arrive: others need not wait for this writer.
+    async fn release(&mut self) -> Result<(), StorageError> {
+        if !self.watch.owns() {
+            return Ok(());
+        }
+        let given_up = self.given_up;
+        let released = self.swap(|document| {
+            document.contested = document.contested.max(given_up);
+            document.reserved = document.parts.len().max(document.contested);
+            document.release();
+            Ok(())
+        });
+        released.await
+    }
+
     /// All bytes have arrived: makes the object.
     async fn finish(&mut self, change: &Change) -> Result<(), StorageError> {
         let before = self.seen.document.clone();
@@ -355,6 +378,8 @@ impl Writer for PartWriter {
         }
         if change.offset == self.end() && change.offset > self.committed() {
             self.record_all(change, false).await?;
+        } else if self.end() == self.committed() {
+            self.release().await?;
         } else {
             // What may not be committed yet needs no memory any more.
             self.put_piece().await?;

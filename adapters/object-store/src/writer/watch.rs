@@ -40,11 +40,11 @@ impl Default for Watch {
 }
 
 impl Watch {
-    /// The writer has seen or made the document.
+    /// The writer has seen or made the document, and met a request that wants the upload from it, or none.
     pub(super) fn looked(&self, owns: bool, wanted: bool) {
         let mut state = lock(&self.state);
         *state = State { owns, looked: Instant::now(), turn: state.turn + 1 };
-        if owns && wanted {
+        if wanted {
             self.asked.send_replace(true);
         }
     }

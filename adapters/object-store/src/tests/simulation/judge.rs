@@ -53,7 +53,7 @@ impl World {
         sleep(Duration::from_secs(200)).await;
         for _ in 0..8 {
             self.sweep(machine).await.unwrap();
-            sleep(Duration::from_secs(20)).await;
+            sleep(machine.store.0.lives() / 4).await;
         }
         if let Some(stored) = machine.store.load(&id(NAME)).await.unwrap() {
             assert_eq!(stored.upload.phase, Phase::Notified, "it lives on");
@@ -63,7 +63,8 @@ impl World {
     /// The upload, as the last machine finishes it.
     async fn finished(&self, machine: &Machine) -> Stored {
         let before = self.known_to_clients();
-        for _ in 0..200 {
+        // Longer than an expired upload of a dead machine stays.
+        for _ in 0..2 * machine.store.0.lives().as_secs() {
             self.sweep(machine).await.unwrap();
             match machine.store.load(&id(NAME)).await.unwrap() {
                 Some(stored) if stored.upload.phase == Phase::Notified => {

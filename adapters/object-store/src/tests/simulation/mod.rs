@@ -162,14 +162,16 @@ impl World {
             let client = object_store::client::HttpClient::new(bucket::Bucket::clone(&bucket));
             builder = builder.copies(bucket, client, bucket::NAME);
         }
+        let is_late = self.draw(|random| Duration::from_millis(random.u64(0..5000)));
+        let began = self.began;
         let store = builder.with(|settings| {
+            settings.clock = Arc::new(move || began.1 + began.0.elapsed() - is_late);
             settings.part_size = PART;
             (settings.smallest_part, settings.largest_copy) = (1, 3 * PART);
             settings.window = 3;
             settings.waiter_looks = Duration::from_millis(500);
             settings.without = self.without;
         });
-        let is_late = self.draw(|random| Duration::from_millis(random.u64(0..5000)));
         Machine { store: store.open_unchecked().unwrap(), line, tasks: Arc::default(), used: Arc::default(), is_late }
     }
 
