@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use tus_service::async_trait;
 
 use crate::{
-    observe,
+    failures, observe,
     patience::{Patience, Weight},
     refused::Refused,
 };
@@ -286,7 +286,13 @@ impl Bucket {
     pub(crate) async fn complete(&self, key: &str, id: &str, etags: Vec<String>) -> Answer<Tag> {
         let (path, id, weight) = (self.path(key), id.to_owned(), Weight::Completion(etags.len()));
         let parts = etags.into_iter().map(|content_id| PartId { content_id }).collect();
-        let complete = async { Ok(Tag::from(self.parts.complete_multipart(&path, &id, parts).await?)) };
+        let complete = async {
+            match self.parts.complete_multipart(&path, &id, parts).await {
+                Ok(completed) => Ok(Tag::from(completed)),
+                Err(error) if failures::is_absent(&error) => Err(Refused::Absent),
+                Err(error) => Err(error.into()),
+            }
+        };
         observe::request("complete", self.patience.with(weight, complete).await.map_err(Refused::unsettled))
     }
 

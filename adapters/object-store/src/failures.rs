@@ -13,26 +13,52 @@ const CONTENT: &str = "Server returned error response: ";
 /// recognizes only these; a response with another one is unreadable for it.
 const PASSING: [&str; 2] = ["InternalError", "SlowDown"];
 
+/// The codes in responses with status 400 that say that an object cannot be made of the parts that were named: they expired or
+/// were replaced, or are too small or too large.
+const UNFIT: [&str; 4] = ["InvalidPart", "InvalidBlockList", "EntityTooSmall", "EntityTooLarge"];
+
+/// An error of a client, and its causes.
+fn causes(error: &Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    let first: Option<&(dyn StdError + 'static)> = match error {
+        Error::Generic { source, .. } => Some(source.as_ref()),
+        _ => None,
+    };
+    std::iter::successors(first, |&error| error.source())
+}
+
+/// The status in a text, and what follows it.
+fn status(text: &str) -> Option<(u16, &str)> {
+    let status = text.strip_prefix(STATUS)?;
+    Some((status.get(..3)?.parse().ok()?, &status[3..]))
+}
+
 /// Whether the same request may succeed later: the store is overloaded or cannot be reached. Other failures are faults of the
 /// configuration or of this crate, and a client that retries helps nobody.
 pub(crate) fn passes(error: &Error) -> bool {
-    let Error::Generic { source, .. } = error else { return false };
-    let mut next: Option<&(dyn StdError + 'static)> = Some(source.as_ref());
-    while let Some(error) = next {
+    for error in causes(error) {
         if is_of_the_line(error) {
             return true;
         }
         let text = error.to_string();
-        if let Some(status) = text.strip_prefix(STATUS) {
-            let status = status.get(..3).and_then(|status| status.parse::<u16>().ok());
-            return status.is_some_and(|status| status >= 500 || status == 408 || status == 429);
+        if text.starts_with(STATUS) {
+            return status(&text).is_some_and(|(status, _)| status >= 500 || status == 408 || status == 429);
         }
         if let Some(content) = text.strip_prefix(CONTENT) {
             return PASSING.iter().any(|code| content.contains(&format!("<Code>{code}</Code>")));
         }
-        next = error.source();
     }
     false
+}
+
+/// Whether the response was a 404 that the client does not report as one, as that of GCS does for completions.
+pub(crate) fn is_absent(error: &Error) -> bool {
+    causes(error).any(|error| status(&error.to_string()).is_some_and(|(status, _)| status == 404))
+}
+
+/// Whether a completion will never succeed with these parts.
+pub(crate) fn refuses_parts(error: &Error) -> bool {
+    let refuses = |(status, text): (u16, &str)| status == 400 && UNFIT.iter().any(|code| text.contains(code));
+    causes(error).any(|error| status(&error.to_string()).is_some_and(refuses))
 }
 
 /// Whether there was no response, or one that broke off.
@@ -69,6 +95,21 @@ mod tests {
         )));
         assert!(passes(&Error::Generic { store: "S3", source: io::Error::from(io::ErrorKind::UnexpectedEof).into() }));
         assert!(!passes(&Error::NotImplemented { operation: "put".into(), implementer: "store".into() }));
+    }
+
+    #[test]
+    fn only_certain_refusals_mean_that_parts_are_gone() {
+        assert!(refuses_parts(&said(&format!("{STATUS}400 Bad Request: <Code>InvalidBlockList</Code>"))));
+        assert!(refuses_parts(&said(&format!("{STATUS}400 Bad Request: <Code>InvalidPart</Code>"))));
+        for other in [
+            "400 Bad Request: <Code>RequestTimeout</Code>",
+            "400 Bad Request: <Code>ExpiredToken</Code>",
+            "503: InvalidPart",
+        ] {
+            assert!(!refuses_parts(&said(&format!("{STATUS}{other}"))), "{other}");
+        }
+        assert!(is_absent(&said(&format!("{STATUS}404 Not Found: "))));
+        assert!(!is_absent(&said(&format!("{STATUS}400 Bad Request: 404"))));
     }
 
     /// Answers every request with this status and these bytes; without a status, it closes the connection.

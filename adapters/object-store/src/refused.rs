@@ -51,6 +51,15 @@ impl Refused {
         }
     }
 
+    /// Of a completion: whether it will never succeed with these parts.
+    pub(crate) fn is_of_the_parts(&self) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::Failed(error) => failures::refuses_parts(error),
+            _ => false,
+        }
+    }
+
     /// What a client learns where nobody could do anything about it: whether it may try again.
     pub(crate) fn failure(&self) -> Failure {
         match self {

@@ -94,6 +94,7 @@ impl Inner {
                 Err(refused) => refused,
             };
             // It may have been done nevertheless, by this process or another one.
+            let mut is_absent = false;
             match self.bucket.head(&document.key).await {
                 Ok(Head { tag, seal: Some(seal), .. }) if seal == multipart.seal => return Ok(tag.etag()),
                 Ok(Head { tag, seal: None, size: there, .. }) if there == size => return Ok(tag.etag()),
@@ -102,6 +103,7 @@ impl Inner {
                     self.lose(&document.upload, &multipart.id, true).await?;
                     return Err(refused.into());
                 }
+                Err(Refused::Absent) => is_absent = true,
                 Err(unclear) if unclear.failure() == Failure::Unavailable => return Err(unclear.into()),
                 _ => {}
             }
@@ -109,6 +111,10 @@ impl Inner {
             // Only a completion that the store has refused because of a part is worth another one at once.
             let may_help = !document.pieces.is_empty() || document.parts.iter().any(|part| part.piece.is_some());
             if refused.failure() == Failure::Unavailable || !may_help || attempt == TRIES {
+                if is_absent && refused.is_of_the_parts() {
+                    // Neither: uncommitted parts expire in some stores.
+                    self.lose(&document.upload, &multipart.id, true).await?;
+                }
                 return Err(refused.unsettled().into());
             }
         }

@@ -112,6 +112,20 @@ pub struct Rules {
     pub forgets_metadata: bool,
     /// The user's metadata of objects that were put in parts is lost (as with this interface to Azure).
     pub forgets_metadata_of_parts: bool,
+    /// How parts that are gone are reported.
+    pub dialect: Dialect,
+}
+
+/// How a store reports that it does not have the parts that a completion names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// 404 if the multipart upload is gone, which the client reports as such, and 400 if a part is.
+    #[default]
+    S3,
+    /// The same, but the client reports the 404 like any other failure.
+    Gcs,
+    /// Parts belong to no multipart upload: each can be uploaded at any time, and a completion with one that is gone gets 400.
+    Azure,
 }
 
 /// The kinds of requests.
@@ -238,6 +252,11 @@ impl Bucket {
     /// The number of multipart uploads that are neither completed nor aborted.
     pub fn multiparts(&self) -> usize {
         self.state().objects.multiparts()
+    }
+
+    /// All parts that are not in an object yet expire: after a week in Azure and R2, or by a rule of the bucket.
+    pub fn forget_parts(&self) {
+        self.state().objects.forget_parts();
     }
 
     /// Makes all objects older by this time.

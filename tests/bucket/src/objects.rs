@@ -14,7 +14,7 @@ use object_store::{
 };
 use tokio::time::Instant;
 
-use crate::{Rules, answered};
+use crate::{Dialect, Rules, answered};
 
 /// The most names in one page of a list.
 pub(crate) const PAGE: usize = 1000;
@@ -187,7 +187,21 @@ impl Objects {
         id
     }
 
-    pub(crate) fn put_part(&mut self, key: &str, id: &str, number: usize, payload: PutPayload) -> Result<String> {
+    pub(crate) fn forget_parts(&mut self) {
+        self.multiparts.clear();
+    }
+
+    pub(crate) fn put_part(
+        &mut self,
+        rules: &Rules,
+        (key, id, number): (&str, &str, usize),
+        payload: PutPayload,
+    ) -> Result<String> {
+        if rules.dialect == Dialect::Azure && !self.multiparts.contains_key(id) {
+            let attributes = Attributes::default();
+            self.multiparts
+                .insert(id.to_owned(), Multipart { key: key.to_owned(), parts: BTreeMap::new(), attributes });
+        }
         let multipart = self.multiparts.get_mut(id).filter(|multipart| multipart.key == key);
         let bytes = Bytes::from(payload);
         let tag = digest(&bytes);
@@ -210,17 +224,25 @@ impl Objects {
             return Err(answered("400 Bad Request: InvalidRange"));
         }
         let bytes = object.bytes.slice(range.start as usize..range.end as usize);
-        self.put_part(key, id, number, bytes.into())
+        self.put_part(rules, (key, id, number), bytes.into())
     }
 
     pub(crate) fn complete(&mut self, rules: &Rules, key: &str, id: &str, tags: &[String]) -> Result<PutResult> {
-        let multipart = self.multiparts.get(id).filter(|multipart| multipart.key == key).ok_or_else(|| absent(id))?;
+        let invalid = |why: &str| match rules.dialect {
+            Dialect::Azure => answered("400 Bad Request: InvalidBlockList"),
+            _ => answered(&format!("400 Bad Request: InvalidPart{why}")),
+        };
+        let multipart = self.multiparts.get(id).filter(|multipart| multipart.key == key);
+        let multipart = multipart.ok_or_else(|| match rules.dialect {
+            Dialect::S3 => absent(id),
+            Dialect::Gcs => answered("404 Not Found: NoSuchUpload"),
+            Dialect::Azure => invalid(""),
+        })?;
         let mut bytes = Vec::new();
         for (number, tag) in tags.iter().enumerate() {
-            let part =
-                multipart.parts.get(&number).ok_or_else(|| answered("400 Bad Request: InvalidPart: it is missing"))?;
+            let part = multipart.parts.get(&number).ok_or_else(|| invalid(": it is missing"))?;
             if digest(part) != *tag && !rules.ignores_part_tags {
-                return Err(answered("400 Bad Request: InvalidPart"));
+                return Err(invalid(""));
             }
             let first = multipart.parts.get(&0).map_or(0, Bytes::len);
             let is_last = number + 1 == tags.len();
@@ -228,7 +250,7 @@ impl Objects {
                 return Err(answered("400 Bad Request: EntityTooSmall"));
             }
             if rules.equal_parts && part.len() > first {
-                return Err(answered("400 Bad Request: InvalidPart: it is larger than the first"));
+                return Err(invalid(": it is larger than the first"));
             }
             bytes.extend_from_slice(part);
         }
@@ -238,7 +260,11 @@ impl Objects {
         self.put(rules, key, bytes.into(), attributes)
     }
 
-    pub(crate) fn abort(&mut self, id: &str) -> Result<()> {
+    pub(crate) fn abort(&mut self, rules: &Rules, id: &str) -> Result<()> {
+        if rules.dialect == Dialect::Azure {
+            // They expire by themselves.
+            return Ok(());
+        }
         self.multiparts.remove(id).map(drop).ok_or_else(|| absent(id))
     }
 }

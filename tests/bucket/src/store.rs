@@ -141,8 +141,9 @@ impl MultipartStore for Bucket {
 
     async fn put_part(&self, path: &Path, id: &MultipartId, number: usize, payload: PutPayload) -> Result<PartId> {
         let (key, id, _sending) = (path.to_string(), id.clone(), self.sending(payload.content_length()));
-        let put =
-            move |_: &crate::Rules, objects: &mut crate::objects::Objects| objects.put_part(&key, &id, number, payload);
+        let put = move |rules: &crate::Rules, objects: &mut crate::objects::Objects| {
+            objects.put_part(rules, (&key, &id, number), payload)
+        };
         let content_id = self.run(Operation::Part, &format!("{path}#{number}"), put).await?;
         Ok(PartId { content_id })
     }
@@ -158,6 +159,6 @@ impl MultipartStore for Bucket {
 
     async fn abort_multipart(&self, path: &Path, id: &MultipartId) -> Result<()> {
         let id = id.clone();
-        self.run(Operation::Abort, path.as_ref(), move |_, objects| objects.abort(&id)).await
+        self.run(Operation::Abort, path.as_ref(), move |rules, objects| objects.abort(rules, &id)).await
     }
 }

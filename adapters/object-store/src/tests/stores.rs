@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bucket::{Bucket, Fate, Operation, Rules};
+use bucket::{Bucket, Dialect, Fate, Operation, Rules};
 use futures_util::TryStreamExt;
 use object_store::{ObjectStoreExt, multipart::MultipartStore};
 use tokio::time::sleep;
@@ -351,24 +351,33 @@ async fn a_conflict_without_a_condition_passes() {
     assert_eq!(content(&store, &stored.changed(&change, version)).await, all);
 }
 
-/// The rule of the bucket came while a length was still to be declared.
+/// Parts expire while bytes or a length are still to come: each store says so in its own way.
 #[tokio::test]
-async fn a_multipart_upload_that_was_aborted_before_sealing_resets_the_upload() {
-    let bucket = Bucket::default();
-    let store = builder(&bucket).open_unchecked().unwrap();
-    let all = bytes(2 * PART + 9, 1);
-    let stored = created(&store, "a", Kind::Single, None).await;
-    let stored = appended(&store, stored, all.clone()).await.unwrap();
-    let seen = store.0.fetch(&stored.upload.id).await.unwrap().unwrap();
-    let id = seen.document.multipart.unwrap().id;
-    bucket.abort_multipart(&seen.document.key.into(), &id).await.unwrap();
-    let mut change = more(&stored, 0);
-    (change.length, change.phase) = (Some(all.len() as u64), Phase::Complete);
-    store.update(&stored, &change).await.unwrap_err();
-    let stored = loaded(&store, &stored).await;
-    assert_eq!((stored.upload.phase, stored.upload.offset), (Phase::Receiving, 0));
-    let stored = appended(&store, stored, all.clone()).await.unwrap();
-    assert_eq!(content(&store, &stored).await, all);
+async fn an_upload_whose_parts_have_expired_starts_again() {
+    for dialect in [Dialect::S3, Dialect::Gcs, Dialect::Azure] {
+        for is_declared_later in [false, true] {
+            let bucket = Bucket::with(Rules { dialect, ..Rules::default() });
+            let store = builder(&bucket).open_unchecked().unwrap();
+            let all = bytes(5 * PART + 9, 1);
+            let length = Some(all.len() as u64).filter(|_| !is_declared_later);
+            let stored = created(&store, "a", Kind::Single, length).await;
+            let sent = if is_declared_later { all.len() } else { 3 * PART as usize };
+            let stored = appended(&store, stored, all.slice(..sent)).await.unwrap();
+            bucket.forget_parts();
+            let mut change = more(&stored, 0);
+            (change.length, change.phase) = (Some(all.len() as u64), Phase::Complete);
+            let refused = match is_declared_later {
+                true => store.update(&stored, &change).await.err(),
+                false => appended(&store, stored.clone(), all.slice(sent..)).await.err(),
+            };
+            let context = format!("{dialect:?} {is_declared_later} {refused:?}");
+            assert!(refused.is_some(), "{context}");
+            let stored = loaded(&store, &stored).await;
+            assert_eq!((stored.upload.phase, stored.upload.offset), (Phase::Receiving, 0), "{context}");
+            let stored = appended(&store, stored, all.clone()).await.unwrap();
+            assert_eq!(content(&store, &stored).await, all);
+        }
+    }
 }
 
 /// A retry would not help.
@@ -377,7 +386,10 @@ async fn a_store_that_refuses_the_parts_is_not_unavailable() {
     let bucket = Bucket::with(Rules { smallest_part: 2 * PART as usize, ..Rules::default() });
     let store = builder(&bucket).open_unchecked().unwrap();
     let stored = created(&store, "a", Kind::Single, Some(3 * PART)).await;
-    let refused = appended(&store, stored, bytes(3 * PART, 1)).await.unwrap_err();
+    let refused = appended(&store, stored.clone(), bytes(3 * PART, 1)).await.unwrap_err();
     assert!(refused.to_string().contains("EntityTooSmall"), "{refused}");
     assert_eq!(refused.failure(), Failure::Internal);
+    // It does not stay for good, as one that is being completed does.
+    let stored = loaded(&store, &stored).await;
+    assert_eq!((stored.upload.phase, stored.upload.offset), (Phase::Receiving, 0));
 }
