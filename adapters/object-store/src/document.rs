@@ -40,6 +40,9 @@ pub(crate) struct Document {
     /// pieces.
     #[serde(default)]
     pub contested: usize,
+    /// Pieces may exist to which nothing refers: several requests sent its bytes, and one of their processes may have died.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub litter: bool,
     /// The owner of uncommitted bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
@@ -127,6 +130,7 @@ impl Document {
             pieces: Vec::new(),
             reserved: 0,
             contested: 0,
+            litter: false,
             owner: None,
             wanted: None,
             question: None,

@@ -56,7 +56,7 @@
 //! | after | what remains | who continues |
 //! |---|---|---|
 //! | a marker | a marker without an upload | the sweep deletes it one hour later |
-//! | a piece, a part | bytes that no document refers to | the client sends them again; removing the upload deletes the piece |
+//! | a piece, a part | bytes that no document refers to | the client sends them again; the piece is deleted when the upload is removed, or done if it came in several requests and parts |
 //! | owning the upload | an owner that does not answer | the next request takes over after 10 s |
 //! | starting a multipart upload | an unreferenced one | a rule of the bucket |
 //! | sealing | a document that states it, and a marker | the next sweep of any server, or the next request |

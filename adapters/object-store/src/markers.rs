@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tus_service::{Incarnation, Kind, StorageError, Stored, StoredStream, Upload, UploadFilter, UploadId};
 
 use crate::{
-    document::Document,
+    document::{Document, Status},
     keys,
     lock::lock,
     records::{Inner, Seen},
@@ -111,8 +111,14 @@ impl Inner {
         Ok(())
     }
 
-    /// Nothing is due any more, and the upload waits for no part.
-    pub(crate) async fn nothing_due(&self, upload: &Upload) {
+    /// Nothing is due any more, and the upload waits for no part. Pieces that a process may have left when it died are deleted
+    /// first.
+    pub(crate) async fn nothing_due(&self, document: &Document) {
+        let upload = &document.upload;
+        if document.litter && self.forget_all_pieces(upload).await.is_err() {
+            // The sweep finds the marker and tries again.
+            return;
+        }
         let waits = parts(upload).into_iter().map(|part| keys::waits(part, upload));
         // Remaining markers cost only a check.
         let _ = self.bucket.delete(waits.chain([keys::todo(upload)]).collect()).await;
@@ -182,8 +188,14 @@ impl Inner {
             Some(document) if document.upload.is_due() && !document.is_gone() => {
                 return Ok(self.found_upload(marked.seen.as_ref()));
             }
-            _ if marked.is_stale() => {}
-            _ => return Ok(Found::Nothing),
+            _ if !marked.is_stale() => return Ok(Found::Nothing),
+            // A writer may be about to record some.
+            Some(document) if !matches!(document.status, Status::Done { .. }) => {}
+            _ => {
+                if let Some((id, Some(incarnation))) = marked.id() {
+                    self.forget_all_pieces(&Upload::new(id, incarnation, Kind::Single)).await?;
+                }
+            }
         }
         // At once: if the upload becomes due, the marker is written again.
         let _ = self.bucket.delete(vec![marked.key]).await;

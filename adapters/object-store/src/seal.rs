@@ -61,12 +61,13 @@ impl Inner {
             }
             sealed => sealed?,
         };
-        self.forget_pieces(&document.upload, document.all_pieces()).await;
+        let forgotten = self.forget_pieces(&document.upload, document.all_pieces()).await;
         if let (Some(multipart), true) = (&document.multipart, document.parts.is_empty()) {
             let _ = self.bucket.abort(&document.key, &multipart.id).await;
         }
-        if !sealed.document.upload.is_due() {
-            self.nothing_due(&sealed.document.upload).await;
+        // If some remain, the sweep finds the marker.
+        if !sealed.document.upload.is_due() && forgotten.is_ok() {
+            self.nothing_due(&sealed.document).await;
         }
         Ok(sealed)
     }
@@ -273,9 +274,20 @@ impl Inner {
     }
 
     /// Call this after the document no longer refers to them.
-    pub(crate) async fn forget_pieces<'a>(&self, upload: &Upload, nonces: impl IntoIterator<Item = &'a str>) {
+    pub(crate) async fn forget_pieces<'a>(
+        &self,
+        upload: &Upload,
+        nonces: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), Refused> {
         let keys = nonces.into_iter().map(|nonce| keys::piece(upload, nonce)).collect();
-        // Remaining ones are deleted with the upload.
-        let _ = self.bucket.delete(keys).await;
+        self.bucket.delete(keys).await
+    }
+
+    /// Deletes all pieces of an upload that refers to none any more, also those of processes that died before the document
+    /// referred to them.
+    pub(crate) async fn forget_all_pieces(&self, upload: &Upload) -> Result<(), Refused> {
+        let found = self.bucket.list(&keys::pieces(upload), None).map_ok(|(key, _)| key);
+        let keys = found.try_collect().await?;
+        self.bucket.delete(keys).await
     }
 }

@@ -104,7 +104,11 @@ impl Storage for ObjectStore {
         let seals = after.is_complete() && !is_sealed && !matches!(after.kind, Kind::Final(_));
         inner.announce(&after, Some(before), seals).await?;
         if seals {
-            let sealing = inner.swap(&seen, |document| document.begin_sealing(change)).await?;
+            let sealing = inner.swap(&seen, |document| {
+                document.litter = !document.parts.is_empty();
+                document.begin_sealing(change)
+            });
+            let sealing = sealing.await?;
             return Ok(inner.stored(&inner.seal(&sealing, change).await?).version);
         }
         let changed = inner.swap(&seen, |document| {
@@ -114,7 +118,7 @@ impl Storage for ObjectStore {
         });
         let changed = changed.await?;
         if before.is_due() && !after.is_due() {
-            inner.nothing_due(&after).await;
+            inner.nothing_due(&changed.document).await;
         }
         Ok(inner.stored(&changed).version)
     }

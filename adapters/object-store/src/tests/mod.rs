@@ -6,6 +6,7 @@ mod many;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod pace;
+mod pieces;
 mod requests;
 mod scale;
 mod service;

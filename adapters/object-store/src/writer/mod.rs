@@ -23,6 +23,7 @@ use self::{
 };
 use crate::{
     document::{Document, Multipart, Owner, Piece, length},
+    keys,
     nonce::nonce,
     records::{Inner, Seen},
     seal::Gathered,
@@ -49,6 +50,8 @@ pub(crate) struct PartWriter {
     /// An abandoned request of this writer may still upload part numbers below this.
     given_up: usize,
     pieces: Vec<Piece>,
+    /// Whether other writers, or a failed request of this one, may have left pieces to which nothing refers.
+    litter: bool,
     /// Pieces that became parts or other pieces, or were discarded. They are deleted after the next change of the
     /// document.
     dead: Vec<String>,
@@ -67,6 +70,7 @@ pub(crate) struct PartWriter {
 impl PartWriter {
     pub(crate) fn new(store: Arc<Inner>, seen: Seen) -> Result<Self, StorageError> {
         let (pieces, opened_at) = (seen.document.pieces.clone(), seen.document.upload.offset);
+        let litter = opened_at > 0 || seen.document.owner.is_some() || seen.document.reserved > 0;
         Ok(Self {
             store,
             replaces: seen.document.owner.clone(),
@@ -78,6 +82,7 @@ impl PartWriter {
             on_the_way: JoinSet::new(),
             given_up: 0,
             pieces,
+            litter,
             dead: Vec::new(),
             held: Held::default(),
             ahead: None,
@@ -181,7 +186,8 @@ impl PartWriter {
         if !self.store.settings.keeps(Rule::DeleteAfterCommit) {
             self.dead.extend(self.parts.iter().take(count).flat_map(|putting| putting.pieces.iter().cloned()));
             let dead = std::mem::take(&mut self.dead);
-            self.store.forget_pieces(&self.seen.document.upload, dead.iter().map(String::as_str)).await;
+            let upload = &self.seen.document.upload;
+            let _ = self.store.forget_pieces(upload, dead.iter().map(String::as_str)).await;
         }
         let (ahead, given_up, next) = (self.store.settings.ahead(), self.given_up, self.next_number());
         let name = self.name.clone();
@@ -222,7 +228,11 @@ impl PartWriter {
         let mut dead = std::mem::take(&mut self.dead);
         let (named, mine) = (&self.seen.document.pieces, &self.pieces);
         dead.retain(|nonce| !named.iter().chain(mine).any(|piece| piece.nonce == *nonce));
-        self.store.forget_pieces(&self.seen.document.upload, dead.iter().map(String::as_str)).await;
+        let upload = &self.seen.document.upload;
+        if self.store.forget_pieces(upload, dead.iter().map(String::as_str)).await.is_err() {
+            // After the next change.
+            self.dead = dead;
+        }
     }
 
     /// Makes all bytes taken durable, and the change.
@@ -292,7 +302,9 @@ impl PartWriter {
         self.land().await?;
         let parts: Vec<_> = self.parts.iter().filter_map(|putting| putting.part.clone()).collect();
         let pieces = self.pieces.clone();
+        let litter = self.litter && has_parts;
         self.swap(|document| {
+            document.litter = litter;
             document.begin_sealing(change)?;
             document.parts.extend(parts.iter().cloned());
             document.pieces.clone_from(&pieces);
@@ -300,9 +312,9 @@ impl PartWriter {
         })
         .await?;
         self.dead.extend(self.parts.drain(..).flat_map(|putting| putting.pieces));
+        self.bury().await;
         self.seen = self.store.seal(&self.seen, change).await?;
         self.pieces.clear();
-        self.bury().await;
         Ok(())
     }
 
@@ -328,6 +340,10 @@ impl PartWriter {
         self.held = Held::default();
         self.dead.extend(self.pieces.drain(..).map(|piece| piece.nonce));
         self.bury().await;
+        if !self.dead.is_empty() {
+            // The sweep tries again.
+            let _ = self.store.bucket.mark(&keys::todo(&before.upload), Bytes::new()).await;
+        }
         if let Some(multipart) = &before.multipart {
             let _ = self.store.bucket.abort(&before.key, &multipart.id).await;
         }

@@ -193,6 +193,7 @@ impl PartWriter {
                 Ok(())
             }
             Err(error) => {
+                self.litter = true;
                 self.give_up_from(number).await;
                 // If another writer took over, that is the reason.
                 self.swap(|_| Ok(())).await?;

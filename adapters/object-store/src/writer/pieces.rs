@@ -68,6 +68,8 @@ impl PartWriter {
         let payload = before.into_iter().chain(self.held.bytes()).collect();
         let key = keys::piece(&self.seen.document.upload, &piece.nonce);
         self.store.bucket.put_piece(&key, payload).await.map_err(|refused| {
+            // It may be there nevertheless.
+            self.litter = true;
             StorageError::new(refused.failure(), format!("buffered bytes cannot be written: {refused}"))
         })?;
         self.held = Held::default();
