@@ -108,11 +108,11 @@ impl Bucket {
     }
 
     pub(crate) fn set_prefix(&mut self, prefix: &str) {
-        self.prefix = Path::from(prefix);
+        self.prefix = literal(prefix);
     }
 
     pub(crate) fn path(&self, key: &str) -> Path {
-        self.prefix.parts().chain(Path::from(key).parts()).collect()
+        self.prefix.parts().chain(literal(key).parts()).collect()
     }
 
     pub(crate) async fn put_new(&self, key: &str, payload: PutPayload, seal: Option<&str>) -> Answer<Tag> {
@@ -301,6 +301,11 @@ impl Bucket {
         let abort = async { Ok(self.parts.abort_multipart(&path, &id).await?) };
         observe::request("abort", self.patience.with(Weight::Small, abort).await.map_err(Refused::unsettled))
     }
+}
+
+/// The path of a name as it is. One that no path can have, for example because of two slashes side by side, is adjusted.
+fn literal(name: &str) -> Path {
+    Path::parse(name).unwrap_or_else(|_| Path::from(name))
 }
 
 fn sealed(seal: Option<&str>) -> Attributes {

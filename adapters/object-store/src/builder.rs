@@ -83,7 +83,7 @@ impl ObjectStore {
     }
 
     /// A storage in the bucket of a URL: `s3://bucket/prefix`, `gs://bucket/prefix`, or `az://container/prefix`.
-    /// Credentials, endpoint and region come from the environment, under the names that each store's tools use:
+    /// Percent-encoded characters of the prefix are decoded. Credentials, endpoint and region come from the environment, under the names that each store's tools use:
     /// `AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, `AWS_ALLOW_HTTP`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_NAME`,
     /// and so on.
     ///
@@ -157,8 +157,11 @@ impl ObjectStore {
                 return Err(InvalidUrl(url.to_owned(), reason));
             }
         };
+        let path: Vec<_> = parsed.path().split('/').filter(|segment| !segment.is_empty()).collect();
+        let prefix = object_store::path::Path::from_url_path(path.join("/"))
+            .map_err(|error| InvalidUrl(url.to_owned(), error.to_string()))?;
         let builder = if is_paced { builder.write_interval(Duration::from_secs(1)) } else { builder };
-        Ok(builder.equal_parts(is_r2).prefix(parsed.path()))
+        Ok(builder.equal_parts(is_r2).prefix(prefix.as_ref()))
     }
 }
 
@@ -173,7 +176,8 @@ impl Builder {
     /// The name of an upload's finished object, below the prefix; `files/` and its id by default. The function is
     /// called once, when the upload is created, with the result of
     /// [`before_create`](tus_service::Hooks::before_create) (owner, private data, metadata). Names must be unique, so
-    /// include the id. They must not begin with `.tus/`.
+    /// include the id. They may contain any characters except control characters. A creation fails if a name begins with
+    /// `.tus/`, has two slashes side by side, or has a segment `.` or `..`. Slashes at its ends are dropped.
     ///
     /// If an upload with the same id was removed less than a day ago, a hyphen and the incarnation are appended.
     ///

@@ -3,8 +3,11 @@
 
 use std::time::SystemTime;
 
-use tus_service::{Incarnation, Upload, UploadId};
+use object_store::path::Path;
+use tus_service::{Failure, Incarnation, StorageError, Upload, UploadId};
 
+/// All of this crate's own objects.
+const OWN: &str = ".tus";
 /// The state documents.
 pub(crate) const DOCUMENTS: &str = ".tus/u";
 /// Uploads with work due.
@@ -19,6 +22,20 @@ pub(crate) fn document(id: &UploadId) -> String {
 /// The default name of an upload's object, and the name if an upload with this id was removed recently.
 pub(crate) fn object(id: &UploadId) -> String {
     format!("files/{id}")
+}
+
+/// The name that the application has chosen, without slashes at its ends.
+pub(crate) fn chosen(name: &str) -> Result<String, StorageError> {
+    let refused = |reason: &str| {
+        let reason = format!("the application chose a name that no object can have, {name:?}: {reason}");
+        StorageError::new(Failure::Internal, reason)
+    };
+    let path = Path::parse(name).map_err(|error| refused(&error.to_string()))?;
+    match path.parts().next() {
+        None => Err(refused("it is empty")),
+        Some(first) if first.as_ref() == OWN => Err(refused("it is reserved")),
+        Some(_) => Ok(path.into()),
+    }
 }
 
 pub(crate) fn pieces(upload: &Upload) -> String {

@@ -32,7 +32,7 @@ const BATCH: usize = 256 * 1024;
 pub struct ObjectStore(pub(crate) Arc<Inner>);
 
 impl ObjectStore {
-    /// The name of an upload's finished object in the bucket, below the prefix. It never changes. The object exists
+    /// The name of an upload's finished object in the bucket, below the prefix, as the store lists it. It never changes. The object exists
     /// when the upload is complete. It must stay until [`finished`](tus_service::Hooks::finished) was called: if it is
     /// moved or deleted earlier, the upload may start again from the first byte. `None` if there is no such upload.
     ///
@@ -48,7 +48,8 @@ impl ObjectStore {
 impl Storage for ObjectStore {
     async fn create(&self, upload: &Upload) -> Result<Version, StorageError> {
         let inner = &self.0;
-        let mut document = Document::new(upload, (inner.settings.key)(upload), &inner.settings)?;
+        let key = keys::chosen(&(inner.settings.key)(upload))?;
+        let mut document = Document::new(upload, key, &inner.settings)?;
         if upload.is_complete() {
             // It is empty; its object has yet to be made.
             document.status = Status::Sealing(upload.phase);

@@ -68,7 +68,7 @@ impl Object {
 
     fn meta(&self, key: &str, rules: &Rules) -> ObjectMeta {
         ObjectMeta {
-            location: Path::from(key),
+            location: Path::parse(key).unwrap_or_else(|_| Path::from(key)),
             last_modified: self.modified.into(),
             size: self.bytes.len() as u64,
             e_tag: Some(self.tag(rules)),
