@@ -126,10 +126,11 @@ impl ObjectStore {
                     let is_plain = endpoint.starts_with("http://");
                     store = store.with_unsigned_payload(!is_plain);
                 }
+                let copies = crate::copies::can_be_completed(&store);
                 let client = crate::copies::SharedClient::default();
                 let store = store.with_http_connector(client.clone()).build().map_err(failed)?;
                 let store = Arc::new(store);
-                match client.get() {
+                match client.get().filter(|_| copies) {
                     Some(client) => Self::builder(store.clone()).copies(store, client, bucket),
                     None => Self::builder(store),
                 }
@@ -202,7 +203,8 @@ impl Builder {
     }
 
     /// The number of parts of an upload that may have been uploaded without being recorded in the document; 4 by
-    /// default, at least 2. A process that is killed loses them.
+    /// default, at least 2. A process that is killed loses them. If more bytes arrive within half a second, it loses these: no
+    /// more may be recorded in between.
     pub fn window(mut self, parts: usize) -> Self {
         self.settings.window = parts.max(2);
         self
@@ -264,6 +266,9 @@ impl Builder {
     /// Lets concatenation copy inside the bucket with S3's UploadPartCopy, so that the bytes of parts do not pass
     /// through this process. [`from_url`](ObjectStore::from_url) enables this for S3. `signer` is the store, `client`
     /// sends the signed requests, `bucket` is the bucket's name.
+    ///
+    /// Do not call this if the client of the store adds checksums (`AWS_CHECKSUM_ALGORITHM`): S3 accepts no completion then
+    /// that names copied parts, because they have none.
     ///
     /// The bytes are read and uploaded again if a part of a concatenation, except the last, has less than 5 MiB, if
     /// parts must be [equal](Self::equal_parts), or if the store refuses to copy.

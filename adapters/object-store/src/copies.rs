@@ -10,6 +10,7 @@ use std::{
 
 use object_store::{
     ClientOptions, Error,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey},
     client::{HttpClient, HttpConnector, HttpRequest, HttpRequestBody, ReqwestConnector},
     path::Path,
     signer::{HeaderName, HeaderValue, Method, SignedUrlOptions, Signer},
@@ -130,6 +131,12 @@ impl Copier for Copies {
     }
 }
 
+/// Whether copied parts can be completed: a client that adds checksums begins multipart uploads of which each part must have
+/// one, and those of copies are not known.
+pub(crate) fn can_be_completed(store: &AmazonS3Builder) -> bool {
+    store.get_config_value(&AmazonS3ConfigKey::Checksum).is_none()
+}
+
 fn failed(reason: String) -> Refused {
     Refused::Failed(Error::Generic { store: "S3", source: reason.into() })
 }
@@ -156,5 +163,19 @@ impl HttpConnector for SharedClient {
         let client = ReqwestConnector::default().connect(options)?;
         *lock(&self.0) = Some(client.clone());
         Ok(client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::aws::Checksum;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_copied_if_parts_have_checksums() {
+        assert!(can_be_completed(&AmazonS3Builder::new()));
+        let store = AmazonS3Builder::new().with_checksum_algorithm(Checksum::SHA256);
+        assert!(!can_be_completed(&store));
     }
 }
