@@ -30,7 +30,7 @@
 //!
 //! What cannot be guaranteed: a request of a server that was cut off may write a finished object again, with the same
 //! bytes, after the application moved it. A process that is killed loses what is beyond its last window or piece (parts
-//! that are being uploaded, and up to five seconds of a slow client). A dead process can be distinguished from a slow
+//! that are being uploaded, or what arrived in the last half second, and up to five seconds of a slow client). A dead process can be distinguished from a slow
 //! one only by waiting. The application is notified at least once. This storage assumes that a request that was sent
 //! takes effect within an hour or never, and that an id that the application chooses is not used a third time within a
 //! day.
@@ -77,11 +77,12 @@
 //! | creation | 1; 2 if the upload expires |
 //! | a small upload in one POST | 3; 3 more if the application is notified |
 //! | PATCH of 1 MiB | 3; every eighth merges the pieces into a part |
-//! | PATCH of 1 GiB | 128 parts, at most 64 changes of the document, and 7 |
-//! | HEAD; download | 1 |
+//! | PATCH of 1 GiB | 128 parts, at most 64 changes of the document, and 7; 1 more if it is not the first PATCH of the upload |
+//! | HEAD | 1 |
+//! | download | 2 |
 //! | interruption | 2 |
-//! | concatenation on S3 | 1 for each part, or for 256 MiB of it, and about 10 |
-//! | termination | up to 8; 1 more for a part |
+//! | concatenation on S3 | 4 for each part, 1 more for each further 256 MiB of it, and about 10 |
+//! | termination | up to 8; 1 more for a part; as many again a day later |
 //! | a sweep with nothing due | 2 |
 //! | each second in which an upload comes slowly | 1.2 |
 //!
