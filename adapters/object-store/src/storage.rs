@@ -59,7 +59,15 @@ impl Storage for ObjectStore {
         inner.announce_parts(upload).await?;
         let mut seen = inner.put_first(document).await?;
         if upload.is_complete() {
-            seen = inner.seal(&seen, &Change::of(upload)).await?;
+            let created = inner.stored(&seen);
+            seen = match inner.seal(&seen, &Change::of(upload)).await {
+                Ok(sealed) => sealed,
+                Err(error) => {
+                    // A creation that fails leaves nothing that is finished later, unless that has happened already.
+                    let _ = self.remove(&created).await;
+                    return Err(error);
+                }
+            };
         }
         Ok(inner.stored(&seen).version)
     }

@@ -5,6 +5,7 @@ mod expiry;
 mod many;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod names;
 mod pace;
 mod pieces;
 mod requests;
