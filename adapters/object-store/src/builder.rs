@@ -83,7 +83,8 @@ impl ObjectStore {
     }
 
     /// A storage in the bucket of a URL: `s3://bucket/prefix`, `gs://bucket/prefix`, or `az://container/prefix`.
-    /// Percent-encoded characters of the prefix are decoded. Credentials, endpoint and region come from the environment, under the names that each store's tools use:
+    /// Percent-encoded characters of the prefix are decoded. Credentials, endpoint and region come from the
+    /// environment, under the names that each store's tools use:
     /// `AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, `AWS_ALLOW_HTTP`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_NAME`,
     /// and so on.
     ///
@@ -203,8 +204,8 @@ impl Builder {
     }
 
     /// The number of parts of an upload that may have been uploaded without being recorded in the document; 4 by
-    /// default, at least 2. A process that is killed loses them. If more bytes arrive within half a second, it loses these: no
-    /// more may be recorded in between.
+    /// default, at least 2. A process that is killed loses them, or the bytes of the last half second if they are more:
+    /// the service allows a change of the record twice a second.
     pub fn window(mut self, parts: usize) -> Self {
         self.settings.window = parts.max(2);
         self

@@ -30,7 +30,8 @@
 //!
 //! What cannot be guaranteed: a request of a server that was cut off may write a finished object again, with the same
 //! bytes, after the application moved it. A process that is killed loses what is beyond its last window or piece (parts
-//! that are being uploaded, or what arrived in the last half second, and up to five seconds of a slow client). A dead process can be distinguished from a slow
+//! that are being uploaded, or what arrived in the last half second, and up to five seconds of a slow client). A dead
+//! process can be distinguished from a slow
 //! one only by waiting. The application is notified at least once. This storage assumes that a request that was sent
 //! takes effect within an hour or never, and that an id that the application chooses is not used a third time within a
 //! day.
@@ -56,7 +57,7 @@
 //! | after | what remains | who continues |
 //! |---|---|---|
 //! | a marker | a marker without an upload | the sweep deletes it one hour later |
-//! | a piece, a part | bytes that no document refers to | the client sends them again; the piece is deleted when the upload is removed, or done if it came in several requests and parts |
+//! | a piece, a part | bytes that no document refers to | the client sends them again; removing the upload deletes the piece, or completing it if it came in several requests and parts |
 //! | owning the upload | an owner that does not answer | the next request takes over after 10 s |
 //! | starting a multipart upload | an unreferenced one | a rule of the bucket |
 //! | sealing | a document that states it, and a marker | the next sweep of any server, or the next request |
