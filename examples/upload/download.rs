@@ -188,7 +188,9 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("film");
             let downloads = downloads(Duration::from_millis(100));
-            let error = download(&downloads, &url(&server, "/files/1"), &path).await.unwrap_err();
+            let url = url(&server, "/files/1");
+            let ended = tokio::time::timeout(Duration::from_secs(60), download(&downloads, &url, &path)).await;
+            let error = ended.expect("it ends").unwrap_err();
             assert!(matches!(error, Error::Connection(_)), "{error:?}");
         }
     }

@@ -41,8 +41,10 @@ pub(crate) struct Inner {
     pub(crate) capabilities: Mutex<Option<(Instant, Capabilities)>>,
 }
 
-/// How long the response to OPTIONS is valid.
+/// How long the response to OPTIONS is valid; also if it said nothing for the moment, after it was retried for the
+/// choice of the protocol: that spares others the same wait.
 const KNOWN_FOR: Duration = Duration::from_secs(300);
+const UNKNOWN_FOR: Duration = Duration::from_secs(30);
 
 /// A URL from the caller.
 pub(crate) fn parse<U>(url: U) -> Result<Url, Error>
@@ -146,14 +148,20 @@ impl Client {
     pub(crate) async fn known_capabilities(&self, waits: &OnWait) -> Result<Capabilities, Error> {
         let mut known = self.inner.capabilities.lock().await;
         match &*known {
-            Some((asked, capabilities)) if asked.elapsed() < KNOWN_FOR => Ok(capabilities.clone()),
+            Some((asked, capabilities)) if asked.elapsed() < self.known_for(capabilities) => Ok(capabilities.clone()),
             _ => {
                 let capabilities = self.ask(waits).await?;
-                if !capabilities.temporary {
-                    *known = Some((Instant::now(), capabilities.clone()));
-                }
+                *known = Some((Instant::now(), capabilities.clone()));
                 Ok(capabilities)
             }
+        }
+    }
+
+    fn known_for(&self, capabilities: &Capabilities) -> Duration {
+        match (capabilities.temporary, self.inner.options.get_protocol()) {
+            (false, _) => KNOWN_FOR,
+            (true, None) => UNKNOWN_FOR,
+            (true, Some(_)) => Duration::ZERO,
         }
     }
 

@@ -14,7 +14,7 @@ use http::{
     header::{CONTENT_LENGTH, EXPECT},
 };
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 use tus_core::client::{Error, Moment, Step, Task, Transmit, Truncated};
 
 use crate::{
@@ -25,22 +25,24 @@ use crate::{
     waiting::OnWait,
 };
 
-/// How much of a response's body is read.
+/// The bounds for the body of a response.
 #[derive(Debug, Clone, Copy)]
-enum Content {
-    /// Enough for the text of an error, and for a short time: the head is enough.
-    Some,
-    /// An application's response to a complete upload. Each piece may take this long.
-    All(Duration),
+struct Bounds {
+    bytes: usize,
+    time: Duration,
+    /// How long each piece may take.
+    piece: Duration,
 }
 
-/// The most bytes of a body that are read, and the time for it if only some of it matters.
-const SOME: usize = 64 * 1024;
-const ALL: usize = 1024 * 1024;
-const SETTLE: Duration = Duration::from_secs(2);
+/// Enough for the text of an error: the head matters.
+const SOME: Bounds = Bounds { bytes: 64 * 1024, time: Duration::from_secs(2), piece: Duration::from_secs(2) };
 
-/// How long the server may take to concatenate the parts of an upload before it responds.
-const CONCATENATION: Duration = Duration::from_secs(600);
+/// An application's response to a complete upload, in bytes.
+const ALL: usize = 1024 * 1024;
+
+/// How long the server may take to concatenate the parts of an upload before it responds; also, how long the body of an
+/// application's response may take in all.
+const LONG: Duration = Duration::from_secs(600);
 
 /// How requests are sent.
 pub(crate) struct Exchanges {
@@ -71,9 +73,9 @@ impl Exchanges {
             step = match step {
                 Step::Read(read) => read.done(0, None),
                 Step::Transmit(transmit) => {
-                    let began = Instant::now();
                     let sent = self.exchange(&transmit, None).await;
-                    transmit.done(sent, moment(began))
+                    let moment = moment(&sent);
+                    transmit.done(sent, moment)
                 }
                 Step::Wait(wait) => {
                     waits.report(&wait);
@@ -98,7 +100,7 @@ impl Exchanges {
             request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         let head = self.after.is_some().then(|| request.clone());
-        let patience = if transmit.takes_long() { self.timeout.max(CONCATENATION) } else { self.timeout };
+        let patience = if transmit.takes_long() { self.timeout.max(LONG) } else { self.timeout };
         let activity = Activity::default();
         let failed = Arc::new(Mutex::new(None));
         let ending = Ending::default();
@@ -111,8 +113,13 @@ impl Exchanges {
         });
         let request = request.map(|()| body.map_or_else(reqwest::Body::default, reqwest::Body::wrap));
         let request = reqwest::Request::try_from(request).map_err(failure)?;
-        let content = if transmit.is_last() { Content::All(self.timeout) } else { Content::Some };
-        let answered = self.send(request, &activity, patience, content).await;
+        let all = Bounds { bytes: ALL, time: self.timeout.max(LONG), piece: self.timeout };
+        let bounds = |headers: &HeaderMap| if transmit.is_result(headers) { all } else { SOME };
+        let began = Instant::now();
+        let answered = self.send(request, &activity, patience, bounds).await.map(|mut response| {
+            response.extensions_mut().insert(Took(began.elapsed()));
+            response
+        });
         drop(ending);
         // The request may have failed because of the source.
         if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -130,12 +137,12 @@ impl Exchanges {
         request: reqwest::Request,
         activity: &Activity,
         patience: Duration,
-        content: Content,
+        bounds: impl Fn(&HeaderMap) -> Bounds,
     ) -> Result<Response<Bytes>, Error> {
         let client = self.pool.client().map_err(Error::local)?;
         let answered = tokio::select! {
             received = client.http.execute(request) => match received {
-                Ok(received) => Ok(receive(received, content).await),
+                Ok(received) => Ok(receive(received, bounds).await),
                 Err(error) if error.is_timeout() => {
                     self.pool.forget_idle();
                     return Err(failure(error));
@@ -172,32 +179,26 @@ impl Exchanges {
 }
 
 /// The response. One whose body does not arrive in time, or is too long, is [`Truncated`].
-async fn receive(mut received: reqwest::Response, content: Content) -> Response<Bytes> {
+async fn receive(mut received: reqwest::Response, bounds: impl Fn(&HeaderMap) -> Bounds) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = received.status();
     *response.headers_mut() = std::mem::take(received.headers_mut());
-    let settled = Instant::now().checked_add(SETTLE);
-    let most = if matches!(content, Content::Some) { SOME } else { ALL };
+    let Bounds { bytes, time, piece } = bounds(response.headers());
     let mut body = BytesMut::new();
-    let complete = loop {
-        let end = match content {
-            Content::Some => settled,
-            Content::All(silence) => Instant::now().checked_add(silence),
-        };
-        let piece = match end {
-            Some(end) => timeout_at(end, received.chunk()).await.ok(),
-            None => Some(received.chunk().await),
-        };
-        match piece {
-            Some(Ok(Some(piece))) if body.len() + piece.len() > most => {
-                body.extend_from_slice(&piece[..most - body.len()]);
-                break false;
+    let all = async {
+        loop {
+            match timeout(piece, received.chunk()).await {
+                Ok(Ok(Some(more))) if body.len() + more.len() > bytes => {
+                    body.extend_from_slice(&more[..bytes - body.len()]);
+                    break false;
+                }
+                Ok(Ok(Some(more))) => body.extend_from_slice(&more),
+                Ok(Ok(None)) => break true,
+                Ok(Err(_)) | Err(_) => break false,
             }
-            Some(Ok(Some(piece))) => body.extend_from_slice(&piece),
-            Some(Ok(None)) => break true,
-            Some(Err(_)) | None => break false,
         }
     };
+    let complete = timeout(time, all).await.unwrap_or(false);
     *response.body_mut() = body.freeze();
     if !complete {
         response.extensions_mut().insert(Truncated);
@@ -247,7 +248,8 @@ impl Body for Counted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
-        // The rest of an answered request would only take up the line of the next one. Its connection is closed.
+        // The rest of an answered request would only take up the line of the next one. Its connection, or
+        // its stream, is closed.
         if self.ended.poll(context) {
             return Poll::Ready(Some(Err("the request is over")));
         }
@@ -274,11 +276,16 @@ impl Body for Counted {
     }
 }
 
-/// The end of a request that began then, and a random number.
-pub(crate) fn moment(began: Instant) -> Moment {
+/// How long a request took, without what the application does before and after it.
+#[derive(Debug, Clone, Copy)]
+struct Took(Duration);
+
+/// The moment after a request, and a random number.
+pub(crate) fn moment(sent: &Result<Response<Bytes>, Error>) -> Moment {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let random = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
-    Moment { now: START.elapsed(), jitter: random, took: began.elapsed() }
+    let took = sent.as_ref().ok().and_then(|response| response.extensions().get());
+    Moment { now: START.elapsed(), jitter: random, took: took.map_or(Duration::ZERO, |Took(time)| *time) }
 }
 
 fn random_id() -> HeaderValue {

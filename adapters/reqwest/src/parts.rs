@@ -5,7 +5,7 @@ use std::ops::Range;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tus_core::{
     Metadata,
-    client::{Error, NewUpload, Protocol, SourceProblem, Uploaded, inspect},
+    client::{Error, NewUpload, Protocol, SourceProblem, Uploaded, inspect, resume},
 };
 use url::Url;
 
@@ -100,10 +100,15 @@ async fn finished(job: &Job, key: Option<&str>, length: u64) -> Result<Option<Up
         Err(Error::Invalid(_)) => return Ok(None),
         Err(error) => return Err(error),
     }
-    let step = job.first_step(NewUpload::new(Some(length)), Some(&known)).await?;
+    let options = job.options.clone().protocol(known.protocol);
+    let step = resume(known.url.clone(), NewUpload::new(Some(length)), options, None)?;
     let mut run = Run::new(job.reporter.lane(), key.map(str::to_owned));
     run.begin(step);
-    run.finish(job).await.map(Some)
+    match run.finish(job).await {
+        // It has gone since.
+        Err(error) if error.is_gone() => Ok(None),
+        finished => finished.map(Some),
+    }
 }
 
 /// Sends a part; its URL is stored until the complete upload exists.

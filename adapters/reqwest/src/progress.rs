@@ -35,7 +35,8 @@ pub struct Progress {
     pub failed: u64,
     /// Requests that were retried.
     pub retried: u64,
-    /// When its first request was sent: the time for its fingerprint does not count. Before that, when it was prepared.
+    /// When the first request about the upload itself was sent: the time for its fingerprint, and for asking what the
+    /// server offers, does not count. Before that, when it was prepared.
     pub started: Instant,
 }
 

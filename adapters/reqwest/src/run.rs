@@ -4,10 +4,7 @@ use std::{ops::Range, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::Response;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::{sync::watch, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tus_core::{
     Algorithm,
@@ -108,10 +105,10 @@ impl Run {
                     self.note(job, &transmit).await;
                     self.look_ahead(job);
                     self.lane.start();
-                    let began = Instant::now();
                     let result = self.transmit(job, &transmit).await;
+                    let moment = moment(&result);
                     let success = result.as_ref().is_ok_and(|response| response.status().is_success());
-                    let next = transmit.done(result, moment(began));
+                    let next = transmit.done(result, moment);
                     // Reports what the server has before the first byte is sent.
                     if let Some(task) = next.task().filter(|_| self.begun) {
                         self.lane.acknowledged(task.acknowledged());

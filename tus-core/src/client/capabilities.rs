@@ -23,7 +23,7 @@ pub struct Capabilities {
     pub algorithms: Vec<String>,
     /// The limits for uploads of the IETF's draft (draft 12, "Limits"); `None` if unknown.
     pub limits: Option<Limits>,
-    /// Whether nothing is known only because the request failed temporarily. Asking again later may tell more.
+    /// Whether nothing is known only because the request failed temporarily. Ask again soon.
     pub temporary: bool,
 }
 

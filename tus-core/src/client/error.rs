@@ -295,12 +295,22 @@ impl Error {
         matches!(self, Self::Refused(refused) if refused.status == StatusCode::CONFLICT)
     }
 
-    /// Whether the request may have been too large for a limit on the way: silence, a broken connection, a server's
-    /// timeout, or what a proxy makes of these (524 is Cloudflare's).
+    /// Whether the request took too long: silence, a server's timeout, or what a proxy makes of these (524 is
+    /// Cloudflare's).
     pub(super) fn is_slow(&self) -> bool {
         match self {
-            Self::Silent(_) | Self::Connection(_) => true,
-            Self::Refused(refused) => matches!(refused.status.as_u16(), 408 | 502 | 503 | 504 | 524),
+            Self::Silent(_) => true,
+            Self::Refused(refused) => matches!(refused.status.as_u16(), 408 | 504 | 524),
+            _ => false,
+        }
+    }
+
+    /// Whether the connection broke, or a proxy's to its server. The reason may be a limit on the way that the request
+    /// was too large for, or any other.
+    pub(super) fn is_broken(&self) -> bool {
+        match self {
+            Self::Connection(_) => true,
+            Self::Refused(refused) => matches!(refused.status.as_u16(), 502 | 503),
             _ => false,
         }
     }

@@ -76,8 +76,8 @@ impl Options {
     /// as long as they take at most 2 s. If a request takes more than 20 s, the next one has half its size, so that
     /// an interruption on a slow line costs little.
     ///
-    /// A size that is set here changes only after a failure: if a server rejects it (413), or if a request fails and
-    /// less than half of it has arrived, the next ones are smaller.
+    /// A size that is set here changes only if a server rejects it (413), or if a request times out and less than half
+    /// of it has arrived: the next ones are smaller.
     pub fn chunk_size(mut self, bytes: Option<u64>) -> Self {
         (self.chunk_size, self.first_chunk) = (bytes, None);
         self

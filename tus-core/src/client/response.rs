@@ -22,7 +22,7 @@ pub(super) struct Answer<'a> {
     pub(super) protocol: Protocol,
     /// Whether a 404 or 410 counts even if it does not come from a server of the protocol.
     pub(super) believes: bool,
-    /// Whether no retries are left.
+    /// Whether what is only a hint has been retried often enough.
     pub(super) is_last_try: bool,
 }
 

@@ -93,6 +93,11 @@ impl Size {
         true
     }
 
+    /// Whether it follows the line, because the caller chose no size.
+    pub(super) fn adapts(&self) -> bool {
+        self.adapts
+    }
+
     /// A request of this size had no effect within its time limit: it may be too large for the line.
     pub(super) fn too_slow(&mut self, bytes: u64) {
         let quarter = (bytes / 4).clamp(SMALLEST, LARGEST_SPLIT);

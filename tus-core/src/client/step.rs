@@ -3,7 +3,7 @@
 use std::{fmt, ops::Range, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use url::{Origin, Url};
 
 use super::{Error, Options, call::Call, dialect::identify, response::Answer, target::uri};
@@ -85,6 +85,11 @@ pub(super) trait Work: Sized {
         false
     }
 
+    /// Whether a response that says that the upload is missing counts, whoever it comes from.
+    fn believes(&self) -> bool {
+        false
+    }
+
     /// Whether the next request carries the last bytes of an upload.
     fn is_last(&self) -> bool {
         false
@@ -152,8 +157,8 @@ const MOST_REDIRECTS: u8 = 5;
 /// minute.
 const MOST_REPEATS: u32 = 20;
 
-/// After this many responses in a row that say so, an upload is missing, whoever they come from. A server may omit the
-/// sign of the protocol in its errors.
+/// After this many responses in a row that say so, an upload is missing, whoever they come from: a server may omit the
+/// sign of the protocol in its errors. After this many failures, a hint is not asked for any longer.
 const MOST_DOUBTS: u32 = 8;
 
 /// Read bytes of the source before they are sent.
@@ -383,10 +388,12 @@ impl<T: Task> Transmit<T> {
         self.run.task.takes_long()
     }
 
-    /// Whether the request completes an upload. The body of its response may be what the application has to say about the
-    /// upload ([`Uploaded::response`](super::Uploaded::response)); that of any other response matters little.
-    pub fn is_last(&self) -> bool {
-        self.run.task.is_last()
+    /// Whether the body of a response with these headers may be what the application has to say about the upload
+    /// ([`Uploaded::response`](super::Uploaded::response)): the request completes the upload, or the server declares it
+    /// complete. The body of any other response matters little.
+    pub fn is_result(&self, headers: &HeaderMap) -> bool {
+        let protocol = self.run.options.protocol.unwrap_or_default();
+        self.run.task.is_last() || protocol.completeness(headers) == Some(true)
     }
 
     /// The task in its current state.
@@ -410,8 +417,10 @@ impl<T: Task> Transmit<T> {
             url: &call.url,
             response: &response,
             protocol,
-            believes: run.doubts >= most.min(MOST_DOUBTS),
-            is_last_try: run.retries >= most,
+            believes: run.task.believes()
+                || run.doubts >= most.min(MOST_DOUBTS)
+                || run.doubts > 0 && run.retries >= most,
+            is_last_try: run.retries >= most.min(MOST_DOUBTS),
         };
         match answer.redirect() {
             Ok(Some((url, permanent))) if run.redirects < MOST_REDIRECTS => {

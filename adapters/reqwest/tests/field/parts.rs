@@ -55,19 +55,20 @@ async fn each_part_has_its_own_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silence_costs_all_idle_connections() {
-    let all = Barrier::new(4);
+    let (all, waiting) = (Barrier::new(4), AtomicUsize::new(0));
     let dead = Arc::new(AtomicUsize::new(0));
     let dying = dead.clone();
     let (_, server) = tus_but(move |request| {
         if request.connection < dying.load(Ordering::Relaxed) {
             return Some(Reply::Nothing);
         }
-        if request.method == "PATCH" && dying.load(Ordering::Relaxed) == 0 {
+        // Four connections at once.
+        if request.method == "PATCH" && waiting.fetch_add(1, Ordering::Relaxed) < 4 {
             all.wait();
         }
         None
     });
-    let client = client(&server).timeout(Duration::from_secs(3)).build().unwrap();
+    let client = client(&server).timeout(Duration::from_secs(10)).build().unwrap();
     client.upload(Source::bytes(bytes(1000))).parts(4).send().await.unwrap();
     // The network has changed: nothing comes over the old connections any more.
     dead.store(server.connections(), Ordering::Relaxed);

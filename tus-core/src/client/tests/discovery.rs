@@ -81,6 +81,9 @@ fn a_protocol_is_not_chosen_because_of_a_temporary_failure() {
     let mut script = Script::new([500, 500, 500].map(|status| answer(status, &[])));
     let capabilities = script.run(discover(endpoint(), options())).unwrap();
     assert_eq!((capabilities.protocol(), capabilities.temporary), (None, true));
+    let mut script = Script::new((0..9).map(|_| answer(500, &[])));
+    let endless = options().retry(Retry::default().retries(u32::MAX));
+    assert!(script.run(discover(endpoint(), endless)).unwrap().temporary);
     // A rejection that stays the same decides at once.
     let mut script = Script::new([answer(405, &[])]);
     assert_eq!(script.run(discover(endpoint(), options())).unwrap(), Capabilities::default());

@@ -125,6 +125,10 @@ fn a_404_that_stays_is_believed() {
     let step = resume(kept(), NewUpload::new(Some(100)), plain(), None).unwrap();
     assert!(Script::new(stays()).run(step).unwrap_err().is_gone());
     Script::new(stays()).run(terminate(kept(), plain())).unwrap();
+    // After another failure, too.
+    let mixed = [broken(), foreign(404), foreign(404)];
+    let step = resume(kept(), NewUpload::new(Some(100)), plain(), None).unwrap();
+    assert!(Script::new(mixed).run(step).unwrap_err().is_gone());
     // The new upload has its own retries.
     let again = [answer(503, &[]), answer(201, CREATED), answer(204, COMPLETE)];
     let mut script = Script::new(stays().chain(again));
@@ -141,6 +145,15 @@ fn a_404_that_stays_is_believed() {
     // The caller knows better.
     let sure = plain().retry(Retry::default().judge(|error, _| (error.status()? == 404).then_some(false)));
     assert_eq!(Script::new([foreign(404)]).run(inspect(kept(), sure)).unwrap_err().status().unwrap(), 404);
+}
+
+/// A proxy may spoil the URL of a new upload. Waiting does not help.
+#[test]
+fn a_new_url_that_leads_nowhere_is_an_error_at_once() {
+    let mut script = Script::new((0..4).flat_map(|_| [answer(201, CREATED), foreign(404)]));
+    let error = script.run(create(endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap()).unwrap_err();
+    assert!(error.is_gone(), "{error}");
+    assert!(script.waits.is_empty(), "{:?}", script.waits);
 }
 
 fn parts() -> NewUpload {

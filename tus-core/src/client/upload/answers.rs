@@ -46,6 +46,7 @@ impl Uploading {
             self.phase = Phase::Join { url };
             return Ok(Turn::Go { progress: true });
         }
+        self.untried = true;
         self.deferred = self.upload.length.is_none();
         self.sent = Some(if sends { self.sent_until() } else { 0 });
         let offset = answer.headers().contains_key(&UPLOAD_OFFSET).then(|| answer.offset(0, self.sent));
@@ -63,6 +64,7 @@ impl Uploading {
 
     pub(super) fn inspected(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
         let answer = answer.success()?;
+        self.untried = false;
         let declared = answer.number(&UPLOAD_LENGTH)?;
         if let (Some(declared), Some(length)) = (declared, self.upload.length)
             && declared != length
@@ -120,6 +122,7 @@ impl Uploading {
             Err(error) if self.is_found(&error) => return Ok(Turn::Done(self.uploaded(&url, None))),
             answer => answer?,
         };
+        self.untried = false;
         // "If the request content was fully processed, the server acknowledges the appended data by sending a 2xx
         // (Successful) response": in the draft, without an offset.
         let said = self.protocol == Protocol::Tus || answer.number(&UPLOAD_OFFSET)?.is_some();

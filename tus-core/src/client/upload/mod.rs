@@ -41,6 +41,8 @@ pub struct Uploading {
     restarts: u8,
     /// The URL comes from an earlier process and has not been verified yet.
     kept: bool,
+    /// The URL comes from the response to the creation, and has not answered yet. A proxy may have spoilt it.
+    untried: bool,
     /// The server's offset, by its last response.
     acknowledged: u64,
     /// The highest offset that the server has ever reported.
@@ -157,6 +159,7 @@ impl Uploading {
             max_size: None,
             stop_at: options.stop_at,
             kept: endpoint.is_some() && matches!(phase, Phase::Inspect { .. }),
+            untried: false,
             phase,
             endpoint,
             rereadable: ends_there,
@@ -454,7 +457,8 @@ impl Work for Uploading {
         self.note_sent();
         if self.sends() {
             let range = self.acknowledged..self.sent_until();
-            self.slow = error.is_slow().then(|| range.end - range.start);
+            let is_too_large = error.is_slow() || error.is_broken() && self.size.adapts();
+            self.slow = is_too_large.then(|| range.end - range.start);
         }
         match &self.phase {
             Phase::Append { url } => match self.corrected(error) {
@@ -475,6 +479,10 @@ impl Work for Uploading {
         let found = matches!(self.phase, Phase::Inspect { .. } | Phase::Append { .. });
         // "After the resource's lifetime is reached [...] a client SHOULD NOT attempt to access the upload resource".
         found && self.expires.is_some_and(|expires| expires <= then)
+    }
+
+    fn believes(&self) -> bool {
+        self.untried
     }
 
     fn last_words(&mut self) -> Option<Error> {
