@@ -148,10 +148,13 @@ where
     }
 }
 
-fn announced<B>(resumable: &Resumable, mut response: ServiceResponse<B>) -> ServiceResponse<B> {
+fn announced<B: MessageBody>(resumable: &Resumable, mut response: Passed<B>) -> Passed<B> {
     let mut announced = http::Response::new(());
     *announced.status_mut() = http::StatusCode::from_u16(response.status().as_u16()).unwrap_or_default();
-    resumable.announce(&mut announced);
+    if resumable.announce(&mut announced) {
+        response = response.map_body(|_, _| EitherBody::right(BoxBody::new(())));
+        response.headers_mut().remove(header::CONTENT_TYPE);
+    }
     let head = response.response_mut().head_mut();
     head.status = StatusCode::from_u16(announced.status().as_u16()).unwrap_or(head.status);
     for (name, value) in announced.headers() {

@@ -74,7 +74,9 @@ where
             Route::Announce => {
                 let announced = async move {
                     let mut response = Handler::call(route, request, state).await;
-                    resumable.announce(&mut response);
+                    if resumable.announce(&mut response) {
+                        *response.body_mut() = Body::empty();
+                    }
                     response
                 };
                 Either::Right(announced.boxed())

@@ -67,6 +67,9 @@ impl Completing {
             Ok(_) if stored.upload.is_at_resource() && stored.upload.is_complete() => {
                 resource::complete(exchange, stored, ending)
             }
+            Ok(_) if stored.upload.kind == Kind::Partial && stored.upload.is_complete() => {
+                Wake::finals_of(exchange, stored, ending)
+            }
             // Another process is calling the hook whose answer the client should get. The client may try again.
             Ok(None) if exchange.needs_reply() && !exchange.config.has_responded(&stored.upload) => {
                 exchange.refuse(Failure::Busy)

@@ -189,7 +189,11 @@ impl Assemble {
             Ok(version) => {
                 change.apply(&mut stored.upload);
                 stored.version = version;
-                Completion::of_complete(stored)
+                match stored.upload.kind {
+                    // The application is not asked about parts.
+                    Kind::Partial => Completion::ended(stored, Ok(None)),
+                    Kind::Single | Kind::Final(_) => Completion::of_complete(stored),
+                }
             }
             // Another process was faster or is working on it. This one looks at the upload again later.
             Err(Failure::Conflict | Failure::Busy) => Completion::ended(stored, Ok(None)),

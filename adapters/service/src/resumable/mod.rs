@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, Uri, request::Parts};
+use http::{Request, Response, StatusCode, Uri, request::Parts};
 use http_body::Body;
 use tus_core::{
     Failure,
@@ -46,17 +46,20 @@ use crate::{
 /// the completing one, [see below](#who-may)), the complete content, and its `Content-Length`. The handler's
 /// response, whatever its status, is the response to the client.
 ///
-/// Two kinds of requests with the draft's headers are also forwarded untouched. A client that sends everything at
+/// Three kinds of requests with the draft's headers are also forwarded untouched. A client that sends everything at
 /// once (`Upload-Complete: ?1`) can only resume an upload that it learned about before its request broke off: if the
 /// server cannot send interim responses ([`InterimIo`](crate::InterimIo)), nothing would be gained. And content
-/// smaller than [`min_size`](Self::min_size) is sent again faster than it is stored.
+/// smaller than [`min_size`](Self::min_size) is sent again faster than it is stored. The third kind are requests that
+/// the limits of a request to an upload would refuse: content above
+/// [`max_append_size`](crate::Config::max_append_size), metadata above
+/// [`max_metadata`](crate::Config::max_metadata), or a head above 16 KiB.
 ///
 /// # At least once
 ///
 /// The handler is called **at least once** with exactly the bytes that were sent, and by one process at a time. It
 /// continues if the client disconnects, and its response is stored for when the client asks again: up to 64 KiB of
 /// headers and content. If the response is larger, or its content takes longer than five seconds, a client that asks
-/// again only learns that the upload is complete (`410`). There is no response if the server is killed while the
+/// again only learns that the upload is complete (`410`, or `400` in versions up to 6). There is no response if the server is killed while the
 /// handler runs, or if the handler panics, exceeds the [`handler_timeout`](Self::handler_timeout), or cannot read the
 /// bytes. The client then gets `500` with `Upload-Complete: ?0`, and the handler is called again when the client asks
 /// again. It is never called without a client, because only a client's request has just been authorized. [`Resumed`](crate::Resumed) in
@@ -182,9 +185,12 @@ impl Resumable {
         server::resumes(&self.tus.engine.config, head, &self.resource, informs)
     }
 
-    /// Adds to the handler's response to OPTIONS what the server announces about uploads.
-    pub fn announce<B>(&self, response: &mut Response<B>) {
+    /// Adds to the handler's response to OPTIONS what the server announces about uploads. Returns whether its status is
+    /// 204 now: then drop its body.
+    #[must_use]
+    pub fn announce<B>(&self, response: &mut Response<B>) -> bool {
         server::announce_resource(&self.tus.engine.config, &self.resource, response);
+        response.status() == StatusCode::NO_CONTENT
     }
 
     /// The URI for the handler, if the framework has one of its own besides the full one.

@@ -105,9 +105,9 @@ where
             Route::Pass => return Either::Left(self.inner.call(pass(request)).map_ok(passed)),
             Route::Announce => {
                 let (resumable, call) = (self.resumable.clone(), self.inner.call(pass(request)).map_ok(passed));
-                let announced = call.map_ok(move |mut response| {
-                    resumable.announce(&mut response);
-                    response
+                let announced = call.map_ok(move |mut response| match resumable.announce(&mut response) {
+                    true => response.map(|_| RelayedBody::empty()),
+                    false => response,
                 });
                 return Either::Right(announced.boxed());
             }

@@ -106,6 +106,23 @@ async fn assert_is(answer: Answer, status: u16, complete: &str, text: &str) {
     assert!(String::from_utf8_lossy(&content).contains(text), "{content:?}");
 }
 
+/// Over HTTP/2, content after a 204 would break the stream.
+#[tokio::test]
+async fn a_refusal_of_options_becomes_an_empty_announcement() {
+    for (status, announced, left) in [(405, 204, ""), (200, 200, "text")] {
+        let server = server(Memory::new(), move |_, _| async move {
+            let mut response = text(status, "text");
+            response.headers_mut().insert("content-type", "text/plain".parse().unwrap());
+            response
+        });
+        let response = send(&server, "OPTIONS", "/photos", &[], "").await;
+        assert_eq!(response.status(), announced);
+        assert!(response.headers().contains_key("upload-limit"));
+        assert_eq!(response.headers().contains_key("content-type"), !left.is_empty());
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), left);
+    }
+}
+
 #[tokio::test]
 async fn an_owner_function_that_panics_fails_only_its_request() {
     let resumable = Resumable::new(Tus::builder(Memory::new()).build()).owner(|head| {

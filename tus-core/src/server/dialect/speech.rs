@@ -24,7 +24,7 @@ impl Speech {
             return Self::Tus;
         }
         if let Some(spoken) = Spoken::of(head) {
-            return Self::Draft(spoken.unless_proxied(config, head));
+            return Self::Draft(spoken.unless_unread(config, head));
         }
         let is_plain = matches!(head.method, Method::HEAD | Method::GET | Method::DELETE)
             && !head.headers.contains_key(&X_HTTP_METHOD_OVERRIDE);

@@ -91,6 +91,34 @@ fn a_starting_server_assembles_what_a_killed_one_left() {
     assert_eq!(world.notified, [id]);
 }
 
+/// The application is not asked about parts.
+#[test]
+fn a_part_that_has_to_be_assembled_completes_its_final_upload() {
+    for by_request in [true, false] {
+        let mut world = World::new();
+        let part = world.partial(b"hel", 5);
+        let waiting = world.concatenate(&[&part]);
+        world.uploads.edit(&part, |upload, bytes| {
+            bytes.extend(b"lo");
+            (upload.offset, upload.phase) = (5, Phase::Assembling);
+        });
+        match by_request {
+            true => {
+                world.patch(&part).offset(5).body(b"").send().is(204).has("upload-offset", 5);
+                assert_eq!(world.path(), "Load Authorize Hold Receive Complete Assemble Wake Respond");
+            }
+            false => {
+                assert!(world.recover(&part));
+                assert_eq!(world.path(), "Assemble");
+            }
+        }
+        assert_eq!(world.record(&part).phase, Phase::Complete);
+        assert!(world.finishing.is_empty() && world.notified.is_empty());
+        assert!(world.recover(&waiting));
+        assert_eq!(world.bytes(&waiting), b"hello");
+    }
+}
+
 #[test]
 fn an_expired_upload_is_removed_unless_it_has_changed() {
     let mut world = World::with(Config::default().expire_after(Duration::from_secs(60)));

@@ -114,7 +114,7 @@ pub(in crate::server) fn creates(config: &Config, head: &Parts, resource: &Resou
     if headers.contains_key(&TUS_RESUMABLE) || !is_for_content(&head.method) || is_append {
         return false;
     }
-    let Some(spoken) = Spoken::of(head).map(|spoken| spoken.unless_proxied(config, head)) else {
+    let Some(spoken) = Spoken::of(head).map(|spoken| spoken.unless_unread(config, head)) else {
         return false;
     };
     match completeness::read(spoken.rules, headers) {

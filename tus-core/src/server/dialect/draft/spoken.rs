@@ -5,13 +5,21 @@ use http::{Method, request::Parts};
 use super::{content::is_partial_upload, interop::Rules};
 use crate::{
     Dialect, field,
-    header::{UPLOAD_COMPLETE, UPLOAD_DRAFT_INTEROP_VERSION},
+    header::{UPLOAD_COMPLETE, UPLOAD_DRAFT_INTEROP_VERSION, UPLOAD_METADATA},
     server::Config,
 };
 
 /// Whether proxies add a header of this name to the requests that they forward (RFC 7239; RFC 9110, section 7.6.3).
 fn is_of_proxy(name: &str) -> bool {
     name == "forwarded" || name == "via" || name.starts_with("x-forwarded-") || name == "x-real-ip"
+}
+
+/// Whether a request comes from a page, or creates an upload as only tus-js-client does.
+fn is_of_tus_js_client(head: &Parts) -> bool {
+    let is_creation = head.method != Method::PATCH;
+    head.headers.contains_key("sec-fetch-mode")
+        || head.headers.contains_key(&UPLOAD_METADATA)
+        || is_creation && is_partial_upload(&head.headers)
 }
 
 /// The version of the draft that a request uses.
@@ -38,10 +46,13 @@ impl Spoken {
         }
     }
 
-    /// No interim response is sent to a proxy, unless the application says that the proxy forwards it.
-    pub(in crate::server::dialect) fn unless_proxied(mut self, config: &Config, head: &Parts) -> Self {
+    /// No interim response is sent to a proxy, unless the application says that the proxy forwards it, nor to
+    /// tus-js-client: neither browsers nor Node.js show it one. The server must not believe that such a client knows
+    /// the URL of its upload.
+    pub(in crate::server::dialect) fn unless_unread(mut self, config: &Config, head: &Parts) -> Self {
         let is_proxied = || head.headers.keys().any(|name| is_of_proxy(name.as_str()));
         self.is_named &= config.interim_through_proxies || !is_proxied();
+        self.is_named &= !is_of_tus_js_client(head);
         self
     }
 

@@ -1,7 +1,7 @@
 //! "Status Code 104" and "Draft Version Identification".
 
 use super::*;
-use crate::Config;
+use crate::{Config, server::Interruption};
 
 fn informed(world: &World) -> Vec<Vec<(String, String)>> {
     let text =
@@ -54,6 +54,23 @@ fn a_client_of_no_known_version_gets_no_interim_response() {
     none.send().is(201).complete(DRAFT_12, true);
     assert!(world.log.informed.is_empty());
     assert!(!world.passed("Inform"));
+}
+
+/// Neither browsers nor Node.js show tus-js-client an interim response. If it does not know the URL of its upload, a success
+/// must contain it.
+#[test]
+fn tus_js_client_gets_no_interim_response() {
+    for (name, value) in [("upload-metadata", "a YQ=="), ("content-type", PARTIAL), ("sec-fetch-mode", "cors")] {
+        let mut world = World::new();
+        world.informs = true;
+        let cut = post(&mut world, 6, true, b"hello").header("content-length", "11").header(name, value);
+        let created = cut.interrupted(Interruption::ShuttingDown).send().is(201).complete(6, false);
+        assert!(world.log.informed.is_empty(), "{name}");
+        assert_eq!(
+            created.has("upload-offset", 5).header("location"),
+            Some(&*world.url(world.uploads.ids().next().unwrap()))
+        );
+    }
 }
 
 /// "While the request content is being processed, the server SHOULD send interim responses with a 104 (Upload Resumption
