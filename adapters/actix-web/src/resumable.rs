@@ -46,7 +46,8 @@ use crate::translated;
 /// ```
 ///
 /// Wrap the complete resource, because the other methods of an upload use the same path. What is wrapped around it
-/// afterwards (for example authentication) sees each request of an upload. actix-web sends no interim responses, so
+/// afterwards (for example authentication) sees each request of an upload; it must not keep a clone of the
+/// `HttpRequest`, because actix-web panics when a shared request is changed. actix-web sends no interim responses, so
 /// only clients that start with a part of their content (`Upload-Complete: ?0`) can resume.
 ///
 /// `tus` is an endpoint, which need not be served itself, or a [`Resumable`] with other settings.

@@ -13,9 +13,9 @@ const CONTENT: &str = "Server returned error response: ";
 /// recognizes only these; a response with another one is unreadable for it.
 const PASSING: [&str; 2] = ["InternalError", "SlowDown"];
 
-/// The codes in responses with status 400 that say that an object cannot be made of the parts that were named: they expired or
-/// were replaced, or are too small or too large.
-const UNFIT: [&str; 4] = ["InvalidPart", "InvalidBlockList", "EntityTooSmall", "EntityTooLarge"];
+/// The code in Azure's responses with status 400 that says that the parts are gone, as they are after a week. Similar codes of
+/// other stores may also mean that another process has just replaced a part; there, parts that are gone are a 404.
+const GONE: &str = "<Code>InvalidBlockList</Code>";
 
 /// An error of a client, and its causes.
 fn causes(error: &Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
@@ -57,7 +57,7 @@ pub(crate) fn is_absent(error: &Error) -> bool {
 
 /// Whether a completion will never succeed with these parts.
 pub(crate) fn refuses_parts(error: &Error) -> bool {
-    let refuses = |(status, text): (u16, &str)| status == 400 && UNFIT.iter().any(|code| text.contains(code));
+    let refuses = |(status, text): (u16, &str)| status == 400 && text.contains(GONE);
     causes(error).any(|error| status(&error.to_string()).is_some_and(refuses))
 }
 
@@ -100,8 +100,10 @@ mod tests {
     #[test]
     fn only_certain_refusals_mean_that_parts_are_gone() {
         assert!(refuses_parts(&said(&format!("{STATUS}400 Bad Request: <Code>InvalidBlockList</Code>"))));
-        assert!(refuses_parts(&said(&format!("{STATUS}400 Bad Request: <Code>InvalidPart</Code>"))));
         for other in [
+            "400 Bad Request: <Code>InvalidPart</Code>",
+            "400 Bad Request: <Code>EntityTooSmall</Code>",
+            "400 Bad Request: <Key>InvalidBlockList</Key>",
             "400 Bad Request: <Code>RequestTimeout</Code>",
             "400 Bad Request: <Code>ExpiredToken</Code>",
             "503: InvalidPart",

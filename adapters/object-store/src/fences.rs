@@ -12,7 +12,7 @@ use tus_service::{Failure, Kind, StorageError, Upload};
 use crate::{
     document::{Document, Status},
     keys,
-    markers::{Marked, is_stale, parts},
+    markers::{Marked, parts},
     nonce::nonce,
     records::{Inner, Seen},
     refused::Refused,
@@ -24,6 +24,10 @@ const FENCE: Duration = Duration::from_secs(24 * 3600);
 /// A process that was suspended for longer deletes nothing any more: another one may have continued, and an upload with the
 /// same id may have been created since.
 const WITHIN: Duration = Duration::from_secs(1800);
+
+/// After this time, nothing of a process that began to delete takes effect any more: it was suspended for at most
+/// [`WITHIN`], and its last request was late by at most an hour.
+const ABANDONED: Duration = Duration::from_secs(1800 + 3600);
 
 /// The remains of a removed upload, in the content of its marker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -85,6 +89,8 @@ impl Inner {
         };
         let upload = Upload::new(id, incarnation, Kind::Single);
         match (&marked.seen, marked.document()) {
+            // The later one was removed, too. Its own marker comes first.
+            (Some(later), None) if later.document.is_gone() => Ok(false),
             (Some(later), None) => {
                 // It was created in place of the fence, and its object has another name. If it has the same name, the
                 // fence was deleted before, and with it everything else.
@@ -96,6 +102,8 @@ impl Inner {
             (Some(fence), Some(document)) => {
                 self.let_go(document.clone(), Some(fence), marked, content, multipart.as_deref()).await
             }
+            // Whoever marked it again may be about to reserve the id.
+            (None, _) if !is_past(marked.modified()) => Ok(false),
             // The response to the last deletion was lost, or the fence of a later upload has gone sooner.
             (None, _) => {
                 let document = Document::new(&upload, key, &self.settings)?;
@@ -113,10 +121,10 @@ impl Inner {
         content: Bytes,
         multipart: Option<&str>,
     ) -> Result<bool, StorageError> {
-        if going.status == Status::Going && !self.is_abandoned(marked).await? {
+        if going.status == Status::Going && !self.is_abandoned(&going.upload).await? {
             return Ok(false);
         }
-        // From here on, the marker's age shows since when it is being deleted.
+        // From here on, the marker's age shows since when the id is being reserved.
         self.bucket.mark(&marked.key, content).await?;
         let until = Instant::now() + WITHIN;
         (going.status, going.nonce) = (Status::Going, nonce()?);
@@ -128,10 +136,11 @@ impl Inner {
         Ok(Instant::now() < until && self.bucket.delete(vec![document]).await.is_ok())
     }
 
-    /// Whether the process that was deleting it has died: it would have finished long ago.
-    async fn is_abandoned(&self, marked: &Marked) -> Result<bool, StorageError> {
-        match self.bucket.head(&marked.key).await {
-            Ok(head) => Ok(is_stale(head.modified)),
+    /// Whether the process that was deleting it has died: it would have finished long ago. Its document shows when it began,
+    /// whichever marker led to it.
+    async fn is_abandoned(&self, upload: &Upload) -> Result<bool, StorageError> {
+        match self.bucket.head(&keys::document(&upload.id)).await {
+            Ok(head) => Ok(is_past(head.modified)),
             Err(Refused::Absent) => Ok(false),
             Err(refused) => Err(refused.into()),
         }
@@ -152,4 +161,8 @@ impl Inner {
             Err(_) => Ok(self.fetch_any(id).await?.is_some_and(|now| now.document.nonce == going.nonce)),
         }
     }
+}
+
+fn is_past(modified: SystemTime) -> bool {
+    modified.elapsed().is_ok_and(|age| age > ABANDONED)
 }

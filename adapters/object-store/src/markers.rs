@@ -55,10 +55,6 @@ enum Found {
     Nothing,
 }
 
-pub(crate) fn is_stale(modified: SystemTime) -> bool {
-    modified.elapsed().is_ok_and(|age| age > STALE)
-}
-
 impl Marked {
     pub(crate) fn id(&self) -> Option<(UploadId, Option<Incarnation>)> {
         keys::of(&self.key)
@@ -74,7 +70,12 @@ impl Marked {
     }
 
     pub(crate) fn is_stale(&self) -> bool {
-        is_stale(self.meta.last_modified.into())
+        self.modified().elapsed().is_ok_and(|age| age > STALE)
+    }
+
+    /// When it was written last.
+    pub(crate) fn modified(&self) -> SystemTime {
+        self.meta.last_modified.into()
     }
 }
 

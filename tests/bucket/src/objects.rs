@@ -229,8 +229,8 @@ impl Objects {
 
     pub(crate) fn complete(&mut self, rules: &Rules, key: &str, id: &str, tags: &[String]) -> Result<PutResult> {
         let invalid = |why: &str| match rules.dialect {
-            Dialect::Azure => answered("400 Bad Request: InvalidBlockList"),
-            _ => answered(&format!("400 Bad Request: InvalidPart{why}")),
+            Dialect::Azure => answered("400 Bad Request: <Code>InvalidBlockList</Code>"),
+            _ => answered(&format!("400 Bad Request: <Code>InvalidPart</Code>{why}")),
         };
         let multipart = self.multiparts.get(id).filter(|multipart| multipart.key == key);
         let multipart = multipart.ok_or_else(|| match rules.dialect {
@@ -247,7 +247,7 @@ impl Objects {
             let first = multipart.parts.get(&0).map_or(0, Bytes::len);
             let is_last = number + 1 == tags.len();
             if !is_last && (part.len() < rules.smallest_part || (rules.equal_parts && part.len() != first)) {
-                return Err(answered("400 Bad Request: EntityTooSmall"));
+                return Err(answered("400 Bad Request: <Code>EntityTooSmall</Code>"));
             }
             if rules.equal_parts && part.len() > first {
                 return Err(invalid(": it is larger than the first"));

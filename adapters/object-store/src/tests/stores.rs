@@ -389,9 +389,9 @@ async fn a_store_that_refuses_the_parts_is_not_unavailable() {
     let refused = appended(&store, stored.clone(), bytes(3 * PART, 1)).await.unwrap_err();
     assert!(refused.to_string().contains("EntityTooSmall"), "{refused}");
     assert_eq!(refused.failure(), Failure::Internal);
-    // It does not stay for good, as one that is being completed does.
+    // The bytes are there, and sending them again would not help.
     let stored = loaded(&store, &stored).await;
-    assert_eq!((stored.upload.phase, stored.upload.offset), (Phase::Receiving, 0));
+    assert_eq!((stored.upload.phase, stored.upload.offset), (Phase::Assembling, 3 * PART));
 }
 
 /// Nobody knows of an empty upload whose creation failed, so it must not be finished later.

@@ -134,6 +134,36 @@ async fn a_marker_that_remains_does_not_delete_the_object_of_a_later_upload() {
     assert_eq!(bucket.keys(".tus/x/"), [] as [&str; 0]);
 }
 
+/// A failed removal leaves a marker of its own, which is as old.
+#[tokio::test(start_paused = true)]
+async fn a_second_marker_does_not_end_the_hour_of_the_first() {
+    let bucket = Bucket::default();
+    let [dying, other] = [(); 2].map(|()| builder(&bucket).open_unchecked().unwrap());
+    let first = complete(&dying, 1).await;
+    bucket.next(Operation::PutIf, Fate::Failed);
+    dying.remove(&first).await.unwrap_err();
+    bucket.age(Duration::from_secs(1));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    dying.remove(&loaded(&dying, &first).await).await.unwrap();
+    bucket.age(2 * DAY);
+    assert!(bucket.keys(".tus/x/").len() > 1, "{:?}", bucket.keys(".tus/x/"));
+    // It begins to delete, and the request for that hangs.
+    bucket.next(Operation::Delete, Fate::Hangs);
+    let _ = timeout(Duration::from_secs(1), swept_on(&dying, 2)).await;
+    assert_eq!(status(&other).await, Some(Status::Going));
+    for _ in 0..3 {
+        swept_on(&other, 2).await;
+        assert_eq!(status(&other).await, Some(Status::Going), "the other marker is as old as the first was");
+    }
+    bucket.age(Duration::from_secs(6000));
+    for _ in 0..3 {
+        swept_on(&other, 2).await;
+        bucket.age(Duration::from_secs(6000));
+    }
+    assert_eq!(bucket.keys(""), [] as [&str; 0]);
+    assert_eq!(complete(&other, 2).await.upload.phase, Phase::Complete);
+}
+
 #[tokio::test]
 async fn a_fence_whose_last_change_was_not_answered_blocks_nobody() {
     let bucket = Bucket::default();
@@ -147,7 +177,7 @@ async fn a_fence_whose_last_change_was_not_answered_blocks_nobody() {
     complete(&store, 2).await;
 }
 
-/// Wherever a sweeper dies, nothing remains in the end, and the id can be used again after an hour.
+/// Wherever a sweeper dies, nothing remains in the end, and the id can be used again after an hour and a half.
 #[tokio::test(start_paused = true)]
 async fn a_sweeper_that_dies_leaves_nothing_behind() {
     for requests in 0..16 {
@@ -173,7 +203,7 @@ async fn a_sweeper_that_dies_leaves_nothing_behind() {
             swept_on(&other, 2).await;
             assert_eq!(status(&other).await, Some(Status::Going), "{requests}: another one may be deleting it");
         }
-        bucket.age(Duration::from_secs(4000));
+        bucket.age(Duration::from_secs(6000));
         swept_on(&other, 2).await;
         assert_eq!((bucket.keys(""), bucket.multiparts()), (Vec::new(), 0), "{requests}, going: {is_going}");
         assert_eq!(complete(&other, 2).await.upload.phase, Phase::Complete);
