@@ -101,7 +101,7 @@ async fn import_with(number: usize, fate: Fate, swept: bool, tusd: &Tusd, upload
         });
         let tus = tus.build();
         // In the time of this test: several sweeps, which also ask a dead process whether it is alive.
-        sleep(Duration::from_secs(300)).await;
+        sleep(Duration::from_secs(600)).await;
         tus.shutdown(Duration::ZERO).await;
         assert_eq!(finished.load(Relaxed), 0, "{upload:?} {number} {fate:?}");
         let there = other.load(&id(upload.0)).await.unwrap();
