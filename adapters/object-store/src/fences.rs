@@ -26,8 +26,8 @@ const FENCE: Duration = Duration::from_secs(24 * 3600);
 const WITHIN: Duration = Duration::from_secs(1800);
 
 /// After this time, nothing of a process that began to delete takes effect any more: it was suspended for at most
-/// [`WITHIN`], and its last request was late by at most an hour.
-const ABANDONED: Duration = Duration::from_secs(1800 + 3600);
+/// [`WITHIN`], and a request that was sent takes effect within an hour or never.
+const ABANDONED: Duration = WITHIN.saturating_add(Duration::from_secs(3600));
 
 /// The remains of a removed upload, in the content of its marker.
 #[derive(Debug, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ const KEPT: Duration = Duration::from_secs(3600);
 const MOST: usize = 256 * 1024;
 
 /// One entry for each upload: what was recorded last, and since when this process knows it. If it is full, new entries wait
-/// until others are settled: were the oldest ones forgotten instead, none of many would ever grow old.
+/// until others are settled or forgotten: were the oldest ones forgotten instead, none of many would ever grow old.
 #[derive(Debug)]
 pub(crate) struct FirstSeen {
     young: HashMap<Incarnation, Entry>,

@@ -29,12 +29,11 @@
 //!   may start again.
 //!
 //! What cannot be guaranteed: a request of a server that was cut off may write a finished object again, with the same
-//! bytes, after the application moved it. A process that is killed loses what is beyond its last window or piece (parts
-//! that are being uploaded, or what arrived in the last half second, and up to five seconds of a slow client). A dead
-//! process can be distinguished from a slow
-//! one only by waiting. The application is notified at least once. This storage assumes that a request that was sent
-//! takes effect within an hour or never, and that an id that the application chooses is not used a third time within a
-//! day.
+//! bytes, after the application moved it. A process that is killed loses what is beyond its last window or piece
+//! (parts that are being uploaded, or what arrived in the last half second, and up to five seconds of a slow client).
+//! A dead process can be distinguished from a slow one only by waiting. The application is notified at least once.
+//! This storage assumes that a request that was sent takes effect within an hour or never, and that an id that the
+//! application chooses is not used a third time within a day.
 //!
 //! # How
 //!

@@ -34,12 +34,10 @@ async fn stalled(stored: &Stored, writer: &mut dyn Writer, offset: u64) {
     assert_eq!(writer.checkpoint(&hinted(stored, offset), Hint::Stalled).await.unwrap(), Checkpoint::Taken);
 }
 
+type Asking = tokio::task::JoinHandle<Result<Option<Stored>, tus_service::StorageError>>;
+
 /// A request that asks for the upload.
-fn asks(
-    store: &ObjectStore,
-    stored: &Stored,
-    access: Access,
-) -> tokio::task::JoinHandle<Result<Option<Stored>, tus_service::StorageError>> {
+fn asks(store: &ObjectStore, stored: &Stored, access: Access) -> Asking {
     let (store, stored) = (store.clone(), stored.clone());
     tokio::spawn(async move {
         let seen = loaded(&store, &stored).await;
@@ -47,14 +45,20 @@ fn asks(
     })
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_owner_that_is_asked_while_it_releases_the_upload_leaves() {
+/// An owner, its upload, another machine, and a request there that asked before the owner's client paused.
+async fn asked_and_stalled() -> (Stored, Box<dyn Writer>, ObjectStore, Asking) {
     let bucket = Bucket::default();
     let [one, two] = [(); 2].map(|()| machine(&bucket, SECOND));
     let (stored, mut writer) = owned(&one).await;
     let newer = asks(&two, &stored, Access::Write);
     sleep(SECOND / 10).await;
     stalled(&stored, &mut *writer, 10).await;
+    (stored, writer, two, newer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_is_asked_while_it_releases_the_upload_leaves() {
+    let (_, writer, _two, newer) = asked_and_stalled().await;
     timeout(PATIENCE, writer.asked_to_leave()).await.expect("it is asked");
     let settled = newer.await.unwrap().unwrap().unwrap();
     assert_eq!((settled.held_elsewhere, settled.upload.offset), (false, 10));
@@ -76,12 +80,7 @@ async fn an_older_request_is_refused_even_if_the_owner_has_left() {
 
 #[tokio::test(start_paused = true)]
 async fn an_owner_that_left_and_came_back_is_asked_again() {
-    let bucket = Bucket::default();
-    let [one, two] = [(); 2].map(|()| machine(&bucket, SECOND));
-    let (stored, mut writer) = owned(&one).await;
-    let newer = asks(&two, &stored, Access::Write);
-    sleep(SECOND / 10).await;
-    stalled(&stored, &mut *writer, 10).await;
+    let (stored, mut writer, two, newer) = asked_and_stalled().await;
     writer.write(bytes(10, 2).into()).await.unwrap();
     let _ = writer.checkpoint(&hinted(&stored, 10), Hint::Streaming).await.unwrap();
     assert!(loaded(&two, &stored).await.held_elsewhere);
