@@ -6,7 +6,8 @@ use tokio::{sync::Mutex, time::Instant};
 use tus_core::{
     Metadata,
     client::{
-        Capabilities, Error, Info, NewUpload, Options, Step, Task, Uploaded, create, discover, inspect, terminate,
+        Capabilities, Error, Info, NewUpload, Options, Retry, Step, Task, Uploaded, create, discover, inspect,
+        terminate,
     },
 };
 use url::Url;
@@ -41,9 +42,10 @@ pub(crate) struct Inner {
     pub(crate) capabilities: Mutex<Option<(Instant, Capabilities)>>,
 }
 
-/// How long the response to OPTIONS is valid; also if it said nothing for the moment, after it was retried for the
-/// choice of the protocol: that spares others the same wait.
+/// How long the response to OPTIONS is valid.
 const KNOWN_FOR: Duration = Duration::from_secs(300);
+
+/// How long after retries that gave no response OPTIONS is not retried: others have waited for it, one after the other.
 const UNKNOWN_FOR: Duration = Duration::from_secs(30);
 
 /// A URL from the caller.
@@ -110,7 +112,7 @@ impl Client {
     ///
     /// If the server cannot be reached, or requires credentials.
     pub async fn capabilities(&self) -> Result<Capabilities, Error> {
-        self.ask(&OnWait::default()).await
+        self.ask(self.inner.options.clone(), &OnWait::default()).await
     }
 
     /// The unfinished uploads in the URL store, with their keys; empty without a store.
@@ -147,26 +149,21 @@ impl Client {
     /// The capabilities from a recent request.
     pub(crate) async fn known_capabilities(&self, waits: &OnWait) -> Result<Capabilities, Error> {
         let mut known = self.inner.capabilities.lock().await;
+        let mut options = self.inner.options.clone();
         match &*known {
-            Some((asked, capabilities)) if asked.elapsed() < self.known_for(capabilities) => Ok(capabilities.clone()),
-            _ => {
-                let capabilities = self.ask(waits).await?;
-                *known = Some((Instant::now(), capabilities.clone()));
-                Ok(capabilities)
+            Some((asked, known)) if !known.temporary && asked.elapsed() < KNOWN_FOR => return Ok(known.clone()),
+            Some((asked, known)) if known.temporary && asked.elapsed() < UNKNOWN_FOR => {
+                options = options.retry(Retry::default().retries(0));
             }
+            _ => {}
         }
+        let capabilities = self.ask(options, waits).await?;
+        *known = Some((Instant::now(), capabilities.clone()));
+        Ok(capabilities)
     }
 
-    fn known_for(&self, capabilities: &Capabilities) -> Duration {
-        match (capabilities.temporary, self.inner.options.get_protocol()) {
-            (false, _) => KNOWN_FOR,
-            (true, None) => UNKNOWN_FOR,
-            (true, Some(_)) => Duration::ZERO,
-        }
-    }
-
-    async fn ask(&self, waits: &OnWait) -> Result<Capabilities, Error> {
-        self.run(discover(self.inner.endpoint.clone(), self.inner.options.clone()), waits).await
+    async fn ask(&self, options: Options, waits: &OnWait) -> Result<Capabilities, Error> {
+        self.run(discover(self.inner.endpoint.clone(), options), waits).await
     }
 
     async fn run<T: Task>(&self, step: Step<T>, waits: &OnWait) -> Result<T::Output, Error> {

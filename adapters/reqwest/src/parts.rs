@@ -88,7 +88,7 @@ async fn finished(job: &Job, key: Option<&str>, length: u64) -> Result<Option<Up
     };
     let options = job.options.clone().protocol(known.protocol);
     let exchanges = &job.client.inner.exchanges;
-    match exchanges.run(inspect(known.url.clone(), options), &job.on_wait).await {
+    match exchanges.run(inspect(known.url.clone(), options.clone()), &job.on_wait).await {
         // An unfinished upload in one piece has the same key.
         Ok(info) if !info.complete || info.length != Some(length) => return Ok(None),
         Ok(_) => {}
@@ -100,7 +100,6 @@ async fn finished(job: &Job, key: Option<&str>, length: u64) -> Result<Option<Up
         Err(Error::Invalid(_)) => return Ok(None),
         Err(error) => return Err(error),
     }
-    let options = job.options.clone().protocol(known.protocol);
     let step = resume(known.url.clone(), NewUpload::new(Some(length)), options, None)?;
     let mut run = Run::new(job.reporter.lane(), key.map(str::to_owned));
     run.begin(step);

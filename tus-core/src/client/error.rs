@@ -257,7 +257,8 @@ impl Error {
     /// "In both cases the Client SHOULD start a new upload").
     ///
     /// In tus, a 404 or 410 without `Tus-Resumable` may come from a proxy while the server restarts. It is retried as a
-    /// temporary failure, and believed after eight of them in a row, or after as many as there are retries.
+    /// temporary failure, and believed after eight of them in a row, or if the retries end with two of them; at once at
+    /// the URL of a new upload that has answered nothing else.
     pub fn is_gone(&self) -> bool {
         let gone = matches!(self.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE));
         gone && !self.is_final() && !self.is_doubtful() || matches!(self, Self::Expired(_))

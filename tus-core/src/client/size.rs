@@ -16,7 +16,8 @@ pub(super) struct Size {
     most: Option<u64>,
     /// The current maximum, if smaller.
     now: Option<u64>,
-    /// Whether it follows the line. A size that the caller chose changes only after a request that failed.
+    /// Whether it follows the line. A size that the caller chose changes only if it is refused, or if a request
+    /// times out.
     adapts: bool,
     algorithm: Option<Algorithm>,
     /// Whether larger requests are sent without verification.

@@ -1,8 +1,11 @@
 //! OPTIONS is a hint, not a condition.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
-use tus_reqwest::{Algorithm, Options, Source, Verification};
+use tus_reqwest::{Algorithm, Options, Retry, Source, Verification};
 
 use crate::{
     client, plain,
@@ -73,6 +76,29 @@ async fn a_temporary_failure_is_forgotten() {
         assert_eq!(last.header("upload-checksum").is_some(), verifies);
     }
     assert_eq!(server.count("OPTIONS"), 2);
+}
+
+/// Others have waited for it already.
+#[tokio::test]
+async fn a_temporary_failure_is_waited_for_once_and_asked_about_again() {
+    let asked = AtomicUsize::new(0);
+    let (_, server) = tus_but(move |request| match &*request.method {
+        "OPTIONS" if asked.fetch_add(1, Ordering::Relaxed) < 4 => Some(foreign(503, "busy")),
+        "OPTIONS" => Some(said(204, &[("Upload-Limit", "min-size=0")])),
+        _ => Some(said(
+            200,
+            &[("Upload-Offset", "5"), ("Upload-Length", "5"), ("Upload-Complete", "?1"), ("Tus-Resumable", "1.0.0")],
+        )),
+    });
+    let options = plain().protocol(None).retry(Retry::default().delays([Duration::from_millis(1); 2]));
+    let client = client(&server).options(options).build().unwrap();
+    let mut counts = Vec::new();
+    for _ in 0..4 {
+        client.info(&*server.url("/files/1")).await.unwrap();
+        counts.push(server.count("OPTIONS"));
+    }
+    assert_eq!(counts, [3, 4, 5, 5]);
+    assert!(server.requests().last().unwrap().header("tus-resumable").is_none(), "it is asked in the draft");
 }
 
 #[tokio::test]

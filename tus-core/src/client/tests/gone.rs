@@ -154,6 +154,11 @@ fn a_new_url_that_leads_nowhere_is_an_error_at_once() {
     let error = script.run(create(endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap()).unwrap_err();
     assert!(error.is_gone(), "{error}");
     assert!(script.waits.is_empty(), "{:?}", script.waits);
+    // It did not lead nowhere from the beginning: the server restarts.
+    let [restarting, back] = [foreign(404), answer(200, &[("upload-offset", "50")])];
+    let mut script = Script::new([answer(201, CREATED), broken(), restarting, back, answer(204, COMPLETE)]);
+    script.run(create(endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap()).unwrap();
+    assert_eq!(script.lines().last().unwrap(), "PATCH /files/new 50..100");
 }
 
 fn parts() -> NewUpload {

@@ -46,7 +46,6 @@ impl Uploading {
             self.phase = Phase::Join { url };
             return Ok(Turn::Go { progress: true });
         }
-        self.untried = true;
         self.deferred = self.upload.length.is_none();
         self.sent = Some(if sends { self.sent_until() } else { 0 });
         let offset = answer.headers().contains_key(&UPLOAD_OFFSET).then(|| answer.offset(0, self.sent));
@@ -59,6 +58,7 @@ impl Uploading {
         } else {
             self.phase = Phase::Append { url };
         }
+        self.untried = self.acknowledged == 0;
         Ok(self.turn(true, answer))
     }
 

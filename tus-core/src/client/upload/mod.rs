@@ -2,16 +2,17 @@
 
 mod answers;
 mod bounds;
+mod next;
 
-use std::{ops::Range, time::Duration};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use url::Url;
 
+use self::next::Next;
 use super::{
     Capabilities, Error, Limits, NewUpload, Options, Protocol, Step,
     call::Call,
-    dialect::Content,
     error::SourceProblem,
     response::Answer,
     size::Size,
@@ -41,7 +42,8 @@ pub struct Uploading {
     restarts: u8,
     /// The URL comes from an earlier process and has not been verified yet.
     kept: bool,
-    /// The URL comes from the response to the creation, and has not answered yet. A proxy may have spoilt it.
+    /// The URL comes from the response to the creation, and no request to it has succeeded or failed yet. A proxy may have
+    /// spoilt it.
     untried: bool,
     /// The server's offset, by its last response.
     acknowledged: u64,
@@ -55,7 +57,7 @@ pub struct Uploading {
     ends_there: bool,
     /// What was read of the next bytes to send.
     next: Option<Next>,
-    /// The size of the last request in bytes, if it had no effect within its time limit.
+    /// The size of the last request in bytes, if it may have been too large for the line.
     slow: Option<u64>,
     /// The last response, if only the end of the source remains to be checked.
     last: Option<LastResponse>,
@@ -101,13 +103,6 @@ enum Phase {
     Cancel {
         url: Url,
     },
-}
-
-/// The next bytes to send, from the start of the upload.
-#[derive(Debug, Clone)]
-struct Next {
-    range: Range<u64>,
-    checksum: Option<Checksum>,
 }
 
 /// How often an upload that is gone is started again.
@@ -210,73 +205,6 @@ impl Uploading {
     /// Length of the complete upload in bytes; `None` if it is not known yet.
     pub fn length(&self) -> Option<u64> {
         self.upload.length
-    }
-
-    /// The bytes of the next request, as far as they are known without reading the source.
-    fn ahead(&self) -> Range<u64> {
-        let (from, length) = (self.acknowledged, self.upload.length);
-        if self.completion == Completion::Found {
-            return from..from;
-        }
-        let limit = self.size.limit(!self.ends_there);
-        let end = [length, self.stop_at].into_iter().flatten().fold(from.saturating_add(limit), u64::min);
-        from..end.max(from)
-    }
-
-    /// The same bytes as positions in the source.
-    fn in_source(&self, range: &Range<u64>) -> Range<u64> {
-        self.upload.start + range.start..self.upload.start + range.end
-    }
-
-    /// Whether the next request carries bytes.
-    fn sends(&self) -> bool {
-        match self.phase {
-            Phase::Create { .. } => {
-                let bytes = self.upload.parts().is_none() && !self.ahead().is_empty();
-                self.data_in_creation && bytes
-            }
-            Phase::Inspect { .. } | Phase::Check { .. } | Phase::Join { .. } | Phase::Cancel { .. } => false,
-            Phase::Append { .. } => true,
-        }
-    }
-
-    /// The description of the next bytes in a request.
-    fn content(&self) -> Content {
-        let checksum = self.next.as_ref().and_then(|next| next.checksum.clone());
-        Content { checksum, completes: self.completes() }
-    }
-
-    /// Whether the next bytes are the last ones.
-    fn completes(&self) -> bool {
-        self.completion == Completion::Found || self.upload.length == Some(self.sent_until())
-    }
-
-    fn with_body(&self, mut call: Call) -> Call {
-        // Nothing is read to fetch a response again.
-        if self.completion == Completion::Found {
-            return call;
-        }
-        call.body = Some(self.in_source(&(self.next.as_ref().map_or_else(|| self.ahead(), |next| next.range.clone()))));
-        call
-    }
-
-    /// The largest offset that the server can have after the last request.
-    fn sent_until(&self) -> u64 {
-        if !self.sends() {
-            return self.acknowledged;
-        }
-        self.next.as_ref().map_or(self.ahead().end, |next| next.range.end)
-    }
-
-    /// Records that the next bytes were sent, as far as the server can have received them.
-    fn note_sent(&mut self) {
-        if self.sends() {
-            // The response may change the number of bytes in further requests.
-            let range = self.ahead();
-            self.next.get_or_insert(Next { range, checksum: None });
-            let end = self.sent_until();
-            self.sent = self.sent.map(|sent| sent.max(end));
-        }
     }
 
     /// The next request, or the end.
@@ -454,6 +382,7 @@ impl Work for Uploading {
     }
 
     fn lost(&mut self, error: &Error) {
+        self.untried = false;
         self.note_sent();
         if self.sends() {
             let range = self.acknowledged..self.sent_until();
