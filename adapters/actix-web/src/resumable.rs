@@ -154,7 +154,9 @@ fn announced<B: MessageBody>(resumable: &Resumable, mut response: Passed<B>) -> 
     *announced.status_mut() = http::StatusCode::from_u16(response.status().as_u16()).unwrap_or_default();
     if resumable.announce(&mut announced) {
         response = response.map_body(|_, _| EitherBody::right(BoxBody::new(())));
-        response.headers_mut().remove(header::CONTENT_TYPE);
+        for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE] {
+            response.headers_mut().remove(name);
+        }
     }
     let head = response.response_mut().head_mut();
     head.status = StatusCode::from_u16(announced.status().as_u16()).unwrap_or(head.status);

@@ -48,7 +48,7 @@ impl Completion {
             }
             (Phase::Assembling, _) => Assemble::of(plan, stored, Vec::new()),
             // If this process notifies nobody, another process may.
-            (Phase::Complete, Kind::Single | Kind::Final(_)) if config.notifies() => Self::of_complete(stored),
+            (Phase::Complete, _) if config.notifies() => Self::of_complete(stored),
             _ => Self::ended(stored, Ok(None)),
         }
     }
@@ -60,10 +60,11 @@ impl Completion {
 
     /// The completion of an upload about which the application must still be notified.
     pub(super) fn of_complete(stored: Box<Stored>) -> Self {
-        match stored.upload.phase {
-            // At a resource of the application, its handler is called instead, for a request.
-            Phase::Complete if !stored.upload.is_at_resource() => Self::Finish(Finish { stored }),
-            _ => Self::ended(stored, Ok(None)),
+        let upload = &stored.upload;
+        // The application is not asked about parts. At a resource, its handler is called instead, for a request.
+        match upload.phase == Phase::Complete && upload.kind != Kind::Partial && !upload.is_at_resource() {
+            true => Self::Finish(Finish { stored }),
+            false => Self::ended(stored, Ok(None)),
         }
     }
 
@@ -189,11 +190,7 @@ impl Assemble {
             Ok(version) => {
                 change.apply(&mut stored.upload);
                 stored.version = version;
-                match stored.upload.kind {
-                    // The application is not asked about parts.
-                    Kind::Partial => Completion::ended(stored, Ok(None)),
-                    Kind::Single | Kind::Final(_) => Completion::of_complete(stored),
-                }
+                Completion::of_complete(stored)
             }
             // Another process was faster or is working on it. This one looks at the upload again later.
             Err(Failure::Conflict | Failure::Busy) => Completion::ended(stored, Ok(None)),

@@ -53,9 +53,12 @@ async fn expire_leased(engine: &Engine, id: &UploadId) -> Result<bool, StorageEr
     let Some(stored) = found(engine, id).await? else { return Ok(false) };
     match decided(engine, stored).await? {
         Recovery::Keep(keep) => renew(engine, &keep).await.map(|()| false),
-        Recovery::Remove(stored) if remove(engine, &stored).await? == Removed::Yes => {
-            engine.hooks.terminated(&stored.upload, Cause::Expired).await;
-            Ok(true)
+        Recovery::Remove(stored) => {
+            let removed = remove(engine, &stored).await?;
+            if removed == Removed::Yes {
+                engine.hooks.terminated(&stored.upload, Cause::Expired).await;
+            }
+            Ok(removed == Removed::Yes)
         }
         _ => Ok(false),
     }
@@ -75,6 +78,8 @@ async fn renew(engine: &Engine, keep: &Keep) -> Result<(), StorageError> {
 enum Removed {
     Yes,
     ClaimedElsewhere,
+    /// Too many calls of the hook are running. A later sweep removes it.
+    Later,
 }
 
 async fn remove(engine: &Engine, stored: &Stored) -> Result<Removed, StorageError> {
@@ -92,8 +97,10 @@ async fn remove(engine: &Engine, stored: &Stored) -> Result<Removed, StorageErro
 
 /// Removes an expired upload. The hook is called beside the sweep, so that a slow one does not delay other uploads.
 async fn remove_in_a_sweep(engine: &Arc<Engine>, stored: Stored) -> Result<Removed, StorageError> {
-    // Before the removal, so that an upload waits for its call, and not the call in memory.
-    let turn = engine.terminating.clone().acquire_owned().await;
+    // The upload waits for its call in the storage, and not the call in memory.
+    let Ok(turn) = engine.terminating.clone().try_acquire_owned() else {
+        return Ok(Removed::Later);
+    };
     let removed = remove(engine, &stored).await?;
     if removed == Removed::Yes {
         let called = engine.clone();

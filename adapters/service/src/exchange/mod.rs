@@ -53,7 +53,7 @@ pub(crate) struct Exchange<'a> {
 enum Place<'a> {
     /// It has no upload yet.
     Nowhere,
-    /// It has loaded the record, which it began in this generation, by this time.
+    /// It has loaded the record: the generation before that, and the time after it.
     Loaded(Generation, Instant),
     /// It holds the lease.
     Leased(Lease<'a>),

@@ -59,11 +59,12 @@ use crate::{
 /// The handler is called **at least once** with exactly the bytes that were sent, and by one process at a time. It
 /// continues if the client disconnects, and its response is stored for when the client asks again: up to 64 KiB of
 /// headers and content. If the response is larger, or its content takes longer than five seconds, a client that asks
-/// again only learns that the upload is complete (`410`, or `400` in versions up to 6). There is no response if the server is killed while the
-/// handler runs, or if the handler panics, exceeds the [`handler_timeout`](Self::handler_timeout), or cannot read the
-/// bytes. The client then gets `500` with `Upload-Complete: ?0`, and the handler is called again when the client asks
-/// again. It is never called without a client, because only a client's request has just been authorized. [`Resumed`](crate::Resumed) in
-/// the request's extensions is the key by which it recognizes a repetition.
+/// again only learns that the upload is complete (`410`, or `400` in versions up to 6). There is no response if the
+/// server is killed while the handler runs, or if the handler panics, exceeds the
+/// [`handler_timeout`](Self::handler_timeout), or cannot read the bytes. The client then gets `500` with
+/// `Upload-Complete: ?0`, and the handler is called again when the client asks again. It is never called without a
+/// client, because only a client's request has just been authorized. [`Resumed`](crate::Resumed) in the request's
+/// extensions is the key by which it recognizes a repetition.
 ///
 /// # Who may
 ///

@@ -189,6 +189,8 @@ fn a_creation_with_a_body_of_a_wrong_type_is_415() {
     world.post().length(5).stream(b"hello").without("content-type").http_2().send().is(415);
     assert!(world.uploads.is_empty());
     world.post().length(5).without("content-length").http_2().send().is(201);
+    let part = world.partial(b"hello", 5);
+    world.post().concat(&[&part]).without("content-length").http_2().send().is(201);
     // In HTTP/1.1 it has no body.
     world.post().length(5).without("content-length").header("content-type", "text/plain").send().is(201);
     world.post().length(5).header("content-type", "text/plain").header("content-length", "0").send().is(201);

@@ -97,10 +97,10 @@ fn status(rules: &Rules, refusal: &Refusal) -> StatusCode {
     match refusal {
         // "If the server does not consider the upload resource to be active, it MUST respond with a 404 (Not Found)
         // status code." (drafts 01 to 05)
-        Refusal::Expired | Refusal::Invalid if rules.refuses_state => StatusCode::NOT_FOUND,
+        Refusal::Expired | Refusal::Invalid if !rules.knows_gone => StatusCode::NOT_FOUND,
         // "If the upload is already complete, the server MUST NOT modify the upload resource and MUST respond with a 400
         // (Bad Request) status code." (drafts 04 and 05)
-        Refusal::NotKept if rules.refuses_state => StatusCode::BAD_REQUEST,
+        Refusal::NotKept if !rules.knows_gone => StatusCode::BAD_REQUEST,
         Refusal::Problem(problem) => match problem {
             Problem::NotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Problem::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -31,6 +31,9 @@ pub(in crate::server) struct Rules {
     pub(super) succeeds_completely: bool,
     /// A problem has the type "completed-upload".
     pub(super) knows_completed: bool,
+    /// An upload that cannot be used any more is `410 Gone`, not `404 Not Found`, and so is a response that is not kept,
+    /// which was `400 Bad Request`.
+    pub(super) knows_gone: bool,
 }
 
 const DRAFT_01: Rules = Rules {
@@ -46,6 +49,7 @@ const DRAFT_01: Rules = Rules {
     invalidates: false,
     succeeds_completely: true,
     knows_completed: false,
+    knows_gone: false,
 };
 const DRAFT_02: Rules = Rules { version: 4, says_incomplete: false, ..DRAFT_01 };
 const DRAFT_03: Rules = Rules { version: 5, reports_progress: true, ..DRAFT_02 };
@@ -59,6 +63,7 @@ const DRAFT_06: Rules = Rules {
     lifetime: "max-age",
     invalidates: true,
     succeeds_completely: false,
+    knows_gone: true,
     ..DRAFT_04
 };
 const DRAFT_09: Rules = Rules { version: 8, ..DRAFT_06 };

@@ -123,8 +123,8 @@ pub(in crate::server) fn creates(config: &Config, head: &Parts, resource: &Resou
             let is_large = content.is_none_or(|length| length >= resource.min_size);
             // The handler may accept what an upload's limits do not.
             let is_allowed = config.max_append_size.is_none_or(|limit| content.is_some_and(|length| length <= limit));
-            let is_kept = size(head) <= MAX_HEAD && metadata::read(config, headers).is_ok();
-            informs && head.version == Version::HTTP_11 && spoken.is_named && is_large && is_allowed && is_kept
+            let may_resume = informs && head.version == Version::HTTP_11 && spoken.is_named && is_large;
+            may_resume && is_allowed && size(head) <= MAX_HEAD && metadata::read(config, headers).is_ok()
         }
         Some(false) => true,
         None => false,

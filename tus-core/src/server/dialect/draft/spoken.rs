@@ -14,8 +14,10 @@ fn is_of_proxy(name: &str) -> bool {
     name == "forwarded" || name == "via" || name.starts_with("x-forwarded-") || name == "x-real-ip"
 }
 
-/// Whether a request comes from a page, or creates an upload as only tus-js-client does.
-fn is_of_tus_js_client(head: &Parts) -> bool {
+/// Whether the client certainly cannot read an interim response. Browsers show pages none, and tus-js-client and
+/// tus-reqwest, which often send a header of tus or a media type that says nothing about a creation, get none from their
+/// libraries.
+fn reads_none(head: &Parts) -> bool {
     let is_creation = head.method != Method::PATCH;
     head.headers.contains_key("sec-fetch-mode")
         || head.headers.contains_key(&UPLOAD_METADATA)
@@ -46,13 +48,12 @@ impl Spoken {
         }
     }
 
-    /// No interim response is sent to a proxy, unless the application says that the proxy forwards it, nor to
-    /// tus-js-client: neither browsers nor Node.js show it one. The server must not believe that such a client knows
-    /// the URL of its upload.
+    /// No interim response is sent to a proxy, unless the application says that the proxy forwards it, nor to a client
+    /// that cannot read it: the server must not believe that it knows the URL of its upload.
     pub(in crate::server::dialect) fn unless_unread(mut self, config: &Config, head: &Parts) -> Self {
         let is_proxied = || head.headers.keys().any(|name| is_of_proxy(name.as_str()));
         self.is_named &= config.interim_through_proxies || !is_proxied();
-        self.is_named &= !is_of_tus_js_client(head);
+        self.is_named &= !reads_none(head);
         self
     }
 

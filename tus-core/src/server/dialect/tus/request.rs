@@ -132,7 +132,7 @@ fn creation(exchange: &Exchange, head: &Parts) -> Result<Creation, Refusal> {
         offered(exchange, TusExtension::Concatenation)?;
     }
     let length = declared_length(exchange, headers, &kind)?;
-    let body = creation_body(exchange, head)?;
+    let body = creation_body(exchange, head, &kind)?;
     if body.is_some() && matches!(kind, Kind::Final(_)) {
         return Err(Refusal::FinalTakesNoBytes);
     }
@@ -188,7 +188,7 @@ fn declared_length(exchange: &Exchange, headers: &HeaderMap, kind: &Kind) -> Res
 }
 
 /// The body of a creation request, if it contains bytes of the upload.
-fn creation_body(exchange: &Exchange, head: &Parts) -> Result<Option<Body>, Fault> {
+fn creation_body(exchange: &Exchange, head: &Parts, kind: &Kind) -> Result<Option<Body>, Fault> {
     let headers = &head.headers;
     let length = number(headers, &header::CONTENT_LENGTH)?;
     // A checksum of an empty body is verified, too.
@@ -201,10 +201,13 @@ fn creation_body(exchange: &Exchange, head: &Parts) -> Result<Option<Body>, Faul
     let later = head.version > Version::HTTP_11;
     let typed = later && headers.contains_key(header::CONTENT_TYPE);
     let is_empty = length == Some(0) || !framed && !typed;
-    let may_follow = later && length.is_none() && exchange.offers(TusExtension::CreationWithUpload);
+    // A final upload is created from its parts; nobody expects bytes to count.
+    let may_follow = later && length.is_none() && !matches!(kind, Kind::Final(_));
     let has_type = is_offset_octet_stream(headers)?;
     if has_type || is_empty && (is_checked || may_follow) {
-        offered(exchange, TusExtension::CreationWithUpload)?;
+        if has_type || is_checked {
+            offered(exchange, TusExtension::CreationWithUpload)?;
+        }
         let body = body(exchange, headers)?;
         // Bytes without their media type are refused, should some follow.
         return Ok(Some(Body { limit: if has_type { body.limit } else { Some(0) }, ..body }));
