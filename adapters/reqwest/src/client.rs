@@ -6,7 +6,7 @@ use tokio::{sync::Mutex, time::Instant};
 use tus_core::{
     Metadata,
     client::{
-        Capabilities, Error, Info, NewUpload, Options, Retry, Step, Task, Uploaded, create, discover, inspect,
+        Capabilities, Error, Info, NewUpload, Options, Step, Task, Uploaded, create, discover, discover_again, inspect,
         terminate,
     },
 };
@@ -38,14 +38,21 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) exchanges: Exchanges,
     pub(crate) kept: Option<Kept>,
-    /// The capabilities, and when they were requested.
-    pub(crate) capabilities: Mutex<Option<(Instant, Capabilities)>>,
+    pub(crate) capabilities: Mutex<Option<Known>>,
+}
+
+/// What the server last said about its capabilities.
+pub(crate) struct Known {
+    capabilities: Capabilities,
+    answered: Instant,
+    /// When temporary rejections of OPTIONS were last retried.
+    waited: Instant,
 }
 
 /// How long the response to OPTIONS is valid.
 const KNOWN_FOR: Duration = Duration::from_secs(300);
 
-/// How long after retries that gave no response OPTIONS is not retried: others have waited for it, one after the other.
+/// How long after retries of OPTIONS a temporary rejection of it is not retried again: some servers always answer so.
 const UNKNOWN_FOR: Duration = Duration::from_secs(30);
 
 /// A URL from the caller.
@@ -112,7 +119,8 @@ impl Client {
     ///
     /// If the server cannot be reached, or requires credentials.
     pub async fn capabilities(&self) -> Result<Capabilities, Error> {
-        self.ask(self.inner.options.clone(), &OnWait::default()).await
+        let step = discover(self.inner.endpoint.clone(), self.inner.options.clone());
+        self.run(step, &OnWait::default()).await
     }
 
     /// The unfinished uploads in the URL store, with their keys; empty without a store.
@@ -146,24 +154,21 @@ impl Client {
         }
     }
 
-    /// The capabilities from a recent request.
+    /// The capabilities from a recent request. One request answers everybody who waits for it.
     pub(crate) async fn known_capabilities(&self, waits: &OnWait) -> Result<Capabilities, Error> {
-        let mut known = self.inner.capabilities.lock().await;
-        let mut options = self.inner.options.clone();
-        match &*known {
-            Some((asked, known)) if !known.temporary && asked.elapsed() < KNOWN_FOR => return Ok(known.clone()),
-            Some((asked, known)) if known.temporary && asked.elapsed() < UNKNOWN_FOR => {
-                options = options.retry(Retry::default().retries(0));
-            }
-            _ => {}
+        let came = Instant::now();
+        let mut last = self.inner.capabilities.lock().await;
+        let is_valid = |known: &Known| !known.capabilities.temporary && known.answered.elapsed() < KNOWN_FOR;
+        if let Some(known) = last.as_ref().filter(|known| known.answered >= came || is_valid(known)) {
+            return Ok(known.capabilities.clone());
         }
-        let capabilities = self.ask(options, waits).await?;
-        *known = Some((Instant::now(), capabilities.clone()));
+        let waited = last.as_ref().map(|known| known.waited).filter(|waited| waited.elapsed() < UNKNOWN_FOR);
+        let (endpoint, options) = (self.inner.endpoint.clone(), self.inner.options.clone());
+        let step = if waited.is_some() { discover_again(endpoint, options) } else { discover(endpoint, options) };
+        let capabilities = self.run(step, waits).await?;
+        let answered = Instant::now();
+        *last = Some(Known { capabilities: capabilities.clone(), answered, waited: waited.unwrap_or(answered) });
         Ok(capabilities)
-    }
-
-    async fn ask(&self, options: Options, waits: &OnWait) -> Result<Capabilities, Error> {
-        self.run(discover(self.inner.endpoint.clone(), options), waits).await
     }
 
     async fn run<T: Task>(&self, step: Step<T>, waits: &OnWait) -> Result<T::Output, Error> {

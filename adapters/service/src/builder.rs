@@ -26,9 +26,6 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// Ten years: longer than a process runs, and every clock can add it. Longer settings mean the same.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// The number of calls of the hook `terminated` that run at once beside sweeps.
-const TERMINATING: usize = 1024;
-
 /// The number of uploads that are assembled at once.
 const ASSEMBLING: usize = 4;
 
@@ -265,7 +262,7 @@ impl Builder {
             checkpoint_interval: self.checkpoint_interval,
             looks_ahead: self.sweep_interval.saturating_mul(2),
             background: self.background,
-            terminating: Arc::new(Semaphore::new(TERMINATING)),
+            terminating: Arc::new(Semaphore::new(background::TERMINATING as usize)),
             assembling: Semaphore::new(ASSEMBLING),
             waking: Waking::default(),
             jobs: Arc::default(),

@@ -257,8 +257,8 @@ impl Error {
     /// "In both cases the Client SHOULD start a new upload").
     ///
     /// In tus, a 404 or 410 without `Tus-Resumable` may come from a proxy while the server restarts. It is retried as a
-    /// temporary failure, and believed after eight of them in a row, or if the retries end with two of them; at once at
-    /// the URL of a new upload that has answered nothing else.
+    /// temporary failure, and believed after eight of them in a row, or if the retries end with two of them (with one if
+    /// nothing is retried); at once if it is the first response of the URL of a new upload without bytes.
     pub fn is_gone(&self) -> bool {
         let gone = matches!(self.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE));
         gone && !self.is_final() && !self.is_doubtful() || matches!(self, Self::Expired(_))

@@ -124,9 +124,19 @@ pub fn terminate(url: Url, mut options: Options) -> Step<Terminate> {
 /// Requests the capabilities of a server (tus 1.0.0, "OPTIONS"; draft 12, "Limits"). If the server rejects the
 /// request or states nothing, they are unknown. If the protocol depends on them ([`Options::protocol`]), temporary
 /// rejections are retried first.
-pub fn discover(endpoint: Url, mut options: Options) -> Step<Discover> {
-    let endpoint = options.without_credentials(endpoint);
+pub fn discover(endpoint: Url, options: Options) -> Step<Discover> {
     let decides = options.protocol.is_none();
+    capabilities(endpoint, decides, options)
+}
+
+/// The same, after temporary rejections were retried a short while ago: another one is not retried, and nothing is known
+/// ([`Capabilities::temporary`]). Requests without a response are retried as usual.
+pub fn discover_again(endpoint: Url, options: Options) -> Step<Discover> {
+    capabilities(endpoint, false, options)
+}
+
+fn capabilities(endpoint: Url, decides: bool, mut options: Options) -> Step<Discover> {
+    let endpoint = options.without_credentials(endpoint);
     Step::begin(Discover { endpoint, decides }, options)
 }
 

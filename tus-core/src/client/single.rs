@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Discover {
     pub(super) endpoint: Url,
-    /// Whether the protocol depends on the response.
+    /// Whether temporary rejections are retried, because the protocol depends on the response.
     pub(super) decides: bool,
 }
 

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use tus_reqwest::{Algorithm, Options, Retry, Source, Verification};
 
 use crate::{
@@ -78,13 +79,16 @@ async fn a_temporary_failure_is_forgotten() {
     assert_eq!(server.count("OPTIONS"), 2);
 }
 
-/// Others have waited for it already.
+/// A connection that breaks is retried nevertheless.
 #[tokio::test]
 async fn a_temporary_failure_is_waited_for_once_and_asked_about_again() {
     let asked = AtomicUsize::new(0);
     let (_, server) = tus_but(move |request| match &*request.method {
-        "OPTIONS" if asked.fetch_add(1, Ordering::Relaxed) < 4 => Some(foreign(503, "busy")),
-        "OPTIONS" => Some(said(204, &[("Upload-Limit", "min-size=0")])),
+        "OPTIONS" => Some(match asked.fetch_add(1, Ordering::Relaxed) {
+            0..4 => foreign(503, "busy"),
+            4 => Reply::Close,
+            _ => said(204, &[("Upload-Limit", "min-size=0")]),
+        }),
         _ => Some(said(
             200,
             &[("Upload-Offset", "5"), ("Upload-Length", "5"), ("Upload-Complete", "?1"), ("Tus-Resumable", "1.0.0")],
@@ -97,8 +101,20 @@ async fn a_temporary_failure_is_waited_for_once_and_asked_about_again() {
         client.info(&*server.url("/files/1")).await.unwrap();
         counts.push(server.count("OPTIONS"));
     }
-    assert_eq!(counts, [3, 4, 5, 5]);
+    assert_eq!(counts, [3, 4, 6, 6]);
     assert!(server.requests().last().unwrap().header("tus-resumable").is_none(), "it is asked in the draft");
+}
+
+#[tokio::test]
+async fn uploads_that_begin_together_wait_for_one_answer() {
+    let (_, server) = tus_but(|request| (request.method == "OPTIONS").then(|| foreign(503, "busy")));
+    let options = plain().protocol(None).retry(Retry::default().delays([Duration::from_millis(1); 2]));
+    let client = client(&server).options(options).build().unwrap();
+    let uploads = (0..10).map(|_| client.upload(Source::bytes("hello")).send());
+    for uploaded in join_all(uploads).await {
+        uploaded.unwrap();
+    }
+    assert_eq!(server.count("OPTIONS"), 3);
 }
 
 #[tokio::test]

@@ -33,6 +33,9 @@ use crate::{
 /// The number of uploads of one class that are processed at once, so that one slow hook does not delay the others.
 const AT_ONCE: usize = 16;
 
+/// The number of calls of the hook `terminated` that run at once beside sweeps.
+pub(crate) const TERMINATING: u32 = 1024;
+
 /// Runs until the endpoint is dropped. Neither a list of pending uploads nor a removal of orphaned data that never ends
 /// delays the other one.
 pub(crate) async fn run(engine: Weak<Engine>, gone: CancellationToken, interval: Duration) {
@@ -44,6 +47,7 @@ async fn sweeps(engine: &Weak<Engine>, gone: &CancellationToken, interval: Durat
     let (mut due, turns) = (Due::default(), Turns::new(interval));
     while let Some(engine) = running(engine, gone) {
         let swept = unless_it_panics(sweep(&engine, &turns, &mut due)).await;
+        let calls = engine.terminating.clone();
         drop(engine);
         if swept.left_some {
             continue;
@@ -53,9 +57,15 @@ async fn sweeps(engine: &Weak<Engine>, gone: &CancellationToken, interval: Durat
             turns.claimed_elsewhere.notified().await;
             sleep(completion::CLAIM).await;
         };
+        // Each sweep reads the list again: not for a few of them.
+        let fewer_calls = async {
+            turns.awaits_calls.notified().await;
+            let _ = calls.acquire_many(TERMINATING / 2).await;
+        };
         tokio::select! {
             () = sleep(interval) => {}
             () = claimed_elsewhere => {}
+            () = fewer_calls => {}
             () = gone.cancelled() => return,
         }
     }
@@ -93,6 +103,7 @@ struct Turns {
     /// How long a sweep waits for a turn.
     patience: Duration,
     claimed_elsewhere: Arc<Notify>,
+    awaits_calls: Arc<Notify>,
 }
 
 type Turn = Arc<Semaphore>;
@@ -101,7 +112,14 @@ impl Turns {
     fn new(patience: Duration) -> Self {
         let turn = || Arc::new(Semaphore::new(AT_ONCE));
         let (assembling, completing, expiring) = (turn(), turn(), turn());
-        Self { assembling, completing, expiring, patience, claimed_elsewhere: Arc::default() }
+        Self {
+            assembling,
+            completing,
+            expiring,
+            patience,
+            claimed_elsewhere: Arc::default(),
+            awaits_calls: Arc::default(),
+        }
     }
 
     fn of(&self, upload: &Upload) -> &Turn {
@@ -150,10 +168,15 @@ async fn sweep(engine: &Arc<Engine>, turns: &Turns, due: &mut Due) -> Swept {
             swept.left_some = true;
             continue;
         };
-        let (engine, elsewhere) = (engine.clone(), turns.claimed_elsewhere.clone());
+        let engine = engine.clone();
+        let (elsewhere, awaits_calls) = (turns.claimed_elsewhere.clone(), turns.awaits_calls.clone());
         tokio::spawn(async move {
-            if look_after(&engine, upload.id).await.is_claimed_elsewhere {
+            let looked_after = look_after(&engine, upload.id).await;
+            if looked_after.is_claimed_elsewhere {
                 elsewhere.notify_one();
+            }
+            if looked_after.awaits_calls {
+                awaits_calls.notify_one();
             }
             drop(turn);
         });

@@ -22,6 +22,8 @@ use crate::{
 pub(super) struct LookedAfter {
     /// Whether another process has claimed any of them.
     pub(super) is_claimed_elsewhere: bool,
+    /// Whether any of them waits until fewer calls of the hook `terminated` are running.
+    pub(super) awaits_calls: bool,
 }
 
 /// Does the background work that is due for an upload.
@@ -82,6 +84,12 @@ enum Removed {
     Later,
 }
 
+impl From<Removed> for LookedAfter {
+    fn from(removed: Removed) -> Self {
+        Self { is_claimed_elsewhere: removed == Removed::ClaimedElsewhere, awaits_calls: removed == Removed::Later }
+    }
+}
+
 async fn remove(engine: &Engine, stored: &Stored) -> Result<Removed, StorageError> {
     // Another process may be working on it without adding bytes: an assembly, a hook, a handler.
     let is_free = match stored.upload.phase {
@@ -122,18 +130,19 @@ async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> Result<Looked
         Recovery::Nothing | Recovery::LoadFinals(_) | Recovery::LoadParts(_) => {}
         Recovery::Keep(keep) => renew(engine, &keep).await?,
         Recovery::Remove(stored) => {
-            let is_claimed_elsewhere = remove_in_a_sweep(engine, stored).await? == Removed::ClaimedElsewhere;
-            return Ok(LookedAfter { is_claimed_elsewhere });
+            return remove_in_a_sweep(engine, stored).await.map(LookedAfter::from);
         }
         Recovery::Complete(completion) => {
             let ran = completion::run(engine, completion, None).await;
+            let mut looked_after = LookedAfter::default();
             if ran.done.lacks_room() {
-                give_room(engine, id).await?;
+                looked_after = give_room(engine, id).await?;
             }
             if let Some(job) = ran.done.notify() {
                 notify(engine, job);
             }
-            return Ok(LookedAfter { is_claimed_elsewhere: ran.is_claimed_elsewhere });
+            looked_after.is_claimed_elsewhere |= ran.is_claimed_elsewhere;
+            return Ok(looked_after);
         }
     }
     Ok(LookedAfter::default())
@@ -141,13 +150,13 @@ async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> Result<Looked
 
 /// Removes a final upload that has expired and could not be assembled. Its parts, which use the room that it needs,
 /// expire after it.
-async fn give_room(engine: &Arc<Engine>, id: &UploadId) -> Result<(), StorageError> {
+async fn give_room(engine: &Arc<Engine>, id: &UploadId) -> Result<LookedAfter, StorageError> {
     let is_hopeless =
         |found: &Stored| found.upload.phase == Phase::Assembling && found.upload.is_expired(SystemTime::now());
-    if let Some(stored) = found(engine, id).await?.filter(is_hopeless) {
-        remove_in_a_sweep(engine, stored).await?;
+    match found(engine, id).await?.filter(is_hopeless) {
+        Some(stored) => remove_in_a_sweep(engine, stored).await.map(LookedAfter::from),
+        None => Ok(LookedAfter::default()),
     }
-    Ok(())
 }
 
 /// What to do, once the related uploads are known.

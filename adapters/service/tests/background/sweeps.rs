@@ -89,6 +89,28 @@ async fn a_hook_that_takes_long_delays_no_removal() {
     assert_eq!(tus.list(UploadFilter::default(), None).count().await, 0);
 }
 
+/// More uploads have expired than hooks are called at once.
+#[tokio::test(start_paused = true)]
+async fn removal_continues_when_calls_have_ended() {
+    const UPLOADS: usize = 3000;
+    let store = Memory::new();
+    for at in 0..UPLOADS {
+        store.create(&expired(&format!("expired-{at}"))).await.unwrap();
+    }
+    let (called, mut calls) = mpsc::unbounded_channel();
+    let tus = Tus::builder(store.clone()).sweep_interval(Duration::from_secs(3600)).terminated(move |_| {
+        let called = called.clone();
+        async move {
+            sleep(Duration::from_secs(2)).await;
+            called.send(()).unwrap();
+        }
+    });
+    let _tus = tus.build();
+    for _ in 0..UPLOADS {
+        timeout(Duration::from_secs(60), calls.recv()).await.expect("long before the next interval").unwrap();
+    }
+}
+
 /// Final uploads that never fit would keep their parts for ever, and the disk full.
 #[tokio::test(start_paused = true)]
 async fn a_final_upload_without_room_expires_with_its_parts() {

@@ -1,8 +1,8 @@
 //! OPTIONS is a hint, not a condition.
 
 use super::{
-    super::{Capabilities, Error, NewUpload, Options, Protocol, Retry, Verification, create, discover},
-    script::{Script, answer},
+    super::{Capabilities, Error, NewUpload, Options, Protocol, Retry, Verification, create, discover, discover_again},
+    script::{Script, answer, broken},
     wire::endpoint,
 };
 use crate::{Algorithm, TusExtension};
@@ -84,6 +84,10 @@ fn a_protocol_is_not_chosen_because_of_a_temporary_failure() {
     let mut script = Script::new((0..9).map(|_| answer(500, &[])));
     let endless = options().retry(Retry::default().retries(u32::MAX));
     assert!(script.run(discover(endpoint(), endless)).unwrap().temporary);
+    // Asked again soon, it costs one request. A connection that breaks is no answer.
+    let mut script = Script::new([broken(), answer(503, &[])]);
+    let again = script.run(discover_again(endpoint(), options())).unwrap();
+    assert_eq!((again.temporary, script.waits.len()), (true, 1));
     // A rejection that stays the same decides at once.
     let mut script = Script::new([answer(405, &[])]);
     assert_eq!(script.run(discover(endpoint(), options())).unwrap(), Capabilities::default());

@@ -159,6 +159,15 @@ fn a_new_url_that_leads_nowhere_is_an_error_at_once() {
     let mut script = Script::new([answer(201, CREATED), broken(), restarting, back, answer(204, COMPLETE)]);
     script.run(create(endpoint(), NewUpload::new(Some(100)), plain(), None).unwrap()).unwrap();
     assert_eq!(script.lines().last().unwrap(), "PATCH /files/new 50..100");
+    // Any response from there shows that it leads to an upload.
+    for first in [401, 413, 502] {
+        let back = answer(200, &[("upload-offset", "0")]);
+        let answers = [answer(201, CREATED), answer(first, &[]), foreign(404), back, answer(403, &[])];
+        let mut script = Script::new(answers);
+        let options = plain().renews_credentials(true);
+        let error = script.run(create(endpoint(), NewUpload::new(Some(1 << 20)), options, None).unwrap()).unwrap_err();
+        assert_eq!(error.status().unwrap(), 403, "{:?}", script.lines());
+    }
 }
 
 fn parts() -> NewUpload {

@@ -64,7 +64,6 @@ impl Uploading {
 
     pub(super) fn inspected(&mut self, answer: Answer<'_>) -> Result<Turn<Uploaded>, Error> {
         let answer = answer.success()?;
-        self.untried = false;
         let declared = answer.number(&UPLOAD_LENGTH)?;
         if let (Some(declared), Some(length)) = (declared, self.upload.length)
             && declared != length
@@ -122,7 +121,6 @@ impl Uploading {
             Err(error) if self.is_found(&error) => return Ok(Turn::Done(self.uploaded(&url, None))),
             answer => answer?,
         };
-        self.untried = false;
         // "If the request content was fully processed, the server acknowledges the appended data by sending a 2xx
         // (Successful) response": in the draft, without an offset.
         let said = self.protocol == Protocol::Tus || answer.number(&UPLOAD_OFFSET)?.is_some();

@@ -42,8 +42,8 @@ pub struct Uploading {
     restarts: u8,
     /// The URL comes from an earlier process and has not been verified yet.
     kept: bool,
-    /// The URL comes from the response to the creation, and no request to it has succeeded or failed yet. A proxy may have
-    /// spoilt it.
+    /// The URL comes from the response to the creation, which stored no bytes, and has not been requested yet. A proxy may
+    /// have spoilt it.
     untried: bool,
     /// The server's offset, by its last response.
     acknowledged: u64,
@@ -347,6 +347,9 @@ impl Work for Uploading {
 
     fn accept(&mut self, answer: Answer<'_>, moment: Moment) -> Result<Turn<Uploaded>, Error> {
         self.note_sent();
+        if !matches!(self.phase, Phase::Create { .. }) {
+            self.untried = false;
+        }
         if let Some(limits) = Limits::read(answer.headers()).filter(|_| self.protocol == Protocol::Draft) {
             self.obey(&limits);
             self.expires = limits.max_age.map(|age| moment.now.saturating_add(age));

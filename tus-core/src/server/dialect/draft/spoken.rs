@@ -1,6 +1,6 @@
 //! The version of the draft that a request uses.
 
-use http::{Method, request::Parts};
+use http::{Method, header, request::Parts};
 
 use super::{content::is_partial_upload, interop::Rules};
 use crate::{
@@ -14,12 +14,13 @@ fn is_of_proxy(name: &str) -> bool {
     name == "forwarded" || name == "via" || name.starts_with("x-forwarded-") || name == "x-real-ip"
 }
 
-/// Whether the client certainly cannot read an interim response. Browsers show pages none, and tus-js-client and
-/// tus-reqwest, which often send a header of tus or a media type that says nothing about a creation, get none from their
-/// libraries.
+/// Whether the client probably cannot read an interim response. Browsers show pages none; they send `Sec-Fetch-Mode` to
+/// secure origins and `Origin` with each of these methods. tus-js-client and tus-reqwest, which often send a header of tus
+/// or a media type that says nothing about a creation, get none from their libraries.
 fn reads_none(head: &Parts) -> bool {
     let is_creation = head.method != Method::PATCH;
     head.headers.contains_key("sec-fetch-mode")
+        || head.headers.contains_key(header::ORIGIN)
         || head.headers.contains_key(&UPLOAD_METADATA)
         || is_creation && is_partial_upload(&head.headers)
 }

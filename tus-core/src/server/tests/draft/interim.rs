@@ -60,7 +60,12 @@ fn a_client_of_no_known_version_gets_no_interim_response() {
 /// must contain it.
 #[test]
 fn tus_js_client_gets_no_interim_response() {
-    for (name, value) in [("upload-metadata", "a YQ=="), ("content-type", PARTIAL), ("sec-fetch-mode", "cors")] {
+    for (name, value) in [
+        ("upload-metadata", "a YQ=="),
+        ("content-type", PARTIAL),
+        ("sec-fetch-mode", "cors"),
+        ("origin", "http://nas.local"),
+    ] {
         let mut world = World::new();
         world.informs = true;
         let cut = post(&mut world, 6, true, b"hello").header("content-length", "11").header(name, value);
