@@ -100,6 +100,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod blocks;
 mod bucket;
 mod builder;
 mod check;

@@ -9,6 +9,7 @@ use tokio::{
 use tus_service::{Failure, StorageError, Stored, UploadId, Version};
 
 use crate::{
+    blocks::Blocks,
     bucket::{Bucket, Tag},
     document::{Document, Status},
     first_seen::FirstSeen,
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     pub process: String,
     /// Memory for the bytes that writers hold, in bytes: the budget without that of pieces.
     pub memory: Arc<Semaphore>,
+    /// Where these bytes are.
+    pub blocks: Blocks,
     /// Half of it may be reserved for bytes that are on their way to writers.
     pub ahead: Arc<Semaphore>,
     /// Memory for the bytes of pieces that are read back, in bytes.
@@ -70,6 +73,7 @@ impl Inner {
             bucket,
             process: nonce()?,
             memory: Arc::new(Semaphore::new(memory)),
+            blocks: Blocks::default(),
             ahead: Arc::new(Semaphore::new(memory / 2)),
             gathering: Semaphore::new(settings.memory_of_pieces()),
             settings,

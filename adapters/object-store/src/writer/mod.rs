@@ -30,9 +30,6 @@ use crate::{
     settings::Rule,
 };
 
-/// The size of a block of buffered bytes, unless it is the last one of a write.
-const BLOCK: usize = 256 * 1024;
-
 pub(crate) struct PartWriter {
     store: Arc<Inner>,
     /// The document that this writer saw or made last.
@@ -351,25 +348,13 @@ impl PartWriter {
     }
 }
 
-/// What comes is pieces of buffers of the framework, which are twice as large and more: held for long, they would take much
-/// more memory than they count. Where there is much, it is in blocks of one size, since what one upload frees then fits the
-/// next one: an allocator keeps what does not.
-fn in_memory_of_its_own(mut chunks: Chunks) -> Chunks {
-    let mut blocks = Vec::with_capacity(chunks.bytes().div_ceil(BLOCK));
-    while chunks.bytes() > 0 {
-        let block = chunks.split_to(chunks.bytes().min(BLOCK));
-        blocks.push(Bytes::from(block.concat()));
-    }
-    blocks.into()
-}
-
 #[async_trait]
 impl Writer for PartWriter {
     async fn write(&mut self, chunks: Chunks) -> Result<(), StorageError> {
         self.keep_memory_ahead();
         let memory = self.memory_for(chunks.bytes()).await?;
         self.taken += chunks.bytes() as u64;
-        self.held.push(in_memory_of_its_own(chunks), memory);
+        self.held.push(self.store.blocks.copy(chunks), memory);
         // The last part may be smaller, and a full one may be the last: it waits for the next byte.
         while self.tail() > self.next_size() {
             self.put_part(self.next_size()).await?;
