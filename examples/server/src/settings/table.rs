@@ -105,7 +105,7 @@ settings! {
     "webhooks.url" SecretText r#""""# "where webhooks are sent; empty for none";
     "webhooks.hooks" List r#"["finished"]"# "hooks to send: `authorize`, `before_create`, `creation_failed`, `created`, `progress`, `before_finish`, `finished`, `before_terminate`, `terminated`";
     "webhooks.headers" List "[]" "headers of clients' requests that are passed on: `authorization`, `cookie`, …";
-    "webhooks.secrets" SecretList "[]" "keys that sign messages: `whsec_` and at least 24 bytes in base64; list old and new during a rotation";
+    "webhooks.secrets" SecretList "[]" "keys that sign messages, at least one if `webhooks.url` is set: `whsec_` and at least 24 bytes in base64; list old and new during a rotation";
     "webhooks.secrets_file" SecretText r#""""# "file with further secrets, one per line";
     "webhooks.timeout" Seconds "30" "time for the answer to a question";
     "webhooks.finished_timeout" Seconds "60" "time for an answer to `finished`; 0 for as long as it takes";
