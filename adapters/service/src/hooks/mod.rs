@@ -99,10 +99,11 @@ pub trait Hooks: Send + Sync + 'static {
         async {}
     }
 
-    /// An upload is complete, and `finished` has not been called for it. The return value is added to the response of
-    /// the request that completed it.
+    /// An upload is complete, and `finished` has not succeeded yet. The return value is added to the response of the
+    /// request that completed it.
     ///
-    /// Called again whenever `finished` is about to be called again. Not called for partial uploads.
+    /// Called again before a later sweep or a restart calls `finished` again, but not before the retries of the first
+    /// half minute. Not called for partial uploads.
     ///
     /// The process that completes an upload calls this for its client, and no other process does at the same time.
     /// There is no client (`request` is `None`) if that process died, or if another process assembles a final upload.
