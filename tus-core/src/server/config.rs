@@ -149,8 +149,9 @@ impl Config {
         self
     }
 
-    /// The maximum number of partial uploads in a final upload; 16 by default. Each costs work whenever the final upload is
-    /// created, asked for, assembled or deleted: with 16, no request asks for memory more than ten times as often as a HEAD.
+    /// The maximum number of partial uploads in a final upload; 16 by default. Each costs work whenever the final
+    /// upload is created, asked for, assembled or deleted: with 16, no request allocates memory more than ten times as
+    /// often as a HEAD, or twelve times if it has a final upload assembled.
     pub fn max_parts(mut self, parts: usize) -> Self {
         self.max_parts = parts;
         self

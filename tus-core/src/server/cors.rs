@@ -71,8 +71,9 @@ names! {
 
 impl Cors {
     /// The methods of both dialects and of downloads (`Access-Control-Allow-Methods`), for applications with a CORS
-    /// layer of their own. The layer must forward OPTIONS requests without `Access-Control-Request-Method`, because
-    /// they belong to the protocol.
+    /// layer of their own. The layer should forward OPTIONS requests without `Access-Control-Request-Method`, because
+    /// they belong to the protocol: if it answers them itself, clients cannot discover which extensions the server
+    /// offers. Uploads still work.
     pub const METHODS: [Method; 7] =
         [Method::GET, Method::POST, Method::PUT, Method::HEAD, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
