@@ -155,7 +155,8 @@ impl ObjectStore {
                 Self::builder(Arc::new(store.build().map_err(failed)?))
             }
             other => {
-                let reason = format!("{other:?} is no object store: s3, gs and az are, as far as they are compiled in");
+                let reason =
+                    format!("{other:?} is not a supported scheme: use s3, gs or az, with its feature turned on");
                 return Err(InvalidUrl(url.to_owned(), reason));
             }
         };

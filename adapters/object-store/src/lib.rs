@@ -20,17 +20,17 @@
 //!   late.
 //! - **A newer request takes over** from an older one on another server: within about a second from one that answers,
 //!   with every byte that arrived; after 10 seconds from a killed one, with everything except the last
-//!   [window](Builder::window).
+//!   [window](Builder::window). On R2 and GCS, which allow one write per second to an object, it may lose up to eight
+//!   windows.
 //! - **A store that does not answer** delays nobody: [requests are abandoned](Builder::request_timeout), clients get
 //!   503 and continue, here or on another server, and requests that were on their way damage no upload when they
 //!   arrive.
-//! - **The finished object** appears under its [name](Builder::key) when it is complete, and never in part. It may be
-//!   read at once; move or delete it only after [`finished`](tus_service::Hooks::finished) was called, or its upload
-//!   may start again.
+//! - **The finished object** appears under its [name](Builder::key) only when it is complete. It may be read at once;
+//!   move or delete it only after [`finished`](tus_service::Hooks::finished) was called, or its upload may start again.
 //!
-//! What cannot be guaranteed: a request of a server that was cut off may write a finished object again, with the same
-//! bytes, after the application moved it. A process that is killed loses what is beyond its last window or piece
-//! (parts that are being uploaded, or what arrived in the last half second, and up to five seconds of a slow client).
+//! What cannot be guaranteed: a delayed request of a server that was cut off may write a finished object again, with
+//! the same bytes, after the application has moved it. A process that is killed loses its last window (parts that are
+//! being uploaded, or what arrived in the last half second if that is more), and up to five seconds of a slow client.
 //! A dead process can be distinguished from a slow one only by waiting. The application is notified at least once.
 //! This storage assumes that a request that was sent takes effect within an hour or never, and that an id that the
 //! application chooses is not used a third time within a day.
@@ -75,7 +75,7 @@
 //! | operation | requests |
 //! |---|---|
 //! | creation | 1; 2 if the upload expires |
-//! | a small upload in one POST | 3; 3 more if the application is notified |
+//! | a small upload in one POST | 3; 1 more if it expires, 3 more if the application is notified |
 //! | PATCH of 1 MiB | 3; every eighth merges the pieces into a part |
 //! | PATCH of 1 GiB | 128 parts, at most 64 changes of the document, and 7; 1 more if it is not the first PATCH of the upload |
 //! | HEAD | 1 |
