@@ -26,7 +26,10 @@ pub(crate) struct OnWait(pub(crate) Option<Box<Callback>>);
 impl OnWait {
     pub(crate) fn report<T: Task>(&self, wait: &Wait<T>) {
         let waiting = Waiting { duration: wait.duration(), retry: wait.retries(), reason: wait.reason() };
-        tracing::debug!(reason = %waiting.reason, wait = ?waiting.duration, retry = waiting.retry, "tried again");
+        tracing::debug!(
+            reason = %waiting.reason, wait = ?waiting.duration, retry = waiting.retry,
+            "a request failed and will be retried"
+        );
         self.0.iter().for_each(|report| report(&waiting));
     }
 }

@@ -320,7 +320,7 @@ impl Aborted {
     fn reason(self) -> (Failure, String) {
         match self {
             Self::Before(error) | Self::Within(error) => (error.failure(), error.to_string()),
-            Self::Half => (Failure::Internal, "a change of the database was made by half".to_owned()),
+            Self::Half => (Failure::Internal, "a change of the database was only half done".to_owned()),
         }
     }
 }

@@ -51,7 +51,10 @@ pub(crate) fn keep_others_out(path: &Path) -> io::Result<()> {
     match fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "others may read it, and its mode cannot be changed");
+            tracing::warn!(
+                path = %path.display(), %error,
+                "other users may read this file, and its mode cannot be changed"
+            );
             Ok(())
         }
         changed => changed,

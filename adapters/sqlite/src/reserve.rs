@@ -39,7 +39,11 @@ impl Reserve {
             .open(path)?;
         let reserve = Self { file, changing: Mutex::default() };
         if let Err(error) = reserve.keep() {
-            tracing::warn!(%error, "there is no room for {}: uploads can only be removed", path.display());
+            tracing::warn!(
+                %error,
+                "the disk has no room for {}: uploads can only be deleted until there is room",
+                path.display()
+            );
         }
         Ok(reserve)
     }

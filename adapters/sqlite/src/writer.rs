@@ -134,7 +134,10 @@ impl FileWriter {
     /// that one, and none of this writer's bytes may remain in it.
     async fn outdone(&mut self, error: StorageError) -> StorageError {
         if let Err(error) = self.cut(self.seen.upload.offset).await {
-            tracing::warn!(upload = %self.seen.upload.id, %error, "bytes of a late writer stay in the file");
+            tracing::warn!(
+                upload = %self.seen.upload.id, %error,
+                "uncommitted bytes of a superseded request could not be removed from the file"
+            );
         }
         error
     }

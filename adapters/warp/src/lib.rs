@@ -20,7 +20,7 @@
 //!
 //! Interim responses (`104`) reach clients of the IETF's draft if the filter is served over
 //! [`InterimIo`](https://docs.rs/tus-service/latest/tus_service/struct.InterimIo.html), as `warp::service`.
-//! A download that its client does not read ends with its connection there, over HTTP/2, too.
+//! If the client of a download stops reading, the connection is closed there, over HTTP/2, too.
 //!
 //! warp drops the trailers of requests, so the extension `checksum-trailer` is off here.
 //!

@@ -88,8 +88,8 @@ pub enum Error {
     /// As long as the parts exist, the machine repeats the concatenation instead, and the server may then have the
     /// upload twice. A server that keeps parts for a while after their concatenation never causes this error.
     #[error(
-        "the parts are probably concatenated, but the server's response was lost, and with it the upload's URL: only \
-         sending everything again makes another upload"
+        "the parts are probably concatenated, but the server's response was lost, and the upload's URL with it; to get \
+         a URL, send everything again"
     )]
     Unlocated,
     /// The number of retries is exhausted.
@@ -111,7 +111,7 @@ pub enum Error {
         last: Option<Box<Error>>,
     },
     /// The server demands a longer wait than the client accepts.
-    #[error("the server demands a wait of {} s, but at most {} s are accepted", asked.as_secs(), limit.as_secs())]
+    #[error("the server asks for a wait of {} s, but the client waits at most {} s", asked.as_secs(), limit.as_secs())]
     LongWait {
         /// `Retry-After`.
         asked: Duration,

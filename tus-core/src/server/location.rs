@@ -72,7 +72,7 @@ pub struct BaseUrl {
 
 /// The text is not a URL that can be the base of upload URLs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a URL like https://example.org/files, without query")]
+#[error("{0:?} must be a URL without a query, such as https://example.org/files")]
 pub struct InvalidBaseUrl(String);
 
 /// The endpoint of this request, as the server and the client see it.
