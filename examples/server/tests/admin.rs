@@ -173,5 +173,8 @@ async fn without_uploads_there_is_nothing_to_do() {
     assert!(!setup.path("uploads-data").exists());
     let (success, _, errors) = setup.set("TUS_STORE", "memory:").run(&["admin", "list"]).await;
     assert!(!success);
-    assert_eq!(errors, "tus-serve: only their server can see uploads in memory\n");
+    assert_eq!(
+        errors,
+        "tus-serve: uploads in memory exist only in the server's process; admin commands cannot see them\n"
+    );
 }

@@ -200,10 +200,10 @@ async fn what_cannot_be_imported_is_refused_with_the_reason() {
     tusd.upload("named", "hello", json!({"ID": "good"}));
     refuse("named", "it is the record of \"good\", but has another name");
     tusd.upload("a.b", "hello", json!({}));
-    refuse("a.b", "the id \"a.b\" is not possible here: an upload id is 1 to 128 ASCII letters, digits, '-' or '_'");
+    refuse("a.b", "the id \"a.b\" is not valid here: an upload id is 1 to 128 ASCII letters, digits, '-' or '_'");
     fs::create_dir(tusd.path("user")).unwrap();
     tusd.upload("user/a", "hello", json!({}));
-    refuse("user/a", "the id \"user/a\" is not possible here");
+    refuse("user/a", "the id \"user/a\" is not valid here");
     tusd.record("missing", json!({}));
     refuse("missing", "No such file or directory");
     fs::write(tusd.path("text.info"), "hello").unwrap();
@@ -231,18 +231,18 @@ async fn what_cannot_be_imported_is_refused_with_the_reason() {
     tusd.record("pipe", json!({}));
     refuse("pipe", "/pipe\" is not a regular file");
     tusd.upload("short-final", "hello", json!({"IsFinal": true, "PartialUploads": ["good"]}));
-    refuse("short-final", "tusd did not concatenate its parts to the end");
+    refuse("short-final", "tusd did not finish concatenating its parts");
     tusd.upload("no-parts", "hello world", json!({"IsFinal": true, "PartialUploads": []}));
     refuse("no-parts", "it is a final upload without parts");
     tusd.upload("both", "hello", json!({"IsFinal": true, "IsPartial": true}));
     refuse("both", "it is both a partial and a final upload");
     tusd.upload("part-id", "hello world", json!({"IsFinal": true, "PartialUploads": ["a.b"]}));
-    refuse("part-id", "it is a final upload, and a part of it cannot be imported: the id \"a.b\" is not possible here");
+    refuse("part-id", "it is a final upload, and a part of it cannot be imported: the id \"a.b\" is not valid here");
     tusd.upload("locked", "hello", json!({}));
     fs::write(tusd.path("locked.lock"), "?").unwrap();
     refuse("locked", "locked.lock\" cannot be read; stop tusd, and delete that file");
     tusd.upload("line\nfeed", "hello", json!({}));
-    refuse("line\\nfeed", "the id \"line\\nfeed\" is not possible here");
+    refuse("line\\nfeed", "the id \"line\\nfeed\" is not valid here");
 
     let (success, output, errors) = tusd.import(&setup, &[]).await;
     assert!(!success);

@@ -49,7 +49,10 @@ pub(crate) enum Command {
 
 /// Does it. Whether all went well; what did not has been reported.
 pub(crate) async fn run(settings: &Settings, command: Command, out: &mut impl Write) -> anyhow::Result<bool> {
-    ensure!(!settings.is_memory(), "only their server can see uploads in memory");
+    ensure!(
+        !settings.is_memory(),
+        "uploads in memory exist only in the server's process; admin commands cannot see them"
+    );
     if settings.is_directory() {
         let directory = Path::new(&settings.dir);
         let is_import = matches!(command, Command::Import(_));

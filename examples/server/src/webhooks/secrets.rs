@@ -17,7 +17,10 @@ impl Secrets {
     /// Secrets as they are written.
     pub(crate) fn read<'a>(texts: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Self> {
         let secrets: Vec<_> = texts.into_iter().map(secret).collect::<anyhow::Result<_>>()?;
-        ensure!(!secrets.is_empty(), "messages cannot be signed: there is no secret; {HOW}");
+        ensure!(
+            !secrets.is_empty(),
+            "messages cannot be signed without a secret: set `webhooks.secrets` or `webhooks.secrets_file`; {HOW}"
+        );
         Ok(Self(secrets))
     }
 

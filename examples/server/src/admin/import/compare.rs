@@ -21,7 +21,7 @@ impl Import<'_> {
         let has_length = record.length.is_none() || upload.length == record.length;
         ensure!(
             has_length && is_kind(&upload.kind, &record.kind) && upload.metadata == record.metadata,
-            "another upload has its id here"
+            "a different upload here has the same id"
         );
         let (offset, here) = (source.offset(), upload.offset);
         let again = format!("`tus-serve admin delete {}`, and import it again", upload.id);
@@ -32,7 +32,7 @@ impl Import<'_> {
         let is_behind = upload.phase == Phase::Invalid || source.is_complete() && !upload.is_complete();
         ensure!(
             !is_behind,
-            "it is {} here, but not in the directory; if no server changes that, run {again}",
+            "it is {} here, but not in the directory; if that stays so when a server runs, run {again}",
             view::phase(upload.phase)
         );
         let mut ours = match self.storage.read(there, 0..offset).await {

@@ -270,7 +270,7 @@ impl Source {
                 bail!("its file has {offset} bytes, but the upload has a length of {length}")
             }
             (Kind::Final(_), _) if !self.is_complete() => {
-                bail!("tusd did not concatenate its parts to the end; its client has to concatenate them again")
+                bail!("tusd did not finish concatenating its parts; its client has to repeat the concatenation")
             }
             _ => Ok(()),
         }
@@ -306,7 +306,7 @@ fn is_alive(process: Pid) -> bool {
 
 fn id(text: &str) -> anyhow::Result<UploadId> {
     // The error says what is possible.
-    text.parse().with_context(|| format!("the id {text:?} is not possible here"))
+    text.parse().with_context(|| format!("the id {text:?} is not valid here"))
 }
 
 /// The metadata, without pairs that cannot be in a header.

@@ -149,7 +149,7 @@ async fn what_an_interrupted_import_left_is_replaced_and_nothing_else() {
             SystemTime::now() - hour,
             "an upload with its id has expired here; run `tus-serve admin expire`, and import it again",
         ),
-        (SystemTime::now() + hour, "another upload has its id here"),
+        (SystemTime::now() + hour, "a different upload here has the same id"),
     ] {
         let storage = Memory::new();
         storage.create(&there(expires)).await.unwrap();
