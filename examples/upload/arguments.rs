@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     /// Download a finished upload, and continue an interrupted download
     #[arg(long, value_name = "URL", requires = "files", value_parser = url)]
     download: Option<Url>,
-    /// Resume uploads that an earlier call with --resume or --store left unfinished
+    /// Store the URLs of unfinished uploads, and resume those of earlier calls with --resume or --store
     #[arg(long)]
     pub(crate) resume: bool,
     /// Where the URLs of unfinished uploads are stored (with --resume by default: .tus_urls.json)
@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
     /// tus-serve allows 16 by default, and refuses more only after they were sent
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) parallel: u16,
-    /// Bytes per request, or "all" (default: from 1 MiB up to 8 MiB, as the line allows)
+    /// Bytes per request, or "all" (default: from 1 MiB up to 8 MiB, depending on the speed of the connection)
     #[arg(long, value_name = "BYTES", value_parser = chunk_size)]
     chunk_size: Option<ChunkSize>,
     /// Checksum algorithm: sha1, sha256, sha512, md5, crc32, or "off" (default: sha1 if the server offers checksums)

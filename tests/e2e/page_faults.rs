@@ -103,7 +103,7 @@ fn a_file_of_the_same_name_in_another_folder_is_another_upload() {
         assert!(row_in(&browser.run(ROWS).await, FIRST, "missing").is_some());
         assert_eq!(
             notice(browser).await,
-            "film.mp4 is uploaded as a new file. If it is first/film.mp4, cancel it and use “Choose file” there."
+            "film.mp4 will be uploaded as a new file. If it is first/film.mp4, cancel it and use “Choose file” there."
         );
 
         // Its own folder does, and so does the file if it is chosen for this upload.

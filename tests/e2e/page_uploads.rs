@@ -249,7 +249,7 @@ fn an_upload_that_the_server_refuses_for_now_cannot_be_hidden() {
         let failed = |rows: &Value| Some(row_in(rows, film.0, "failed")?["buttons"].clone());
         assert_eq!(browser.wait_for(ROWS, failed).await, json!(["retry", "cancel"]));
         browser.click(&button(film.0, "cancel")).await;
-        assert_eq!(text(browser, "#ask-consequence").await, "What has arrived is deleted from the server.");
+        assert_eq!(text(browser, "#ask-consequence").await, "What has arrived will be deleted from the server.");
         browser.click("document.querySelector('#ask [value=keep]')").await;
         status.store(0, Ordering::SeqCst);
         browser.click(&button(film.0, "retry")).await;

@@ -95,7 +95,7 @@ function add(files) {
 }
 
 const mayBe = (path, missing) =>
-  `${readable(path)} is uploaded as a new file. If it is ${readable(missing.path)}, cancel it and use “Choose file” there.`;
+  `${readable(path)} will be uploaded as a new file. If it is ${readable(missing.path)}, cancel it and use “Choose file” there.`;
 
 const isSameFile = (a, b) => a.name === b.name && a.size === b.size && a.lastModified === b.lastModified;
 
@@ -279,7 +279,7 @@ function askToCancel(upload) {
 // How much the server has may not be known yet in this visit.
 function consequence({ url, offset }) {
   if (!url) return "Nothing of it has arrived yet.";
-  return offset > 0 ? `The ${bytes(offset)} that have arrived are deleted from the server.` : "What has arrived is deleted from the server.";
+  return offset > 0 ? `The ${bytes(offset)} that have arrived will be deleted from the server.` : "What has arrived will be deleted from the server.";
 }
 
 // The browser has put the focus back, but the button may be gone meanwhile.
