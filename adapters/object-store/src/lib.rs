@@ -20,8 +20,8 @@
 //!   late.
 //! - **A newer request takes over** from an older one on another server: within about a second from one that answers,
 //!   with every byte that arrived; after 10 seconds from a killed one, with everything except the last
-//!   [window](Builder::window). On R2 and GCS, which allow one write per second to an object, it may lose up to eight
-//!   windows.
+//!   [window](Builder::window). On R2 and GCS, which allow one write per second to an object, up to eight windows may
+//!   be lost.
 //! - **A store that does not answer** delays nobody: [requests are abandoned](Builder::request_timeout), clients get
 //!   503 and continue, here or on another server, and requests that were on their way damage no upload when they
 //!   arrive.
