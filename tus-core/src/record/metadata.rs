@@ -74,7 +74,8 @@ impl Metadata {
     /// When there is something else than visible ASCII and spaces.
     pub fn from_stored(text: &[u8]) -> Result<Self, InvalidMetadata> {
         let text = std::str::from_utf8(text).map_err(|_| InvalidMetadata::NotAscii)?;
-        let is_ascii = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        // Without an end before the last byte, several are compared at once.
+        let is_ascii = text.bytes().fold(true, |is, byte| is & (byte == b' ' || byte.is_ascii_graphic()));
         if is_ascii { Ok(Self::of_text(text)) } else { Err(InvalidMetadata::NotAscii) }
     }
 
