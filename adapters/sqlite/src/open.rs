@@ -79,8 +79,13 @@ impl Options {
             }
             opened => opened?,
         };
-        if files.is_empty().map_err(failed)? && database.read(queries::claims_bytes)? {
-            return Err(OpenError::FilesMissing(directory.join("uploads")));
+        while files.is_empty().map_err(failed)? {
+            // Other processes may create and remove uploads meanwhile: one that has bytes before and after had a file.
+            let Some(upload) = database.read(queries::any_with_bytes)? else { break };
+            let is_empty = files.is_empty().map_err(failed)?;
+            if is_empty && database.read(|connection| queries::has_bytes(connection, &upload))? {
+                return Err(OpenError::FilesMissing(directory.join("uploads")));
+            }
         }
         let sqlite = Sqlite::over(Inner::new(database, files, reserve, self.durability));
         if let Err(error) = sqlite.clean_all() {

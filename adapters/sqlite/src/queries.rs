@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 use tus_service::{StorageError, UploadFilter, UploadId};
 
 use crate::error::sql_error;
@@ -102,11 +102,24 @@ fn limit(at_most: usize) -> i64 {
     at_most.try_into().unwrap_or(i64::MAX)
 }
 
-/// Whether an incomplete upload or a part has bytes.
-pub(crate) fn claims_bytes(connection: &Connection) -> Result<bool, StorageError> {
-    // The file of a complete upload may have been moved away, even in the last moment before a kill.
-    let sql = "SELECT EXISTS (SELECT 1 FROM uploads WHERE upload_offset > 0 AND (phase IN (0, 1) OR kind = 1))";
-    exists(connection, sql, &[])
+/// The condition that an upload has bytes in a file. That of a complete one may have been moved away, even in the last
+/// moment before a kill.
+macro_rules! has_bytes {
+    () => {
+        "upload_offset > 0 AND (phase IN (0, 1) OR kind = 1)"
+    };
+}
+
+/// The incarnation of any upload that has bytes in a file.
+pub(crate) fn any_with_bytes(connection: &Connection) -> Result<Option<[u8; 16]>, StorageError> {
+    let sql = concat!("SELECT incarnation FROM uploads WHERE ", has_bytes!(), " LIMIT 1");
+    connection.query_row(sql, [], |row| row.get(0)).optional().map_err(sql_error)
+}
+
+/// Whether this upload has bytes in a file.
+pub(crate) fn has_bytes(connection: &Connection, incarnation: &[u8; 16]) -> Result<bool, StorageError> {
+    let sql = concat!("SELECT EXISTS (SELECT 1 FROM uploads WHERE incarnation = ?1 AND ", has_bytes!(), ")");
+    exists(connection, sql, &[incarnation])
 }
 
 #[cfg(test)]

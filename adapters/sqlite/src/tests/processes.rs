@@ -1,6 +1,9 @@
 //! Several processes on one directory. Two storages share nothing but the directory, like two processes.
 
-use std::{sync::atomic::AtomicBool, time::Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
 
 use futures_util::stream;
 use http::Request;
@@ -20,6 +23,28 @@ async fn receive(mut writer: Box<dyn Writer>, stored: Stored, bytes: &'static [u
 
 fn two(directory: &TempDir) -> (Sqlite, Sqlite) {
     (Sqlite::open(directory).unwrap(), Sqlite::open(directory).unwrap())
+}
+
+/// The first upload of a directory, and its last one, may come and go while another process starts.
+#[test]
+fn a_process_starts_while_another_creates_and_removes_uploads() {
+    let directory = directory();
+    let one = Sqlite::open(&directory).unwrap();
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                while !is_done.load(Ordering::Relaxed) {
+                    let upload = stored(&one, "first", Some(11), b"hello").await;
+                    one.remove(&upload).await.unwrap();
+                }
+            });
+        });
+        let opened: Vec<_> = (0..200).map(|_| Sqlite::open(&directory).map(drop)).collect();
+        is_done.store(true, Ordering::Relaxed);
+        opened.into_iter().for_each(|opened| opened.unwrap());
+    });
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
