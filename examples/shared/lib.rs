@@ -126,7 +126,9 @@ impl Settings {
 /// Writes the log to standard error: a line for each upload that was created, finished, terminated or expired.
 pub fn log() {
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).with_ansi(colours).init();
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).with_ansi(colours);
+    // A log that cannot be written would cause a panic when that is reported.
+    log.log_internal_errors(false).init();
 }
 
 /// How long uploads may take to be committed when a server stops, and then how long its connections may take to end.

@@ -3,7 +3,7 @@
 use std::{
     fmt, fs, io,
     net::SocketAddr,
-    os::unix::fs::{FileTypeExt, PermissionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -42,9 +42,24 @@ pub(crate) enum Listener {
     Unix(UnixListener, SocketFile),
 }
 
-/// The file of a socket; it goes with its server.
+/// The file of a socket. It is removed with its server, unless another server has replaced it.
 #[derive(Debug)]
-pub(crate) struct SocketFile(PathBuf);
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn at(path: PathBuf) -> io::Result<Self> {
+        let identity = identity(&path)?;
+        Ok(Self { path, identity })
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
 
 impl Listener {
     pub(crate) async fn bind(address: &Address, silence: Duration) -> anyhow::Result<Self> {
@@ -55,8 +70,8 @@ impl Listener {
             }
             Address::Unix(path, mode) => {
                 let bound = bind_file(path, *mode).await;
-                let listener = bound.with_context(|| format!("cannot listen on {}", path.display()))?;
-                Ok(Self::Unix(listener, SocketFile(path.clone())))
+                let (listener, file) = bound.with_context(|| format!("cannot listen on {}", path.display()))?;
+                Ok(Self::Unix(listener, file))
             }
         }
     }
@@ -93,7 +108,7 @@ impl fmt::Display for Listener {
                 Ok(address) => write!(f, "{address}"),
                 Err(error) => write!(f, "{error}"),
             },
-            Self::Unix(_, SocketFile(path)) => write!(f, "unix:{}", path.display()),
+            Self::Unix(_, file) => write!(f, "unix:{}", file.path.display()),
         }
     }
 }
@@ -109,7 +124,7 @@ fn prepare(stream: &TcpStream, silence: Duration) {
 }
 
 /// A killed server leaves its socket behind, which nobody answers: that one is replaced, and nothing else.
-async fn bind_file(path: &Path, mode: u32) -> io::Result<UnixListener> {
+async fn bind_file(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
     match fs::symlink_metadata(path) {
         Ok(there) if !there.file_type().is_socket() => {
             return Err(io::Error::new(
@@ -128,15 +143,19 @@ async fn bind_file(path: &Path, mode: u32) -> io::Result<UnixListener> {
     // It appears under its name with its permissions.
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", std::process::id()));
-    let temporary = SocketFile(temporary.into());
-    let listener = UnixListener::bind(&temporary.0)?;
-    fs::set_permissions(&temporary.0, PermissionsExt::from_mode(mode))?;
-    fs::rename(&temporary.0, path)?;
-    Ok(listener)
+    let temporary = PathBuf::from(temporary);
+    let listener = UnixListener::bind(&temporary)?;
+    let mut file = SocketFile::at(temporary)?;
+    fs::set_permissions(&file.path, PermissionsExt::from_mode(mode))?;
+    fs::rename(&file.path, path)?;
+    path.clone_into(&mut file.path);
+    Ok((listener, file))
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        if identity(&self.path).is_ok_and(|there| there == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }

@@ -9,6 +9,7 @@ mod connections;
 mod descriptors;
 mod listen;
 mod monitor;
+mod object;
 mod serve;
 mod settings;
 mod tls;
@@ -16,6 +17,7 @@ mod view;
 mod webhooks;
 
 use std::{
+    fmt,
     io::{self, IsTerminal, Write},
     process::ExitCode,
     time::Duration,
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("tus-serve: {error}");
+            say(format_args!("{error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -61,7 +63,7 @@ fn main() -> ExitCode {
         // Whoever reads the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tus-serve: {error:#}");
+            say(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -75,9 +77,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<End> {
     let doubtful = Settings::doubtful_variables();
     if arguments.check_config {
         for doubt in doubtful {
-            eprintln!("tus-serve: {doubt}");
+            say(format_args!("{doubt}"));
         }
-        println!("the configuration is valid");
+        writeln!(io::stdout(), "the configuration is valid")?;
         return Ok(End::Well);
     }
     log(&settings)?;
@@ -97,6 +99,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<End> {
     }
 }
 
+/// Writes a line to standard error. If nobody can read it, the exit code still shows what happened.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "tus-serve: {line}");
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -105,7 +112,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn log(settings: &Settings) -> anyhow::Result<()> {
     let colours = io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_writer(io::stderr).with_target(false).with_ansi(colours);
-    let log = log.with_max_level(settings.log_level()?);
+    // A log that cannot be written, for example to a full disk, would cause a panic when that is reported.
+    let log = log.log_internal_errors(false).with_max_level(settings.log_level()?);
     if settings.is_log_json()? {
         log.json().init()
     } else {

@@ -1,5 +1,7 @@
 //! The admin command, beside a running server and without one.
 
+use std::{fs::File, process::Stdio};
+
 use serde_json::Value;
 use tokio::time::timeout;
 use tus_reqwest::{
@@ -62,14 +64,34 @@ async fn uploads_are_listed_shown_and_deleted_while_their_server_runs_and_afterw
     let (success, output, errors) = setup.run(&["admin", "show", "nobody", &begun]).await;
     assert!(!success && errors.ends_with("there is no upload nobody\n"), "{errors}");
     assert_eq!(serde_json::from_str::<Value>(&output).unwrap()["id"], *begun);
-    let (success, output, errors) = setup.run(&["admin", "delete", "nobody", &begun]).await;
+    let (success, output, errors) = setup.run(&["admin", "delete", "nobody", "../x", &begun]).await;
     assert!(!success && errors.contains("nobody could not be deleted: "), "{errors}");
+    assert!(errors.contains("\"../x\" is not the id of an upload: "), "{errors}");
     assert_eq!(output, format!("{begun} deleted\n"));
     let (success, _, errors) = setup.run(&["admin", "delete", &begun]).await;
     assert!(!success && errors.contains(&format!("{begun} could not be deleted: ")), "{errors}");
     let (success, _, errors) = setup.run(&["admin", "show", &begun]).await;
     assert!(!success && errors.ends_with(&format!("there is no upload {begun}\n")), "{errors}");
     assert_eq!(setup.run(&["admin", "list"]).await, (true, String::new(), String::new()));
+}
+
+/// What is deleted does not depend on who reads it, nor on whether there is room for it.
+#[tokio::test]
+async fn deletion_goes_on_when_its_output_is_lost() {
+    let setup = Setup::new();
+    let mut server = setup.start().await;
+    // The server neither.
+    server.close_the_log();
+    let outputs: [fn() -> Stdio; 2] = [Stdio::piped, || File::create("/dev/full").unwrap().into()];
+    for output in outputs {
+        let (one, two) = (begin(&server).await, begin(&server).await);
+        let mut child =
+            setup.command(&["admin", "delete", &one, &two]).stdout(output()).stderr(output()).spawn().unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        timeout(PATIENCE, child.wait()).await.expect("it ends").unwrap();
+        assert_eq!((head(&server, &one).await, head(&server, &two).await), (404, 404));
+    }
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -352,6 +352,20 @@ async fn metadata_that_no_header_can_have_is_left_out() {
     assert_eq!(last(&output), counts("imported", 0, 0, 1, 0));
 }
 
+#[tokio::test]
+async fn tusd_keeps_its_directory() {
+    let setup = Setup::new();
+    let tusd = Tusd::new(&setup);
+    tusd.upload("a", "hello", json!({}));
+    let inside = tusd.path("new");
+    fs::create_dir(&inside).unwrap();
+    for into in [tusd.shown(), inside.display().to_string()] {
+        let (success, _, errors) = tusd.import(&Setup::new().set("TUS_DIR", &into), &[]).await;
+        assert!(!success && errors.contains("is the directory of tusd, or in it"), "{errors}");
+    }
+    assert!(!tusd.path("uploads.db").exists() && fs::read_dir(&inside).unwrap().next().is_none());
+}
+
 /// `import | head -1`: what is imported does not depend on who reads it.
 #[tokio::test]
 async fn an_import_goes_on_when_nobody_reads_what_it_says() {

@@ -69,7 +69,7 @@ impl Setup {
     /// Starts a server and waits until it listens.
     pub(crate) async fn start(&self) -> Server {
         let mut child = self.command(&[]).env("TUS_LOG_FORMAT", "json").stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let lines = Some(BufReader::new(child.stderr.take().unwrap()).lines());
         let mut server =
             Server { child, lines, address: String::new(), monitor: None, _directory: self.directory.clone() };
         loop {
@@ -90,7 +90,8 @@ impl Setup {
 /// A server that runs.
 pub(crate) struct Server {
     child: Child,
-    lines: Lines<BufReader<ChildStderr>>,
+    /// Its log, while somebody reads it.
+    lines: Option<Lines<BufReader<ChildStderr>>>,
     pub(crate) address: String,
     monitor: Option<SocketAddr>,
     /// It stays as long as the server runs.
@@ -116,7 +117,8 @@ impl Server {
 
     /// The next line of its log.
     pub(crate) async fn line(&mut self) -> serde_json::Value {
-        let line = timeout(PATIENCE, self.lines.next_line()).await.expect("a line in time").unwrap();
+        let lines = self.lines.as_mut().expect("a log");
+        let line = timeout(PATIENCE, lines.next_line()).await.expect("a line in time").unwrap();
         let line = line.expect("the server goes on");
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"))
     }
@@ -129,6 +131,11 @@ impl Server {
                 return line;
             }
         }
+    }
+
+    /// From now on, it cannot write its log.
+    pub(crate) fn close_the_log(&mut self) {
+        self.lines = None;
     }
 
     /// Sends a signal.

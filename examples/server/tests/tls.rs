@@ -128,4 +128,11 @@ async fn a_socket_in_the_file_system_outlives_no_server_that_matters() {
     assert!(options(&socket).await.starts_with("HTTP/1.1 204 "));
     server.stop().await;
     assert!(!socket.exists());
+    // Another server has replaced it.
+    let (old, _) = (setup.start().await, std::fs::remove_file(&socket).unwrap());
+    let new = setup.start().await;
+    old.stop().await;
+    assert!(options(&socket).await.starts_with("HTTP/1.1 204 "));
+    new.stop().await;
+    assert!(!socket.exists());
 }

@@ -32,12 +32,12 @@ pub(crate) enum Command {
     /// Show uploads as JSON.
     Show {
         #[arg(required = true)]
-        ids: Vec<UploadId>,
+        ids: Vec<String>,
     },
     /// Delete uploads, finished or not; requests that add to them are stopped.
     Delete {
         #[arg(required = true)]
-        ids: Vec<UploadId>,
+        ids: Vec<String>,
     },
     /// Delete the uploads that have expired.
     Expire,
@@ -62,7 +62,11 @@ pub(crate) async fn run(settings: &Settings, command: Command, out: &mut impl Wr
             settings.dir
         );
         check_directory(directory)?;
-        ensure!(is_import || directory.join("uploads.db").exists(), "there are no uploads in {}", settings.dir);
+        ensure!(
+            is_import || directory.join("uploads.db").try_exists().with_context(|| settings.dir.clone())?,
+            "there are no uploads in {}",
+            settings.dir
+        );
     }
     let storage = match &command {
         Command::Import(options) => import::open(settings, options).await?,
@@ -78,10 +82,10 @@ pub(crate) async fn run(settings: &Settings, command: Command, out: &mut impl Wr
     let done = match command {
         Command::List(options) => list::list(&tus, &options, out).await,
         Command::Show { ids } => show(&tus, &ids, out).await,
-        Command::Delete { ids } => delete(&tus, &ids, &mut Unread(out)).await,
-        Command::Expire => expire(&tus, &mut Unread(out)).await,
+        Command::Delete { ids } => delete(&tus, &ids, &mut Unread::new(out)).await,
+        Command::Expire => expire(&tus, &mut Unread::new(out)).await,
         Command::Check(options) => check::check(&*storage, &options, out).await,
-        Command::Import(options) => import::import(&*storage, settings, &options, &mut Unread(out)).await,
+        Command::Import(options) => import::import(&*storage, settings, &options, &mut Unread::new(out)).await,
     };
     notices.sent().await;
     done
@@ -106,9 +110,23 @@ fn check_directory(directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn show(tus: &Tus, ids: &[UploadId], out: &mut impl Write) -> anyhow::Result<bool> {
-    let mut all_found = true;
-    for id in ids {
+/// The ids among these texts, and whether all are; the others are reported.
+fn valid(texts: &[String]) -> (Vec<UploadId>, bool) {
+    let parse = |text: &String| match text.parse() {
+        Ok(id) => Some(id),
+        Err(error) => {
+            report(format_args!("{text:?} is not the id of an upload: {error}"));
+            None
+        }
+    };
+    let ids: Vec<_> = texts.iter().filter_map(parse).collect();
+    let all = ids.len() == texts.len();
+    (ids, all)
+}
+
+async fn show(tus: &Tus, ids: &[String], out: &mut impl Write) -> anyhow::Result<bool> {
+    let (ids, mut all_found) = valid(ids);
+    for id in &ids {
         match tus.find(id).await {
             Ok(Some(found)) => writeln!(out, "{:#}", view::upload(&found))?,
             Ok(None) => all_found = report(format_args!("there is no upload {id}")),
@@ -118,9 +136,9 @@ async fn show(tus: &Tus, ids: &[UploadId], out: &mut impl Write) -> anyhow::Resu
     Ok(all_found)
 }
 
-async fn delete(tus: &Tus, ids: &[UploadId], out: &mut impl Write) -> anyhow::Result<bool> {
-    let mut all_deleted = true;
-    for id in ids {
+async fn delete(tus: &Tus, ids: &[String], out: &mut impl Write) -> anyhow::Result<bool> {
+    let (ids, mut all_deleted) = valid(ids);
+    for id in &ids {
         match tus.terminate(id).await {
             Ok(()) => writeln!(out, "{id} deleted")?,
             Err(error) => all_deleted = report(format_args!("{id} could not be deleted: {error}")),

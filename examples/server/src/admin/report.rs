@@ -5,28 +5,47 @@ use std::{
     io::{self, Write},
 };
 
+use crate::say;
+
 /// Reports a problem with one of several uploads; returns `false`.
 pub(super) fn report(problem: fmt::Arguments<'_>) -> bool {
-    // If nobody reads it, the exit code still shows that there was one.
-    let _ = writeln!(io::stderr(), "tus-serve: {problem}");
+    say(problem);
     false
 }
 
-/// The output of a command that changes something: its work goes on after its reader has left.
-pub(super) struct Unread<W>(pub(super) W);
+/// The output of a command that changes something: its work goes on after its reader has left, and where the output has
+/// no room, which is reported once.
+pub(super) struct Unread<W> {
+    out: W,
+    has_failed: bool,
+}
+
+impl<W> Unread<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, has_failed: false }
+    }
+
+    fn unless_failed<T>(&mut self, written: io::Result<T>, instead: T) -> T {
+        match written {
+            Ok(written) => return written,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) if !self.has_failed => say(format_args!("the output is incomplete: {error}")),
+            Err(_) => {}
+        }
+        self.has_failed = true;
+        instead
+    }
+}
 
 impl<W: Write> Write for Unread<W> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        match self.0.write(text) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(text.len()),
-            written => written,
-        }
+        let written = if self.has_failed { Ok(text.len()) } else { self.out.write(text) };
+        Ok(self.unless_failed(written, text.len()))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self.0.flush() {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            flushed => flushed,
-        }
+        let flushed = if self.has_failed { Ok(()) } else { self.out.flush() };
+        self.unless_failed(flushed, ());
+        Ok(())
     }
 }

@@ -31,6 +31,9 @@ pub(crate) enum Address {
     Unix(PathBuf, u32),
 }
 
+/// The levels of the log.
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
 /// The URL of [`Memory`].
 const MEMORY: &str = "memory:";
 
@@ -62,8 +65,11 @@ impl Settings {
         self.is_log_json()?;
         self.bucket_builder()?;
         self.check_limits()?;
-        let slashed = self.path.starts_with('/') && self.path.parse::<Uri>().is_ok_and(|uri| uri.query().is_none());
-        ensure!(slashed, "`path` is {:?}, but it must begin with a slash, and be part of a URL", self.path);
+        ensure!(
+            is_path(&self.path),
+            "`path` is {:?}, but it must begin with a slash, and be the path of a URL as browsers send it",
+            self.path
+        );
         ensure!(
             !self.page || self.path.trim_end_matches('/').ends_with(&format!("/{PAGE_ENDPOINT}")),
             "`path` is {:?}, but with `page` it must end with /{PAGE_ENDPOINT}",
@@ -74,6 +80,11 @@ impl Settings {
 
     /// Tries what only a server uses.
     pub(crate) fn check_serving(&self) -> anyhow::Result<()> {
+        let creates = !self.disabled_extensions.iter().any(|name| name == TusExtension::Creation.name());
+        ensure!(
+            !self.page || self.protocols.iter().any(|name| name == "tus") && creates,
+            "`page` is on, but the page needs tus in `protocols`, and its extension creation"
+        );
         self.webhooks(Notices::default())?;
         self.tls()?;
         Ok(())
@@ -161,7 +172,7 @@ impl Settings {
     /// The most detailed lines of the log.
     pub(crate) fn log_level(&self) -> anyhow::Result<LevelFilter> {
         match self.log.parse() {
-            Ok(level) if self.log.chars().all(char::is_alphabetic) => Ok(level),
+            Ok(level) if LEVELS.contains(&&*self.log.to_lowercase()) => Ok(level),
             _ => bail!("`log` is {:?}, but it must be error, warn, info, debug or trace", self.log),
         }
     }
@@ -368,10 +379,13 @@ impl Settings {
         }
         let origin = |text: &String| {
             let uri: Option<Uri> = text.parse().ok();
-            let is_origin = uri.is_some_and(|uri| uri.scheme().is_some() && uri.path() == "/" && !text.ends_with('/'));
+            // As browsers write it: nothing else ever matches.
+            let is_written_so = !text.contains(|c: char| c == '@' || c.is_ascii_uppercase());
+            let is_origin = is_written_so
+                && uri.is_some_and(|uri| uri.scheme().is_some() && uri.path() == "/" && !text.ends_with('/'));
             let value = HeaderValue::from_str(text).ok().filter(|_| is_origin);
             value.with_context(|| {
-                format!("`cors` has {text:?}, but an origin is a scheme and a host, as in https://app.example; or it is * alone")
+                format!("`cors` has {text:?}, but an origin is a scheme and a host in lower case, as in https://app.example; or it is * alone")
             })
         };
         Ok(Cors::Origins(self.cors.iter().map(origin).collect::<Result<_, _>>()?))
@@ -402,8 +416,16 @@ fn object_name(template: &str, upload: &Upload) -> String {
 
 /// Whether a program cannot listen at both addresses. The system chooses another port for each port 0.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
-    let is_any = a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.port() == b.port() && a.port() != 0 && a.is_ipv4() == b.is_ipv4() && (a.ip() == b.ip() || is_any)
+    // The unspecified address of IPv6 is also that of IPv4.
+    let includes = |any: SocketAddr, one: SocketAddr| any.ip().is_unspecified() && (any.is_ipv6() || one.is_ipv4());
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || includes(a, b) || includes(b, a))
+}
+
+/// Whether a text is the path of a URL, and one that clients send as it is (WHATWG URL, "path state").
+fn is_path(text: &str) -> bool {
+    let is_sent = |segment: &str| !matches!(&*segment.to_lowercase().replace("%2e", "."), "." | "..");
+    let is_uri = text.parse::<Uri>().is_ok_and(|uri| uri.path() == text && uri.query().is_none());
+    is_uri && text.is_ascii() && text.starts_with('/') && !text.starts_with("//") && text.split('/').all(is_sent)
 }
 
 /// Whether a text is a type and a subtype, without parameters (RFC 6838, 4.2).

@@ -65,7 +65,7 @@ settings! {
     "monitor_addr" Text r#""127.0.0.1:8081""# "address and port of `/healthz`, `/readyz` and `/metrics`; empty for none";
     "max_connections" Integer "10000" "connections at once; further clients wait until one ends";
     "path" Text r#""/files""# "path of the endpoint";
-    "page" Switch "false" "a page to upload from, at `/`; `path` must end with `/files` then";
+    "page" Switch "false" "a page to upload from, above the endpoint: at `/` by default; `path` must end with `/files` then";
     "dir" Text r#""./uploads-data""# "directory of the uploads; created if missing";
     "store" SecretText r#""""# "instead of the directory: `s3://bucket/prefix`, `gs://…`, `az://…`, or `memory:` for tests";
     "durability" Text r#""synced""# "in the directory: `synced` survives a power cut, `buffered` a killed process";

@@ -11,6 +11,8 @@ use http::{
 use serde::Deserialize;
 use tus_service::{FinishReply, Metadata, NewUpload, Rejection};
 
+use crate::object::Object;
+
 /// Headers that say how a response is sent: only the server knows that.
 const FRAMING: [HeaderName; 5] = [CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
@@ -18,9 +20,9 @@ const FRAMING: [HeaderName; 5] = [CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Answer {
-    refuse: Option<Response>,
-    upload: Option<Changes>,
-    response: Option<Response>,
+    refuse: Option<Object<Response>>,
+    upload: Option<Object<Changes>>,
+    response: Option<Object<Response>>,
 }
 
 /// A response to a client.
@@ -49,12 +51,13 @@ impl Answer {
         if body.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        serde_json::from_slice(body).context("the answer to a webhook is not valid")
+        let Object(answer) = serde_json::from_slice(body).context("the answer to a webhook is not valid")?;
+        Ok(answer)
     }
 
     /// Itself, unless it refuses.
     pub(super) fn unless_refused(self) -> anyhow::Result<Result<Self, Rejection>> {
-        let Some(Response { status, headers, body }) = self.refuse else {
+        let Some(Object(Response { status, headers, body })) = self.refuse else {
             return Ok(Ok(self));
         };
         let status = status.map_or(Ok(StatusCode::FORBIDDEN), StatusCode::from_u16)?;
@@ -70,7 +73,7 @@ impl Answer {
 
     /// The upload as it is to be.
     pub(super) fn upload(self, mut upload: NewUpload) -> anyhow::Result<NewUpload> {
-        let Changes { id, metadata, max_size, owner, private } = self.upload.unwrap_or_default();
+        let Object(Changes { id, metadata, max_size, owner, private }) = self.upload.unwrap_or_default();
         if let Some(id) = id {
             upload.id = Some(id.parse().context("a webhook chose an invalid id")?);
         }
@@ -88,7 +91,7 @@ impl Answer {
 
     /// What is added to the response of the request that completed an upload.
     pub(super) fn response(self) -> anyhow::Result<FinishReply> {
-        let Response { status, headers, body } = self.response.unwrap_or_default();
+        let Object(Response { status, headers, body }) = self.response.unwrap_or_default();
         let mut reply = FinishReply::default();
         reply.status = status.map(StatusCode::from_u16).transpose()?;
         if let Some(status) = reply.status {
@@ -104,7 +107,11 @@ fn read(headers: BTreeMap<String, String>) -> anyhow::Result<Vec<(HeaderName, He
     let read = |(name, value): (String, String)| {
         let context = || format!("a webhook chose an invalid header, {name:?}");
         let name: HeaderName = name.parse().with_context(context)?;
-        ensure!(!FRAMING.contains(&name), "a webhook sets the header {name}, which only the server can set");
+        let is_of_protocol = name.as_str().starts_with("tus-") || name.as_str().starts_with("upload-");
+        ensure!(
+            !is_of_protocol && !FRAMING.contains(&name),
+            "a webhook sets the header {name}, which only the server can set"
+        );
         Ok((name, value.parse().with_context(context)?))
     };
     headers.into_iter().map(read).collect()
@@ -150,6 +157,12 @@ mod tests {
         for text in [
             "yes",
             r#"{"reject": {}}"#,
+            "[]",
+            "null",
+            r#"{"refuse": [401, {}, "no"]}"#,
+            r#"{"upload": ["a-1"]}"#,
+            r#"{"refuse": {"headers": {"Upload-Offset": "7"}}}"#,
+            r#"{"refuse": {"headers": {"Tus-Resumable": "2.0.0"}}}"#,
             r#"{"refuse": {"status": 200}}"#,
             r#"{"refuse": {"headers": {"a b": ""}}}"#,
             r#"{"refuse": {"headers": {"Content-Length": "7"}}}"#,

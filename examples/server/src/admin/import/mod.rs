@@ -61,11 +61,23 @@ struct Import<'a> {
     directory: Directory,
 }
 
+/// Refuses to import into the directory of tusd, or into one in it: it is to stay as it is, and may be deleted afterwards.
+fn check_apart(from: &Path, into: &Path) -> anyhow::Result<()> {
+    let (Ok(from), Ok(real)) = (from.canonicalize(), into.canonicalize()) else {
+        // What cannot be opened is reported when it is opened.
+        return Ok(());
+    };
+    let is_apart = !real.starts_with(from);
+    ensure!(is_apart, "{} is the directory of tusd, or in it: import into another directory", into.display());
+    Ok(())
+}
+
 /// Opens the storage to import into. A server must not use its directory meanwhile: it would delete what is hidden.
 pub(super) async fn open(settings: &Settings, options: &Options) -> anyhow::Result<Arc<dyn Storage>> {
     if !settings.is_directory() {
         return settings.open().await;
     }
+    check_apart(&options.directory, Path::new(&settings.dir))?;
     if options.dry_run {
         // Opening it would create files.
         let is_new = !Path::new(&settings.dir).join("uploads.db").exists();

@@ -24,6 +24,8 @@ use rustix::{
 use serde::Deserialize;
 use tus_service::{InvalidMetadata, Metadata as Pairs, UploadId};
 
+use crate::object::Object;
+
 /// The largest record that is read, in bytes. The metadata of an upload came in one header.
 const LARGEST_INFO: u64 = 4 * 1024 * 1024;
 
@@ -158,7 +160,7 @@ impl Directory {
     /// The record in a file of the directory.
     pub(super) fn record(&self, name: &Path) -> anyhow::Result<Record> {
         let (metadata, text) = self.contents(name)?;
-        let info: Info = serde_json::from_slice(&text).context("it is not a record of tusd")?;
+        let Object(info): Object<Info> = serde_json::from_slice(&text).context("it is not a record of tusd")?;
         let stem = name.to_str().and_then(|name| name.strip_suffix(".info"));
         ensure!(stem == Some(&info.id), "it is the record of {:?}, but has another name", info.id);
         let id = id(&info.id)?;
