@@ -169,7 +169,11 @@ async fn steps(engine: &Engine, mut completion: Completion, request: Option<&Arc
                     false => engine.hooks.before_finish(&finish.stored().upload, request).await,
                 };
                 if let Err(rejection) = &answer {
-                    observe::refused_by_hook(&finish.stored().upload, rejection);
+                    let upload = &finish.stored().upload;
+                    observe::refused_by_hook(upload, rejection);
+                    if request.is_none() {
+                        engine.jobs.rejected(upload.incarnation);
+                    }
                 }
                 finish.done(answer)
             }

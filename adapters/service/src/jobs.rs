@@ -43,7 +43,10 @@ struct State {
 
 #[derive(Debug, Clone, Copy)]
 struct Failed {
+    /// How often the application could not be notified.
     tries: u32,
+    /// How often it has rejected the upload in a sweep.
+    rejections: u32,
     /// Whether the hook failed when it was called last, and not the storage.
     by_hook: bool,
     /// When the next attempt is allowed.
@@ -90,12 +93,40 @@ impl Jobs {
         Some(Job { jobs: self.clone(), incarnation })
     }
 
+    /// The application has rejected an upload in a sweep. It is asked again after a wait that grows likewise, or when a
+    /// client asks for it.
+    pub(crate) fn rejected(&self, incarnation: Incarnation) {
+        let mut state = self.state();
+        let failed = state.failed(incarnation);
+        failed.rejections = failed.rejections.saturating_add(1);
+        failed.wait(failed.rejections);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Failed {
+    /// Determines when the next attempt is allowed, after so many.
+    fn wait(&mut self, attempts: u32) -> Duration {
+        let wait = Duration::from_secs(1).saturating_mul(1 << (attempts - 1).min(12)).min(LONGEST);
+        self.next = Instant::now() + wait;
+        wait
+    }
+}
+
 impl State {
+    /// What has failed for an upload so far. If there is much of it, another one is forgotten.
+    fn failed(&mut self, incarnation: Incarnation) -> &mut Failed {
+        if self.failed.len() >= REMEMBERED && !self.failed.contains_key(&incarnation) {
+            let any = self.failed.keys().next().copied();
+            any.map(|any| self.failed.remove(&any));
+        }
+        let nothing = Failed { tries: 0, rejections: 0, by_hook: false, next: Instant::now() };
+        self.failed.entry(incarnation).or_insert(nothing)
+    }
+
     fn is_approved(&self, stored: &Stored) -> bool {
         let (incarnation, version) = (stored.upload.incarnation, &stored.version);
         self.running.get(&incarnation) == Some(version)
@@ -119,16 +150,10 @@ impl Job {
     /// next one. Waits grow from one second to one hour.
     pub(crate) fn failed(&self, by_hook: Option<bool>) -> Duration {
         let mut state = self.jobs.state();
-        let before = state.failed.get(&self.incarnation);
-        let tries = before.map_or(0, |failed| failed.tries).saturating_add(1);
-        let by_hook = by_hook.unwrap_or(before.is_some_and(|failed| failed.by_hook));
-        let wait = Duration::from_secs(1).saturating_mul(1 << (tries - 1).min(12)).min(LONGEST);
-        if state.failed.len() >= REMEMBERED && !state.failed.contains_key(&self.incarnation) {
-            let any = state.failed.keys().next().copied();
-            any.map(|any| state.failed.remove(&any));
-        }
-        state.failed.insert(self.incarnation, Failed { tries, by_hook, next: Instant::now() + wait });
-        wait
+        let failed = state.failed(self.incarnation);
+        failed.tries = failed.tries.saturating_add(1);
+        failed.by_hook = by_hook.unwrap_or(failed.by_hook);
+        failed.wait(failed.tries)
     }
 
     /// The application was notified of the upload in this version, and the storage has recorded it.

@@ -113,8 +113,8 @@ pub trait Hooks: Send + Sync + 'static {
     /// # Errors
     ///
     /// The response that the client gets instead. The upload stays complete, and the hook is called again: when the
-    /// client repeats its last request (a creation's response contains `Location` nevertheless), within the sweep
-    /// interval, and after a restart. To get rid of the upload, terminate it.
+    /// client repeats its last request (a creation's response contains `Location` nevertheless), in later sweeps after
+    /// waits that double up to an hour, and after a restart. To get rid of the upload, terminate it.
     fn before_finish(&self, cx: BeforeFinish) -> impl Future<Output = Result<FinishReply, Rejection>> + Send {
         let _ = cx;
         async { Ok(FinishReply::default()) }

@@ -91,6 +91,27 @@ async fn before_finish_is_not_called_beside_finished() {
     assert_eq!(asked.load(SeqCst), 1);
 }
 
+/// Nobody waits for the answer, so the waits grow: 1, 2, 4 s and so on. A client that asks again gets an answer at once.
+#[tokio::test(start_paused = true)]
+async fn a_rejected_upload_is_asked_about_less_and_less_often() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let asks = asked.clone();
+    let tus = Tus::builder(Memory::new()).sweep_interval(Duration::from_millis(100)).before_finish(move |_| {
+        asks.fetch_add(1, SeqCst);
+        async { Err::<FinishReply, _>(Rejection::forbidden("no")) }
+    });
+    let tus = tus.build();
+    let response = send(&tus, "POST", "/files", &[("upload-length", "5")], "").await;
+    let path = response.headers()["location"].to_str().unwrap().to_owned();
+    let ask = async || send(&tus, "PATCH", &path, &[("upload-offset", "5")], "").await.status();
+    assert_eq!(send(&tus, "PATCH", &path, &[("upload-offset", "0")], "hello").await.status(), 403);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let so_far = asked.load(SeqCst);
+    assert!((5..=8).contains(&so_far), "{so_far}");
+    assert_eq!(ask().await, 403);
+    assert_eq!(asked.load(SeqCst), so_far + 1);
+}
+
 /// A sweep loads the record during the call, and looks at it after the call.
 #[tokio::test]
 async fn an_outdated_record_does_not_repeat_the_call() {
