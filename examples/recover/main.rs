@@ -1,6 +1,6 @@
 //! TUS_TOKENS=secret=anna,hidden=bert cargo run --release --example recover
 //!
-//! warp with rejections: a filter of the application rejects requests without a valid token, and `recover` turns the
+//! warp with rejections: a filter of the application rejects requests with an invalid token, and `recover` turns the
 //! rejections of all routes into responses. The endpoint itself never rejects. Pages of any origin may upload, and can read
 //! the responses of `recover` as well.
 
@@ -9,7 +9,7 @@ use std::{collections::HashMap, convert::Infallible, sync::Arc};
 use example_shared::{Failed, Settings, pairs};
 use warp::{
     Filter, Rejection,
-    http::{Extensions, HeaderValue, Method, StatusCode, header},
+    http::{Extensions, HeaderValue, StatusCode, header},
     reject::{self, Reject},
     reply::{self, Reply},
 };
@@ -22,21 +22,22 @@ type Tokens = Arc<HashMap<String, User>>;
 #[derive(Clone)]
 struct User(String);
 
-/// The request has no valid token.
+/// The request has an invalid token.
 #[derive(Debug)]
 struct Unauthorized;
 
 impl Reject for Unauthorized {}
 
-/// Identifies the user for the hooks. Browsers send OPTIONS without a token. A header can turn OPTIONS into any other
-/// request, so `authorize` refuses requests without a user.
-async fn identify(tokens: Tokens, method: Method, header: Option<String>) -> Result<Extensions, Rejection> {
+/// The text for those who are unknown.
+const LOG_IN: &str = "log in first\n";
+
+/// Identifies the user for the hooks. Browsers send OPTIONS without a token, and a header can turn OPTIONS into any
+/// other request. So requests without a token pass, whatever their method, and `authorize` refuses them.
+async fn identify(tokens: Tokens, header: Option<String>) -> Result<Extensions, Rejection> {
     let mut extensions = Extensions::new();
-    let token = header.as_deref().and_then(|header| header.strip_prefix("Bearer "));
-    match token.and_then(|token| tokens.get(token)) {
-        Some(user) => drop(extensions.insert(user.clone())),
-        None if method == Method::OPTIONS => {}
-        None => return Err(reject::custom(Unauthorized)),
+    if let Some(header) = header {
+        let user = header.strip_prefix("Bearer ").and_then(|token| tokens.get(token));
+        extensions.insert(user.ok_or_else(|| reject::custom(Unauthorized))?.clone());
     }
     Ok(extensions)
 }
@@ -44,7 +45,7 @@ async fn identify(tokens: Tokens, method: Method, header: Option<String>) -> Res
 /// The response to a request that no route answered.
 async fn recover(rejection: Rejection) -> Result<impl Reply, Infallible> {
     let (status, text) = match rejection.find::<Unauthorized>() {
-        Some(Unauthorized) => (StatusCode::UNAUTHORIZED, "log in first\n"),
+        Some(Unauthorized) => (StatusCode::UNAUTHORIZED, LOG_IN),
         None if rejection.is_not_found() => (StatusCode::NOT_FOUND, "nothing is here\n"),
         None => (StatusCode::BAD_REQUEST, "this request makes no sense here\n"),
     };
@@ -77,9 +78,9 @@ async fn main() -> Result<(), Failed> {
     let tus = Tus::builder_shared(settings.open().await?)
         .config(settings.config.cors(Cors::Off))
         .authorize(|cx| async move {
-            // `OPTIONS` with `X-HTTP-Method-Override: POST` is a creation: it gets here without a user.
             let Some(User(user)) = cx.request.extensions.get() else {
-                return Err(warp_tus::Rejection::unauthorized("Bearer"));
+                let refused = warp_tus::Rejection::new(StatusCode::UNAUTHORIZED, LOG_IN);
+                return Err(refused.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
             };
             match &cx.upload {
                 Some(upload) if upload.owner.as_ref() != Some(user) => {
@@ -95,11 +96,7 @@ async fn main() -> Result<(), Failed> {
         })
         .build();
 
-    let user = warp::any()
-        .map(move || tokens.clone())
-        .and(warp::method())
-        .and(warp::header::optional("authorization"))
-        .and_then(identify);
+    let user = warp::any().map(move || tokens.clone()).and(warp::header::optional("authorization")).and_then(identify);
     let health = warp::path("health").and(warp::path::end()).map(|| "ok\n");
     let files = warp::path("files").and(warp_tus::filter_with(tus.clone(), user.boxed()));
     let app = health.or(files).recover(recover).with(cors());

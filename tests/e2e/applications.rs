@@ -126,6 +126,10 @@ fn recover_answers_rejections() {
     let refused = create(&mut connection, NOBODY, "9");
     assert_eq!((refused.status, refused.header("www-authenticate")), (401, "Bearer"));
     assert_eq!(refused.text(), "log in first\n");
+    // The filter refuses an invalid token, before the endpoint.
+    let refused = create(&mut connection, ("Authorization", "Bearer wrong"), "9");
+    assert_eq!((refused.status, refused.header("www-authenticate")), (401, "Bearer"));
+    assert_eq!(refused.text(), "log in first\n");
     // Pages of other origins can read its refusals, and the endpoint's.
     let page = ("Origin", "https://app.example");
     let refused = create(&mut connection, page, "9");
