@@ -69,7 +69,7 @@ impl Tus {
 ///     .config(Config::default().max_size(10 << 30))
 ///     .body_timeout(Duration::from_secs(60))
 ///     .authorize(|cx| async move {
-///         match cx.request.headers.contains_key("authorization") {
+///         match cx.request.headers.get("authorization").is_some_and(|value| value == "Bearer secret") {
 ///             true => Ok(()),
 ///             false => Err(Rejection::unauthorized("Bearer")),
 ///         }
@@ -116,7 +116,7 @@ closures! {
     /// use tus_service::{Memory, Rejection, Tus};
     ///
     /// let builder = Tus::builder(Memory::new()).authorize(|cx| async move {
-    ///     match cx.request.headers.contains_key("authorization") {
+    ///     match cx.request.headers.get("authorization").is_some_and(|value| value == "Bearer secret") {
     ///         true => Ok(()),
     ///         false => Err(Rejection::unauthorized("Bearer")),
     ///     }

@@ -29,7 +29,7 @@ pub type HookError = Box<dyn Error + Send + Sync>;
 ///
 /// impl Hooks for Policy {
 ///     async fn authorize(&self, cx: context::Authorize) -> Result<(), Rejection> {
-///         match cx.request.headers.contains_key("authorization") {
+///         match cx.request.headers.get("authorization").is_some_and(|value| value == "Bearer secret") {
 ///             true => Ok(()),
 ///             false => Err(Rejection::unauthorized("Bearer")),
 ///         }
