@@ -73,7 +73,7 @@ impl Inner {
             bucket,
             process: nonce()?,
             memory: Arc::new(Semaphore::new(memory)),
-            blocks: Blocks::default(),
+            blocks: Blocks::for_budget(settings.memory),
             ahead: Arc::new(Semaphore::new(memory / 2)),
             gathering: Semaphore::new(settings.memory_of_pieces()),
             settings,

@@ -226,7 +226,7 @@ impl Builder {
                 timeout: self.timeout,
             },
             kept: self.store.map(|(store, fingerprint)| Kept { store, fingerprint, required }),
-            capabilities: Mutex::new(None),
+            capabilities: Mutex::default(),
         };
         Ok(Client { inner: Arc::new(inner) })
     }

@@ -38,7 +38,15 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) exchanges: Exchanges,
     pub(crate) kept: Option<Kept>,
-    pub(crate) capabilities: Mutex<Option<Known>>,
+    pub(crate) capabilities: Mutex<Asked>,
+}
+
+/// What came of requests for the server's capabilities.
+#[derive(Default)]
+pub(crate) struct Asked {
+    known: Option<Known>,
+    /// When a request failed last.
+    failed: Option<Instant>,
 }
 
 /// What the server last said about its capabilities.
@@ -154,21 +162,35 @@ impl Client {
         }
     }
 
-    /// The capabilities from a recent request. One request answers everybody who waits for it.
+    /// The capabilities from a recent request. One request answers everybody who waits for it; if it fails, they ask at
+    /// the same time.
     pub(crate) async fn known_capabilities(&self, waits: &OnWait) -> Result<Capabilities, Error> {
         let came = Instant::now();
-        let mut last = self.inner.capabilities.lock().await;
+        let mut asked = self.inner.capabilities.lock().await;
         let is_valid = |known: &Known| !known.capabilities.temporary && known.answered.elapsed() < KNOWN_FOR;
-        if let Some(known) = last.as_ref().filter(|known| known.answered >= came || is_valid(known)) {
+        if let Some(known) = asked.known.as_ref().filter(|known| known.answered >= came || is_valid(known)) {
             return Ok(known.capabilities.clone());
         }
-        let waited = last.as_ref().map(|known| known.waited).filter(|waited| waited.elapsed() < UNKNOWN_FOR);
+        let waited = asked.known.as_ref().map(|known| known.waited).filter(|waited| waited.elapsed() < UNKNOWN_FOR);
+        if asked.failed.is_some_and(|failed| failed >= came) {
+            drop(asked);
+            return Ok(self.ask(waited, waits).await?.capabilities);
+        }
+        match self.ask(waited, waits).await {
+            Ok(known) => Ok(asked.known.insert(known).capabilities.clone()),
+            Err(error) => {
+                asked.failed = Some(Instant::now());
+                Err(error)
+            }
+        }
+    }
+
+    async fn ask(&self, waited: Option<Instant>, waits: &OnWait) -> Result<Known, Error> {
         let (endpoint, options) = (self.inner.endpoint.clone(), self.inner.options.clone());
         let step = if waited.is_some() { discover_again(endpoint, options) } else { discover(endpoint, options) };
         let capabilities = self.run(step, waits).await?;
         let answered = Instant::now();
-        *last = Some(Known { capabilities: capabilities.clone(), answered, waited: waited.unwrap_or(answered) });
-        Ok(capabilities)
+        Ok(Known { capabilities, answered, waited: waited.unwrap_or(answered) })
     }
 
     async fn run<T: Task>(&self, step: Step<T>, waits: &OnWait) -> Result<T::Output, Error> {

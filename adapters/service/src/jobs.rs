@@ -45,12 +45,14 @@ struct State {
 struct Failed {
     /// How often the application could not be notified.
     tries: u32,
-    /// How often it has rejected the upload in a sweep.
-    rejections: u32,
     /// Whether the hook failed when it was called last, and not the storage.
     by_hook: bool,
     /// When the next attempt is allowed.
     next: Instant,
+    /// How often it has rejected the upload in a sweep.
+    rejections: u32,
+    /// When a sweep may ask again.
+    ask_again: Instant,
 }
 
 /// The one job for an upload, until it is dropped.
@@ -67,10 +69,12 @@ impl Default for Jobs {
 }
 
 impl Jobs {
-    /// Whether a job could start: none is running for the upload or has just succeeded, its last failure is long enough
-    /// ago, and there is room.
-    pub(crate) fn may_begin(&self, stored: &Stored) -> bool {
-        self.state().may_begin(stored)
+    /// Whether a sweep may complete the upload: a job could start, and the application has not rejected the upload a short
+    /// while ago.
+    pub(crate) fn may_ask(&self, stored: &Stored) -> bool {
+        let state = self.state();
+        let failed = state.failed.get(&stored.upload.incarnation);
+        state.may_begin(stored) && failed.is_none_or(|failed| failed.ask_again <= Instant::now())
     }
 
     /// Whether the hook failed when it was called last, and the next attempt is still to come or to end.
@@ -93,13 +97,13 @@ impl Jobs {
         Some(Job { jobs: self.clone(), incarnation })
     }
 
-    /// The application has rejected an upload in a sweep. It is asked again after a wait that grows likewise, or when a
-    /// client asks for it.
+    /// The application has rejected an upload in a sweep. Sweeps ask again after a wait that grows likewise; a client may
+    /// ask at any time.
     pub(crate) fn rejected(&self, incarnation: Incarnation) {
         let mut state = self.state();
         let failed = state.failed(incarnation);
         failed.rejections = failed.rejections.saturating_add(1);
-        failed.wait(failed.rejections);
+        failed.ask_again = Instant::now() + wait_after(failed.rejections);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -107,23 +111,23 @@ impl Jobs {
     }
 }
 
-impl Failed {
-    /// Determines when the next attempt is allowed, after so many.
-    fn wait(&mut self, attempts: u32) -> Duration {
-        let wait = Duration::from_secs(1).saturating_mul(1 << (attempts - 1).min(12)).min(LONGEST);
-        self.next = Instant::now() + wait;
-        wait
-    }
+/// The wait after so many failures, from 1: it grows from one second to one hour.
+fn wait_after(failures: u32) -> Duration {
+    Duration::from_secs(1).saturating_mul(1 << (failures - 1).min(12)).min(LONGEST)
 }
 
 impl State {
-    /// What has failed for an upload so far. If there is much of it, another one is forgotten.
+    /// What has failed for an upload so far. If there is much of it, another one is forgotten: if possible, one for which
+    /// nothing waits, since its upload may be gone.
     fn failed(&mut self, incarnation: Incarnation) -> &mut Failed {
+        let now = Instant::now();
         if self.failed.len() >= REMEMBERED && !self.failed.contains_key(&incarnation) {
-            let any = self.failed.keys().next().copied();
-            any.map(|any| self.failed.remove(&any));
+            let is_over = |failed: &Failed| failed.next.max(failed.ask_again) < now;
+            let over = self.failed.iter().find(|(_, failed)| is_over(failed)).or(self.failed.iter().next());
+            let forgotten = over.map(|(incarnation, _)| *incarnation);
+            forgotten.map(|forgotten| self.failed.remove(&forgotten));
         }
-        let nothing = Failed { tries: 0, rejections: 0, by_hook: false, next: Instant::now() };
+        let nothing = Failed { tries: 0, by_hook: false, next: now, rejections: 0, ask_again: now };
         self.failed.entry(incarnation).or_insert(nothing)
     }
 
@@ -147,13 +151,15 @@ impl Job {
     }
 
     /// The attempt failed, in the hook or in the storage; `None` if the hook was not called. Returns the wait until the
-    /// next one. Waits grow from one second to one hour.
+    /// next one.
     pub(crate) fn failed(&self, by_hook: Option<bool>) -> Duration {
         let mut state = self.jobs.state();
         let failed = state.failed(self.incarnation);
         failed.tries = failed.tries.saturating_add(1);
         failed.by_hook = by_hook.unwrap_or(failed.by_hook);
-        failed.wait(failed.tries)
+        let wait = wait_after(failed.tries);
+        failed.next = Instant::now() + wait;
+        wait
     }
 
     /// The application was notified of the upload in this version, and the storage has recorded it.
@@ -204,7 +210,7 @@ mod tests {
         }
         assert_eq!(last, LONGEST);
         drop(job);
-        assert!(!jobs.may_begin(&upload) && jobs.hook_failed(upload.upload.incarnation), "it is too early");
+        assert!(!jobs.may_ask(&upload) && jobs.hook_failed(upload.upload.incarnation), "it is too early");
         tokio::time::advance(LONGEST).await;
         let job = jobs.begin(&upload).unwrap();
         assert_eq!(job.attempt(), 21);
@@ -238,7 +244,7 @@ mod tests {
     async fn jobs_and_their_history_are_bounded() {
         let jobs = Arc::new(Jobs::default());
         let running: Vec<_> = (0..MOST as u128).map(|bits| jobs.begin(&stored(bits)).unwrap()).collect();
-        assert!(!jobs.may_begin(&stored(MOST as u128)));
+        assert!(!jobs.may_ask(&stored(MOST as u128)));
         drop(running);
         for bits in 0..=REMEMBERED as u128 {
             jobs.begin(&stored(bits)).unwrap().failed(Some(true));

@@ -1,7 +1,10 @@
 //! OPTIONS is a hint, not a condition.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Barrier,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -115,6 +118,28 @@ async fn uploads_that_begin_together_wait_for_one_answer() {
         uploaded.unwrap();
     }
     assert_eq!(server.count("OPTIONS"), 3);
+}
+
+/// Each waits for its own retries, and not for those of the others as well.
+#[tokio::test]
+async fn uploads_that_begin_together_fail_together() {
+    const OTHERS: usize = 9;
+    let (asked, together) = (AtomicUsize::new(0), Barrier::new(OTHERS));
+    let (_, server) = tus_but(move |request| {
+        (request.method == "OPTIONS").then(|| {
+            // After the tries of the first one, nobody gets an answer before all the others have asked.
+            if asked.fetch_add(1, Ordering::Relaxed) >= 3 {
+                together.wait();
+            }
+            Reply::Close
+        })
+    });
+    let options = plain().protocol(None).retry(Retry::default().delays([Duration::from_millis(1); 2]));
+    let client = client(&server).options(options).build().unwrap();
+    let uploads = (0..=OTHERS).map(|_| client.upload(Source::bytes("hello")).send());
+    let ended = tokio::time::timeout(Duration::from_secs(60), join_all(uploads)).await.expect("they do not queue");
+    assert!(ended.iter().all(Result::is_err));
+    assert_eq!(server.count("OPTIONS"), 3 * (OTHERS + 1));
 }
 
 #[tokio::test]

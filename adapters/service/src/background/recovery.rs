@@ -123,7 +123,7 @@ async fn remove_in_a_sweep(engine: &Arc<Engine>, stored: Stored) -> Result<Remov
 async fn look_after_leased(engine: &Arc<Engine>, id: &UploadId) -> Result<LookedAfter, StorageError> {
     let Some(stored) = found(engine, id).await? else { return Ok(LookedAfter::default()) };
     // It is already running, has just succeeded, or failed a short while ago.
-    if stored.upload.phase == Phase::Complete && !engine.jobs.may_begin(&stored) {
+    if stored.upload.phase == Phase::Complete && !engine.jobs.may_ask(&stored) {
         return Ok(LookedAfter::default());
     }
     match decided(engine, stored).await? {

@@ -5,7 +5,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -94,11 +94,18 @@ async fn before_finish_is_not_called_beside_finished() {
 /// Nobody waits for the answer, so the waits grow: 1, 2, 4 s and so on. A client that asks again gets an answer at once.
 #[tokio::test(start_paused = true)]
 async fn a_rejected_upload_is_asked_about_less_and_less_often() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let asks = asked.clone();
-    let tus = Tus::builder(Memory::new()).sweep_interval(Duration::from_millis(100)).before_finish(move |_| {
+    let (asked, approves) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (asks, approved) = (asked.clone(), approves.clone());
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let tus = Tus::builder(Memory::new()).sweep_interval(Duration::from_millis(100));
+    let tus = tus.before_finish(move |_| {
         asks.fetch_add(1, SeqCst);
-        async { Err::<FinishReply, _>(Rejection::forbidden("no")) }
+        let answer = if approved.load(SeqCst) { Ok(FinishReply::default()) } else { Err(Rejection::forbidden("no")) };
+        async { answer }
+    });
+    let tus = tus.finished(move |_| {
+        started.send(()).unwrap();
+        async { Ok::<_, io::Error>(()) }
     });
     let tus = tus.build();
     let response = send(&tus, "POST", "/files", &[("upload-length", "5")], "").await;
@@ -110,6 +117,11 @@ async fn a_rejected_upload_is_asked_about_less_and_less_often() {
     assert!((5..=8).contains(&so_far), "{so_far}");
     assert_eq!(ask().await, 403);
     assert_eq!(asked.load(SeqCst), so_far + 1);
+    // Whoever gets its approval is notified at once.
+    approves.store(true, SeqCst);
+    assert_eq!(ask().await, 204);
+    tokio::time::timeout(Duration::from_secs(1), starts.recv()).await.unwrap().unwrap();
+    assert_eq!(asked.load(SeqCst), so_far + 2);
 }
 
 /// A sweep loads the record during the call, and looks at it after the call.

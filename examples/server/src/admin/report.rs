@@ -25,27 +25,27 @@ impl<W> Unread<W> {
         Self { out, has_failed: false }
     }
 
-    fn unless_failed<T>(&mut self, written: io::Result<T>, instead: T) -> T {
+    fn unless_failed<T>(&mut self, written: io::Result<T>, instead: T) -> io::Result<T> {
         match written {
-            Ok(written) => return written,
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
             Err(error) if !self.has_failed => say(format_args!("the output is incomplete: {error}")),
             Err(_) => {}
+            written => return written,
         }
         self.has_failed = true;
-        instead
+        Ok(instead)
     }
 }
 
 impl<W: Write> Write for Unread<W> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         let written = if self.has_failed { Ok(text.len()) } else { self.out.write(text) };
-        Ok(self.unless_failed(written, text.len()))
+        self.unless_failed(written, text.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         let flushed = if self.has_failed { Ok(()) } else { self.out.flush() };
-        self.unless_failed(flushed, ());
-        Ok(())
+        self.unless_failed(flushed, ())
     }
 }

@@ -378,14 +378,11 @@ impl Settings {
             return Ok(Cors::Any);
         }
         let origin = |text: &String| {
-            let uri: Option<Uri> = text.parse().ok();
-            // As browsers write it: nothing else ever matches.
-            let is_written_so = !text.contains(|c: char| c == '@' || c.is_ascii_uppercase());
-            let is_origin = is_written_so
-                && uri.is_some_and(|uri| uri.scheme().is_some() && uri.path() == "/" && !text.ends_with('/'));
-            let value = HeaderValue::from_str(text).ok().filter(|_| is_origin);
-            value.with_context(|| {
-                format!("`cors` has {text:?}, but an origin is a scheme and a host in lower case, as in https://app.example; or it is * alone")
+            HeaderValue::from_str(text).ok().filter(|_| is_origin(text)).with_context(|| {
+                format!(
+                    "`cors` has {text:?}, but an origin is a scheme and a host in lower case, and a port if it is not the \
+                     default one, as in https://app.example; or it is * alone"
+                )
             })
         };
         Ok(Cors::Origins(self.cors.iter().map(origin).collect::<Result<_, _>>()?))
@@ -421,11 +418,21 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || includes(a, b) || includes(b, a))
 }
 
+/// Whether browsers write an origin so (WHATWG HTML, "ASCII serialization of an origin"): nothing else ever matches.
+fn is_origin(text: &str) -> bool {
+    let Ok(uri) = text.parse::<Uri>() else { return false };
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
+    let is_default_port = matches!((scheme, authority.port_u16()), ("https", Some(443)) | ("http", Some(80)));
+    let is_in_lower_case = !text.contains(|c: char| c == '@' || c.is_ascii_uppercase());
+    is_in_lower_case && !is_default_port && text == format!("{scheme}://{authority}")
+}
+
 /// Whether a text is the path of a URL, and one that clients send as it is (WHATWG URL, "path state").
 fn is_path(text: &str) -> bool {
     let is_sent = |segment: &str| !matches!(&*segment.to_lowercase().replace("%2e", "."), "." | "..");
     let is_uri = text.parse::<Uri>().is_ok_and(|uri| uri.path() == text && uri.query().is_none());
-    is_uri && text.is_ascii() && text.starts_with('/') && !text.starts_with("//") && text.split('/').all(is_sent)
+    let is_encoded = text.is_ascii() && !text.contains(['"', '{', '}', '\\', '^']);
+    is_uri && is_encoded && text.starts_with('/') && !text.starts_with("//") && text.split('/').all(is_sent)
 }
 
 /// Whether a text is a type and a subtype, without parameters (RFC 6838, 4.2).

@@ -109,12 +109,15 @@ impl Receive {
     /// The next step, if the bytes reach beyond the end of the upload and must not be stored.
     pub fn data(mut self, bytes: &[u8]) -> Result<Self, Box<Step>> {
         let more = bytes.len() as u64;
-        if let Some(limit) = self.body.limit.filter(|limit| more > limit.saturating_sub(self.received)) {
-            return Err(Box::new(self.forget(Refusal::BodyTooLarge { limit })));
-        }
         let upload = &self.stored.upload;
         let limit = room_until(self.length, upload.max_size, upload.dialect);
         let room = limit.saturating_sub(upload.offset).saturating_sub(self.received);
+        // Whichever ends first, in whatever pieces the bytes come. A limit of 0 refuses bytes without a media type.
+        let allowed = |limit: u64| limit.saturating_sub(self.received);
+        let exceeded = |limit: &u64| more > allowed(*limit) && (*limit == 0 || allowed(*limit) < room);
+        if let Some(limit) = self.body.limit.filter(exceeded) {
+            return Err(Box::new(self.forget(Refusal::BodyTooLarge { limit })));
+        }
         if more > room {
             let refusal = beyond(self.length, limit);
             return Err(Box::new(self.exceeded(refusal)));
