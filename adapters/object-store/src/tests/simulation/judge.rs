@@ -8,7 +8,7 @@ use std::{
 use bucket::Fate;
 use fastrand::Rng;
 use futures_util::TryStreamExt;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tus_service::{Change, Kind, Phase, Storage, Stored, UploadId};
 
 use super::{Machine, NAME, World, byte, id, incarnation};
@@ -64,7 +64,10 @@ impl World {
     async fn finished(&self, machine: &Machine) -> Stored {
         let before = self.known_to_clients();
         // Longer than an expired upload of a dead machine stays.
-        for _ in 0..2 * machine.store.0.lives().as_secs() {
+        let lives = machine.store.0.lives();
+        let until = Instant::now() + 2 * lives;
+        let mut pause = Duration::from_secs(1);
+        while Instant::now() < until {
             self.sweep(machine).await.unwrap();
             match machine.store.load(&id(NAME)).await.unwrap() {
                 Some(stored) if stored.upload.phase == Phase::Notified => {
@@ -79,7 +82,8 @@ impl World {
                     self.log(|| format!("the last machine failed: {error}"));
                 }
             }
-            sleep(Duration::from_secs(1)).await;
+            sleep(pause).await;
+            pause = (pause * 9 / 8).min(lives / 16);
         }
         panic!("it was not finished: {:?}", machine.store.load(&id(NAME)).await);
     }
