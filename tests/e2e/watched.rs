@@ -199,6 +199,10 @@ impl Storage for Watched {
         self.storage.remove(stored).await
     }
 
+    async fn make_readable(&self, stored: &Stored) -> Result<Version, StorageError> {
+        self.storage.make_readable(stored).await
+    }
+
     async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
         self.storage.read(stored, range).await
     }

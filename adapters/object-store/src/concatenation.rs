@@ -210,6 +210,8 @@ impl Inner {
             pieces.push(piece);
         }
         let sealing = |document: &mut Document| {
+            // Another process may have written one as well.
+            document.litter = true;
             document.begin_sealing(change)?;
             document.pieces.clone_from(&pieces);
             Ok(())

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::PutPayload;
 use tokio::sync::SemaphorePermit;
-use tus_service::{Change, Failure, StorageError, Upload};
+use tus_service::{Change, Failure, Phase, StorageError, Upload};
 
 use crate::{
     bucket::{Head, Tag},
@@ -65,11 +65,42 @@ impl Inner {
         if let (Some(multipart), true) = (&document.multipart, document.parts.is_empty()) {
             let _ = self.bucket.abort(&document.key, &multipart.id).await;
         }
-        // If some remain, the sweep finds the marker.
-        if !sealed.document.upload.is_due() && forgotten.is_ok() {
+        // If some remain, the sweep finds the marker. Where an upload is still receiving, another request may be about to make
+        // it due.
+        let upload = &sealed.document.upload;
+        if upload.phase != Phase::Receiving && !upload.is_due() && forgotten.is_ok() {
             self.nothing_due(&sealed.document).await;
         }
         Ok(sealed)
+    }
+
+    /// Makes the object of an upload that is not complete yet, but has all its bytes: parts cannot be read. Its phase stays
+    /// as it is, so nothing is due if this process dies; the next request that completes the upload continues here.
+    pub(crate) async fn made_readable(&self, seen: Seen) -> Result<Seen, StorageError> {
+        let upload = &seen.document.upload;
+        if matches!(seen.document.status, Status::Done { .. }) {
+            return Ok(seen);
+        }
+        let has_all = upload.phase == Phase::Receiving && upload.length == Some(upload.offset);
+        // For the pieces that it leaves if it dies.
+        self.announce(upload, Some(upload), true).await?;
+        let sealing = match seen.document.status {
+            Status::Sealing(Phase::Receiving) => seen,
+            Status::Open if has_all => {
+                let change = Change::of(upload);
+                let sealing = self.swap(&seen, |document| {
+                    document.litter = true;
+                    document.begin_sealing(&change)?;
+                    document.upload.phase = Phase::Receiving;
+                    Ok(())
+                });
+                sealing.await?
+            }
+            _ => return Err(Failure::Conflict.into()),
+        };
+        let sealed = self.seal(&sealing, &Change::of(&sealing.document.upload)).await?;
+        // Another process may have sealed it and continued.
+        if sealed.document.upload == sealing.document.upload { Ok(sealed) } else { Err(Failure::Conflict.into()) }
     }
 
     async fn sealed_by_another(&self, document: &Document) -> Result<Option<Seen>, StorageError> {

@@ -91,11 +91,15 @@ impl Storage for ObjectStore {
     }
 
     async fn open(&self, stored: &Stored) -> Result<Box<dyn Writer>, StorageError> {
-        let seen = self.0.expect(stored).await?;
-        let document = &seen.document;
-        if document.upload.phase != Phase::Receiving || document.status != Status::Open {
+        let mut seen = self.0.expect(stored).await?;
+        if seen.document.upload.phase != Phase::Receiving {
             return Err(Failure::Conflict.into());
         }
+        if seen.document.status != Status::Open {
+            // It has all its bytes, but its phase may still change.
+            seen = self.0.made_readable(seen).await?;
+        }
+        let document = &seen.document;
         let is_held = document.owner.as_ref().is_some_and(|owner| owner.process != self.0.process);
         if (is_held || stored.held_elsewhere) && !self.0.may_take_over(document) {
             return Err(Failure::Busy.into());
@@ -114,7 +118,7 @@ impl Storage for ObjectStore {
         inner.announce(&after, Some(before), seals).await?;
         if seals {
             let sealing = inner.swap(&seen, |document| {
-                document.litter = !document.parts.is_empty();
+                document.litter = document.upload.offset > 0;
                 document.begin_sealing(change)
             });
             let sealing = sealing.await?;
@@ -126,7 +130,8 @@ impl Storage for ObjectStore {
             document.change(change)
         });
         let changed = changed.await?;
-        if before.is_due() && !after.is_due() {
+        let was_made_readable = is_sealed && before.phase == Phase::Receiving;
+        if (before.is_due() || was_made_readable) && after.phase != Phase::Receiving && !after.is_due() {
             inner.nothing_due(&changed.document).await;
         }
         Ok(inner.stored(&changed).version)
@@ -134,9 +139,13 @@ impl Storage for ObjectStore {
 
     async fn assemble(&self, stored: &Stored, parts: &[Stored], change: &Change) -> Result<Version, StorageError> {
         let mut seen = self.0.expect(stored).await?;
-        if seen.document.upload.phase != Phase::Assembling {
+        let before = &seen.document.upload;
+        if before.phase != Phase::Assembling {
             return Err(Failure::Conflict.into());
         }
+        let mut after = before.clone();
+        change.apply(&mut after);
+        self.0.announce(&after, Some(before), false).await?;
         if let (Status::Open, Kind::Final(_)) = (&seen.document.status, &seen.document.upload.kind) {
             seen = self.0.concatenate(seen, parts, change).await?;
         }
@@ -162,6 +171,15 @@ impl Storage for ObjectStore {
             tracing::warn!(upload = %removed.upload.id, %refused, "the objects of a removed upload stay for one more day");
         }
         Ok(())
+    }
+
+    async fn make_readable(&self, stored: &Stored) -> Result<Version, StorageError> {
+        let seen = self.0.expect(stored).await?;
+        if seen.document.parts.is_empty() {
+            // Pieces can be read.
+            return Ok(self.0.stored(&seen).version);
+        }
+        Ok(self.0.stored(&self.0.made_readable(seen).await?).version)
     }
 
     async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {

@@ -61,7 +61,12 @@ async fn verify(engine: &Engine, mut verify: Verify) -> Completion {
     let _turn = engine.assembling.acquire().await;
     let (stored, length) = (verify.stored(), verify.stored().upload.offset);
     let id = stored.upload.id.clone();
-    let mut pieces = match engine.storage.read(stored, 0..length).await {
+    let version = match engine.storage.make_readable(stored).await {
+        Ok(version) => version,
+        Err(error) => return verify.done(Err(failure(&id, &error))),
+    };
+    verify.has_version(version);
+    let mut pieces = match engine.storage.read(verify.stored(), 0..length).await {
         Ok(pieces) => pieces,
         Err(error) => return verify.done(Err(failure(&id, &error))),
     };

@@ -218,6 +218,11 @@ impl Verify {
         &self.stored
     }
 
+    /// The record has another version, because the storage had to do something before its bytes could be read.
+    pub fn has_version(&mut self, version: Version) {
+        self.stored.version = version;
+    }
+
     /// Adds the next bytes.
     pub fn data(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);

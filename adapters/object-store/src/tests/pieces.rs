@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use bucket::{Bucket, Fate, Operation};
 use futures_util::TryStreamExt;
 use object_store::{ObjectStoreExt, path::Path};
-use tus_service::{Hint, Kind, Phase, Storage, Stored};
+use tus_service::{Change, Hint, Kind, Part, Phase, Storage, Stored};
 
 use super::{
     conformance::{PART, builder},
@@ -107,6 +107,49 @@ async fn pieces_of_a_small_upload_that_cannot_be_deleted_are_deleted_by_a_sweep(
     swept(&bucket, &store).await;
     assert_eq!(left(&bucket), 0);
     assert_eq!(content(&store, &stored).await, [bytes(10, 1), bytes(10, 2)].concat());
+}
+
+/// Of an upload about which the application is notified: its work deletes them.
+#[tokio::test]
+async fn pieces_that_cannot_be_deleted_are_deleted_when_nothing_is_due_any_more() {
+    for length in [20, LONG] {
+        let (bucket, store) = opened();
+        let stored = created(&store, "a", Kind::Single, Some(length)).await;
+        let all = bytes(length, 1);
+        let mut writer = store.open(&stored).await.unwrap();
+        writer.write(all.slice(..10).into()).await.unwrap();
+        let _ = writer.checkpoint(&hinted(&stored, 0), Hint::Stalled).await.unwrap();
+        assert_eq!(left(&bucket), 1, "a piece");
+        bucket.next(Operation::Delete, Fate::Failed);
+        written(&mut *writer, all.slice(10..)).await.unwrap();
+        let change = more(&stored, length);
+        let version = writer.commit(&change).await.unwrap();
+        assert_eq!(left(&bucket), 2, "a piece, and the marker of what is due");
+        let stored = stored.changed(&change, version);
+        let mut change = more(&stored, 0);
+        change.phase = Phase::Notified;
+        let version = store.update(&stored, &change).await.unwrap();
+        assert_eq!(left(&bucket), 0, "{length} bytes");
+        assert_eq!(content(&store, &stored.changed(&change, version)).await, all);
+    }
+}
+
+/// Two processes assemble a small upload, and one of them dies after it has written the piece.
+#[tokio::test]
+async fn a_piece_of_a_concatenation_is_deleted_when_nothing_is_due_any_more() {
+    let (bucket, store) = opened();
+    let part = created(&store, "part", Kind::Partial, Some(20)).await;
+    let part = appended(&store, part, bytes(20, 1)).await.unwrap();
+    let mut of_part = upload("final", Kind::Final(vec![Part::from(&part.upload)]), None);
+    of_part.phase = Phase::Assembling;
+    let version = store.create(&of_part).await.unwrap();
+    let stored = Stored::new(of_part, version);
+    is_left(&bucket, &stored, "one").await;
+    let mut change = Change::of(&stored.upload);
+    (change.offset, change.length, change.phase) = (20, Some(20), Phase::Notified);
+    let version = store.assemble(&stored, &[part], &change).await.unwrap();
+    assert_eq!(left(&bucket), 0);
+    assert_eq!(content(&store, &stored.changed(&change, version)).await, bytes(20, 1));
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! Writers of one upload that interfere with each other.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
 
 use bucket::{Bucket, Fate, Operation};
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep};
-use tus_service::{Access, Checkpoint, Failure, Hint, Kind, Storage};
+use tus_service::{Access, Checkpoint, Failure, Hint, Kind, Phase, Storage};
 
 use super::{
     conformance::{PART, builder},
@@ -205,4 +208,53 @@ async fn a_look_at_the_document_that_comes_late_does_not_disturb_the_writer() {
     let version = writer.commit(&change).await.unwrap();
     assert_eq!(content(&store, &stored.changed(&change, version)).await, all);
     asked.abort();
+}
+
+/// It has all its bytes, which are to be verified, and a request that makes them readable fails. The client repeats its last
+/// request, which meets another process.
+#[tokio::test(start_paused = true)]
+async fn an_upload_whose_verification_was_interrupted_is_read_by_the_next_request() {
+    let lost = [Fate::Failed, Fate::AnswerLost];
+    let operations = [Operation::PutIf, Operation::Complete];
+    for (operation, fate) in operations.into_iter().flat_map(|of| lost.map(|fate| (of, fate))) {
+        for skipped in 0..2 {
+            let bucket = Bucket::default();
+            let (one, two) = (builder(&bucket).open_unchecked().unwrap(), builder(&bucket).open_unchecked().unwrap());
+            let all = bytes(3 * PART + 1, 1);
+            let stored = created(&one, "a", Kind::Single, Some(all.len() as u64)).await;
+            let change = hinted(&stored, all.len() as u64);
+            let mut writer = one.open(&stored).await.unwrap();
+            written(&mut *writer, all.clone()).await.unwrap();
+            let version = writer.commit(&change).await.unwrap();
+            let stored = stored.changed(&change, version);
+            fails_after(&bucket, operation, skipped, fate);
+            let _ = one.make_readable(&stored).await;
+            bucket.on_request(|_| Fate::Done);
+
+            let mut stored = loaded(&two, &stored).await;
+            assert_eq!((stored.upload.phase, stored.upload.offset), (Phase::Receiving, all.len() as u64));
+            let mut change = hinted(&stored, 0);
+            change.expires = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000));
+            let version = two.open(&stored).await.unwrap().commit(&change).await.unwrap();
+            stored = stored.changed(&change, version);
+            stored.version = two.make_readable(&stored).await.unwrap();
+            assert_eq!(content(&two, &stored).await, all, "{operation:?} {fate:?}");
+            let complete = two.update(&stored, &more(&stored, 0)).await.unwrap();
+            let stored = loaded(&one, &stored).await;
+            assert_eq!((&stored.version, stored.upload.phase), (&complete, Phase::Complete));
+            assert_eq!(content(&one, &stored).await, all);
+        }
+    }
+}
+
+/// The requests of this kind fail after so many.
+fn fails_after(bucket: &Bucket, operation: Operation, mut skipped: u32, fate: Fate) {
+    bucket.on_request(move |request| match request.operation == operation {
+        true if skipped == 0 => fate,
+        true => {
+            skipped -= 1;
+            Fate::Done
+        }
+        false => Fate::Done,
+    });
 }

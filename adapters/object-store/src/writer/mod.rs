@@ -11,10 +11,9 @@ mod watch;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinSet, time::Instant};
-use tus_service::{Change, Checkpoint, Chunks, Failure, Hint, StorageError, Version, Writer, async_trait};
+use tus_service::{Change, Checkpoint, Chunks, Failure, Hint, StorageError, Upload, Version, Writer, async_trait};
 
 use self::{
     held::Held,
@@ -22,8 +21,7 @@ use self::{
     watch::Watch,
 };
 use crate::{
-    document::{Document, Multipart, Owner, Piece, length},
-    keys,
+    document::{Document, Multipart, Owner, Piece, Status, length},
     nonce::nonce,
     records::{Inner, Seen},
     seal::Gathered,
@@ -97,6 +95,13 @@ impl PartWriter {
 
     fn committed(&self) -> u64 {
         self.seen.document.upload.offset
+    }
+
+    /// The upload after a change.
+    fn after(&self, change: &Change) -> Upload {
+        let mut after = self.seen.document.upload.clone();
+        change.apply(&mut after);
+        after
     }
 
     /// The bytes after the last part.
@@ -186,6 +191,7 @@ impl PartWriter {
             let upload = &self.seen.document.upload;
             let _ = self.store.forget_pieces(upload, dead.iter().map(String::as_str)).await;
         }
+        self.store.announce(&self.after(change), Some(&self.seen.document.upload), false).await?;
         let (ahead, given_up, next) = (self.store.settings.ahead(), self.given_up, self.next_number());
         let name = self.name.clone();
         let is_clean = self.parts.len() == count;
@@ -279,29 +285,34 @@ impl PartWriter {
         released.await
     }
 
+    /// Whether there may be pieces that have to be deleted when the object exists.
+    fn may_leave_pieces(&self) -> bool {
+        let of_parts = self.parts.iter().flat_map(|putting| &putting.pieces);
+        self.litter || !self.pieces.is_empty() || of_parts.chain(&self.dead).next().is_some()
+    }
+
     /// All bytes have arrived: makes the object.
     async fn finish(&mut self, change: &Change) -> Result<(), StorageError> {
         let before = self.seen.document.clone();
-        let mut after = before.upload.clone();
-        change.apply(&mut after);
+        let after = self.after(change);
         let has_parts = !before.parts.is_empty() || !self.parts.is_empty();
-        self.store.announce(&after, Some(&before.upload), has_parts).await?;
-        if !has_parts && self.finish_small(change, &before).await? {
+        let litter = self.may_leave_pieces();
+        self.store.announce(&after, Some(&before.upload), has_parts || litter).await?;
+        if !has_parts && self.finish_small(change, &before, litter).await? {
             return Ok(());
         }
         let tail = self.tail();
         if has_parts && tail > 0 {
             self.put_part(tail).await?;
         } else if !has_parts {
+            self.store.announce(&after, Some(&before.upload), !litter).await?;
             self.put_piece().await?;
-            self.store.announce(&after, Some(&before.upload), true).await?;
         }
         self.land().await?;
         let parts: Vec<_> = self.parts.iter().filter_map(|putting| putting.part.clone()).collect();
         let pieces = self.pieces.clone();
-        let litter = self.litter && has_parts;
         self.swap(|document| {
-            document.litter = litter;
+            document.litter = litter || !has_parts;
             document.begin_sealing(change)?;
             document.parts.extend(parts.iter().cloned());
             document.pieces.clone_from(&pieces);
@@ -316,7 +327,7 @@ impl PartWriter {
     }
 
     /// At most one part: if no object exists yet, it is written first, and one change is enough.
-    async fn finish_small(&mut self, change: &Change, before: &Document) -> Result<bool, StorageError> {
+    async fn finish_small(&mut self, change: &Change, before: &Document, litter: bool) -> Result<bool, StorageError> {
         let store = self.store.clone();
         let Gathered { bytes, memory: _memory } = match store.bytes_of(&before.upload, &self.pieces).await {
             Ok(gathered) => gathered,
@@ -330,16 +341,18 @@ impl PartWriter {
         let seal = nonce()?;
         let Some(tag) = self.store.publish_first(before, payload, &seal).await? else { return Ok(false) };
         self.swap(|document| {
+            document.litter = litter;
             document.done(change, tag.etag(), &before.version)?;
             store.claim_with(document)
         })
         .await?;
         self.held = Held::default();
         self.dead.extend(self.pieces.drain(..).map(|piece| piece.nonce));
-        self.bury().await;
-        if !self.dead.is_empty() {
-            // The sweep tries again.
-            let _ = self.store.bucket.mark(&keys::todo(&before.upload), Bytes::new()).await;
+        if self.seen.document.upload.is_due() {
+            // Whoever finds nothing due any more deletes what remains.
+            self.bury().await;
+        } else if litter {
+            self.store.nothing_due(&self.seen.document).await;
         }
         if let Some(multipart) = &before.multipart {
             let _ = self.store.bucket.abort(&before.key, &multipart.id).await;
@@ -397,12 +410,11 @@ impl Writer for PartWriter {
             let reason = format!("a commit at {} of bytes that end at {}", change.offset, self.end());
             return Err(StorageError::new(Failure::Internal, reason));
         }
-        let mut after = self.seen.document.upload.clone();
-        change.apply(&mut after);
-        if after.is_complete() {
+        let after = self.after(change);
+        let is_sealed = matches!(self.seen.document.status, Status::Done { .. });
+        if after.is_complete() && !is_sealed {
             self.finish(change).await?;
         } else {
-            self.store.announce(&after, Some(&self.seen.document.upload), false).await?;
             self.record_all(change, false).await?;
         }
         self.allowed = None;

@@ -96,6 +96,8 @@ macro_rules! storage_tests {
             // reading
             a_range_ends_with_the_bytes
             bytes_are_read_in_small_pieces
+            an_upload_can_be_read_before_it_is_complete
+            a_readable_upload_is_completed_by_a_commit
             dropping_a_stream_early_does_no_harm
             a_stream_contains_bytes_of_one_upload
             // changes
@@ -130,6 +132,7 @@ macro_rules! storage_tests {
             a_list_continues_while_uploads_come_and_go
             // pending
             expired_uploads_are_pending
+            an_expiry_of_any_change_is_pending
             due_uploads_are_pending
             every_pending_upload_is_found
             pending_work_can_be_done_while_listing

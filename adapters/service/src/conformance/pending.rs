@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use tus_core::{Dialect, Kind, Phase, Upload};
 
 use super::{Fixture, uploads::*};
+use crate::{Checkpoint, Hint};
 
 /// [`Storage::pending`](crate::Storage::pending) returns the uploads that have expired at the given time.
 pub async fn expired_uploads_are_pending(fixture: Fixture) {
@@ -36,6 +38,43 @@ pub async fn expired_uploads_are_pending(fixture: Fixture) {
     updated(fixture.one(), &early, &change).await;
     fixture.other().remove(&never).await.unwrap();
     assert_eq!(distinct(fixture.one().pending(at(250))).await, names(["middle"]));
+}
+
+/// The expiry may come with any change.
+pub async fn an_expiry_of_any_change_is_pending(fixture: Fixture) {
+    let changed = created(fixture.one(), single("updated")).await;
+    updated(fixture.one(), &changed, &expiring(&changed, 100)).await;
+
+    let stored = created(fixture.one(), single("committed")).await;
+    let mut change = adding(&stored, 5);
+    change.expires = Some(at(100));
+    committed(fixture.one(), &stored, "hello", &change).await;
+
+    let stored = created(fixture.one(), single("completed")).await;
+    let mut change = adding(&stored, 11);
+    (change.phase, change.expires) = (Phase::Notified, Some(at(100)));
+    committed(fixture.one(), &stored, "hello world", &change).await;
+
+    let part = created(fixture.one(), partial("part", 0)).await;
+    let stored = created(fixture.one(), final_of("assembled", &["part"])).await;
+    let mut change = assembled(&stored, 0);
+    (change.phase, change.expires) = (Phase::Notified, Some(at(100)));
+    fixture.one().assemble(&stored, &[part], &change).await.unwrap();
+
+    let stored = created(fixture.one(), single("checkpoint")).await;
+    let mut change = adding(&stored, 5);
+    change.expires = Some(at(100));
+    let mut writer = fixture.one().open(&stored).await.unwrap();
+    writer.write(Bytes::from_static(b"hello").into()).await.unwrap();
+    let taken = writer.checkpoint(&change, Hint::Stalled).await.unwrap();
+    drop(writer);
+    let mut expected = names(["updated", "committed", "completed", "assembled"]);
+    if taken == Checkpoint::Taken {
+        with_offset(fixture.other(), &stored, 5).await;
+        expected.insert("checkpoint".into());
+    }
+    assert_eq!(distinct(fixture.other().pending(at(99))).await, names([]));
+    assert_eq!(distinct(fixture.other().pending(at(100))).await, expected);
 }
 
 /// [`Storage::pending`](crate::Storage::pending) returns the uploads that are due, and no others.

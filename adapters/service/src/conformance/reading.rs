@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use tus_core::{Kind, Phase, Stored};
+use tus_core::{Change, Kind, Phase, Stored};
 
 use super::{Fixture, uploads::*};
 use crate::Storage;
@@ -39,6 +39,42 @@ pub async fn bytes_are_read_in_small_pieces(fixture: Fixture) {
     let range = 100_000..900_000;
     let pieces: Vec<_> = fixture.other().read(&stored, range).await.unwrap().try_collect().await.unwrap();
     assert!(pieces.concat() == bytes[100_000..900_000]);
+}
+
+/// An upload that has all its bytes but is not complete yet can be read after [`Storage::make_readable`], by any process. It
+/// stays as it is, also when this is repeated, and becomes complete or invalid afterwards.
+pub async fn an_upload_can_be_read_before_it_is_complete(fixture: Fixture) {
+    for (name, completes) in [("right", true), ("wrong", false)] {
+        let (created, bytes) = unfinished(fixture.one(), name, 5).await;
+        let change = all_but_complete(&created);
+        let stored = committed(fixture.one(), &created, bytes.clone(), &change).await;
+        let mut now = stored.clone();
+        for storage in fixture.in_turn().take(3) {
+            now.version = storage.make_readable(&now).await.unwrap();
+            assert!(content(storage, &now).await.as_ref() == Some(&bytes));
+            let loaded = fixture.other().load(&now.upload.id).await.unwrap().unwrap();
+            assert_eq!((&loaded.upload, &loaded.version), (&stored.upload, &now.version));
+        }
+        // Its last request may be repeated.
+        let now = committed(fixture.other(), &now, "", &expiring(&now, 4_000_000_000)).await;
+        if completes {
+            let complete = updated(fixture.one(), &now, &to_phase(&now, Phase::Notified)).await;
+            fixture.assert_has(&complete, &bytes).await;
+        } else {
+            let invalid = updated(fixture.one(), &now, &to_phase(&now, Phase::Invalid)).await;
+            fixture.one().remove(&invalid).await.unwrap();
+        }
+    }
+}
+
+/// The request that is repeated may also complete the upload, because it need not be verified any more.
+pub async fn a_readable_upload_is_completed_by_a_commit(fixture: Fixture) {
+    let (created, bytes) = unfinished(fixture.one(), "readable", 5).await;
+    let change = all_but_complete(&created);
+    let mut stored = committed(fixture.one(), &created, bytes.clone(), &change).await;
+    stored.version = fixture.other().make_readable(&stored).await.unwrap();
+    let complete = committed(fixture.other(), &stored, "", &to_phase(&stored, Phase::Notified)).await;
+    fixture.assert_has(&complete, &bytes).await;
 }
 
 /// Dropping a stream early does no harm: the upload can be read, changed and removed.
@@ -84,8 +120,20 @@ pub async fn a_stream_contains_bytes_of_one_upload(fixture: Fixture) {
 
 /// A complete upload of one megabyte, no two pieces of which are equal.
 async fn large(storage: &dyn Storage, name: &str, seed: u32) -> (Stored, Vec<u8>) {
+    let (stored, bytes) = unfinished(storage, name, seed).await;
+    (appended(storage, &stored, Bytes::from(bytes.clone())).await, bytes)
+}
+
+/// All bytes have been received; what remains is to verify them.
+fn all_but_complete(created: &Stored) -> Change {
+    let mut change = Change::of(&created.upload);
+    change.offset = created.upload.length.unwrap();
+    change
+}
+
+/// A new upload, and the bytes to send.
+async fn unfinished(storage: &dyn Storage, name: &str, seed: u32) -> (Stored, Vec<u8>) {
     let words = 0..262_147u32;
     let bytes: Vec<u8> = words.flat_map(|n| n.wrapping_mul(2 * seed + 1).wrapping_add(seed).to_le_bytes()).collect();
-    let stored = created(storage, upload(name, Kind::Single, Some(bytes.len() as u64))).await;
-    (appended(storage, &stored, Bytes::from(bytes.clone())).await, bytes)
+    (created(storage, upload(name, Kind::Single, Some(bytes.len() as u64))).await, bytes)
 }

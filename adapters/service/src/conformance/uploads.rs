@@ -113,10 +113,30 @@ pub(super) async fn appended(storage: &dyn Storage, stored: &Stored, bytes: impl
 /// A storage may notice immediately or at the commit that an upload has changed.
 pub(super) async fn try_append(storage: &dyn Storage, stored: &Stored, bytes: Bytes) -> Result<Stored, StorageError> {
     let change = adding(stored, bytes.len() as u64);
+    try_commit(storage, stored, bytes, &change).await
+}
+
+pub(super) async fn committed(
+    storage: &dyn Storage,
+    stored: &Stored,
+    bytes: impl Into<Bytes>,
+    change: &Change,
+) -> Stored {
+    try_commit(storage, stored, bytes.into(), change).await.unwrap()
+}
+
+async fn try_commit(
+    storage: &dyn Storage,
+    stored: &Stored,
+    bytes: Bytes,
+    change: &Change,
+) -> Result<Stored, StorageError> {
     let mut writer = storage.open(stored).await?;
-    writer.write(bytes.into()).await?;
-    let version = writer.commit(&change).await?;
-    Ok(stored.clone().changed(&change, version))
+    if !bytes.is_empty() {
+        writer.write(bytes.into()).await?;
+    }
+    let version = writer.commit(change).await?;
+    Ok(stored.clone().changed(change, version))
 }
 
 /// How often, and at what interval, a test polls: ten seconds in all.

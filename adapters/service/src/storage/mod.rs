@@ -170,6 +170,20 @@ pub trait Storage: Send + Sync + 'static {
     /// [`Failure::NotFound`](crate::Failure::NotFound) if it is gone.
     async fn remove(&self, stored: &Stored) -> Result<(), StorageError>;
 
+    /// Makes it possible to [read](Storage::read) an upload that is still [receiving](tus_core::Phase::Receiving) but has
+    /// all its bytes: they are verified before it is complete. Returns the version of the record afterwards. Only the
+    /// version may change: the upload stays as it is, accepts changes without bytes, and can be removed.
+    ///
+    /// This may take long, like [`Writer::commit`]. By default, nothing has to be done.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Conflict`](crate::Failure::Conflict) if the record has changed or the upload lacks bytes,
+    /// [`Failure::NotFound`](crate::Failure::NotFound) if it is gone.
+    async fn make_readable(&self, stored: &Stored) -> Result<Version, StorageError> {
+        Ok(stored.version.clone())
+    }
+
     /// Reads the committed bytes of the upload that lie within `range`, counted from its start. All are read through
     /// one handle, so that a download never mixes bytes of two uploads. Pieces have at most [`MAX_PIECE`] bytes and
     /// are read when the stream is polled.

@@ -83,13 +83,14 @@ impl World {
                 }
             }
             sleep(pause).await;
-            pause = (pause * 9 / 8).min(lives / 16);
+            // Less than an upload lives.
+            pause = (pause * 9 / 8).min(Duration::from_secs(5));
         }
         panic!("it was not finished: {:?}", machine.store.load(&id(NAME)).await);
     }
 
     /// Every byte belongs to the attempt to which it was acknowledged, or to one that began before that.
-    fn is_what_was_sent(&self, stored: &Stored, content: &[u8]) {
+    pub(super) fn is_what_was_sent(&self, stored: &Stored, content: &[u8]) {
         assert_eq!(content.len() as u64, self.length(&stored.upload.id));
         self.life(stored, |life| {
             for (from, to, attempt) in &life.acknowledged {

@@ -86,6 +86,9 @@ are_found! {
     ranges_are_ignored: IgnoresRanges breaks a_range_ends_with_the_bytes
     a_stream_follows_the_id: FollowsTheId breaks a_stream_contains_bytes_of_one_upload
     an_expiry_is_forgotten: KeepsExpiry breaks an_update_changes_only_its_fields
+    an_expiry_is_not_indexed: ForgetsNewExpiry breaks an_expiry_of_any_change_is_pending
+    what_must_be_verified_cannot_be_read: StaysUnreadable breaks an_upload_can_be_read_before_it_is_complete
+    a_readable_upload_has_an_old_version: StaysUnreadable breaks a_readable_upload_is_completed_by_a_commit
     a_length_is_declared_twice: IgnoresVersions breaks a_length_is_declared_once
     parts_are_in_other_order: AssemblesBackwards breaks parts_are_assembled_in_order
     all_are_waiting: AllWait breaks pending_final_uploads_are_counted

@@ -1,7 +1,7 @@
 //! A storage with one fault, which the tests must find.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::Range,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
@@ -47,6 +47,7 @@ pub(super) enum Fault {
     FindsNothingDue,
     FindsTwice,
     FollowsTheId,
+    ForgetsNewExpiry,
     ForgetsTheLast,
     HeldByNobody,
     IgnoresIncarnations,
@@ -73,6 +74,7 @@ pub(super) enum Fault {
     ReordersChunks,
     Replaces,
     RoundsTimes,
+    StaysUnreadable,
     TidiesTooMuch,
     WaitsForEver,
     WritesWhereItReads,
@@ -92,6 +94,7 @@ struct Faulty {
 struct Shared {
     last_byte: u8,
     dropped: HashMap<UploadId, Vec<u8>>,
+    readable: HashSet<UploadId>,
 }
 
 impl Faulty {
@@ -216,10 +219,21 @@ impl Storage for Faulty {
         self.memory.remove(&self.seen(stored).await?).await
     }
 
+    async fn make_readable(&self, stored: &Stored) -> Result<Version, StorageError> {
+        // It makes another version, as a storage may.
+        let version = self.memory.update(stored, &Change::of(&stored.upload)).await?;
+        if self.fault == StaysUnreadable {
+            return Ok(stored.version.clone());
+        }
+        self.shared.lock().unwrap().readable.insert(stored.upload.id.clone());
+        Ok(version)
+    }
+
     async fn read(&self, stored: &Stored, range: Range<u64>) -> Result<ByteStream, StorageError> {
         let range = if self.fault == IgnoresRanges { 0..u64::MAX } else { range };
         let stream = self.memory.read(&self.seen(stored).await?, range.clone()).await?;
-        if self.reads == Reads::WhatIsComplete && !stored.upload.is_complete() {
+        let is_readable = || self.shared.lock().unwrap().readable.contains(&stored.upload.id);
+        if self.reads == Reads::WhatIsComplete && !stored.upload.is_complete() && !is_readable() {
             return Err(Failure::Conflict.into());
         }
         match self.fault {
@@ -310,6 +324,9 @@ impl Fault {
         let mut change = change.clone();
         if self == NotifiesAlways && change.phase == Phase::Notified {
             change.phase = Phase::Complete;
+        }
+        if self == ForgetsNewExpiry {
+            change.expires = None;
         }
         change
     }
