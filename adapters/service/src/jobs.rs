@@ -87,9 +87,14 @@ impl Jobs {
         self.state().is_approved(stored)
     }
 
+    /// Begins the job for an upload that the application has approved.
     pub(crate) fn begin(self: &Arc<Self>, stored: &Stored) -> Option<Job> {
         let incarnation = stored.upload.incarnation;
         let mut state = self.state();
+        // The approval ends the wait after rejections, even if there is no room: a sweep may continue at once.
+        if let Some(failed) = state.failed.get_mut(&incarnation) {
+            (failed.rejections, failed.ask_again) = (0, Instant::now());
+        }
         if !state.may_begin(stored) {
             return None;
         }
@@ -97,8 +102,8 @@ impl Jobs {
         Some(Job { jobs: self.clone(), incarnation })
     }
 
-    /// The application has rejected an upload in a sweep. Sweeps ask again after a wait that grows likewise; a client may
-    /// ask at any time.
+    /// The application has rejected an upload in a sweep. Sweeps ask again after a wait that grows from one second to one
+    /// hour, and that an approval ends; a client may ask at any time.
     pub(crate) fn rejected(&self, incarnation: Incarnation) {
         let mut state = self.state();
         let failed = state.failed(incarnation);
@@ -221,6 +226,26 @@ mod tests {
         job.overtaken();
         drop(job);
         assert_eq!(jobs.begin(&upload).unwrap().attempt(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_approval_ends_the_wait_after_rejections() {
+        let jobs = Arc::new(Jobs::default());
+        let upload = stored(1);
+        let reject = || (0..20).for_each(|_| jobs.rejected(upload.upload.incarnation));
+        reject();
+        assert!(!jobs.may_ask(&upload));
+        drop(jobs.begin(&upload).unwrap());
+        assert!(jobs.may_ask(&upload));
+        jobs.rejected(upload.upload.incarnation);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(jobs.may_ask(&upload), "the waits grow from the start again");
+
+        reject();
+        let others: Vec<_> = (0..MOST as u128).map(|bits| jobs.begin(&stored(2 + bits)).unwrap()).collect();
+        assert!(jobs.begin(&upload).is_none(), "there is no room");
+        drop(others);
+        assert!(jobs.may_ask(&upload), "a sweep may start what did not begin");
     }
 
     /// An upload that lost bytes afterwards, and has received them again, is another version.
