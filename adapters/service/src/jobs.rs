@@ -1,7 +1,7 @@
 //! The uploads of which the application is being notified, and how often that has failed.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -36,6 +36,8 @@ struct State {
     /// With the version of the record that the application has approved.
     running: HashMap<Incarnation, Version>,
     failed: HashMap<Incarnation, Failed>,
+    /// The uploads in `failed`, by the end of their waits.
+    waiting: BTreeSet<(Instant, u128)>,
     /// The records of the uploads of which the application was notified last, in the version before that was recorded.
     /// They may have been loaded before.
     notified: VecDeque<(Incarnation, Version)>,
@@ -92,8 +94,8 @@ impl Jobs {
         let incarnation = stored.upload.incarnation;
         let mut state = self.state();
         // The approval ends the wait after rejections, even if there is no room: a sweep may continue at once.
-        if let Some(failed) = state.failed.get_mut(&incarnation) {
-            (failed.rejections, failed.ask_again) = (0, Instant::now());
+        if state.failed.contains_key(&incarnation) {
+            state.change(incarnation, |failed| (failed.rejections, failed.ask_again) = (0, Instant::now()));
         }
         if !state.may_begin(stored) {
             return None;
@@ -105,10 +107,10 @@ impl Jobs {
     /// The application has rejected an upload in a sweep. Sweeps ask again after a wait that grows from one second to one
     /// hour, and that an approval ends; a client may ask at any time.
     pub(crate) fn rejected(&self, incarnation: Incarnation) {
-        let mut state = self.state();
-        let failed = state.failed(incarnation);
-        failed.rejections = failed.rejections.saturating_add(1);
-        failed.ask_again = Instant::now() + wait_after(failed.rejections);
+        self.state().change(incarnation, |failed| {
+            failed.rejections = failed.rejections.saturating_add(1);
+            failed.ask_again = Instant::now() + wait_after(failed.rejections);
+        });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -121,19 +123,34 @@ fn wait_after(failures: u32) -> Duration {
     Duration::from_secs(1).saturating_mul(1 << (failures - 1).min(12)).min(LONGEST)
 }
 
+impl Failed {
+    fn waits_until(&self) -> Instant {
+        self.next.max(self.ask_again)
+    }
+}
+
 impl State {
-    /// What has failed for an upload so far. If there is much of it, another one is forgotten: if possible, one for which
-    /// nothing waits, since its upload may be gone.
-    fn failed(&mut self, incarnation: Incarnation) -> &mut Failed {
+    /// Changes what is remembered of an upload. If too many are remembered, another one is forgotten: the one whose wait
+    /// ends first, since it may be gone if that was long ago. An upload whose job is running is kept.
+    fn change<T>(&mut self, incarnation: Incarnation, change: impl FnOnce(&mut Failed) -> T) -> T {
         let now = Instant::now();
-        if self.failed.len() >= REMEMBERED && !self.failed.contains_key(&incarnation) {
-            let is_over = |failed: &Failed| failed.next.max(failed.ask_again) < now;
-            let over = self.failed.iter().find(|(_, failed)| is_over(failed)).or(self.failed.iter().next());
-            let forgotten = over.map(|(incarnation, _)| *incarnation);
-            forgotten.map(|forgotten| self.failed.remove(&forgotten));
-        }
         let nothing = Failed { tries: 0, by_hook: false, next: now, rejections: 0, ask_again: now };
-        self.failed.entry(incarnation).or_insert(nothing)
+        let mut failed = self.forget(incarnation).unwrap_or(nothing);
+        let changed = change(&mut failed);
+        if self.failed.len() >= REMEMBERED {
+            let mut waiting = self.waiting.iter().map(|(_, bits)| Incarnation::from_random(*bits));
+            let unused = waiting.find(|other| !self.running.contains_key(other));
+            unused.map(|unused| self.forget(unused));
+        }
+        self.waiting.insert((failed.waits_until(), incarnation.to_bits()));
+        self.failed.insert(incarnation, failed);
+        changed
+    }
+
+    fn forget(&mut self, incarnation: Incarnation) -> Option<Failed> {
+        let failed = self.failed.remove(&incarnation)?;
+        self.waiting.remove(&(failed.waits_until(), incarnation.to_bits()));
+        Some(failed)
     }
 
     fn is_approved(&self, stored: &Stored) -> bool {
@@ -158,19 +175,19 @@ impl Job {
     /// The attempt failed, in the hook or in the storage; `None` if the hook was not called. Returns the wait until the
     /// next one.
     pub(crate) fn failed(&self, by_hook: Option<bool>) -> Duration {
-        let mut state = self.jobs.state();
-        let failed = state.failed(self.incarnation);
-        failed.tries = failed.tries.saturating_add(1);
-        failed.by_hook = by_hook.unwrap_or(failed.by_hook);
-        let wait = wait_after(failed.tries);
-        failed.next = Instant::now() + wait;
-        wait
+        self.jobs.state().change(self.incarnation, |failed| {
+            failed.tries = failed.tries.saturating_add(1);
+            failed.by_hook = by_hook.unwrap_or(failed.by_hook);
+            let wait = wait_after(failed.tries);
+            failed.next = Instant::now() + wait;
+            wait
+        })
     }
 
     /// The application was notified of the upload in this version, and the storage has recorded it.
     pub(crate) fn notified(&self, stored: &Stored) {
         let mut state = self.jobs.state();
-        state.failed.remove(&self.incarnation);
+        state.forget(self.incarnation);
         if state.notified.len() == NOTIFIED {
             state.notified.pop_front();
         }
@@ -179,7 +196,7 @@ impl Job {
 
     /// The upload was changed by others or is gone: this job has nothing left to try.
     pub(crate) fn overtaken(&self) {
-        self.jobs.state().failed.remove(&self.incarnation);
+        self.jobs.state().forget(self.incarnation);
     }
 }
 
@@ -280,6 +297,25 @@ mod tests {
         }
         let state = jobs.state();
         assert_eq!((state.failed.len(), state.notified.len()), (REMEMBERED, NOTIFIED));
-        assert!(state.running.is_empty());
+        assert!(state.running.is_empty() && state.waiting.len() == REMEMBERED);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_history_of_what_may_be_gone_is_forgotten_first() {
+        const RUNNING: u128 = 100;
+        let jobs = Arc::new(Jobs::default());
+        let begin = |bits| jobs.begin(&stored(bits)).unwrap();
+        let running: Vec<_> = (0..RUNNING).map(begin).collect();
+        for job in &running {
+            job.failed(Some(true));
+        }
+        begin(RUNNING).failed(Some(true));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        for bits in RUNNING + 1..=REMEMBERED as u128 {
+            begin(bits).failed(Some(true));
+        }
+        let forgotten = |bits: &u128| !jobs.hook_failed(Incarnation::from_random(*bits));
+        let forgotten: Vec<_> = (0..=REMEMBERED as u128).filter(forgotten).collect();
+        assert_eq!(forgotten, [RUNNING], "the others run or wait");
     }
 }
