@@ -263,6 +263,7 @@ impl Builder {
             looks_ahead: self.sweep_interval.saturating_mul(2),
             background: self.background,
             terminating: Arc::new(Semaphore::new(background::TERMINATING as usize)),
+            awaits_calls: Arc::default(),
             assembling: Semaphore::new(ASSEMBLING),
             waking: Waking::default(),
             jobs: Arc::default(),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tus_core::{Change, Config, Failure, Stored, UploadId};
 
@@ -47,6 +47,8 @@ pub(crate) struct Engine {
     pub(crate) background: bool,
     /// Permits for calls of the hook `terminated` that nobody waits for.
     pub(crate) terminating: Arc<Semaphore>,
+    /// Tells the sweeps that an upload could not be removed because there was no permit.
+    pub(crate) awaits_calls: Arc<Notify>,
     /// Permits for assembling uploads, which moves many bytes.
     pub(crate) assembling: Semaphore,
     /// Final uploads that are being processed because a part became complete.

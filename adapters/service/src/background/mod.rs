@@ -47,7 +47,7 @@ async fn sweeps(engine: &Weak<Engine>, gone: &CancellationToken, interval: Durat
     let (mut due, turns) = (Due::default(), Turns::new(interval));
     while let Some(engine) = running(engine, gone) {
         let swept = unless_it_panics(sweep(&engine, &turns, &mut due)).await;
-        let calls = engine.terminating.clone();
+        let (calls, awaits_calls) = (engine.terminating.clone(), engine.awaits_calls.clone());
         drop(engine);
         if swept.left_some {
             continue;
@@ -59,7 +59,7 @@ async fn sweeps(engine: &Weak<Engine>, gone: &CancellationToken, interval: Durat
         };
         // Each sweep reads the list again: not for a few of them.
         let fewer_calls = async {
-            turns.awaits_calls.notified().await;
+            awaits_calls.notified().await;
             let _ = calls.acquire_many(TERMINATING / 2).await;
         };
         tokio::select! {
@@ -103,7 +103,6 @@ struct Turns {
     /// How long a sweep waits for a turn.
     patience: Duration,
     claimed_elsewhere: Arc<Notify>,
-    awaits_calls: Arc<Notify>,
 }
 
 type Turn = Arc<Semaphore>;
@@ -112,14 +111,7 @@ impl Turns {
     fn new(patience: Duration) -> Self {
         let turn = || Arc::new(Semaphore::new(AT_ONCE));
         let (assembling, completing, expiring) = (turn(), turn(), turn());
-        Self {
-            assembling,
-            completing,
-            expiring,
-            patience,
-            claimed_elsewhere: Arc::default(),
-            awaits_calls: Arc::default(),
-        }
+        Self { assembling, completing, expiring, patience, claimed_elsewhere: Arc::default() }
     }
 
     fn of(&self, upload: &Upload) -> &Turn {
@@ -169,14 +161,11 @@ async fn sweep(engine: &Arc<Engine>, turns: &Turns, due: &mut Due) -> Swept {
             continue;
         };
         let engine = engine.clone();
-        let (elsewhere, awaits_calls) = (turns.claimed_elsewhere.clone(), turns.awaits_calls.clone());
+        let elsewhere = turns.claimed_elsewhere.clone();
         tokio::spawn(async move {
             let looked_after = look_after(&engine, upload.id).await;
             if looked_after.is_claimed_elsewhere {
                 elsewhere.notify_one();
-            }
-            if looked_after.awaits_calls {
-                awaits_calls.notify_one();
             }
             drop(turn);
         });

@@ -22,8 +22,6 @@ use crate::{
 pub(super) struct LookedAfter {
     /// Whether another process has claimed any of them.
     pub(super) is_claimed_elsewhere: bool,
-    /// Whether any of them waits until fewer calls of the hook `terminated` are running.
-    pub(super) awaits_calls: bool,
 }
 
 /// Does the background work that is due for an upload.
@@ -86,7 +84,7 @@ enum Removed {
 
 impl From<Removed> for LookedAfter {
     fn from(removed: Removed) -> Self {
-        Self { is_claimed_elsewhere: removed == Removed::ClaimedElsewhere, awaits_calls: removed == Removed::Later }
+        Self { is_claimed_elsewhere: removed == Removed::ClaimedElsewhere }
     }
 }
 
@@ -107,6 +105,7 @@ async fn remove(engine: &Engine, stored: &Stored) -> Result<Removed, StorageErro
 async fn remove_in_a_sweep(engine: &Arc<Engine>, stored: Stored) -> Result<Removed, StorageError> {
     // The upload waits for its call in the storage, and not the call in memory.
     let Ok(turn) = engine.terminating.clone().try_acquire_owned() else {
+        engine.awaits_calls.notify_one();
         return Ok(Removed::Later);
     };
     let removed = remove(engine, &stored).await?;

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::{StreamExt, future::join_all};
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, Semaphore, mpsc},
     time::{sleep, timeout},
 };
 use tus_service::{
@@ -109,6 +109,43 @@ async fn removal_continues_when_calls_have_ended() {
     for _ in 0..UPLOADS {
         timeout(Duration::from_secs(60), calls.recv()).await.expect("long before the next interval").unwrap();
     }
+}
+
+/// A part wakes a final upload that is to be removed while too many calls are running.
+#[tokio::test(start_paused = true)]
+async fn a_woken_upload_is_removed_when_calls_have_ended() {
+    const CALLS: usize = 1024;
+    let hour = Duration::from_secs(3600);
+    let storage = Wrapped { is_full: true, ..Wrapped::new() };
+    let (store, assemblies) = (storage.memory.clone(), storage.assemblies.clone());
+    for at in 0..CALLS {
+        store.create(&expired(&format!("expired-{at}"))).await.unwrap();
+    }
+    let (called, mut calls) = mpsc::unbounded_channel();
+    let may_end = Arc::new(Semaphore::new(0));
+    let ends = may_end.clone();
+    let tus = Tus::builder(storage).sweep_interval(hour).hook_timeout(hour).terminated(move |_| {
+        called.send(()).unwrap();
+        let ends = ends.clone();
+        async move { ends.acquire().await.unwrap().forget() }
+    });
+    let tus = tus.build();
+    for _ in 0..CALLS {
+        calls.recv().await.unwrap();
+    }
+    let mut part = upload("part", Kind::Partial, Phase::Receiving);
+    part.length = Some(5);
+    let mut gone = upload("gone", Kind::Final(vec![Part::from(&part)]), Phase::Assembling);
+    (gone.length, gone.expires) = (None, Some(SystemTime::UNIX_EPOCH));
+    for upload in [&part, &gone] {
+        store.create(upload).await.unwrap();
+    }
+    assert_eq!(send(&tus, "PATCH", "/files/part", &[("upload-offset", "0")], "hello").await.status(), 204);
+    until(async || assemblies.load(SeqCst) == 1).await;
+    assert!(store.load(&gone.id).await.unwrap().is_some());
+    may_end.add_permits(CALLS + 1);
+    let removed = until(async || store.load(&gone.id).await.unwrap().is_none());
+    timeout(Duration::from_secs(60), removed).await.expect("long before the next interval");
 }
 
 /// Final uploads that never fit would keep their parts for ever, and the disk full.
