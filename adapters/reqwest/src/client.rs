@@ -174,7 +174,15 @@ impl Client {
         let waited = asked.known.as_ref().map(|known| known.waited).filter(|waited| waited.elapsed() < UNKNOWN_FOR);
         if asked.failed.is_some_and(|failed| failed >= came) {
             drop(asked);
-            return Ok(self.ask(waited, waits).await?.capabilities);
+            let known = self.ask(waited, waits).await?;
+            let capabilities = known.capabilities.clone();
+            // Whoever holds the lock is asking, and keeps that answer.
+            if let Ok(mut asked) = self.inner.capabilities.try_lock()
+                && !asked.known.as_ref().is_some_and(is_valid)
+            {
+                asked.known = Some(known);
+            }
+            return Ok(capabilities);
         }
         match self.ask(waited, waits).await {
             Ok(known) => Ok(asked.known.insert(known).capabilities.clone()),

@@ -143,6 +143,30 @@ async fn uploads_that_begin_together_fail_together() {
 }
 
 #[tokio::test]
+async fn an_answer_after_a_failure_is_kept() {
+    const OTHERS: usize = 3;
+    for status in [204, 404] {
+        let (asked, together) = (AtomicUsize::new(0), Barrier::new(OTHERS));
+        let (_, server) = tus_but(move |request| {
+            (request.method == "OPTIONS").then(|| {
+                let at = asked.fetch_add(1, Ordering::Relaxed);
+                if (1..=OTHERS).contains(&at) {
+                    together.wait();
+                }
+                if at == 0 { Reply::Close } else { foreign(status, "") }
+            })
+        });
+        let options = plain().protocol(None).retry(Retry::default().retries(0));
+        let client = client(&server).options(options).build().unwrap();
+        let upload = || client.upload(Source::bytes("hello")).send();
+        let ended = join_all((0..=OTHERS).map(|_| upload())).await;
+        assert_eq!(ended.iter().filter(|ended| ended.is_err()).count(), 1);
+        upload().await.unwrap();
+        assert_eq!(server.count("OPTIONS"), 1 + OTHERS, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn the_protocol_waits_for_an_answer() {
     let asked = AtomicUsize::new(0);
     let (_, server) = tus_but(move |request| match &*request.method {
