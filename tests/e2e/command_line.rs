@@ -86,6 +86,19 @@ fn the_protocol_is_chosen() {
 }
 
 #[test]
+fn a_file_that_is_too_large_for_the_server_is_not_sent() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let server = Example::start("axum", there.path(), &[("TUS_MAX_SIZE", "99")]);
+    let to = format!("http://{}/files", server.address);
+    std::fs::write(here.path().join("film"), bytes(1, 0..100)).unwrap();
+    for parallel in ["1", "4"] {
+        let (code, _, err) = run(here.path(), &["film", "--to", &to, "--parallel", parallel]);
+        assert!(code == 1 && err.contains("the server accepts at most 99"), "{code} {err}");
+    }
+    assert_eq!(std::fs::read_dir(there.path().join("uploads")).map_or(0, Iterator::count), 0);
+}
+
+#[test]
 fn downloads_resume_at_the_end_of_the_file() {
     let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let server = Example::start("axum", there.path(), &[("TUS_DOWNLOAD", "on")]);

@@ -124,7 +124,12 @@ impl Job {
         }
     }
 
-    async fn capabilities(&self, upload: &NewUpload, options: &Options) -> Result<Option<Capabilities>, Error> {
+    /// What the server has said, if the upload depends on it.
+    pub(crate) async fn capabilities(
+        &self,
+        upload: &NewUpload,
+        options: &Options,
+    ) -> Result<Option<Capabilities>, Error> {
         match upload.needs_capabilities(options) {
             true => self.client.known_capabilities(&self.on_wait).await.map(Some),
             false => Ok(None),

@@ -55,6 +55,7 @@ pub(crate) async fn send(job: &Job, parts: &Parts, metadata: &Metadata) -> Resul
         }
         return Ok(uploaded);
     }
+    check_size(job, length).await?;
     // Each part is started when an earlier one is done: parts that wait need neither memory nor descriptors.
     let sent = stream::iter(ranges.into_iter().enumerate()).map(|(at, range)| {
         let key = key.map(|key| format!("{key}#{}-{}", range.start, range.end));
@@ -79,6 +80,15 @@ pub(crate) async fn send(job: &Job, parts: &Parts, metadata: &Metadata) -> Resul
         job.store(key, &known).await;
     }
     Ok(uploaded)
+}
+
+/// The server would refuse their concatenation only after all bytes have been sent.
+async fn check_size(job: &Job, length: u64) -> Result<(), Error> {
+    let capabilities = job.capabilities(&NewUpload::partial(0..length), &job.options).await?;
+    match capabilities.and_then(|known| known.max_size) {
+        Some(limit) if length > limit => Err(Error::TooLarge { length, limit }),
+        _ => Ok(()),
+    }
 }
 
 /// The upload that an earlier call has finished and left in the store ([`keep_entry`](crate::Upload::keep_entry)).

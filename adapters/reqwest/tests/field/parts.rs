@@ -81,6 +81,23 @@ async fn a_silence_costs_all_idle_connections() {
     assert_eq!(waits.load(Ordering::Relaxed), 1, "{} connections", server.connections());
 }
 
+/// `Tus-Max-Size` is "the maximum allowed size of an entire upload in bytes" (tus 1.0.0).
+#[tokio::test]
+async fn parts_of_an_upload_that_is_too_large_are_not_sent() {
+    let (_, server) = tus_but(|request| {
+        let announced = [("Tus-Version", "1.0.0"), ("Tus-Extension", "creation,concatenation"), ("Tus-Max-Size", "99")];
+        (request.method == "OPTIONS").then(|| answer(204, &announced))
+    });
+    for options in [plain(), plain().protocol(None)] {
+        let client = client(&server).options(options).build().unwrap();
+        let before = server.requests().len();
+        let error = client.upload(Source::bytes(bytes(100))).parts(4).send().await.unwrap_err();
+        assert!(matches!(error, Error::TooLarge { length: 100, limit: 99 }), "{error:?}");
+        assert_eq!(server.lines()[before..], ["OPTIONS /files"]);
+        client.upload(Source::bytes(bytes(99))).parts(4).send().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn the_caller_chooses_boundaries_metadata_and_removal() {
     let (tus, server) = tus();
