@@ -112,7 +112,8 @@ impl Receive {
         let upload = &self.stored.upload;
         let limit = room_until(self.length, upload.max_size, upload.dialect);
         let room = limit.saturating_sub(upload.offset).saturating_sub(self.received);
-        // Whichever ends first, in whatever pieces the bytes come. A limit of 0 refuses bytes without a media type.
+        // The smaller of the two decides, in whatever pieces the bytes come; the upload's room if they are equal. A limit
+        // of 0 refuses bytes without a media type, even if there is no room.
         let allowed = |limit: u64| limit.saturating_sub(self.received);
         let exceeded = |limit: &u64| more > allowed(*limit) && (*limit == 0 || allowed(*limit) < room);
         if let Some(limit) = self.body.limit.filter(exceeded) {

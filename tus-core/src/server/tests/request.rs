@@ -80,6 +80,12 @@ impl<'w> Request<'w> {
         self.header("content-type", "application/offset+octet-stream").without("content-length")
     }
 
+    /// The body arrives in pieces of this many bytes.
+    pub(crate) fn in_pieces(mut self, piece: usize) -> Self {
+        self.body.pieces = Body::in_pieces(&self.body.pieces.concat(), piece).pieces;
+        self
+    }
+
     /// A trailer that the head does not announce.
     pub(crate) fn trailer(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let mut trailers = match self.body.end {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::Config;
+use crate::{Config, Phase};
 
 fn limited() -> Config {
     let config = Config::default().max_size(100).max_append_size(20).min_append_size(4);
@@ -101,6 +101,22 @@ fn a_rejection_by_a_limit_contains_the_limits() {
         refused.is(status).has("upload-limit", LIMITS).complete(DRAFT_12, false).problem();
     }
     assert_eq!((world.uploads.len(), world.bytes(&id), world.bytes(&unknown)), (2, &b"hello"[..], &b"hello"[..]));
+}
+
+/// The length of the upload or `max-append-size`: whichever the content exceeds first.
+#[test]
+fn the_smaller_of_two_limits_decides() {
+    for (length, max_append_size, status, phase) in
+        [(10, 20, 400, Phase::Invalid), (10, 10, 400, Phase::Invalid), (20, 10, 413, Phase::Receiving)]
+    {
+        for piece in [30, 15, 1] {
+            let mut world = World::with(Config::default().max_append_size(max_append_size));
+            let id = begun_of(&mut world, DRAFT_12, b"", length);
+            let append = patch(&mut world, DRAFT_12, &id, 0, false, &[0; 30]).without("content-length");
+            let problem = append.in_pieces(piece).send().is(status).problem();
+            assert_eq!(world.record(&id).phase, phase, "{length} {max_append_size} {piece}: {problem}");
+        }
+    }
 }
 
 /// "This limit does not apply to upload creation requests with no content, or to requests completing the upload by
