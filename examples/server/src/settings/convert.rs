@@ -422,9 +422,12 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 fn is_origin(text: &str) -> bool {
     let Ok(uri) = text.parse::<Uri>() else { return false };
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
-    let is_default_port = matches!((scheme, authority.port_u16()), ("https", Some(443)) | ("http", Some(80)));
-    let is_in_lower_case = !text.contains(|c: char| c == '@' || c.is_ascii_uppercase());
-    is_in_lower_case && !is_default_port && text == format!("{scheme}://{authority}")
+    let host = authority.host();
+    let written = match (scheme, authority.port_u16()) {
+        (_, None) | ("https", Some(443)) | ("http", Some(80)) => format!("{scheme}://{host}"),
+        (_, Some(port)) => format!("{scheme}://{host}:{port}"),
+    };
+    text == written && !text.contains(|c: char| c == '*' || c.is_ascii_uppercase())
 }
 
 /// Whether a text is the path of a URL, and one that clients send as it is (WHATWG URL, "path state").

@@ -273,6 +273,11 @@ mod tests {
             ("addr = \"[::]:81\"\nmonitor_addr = \"127.0.0.1:81\"", "but each needs a port of its own"),
             ("cors = [\"https://App.example\"]", "`cors` has \"https://App.example\", but an origin is"),
             ("cors = [\"https://a@app.example\"]", "`cors` has \"https://a@app.example\", but an origin is"),
+            ("cors = [\"https://app.example:\"]", "`cors` has \"https://app.example:\", but an origin is"),
+            ("cors = [\"https://app.example:99999\"]", "`cors` has \"https://app.example:99999\", but an origin is"),
+            ("cors = [\"https://app.example:https\"]", "`cors` has \"https://app.example:https\", but an origin is"),
+            ("cors = [\"https://app.example:08443\"]", "`cors` has \"https://app.example:08443\", but an origin is"),
+            ("cors = [\"https://*.app.example\"]", "`cors` has \"https://*.app.example\", but an origin is"),
             ("log = \"\"", "`log` is \"\", but it must be error, warn, info, debug or trace"),
             ("log = \"off\"", "`log` is \"off\", but it must be error, warn, info, debug or trace"),
             ("page = true\npath = \"/up\"", "`path` is \"/up\", but with `page` it must end with /files"),
@@ -311,6 +316,21 @@ mod tests {
         assert_eq!(said, "TUS_MAX_SIZE is \"5 GB\", but it must be an integer, 0 or more");
         let said = error("", &[("TUS_DOWNLOAD", "yes")]);
         assert_eq!(said, "TUS_DOWNLOAD is \"yes\", but it must be on or off");
+    }
+
+    #[test]
+    fn origins_are_accepted_as_browsers_write_them() {
+        for origin in [
+            "https://app.example",
+            "https://app.example:8443",
+            "http://app.example:443",
+            "https://127.0.0.1",
+            "http://[::1]",
+            "http://[::1]:3000",
+            "capacitor://localhost",
+        ] {
+            load(&format!("cors = [\"{origin}\"]"), &[]).unwrap();
+        }
     }
 
     #[test]
