@@ -9,8 +9,6 @@ use std::{
 
 use object_store::multipart::MultipartStore;
 use tus_service::Upload;
-#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
-use url::Url;
 
 use crate::{bucket::Bucket, check, keys, observe, records::Inner, settings::Settings, storage::ObjectStore};
 
@@ -19,22 +17,6 @@ const SMALLEST_PART: u64 = 5 * 1024 * 1024;
 
 /// Even a store that copies only 1 MiB a second finishes such a copy within the limit of a request.
 const LARGEST_COPY: u64 = 256 * 1024 * 1024;
-
-/// Whether a client of a store has no limit of its own in the environment: then the storage's are enough, which know how much
-/// a request moves.
-#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
-fn is_unlimited(variable: &str) -> bool {
-    std::env::var_os(variable).is_none()
-}
-
-/// As good as no limit.
-#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
-const UNLIMITED: &str = "1 hour";
-
-/// The shortest and longest pauses before a request is repeated to a store that allows one write per second to an
-/// object.
-#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(200));
 
 /// Opens an [`ObjectStore`].
 ///
@@ -80,91 +62,6 @@ impl ObjectStore {
             without: None,
         };
         Builder { bucket: Bucket::new(store), settings }
-    }
-
-    /// A storage in the bucket of a URL: `s3://bucket/prefix`, `gs://bucket/prefix`, or `az://container/prefix`.
-    /// Percent-encoded characters of the prefix are decoded. Credentials, endpoint and region come from the
-    /// environment, under the names that each store's tools use:
-    /// `AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, `AWS_ALLOW_HTTP`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_NAME`,
-    /// and so on.
-    ///
-    /// # Errors
-    ///
-    /// If the URL is none of these, or the environment is incomplete.
-    #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
-    pub fn from_url(url: &str) -> Result<Builder, InvalidUrl> {
-        use object_store::{BackoffConfig, ClientConfigKey, RetryConfig};
-
-        let parsed = Url::parse(url).map_err(|error| InvalidUrl(url.to_owned(), error.to_string()))?;
-        let failed = |error: object_store::Error| InvalidUrl(url.to_owned(), error.to_string());
-        let Some(bucket) = parsed.host_str() else {
-            return Err(InvalidUrl(url.to_owned(), "it names no bucket".to_owned()));
-        };
-        // A client's request waits for it, and the storage no longer than this.
-        let mut retry =
-            RetryConfig { backoff: BackoffConfig::default(), max_retries: 6, retry_timeout: crate::bucket::PATIENCE };
-        let endpoint = std::env::var("AWS_ENDPOINT").or_else(|_| std::env::var("AWS_ENDPOINT_URL")).unwrap_or_default();
-        let is_r2 = parsed.scheme() == "s3" && endpoint.contains(".r2.cloudflarestorage.com");
-        let is_paced = is_r2 || parsed.scheme() == "gs";
-        if is_paced {
-            // The store allows one write per second to an object: a write that came too early succeeds soon.
-            retry.backoff = BackoffConfig { init_backoff: PAUSES.0, max_backoff: PAUSES.1, ..BackoffConfig::default() };
-            retry.max_retries = 30;
-        }
-        let builder = match parsed.scheme() {
-            #[cfg(feature = "aws")]
-            "s3" => {
-                use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-                let mut store = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
-                if is_unlimited("AWS_TIMEOUT") {
-                    store = store.with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), UNLIMITED);
-                }
-                if store.get_config_value(&AmazonS3ConfigKey::UnsignedPayload).is_none_or(|value| value == "false")
-                    && std::env::var_os("AWS_UNSIGNED_PAYLOAD").is_none()
-                {
-                    // Over TLS, a digest of every part would cost a second of processor time per GiB without
-                    // detecting anything more.
-                    let is_plain = endpoint.starts_with("http://");
-                    store = store.with_unsigned_payload(!is_plain);
-                }
-                let copies = crate::copies::can_be_completed(&store);
-                let client = crate::copies::SharedClient::default();
-                let store = store.with_http_connector(client.clone()).build().map_err(failed)?;
-                let store = Arc::new(store);
-                match client.get().filter(|_| copies) {
-                    Some(client) => Self::builder(store.clone()).copies(store, client, bucket),
-                    None => Self::builder(store),
-                }
-            }
-            #[cfg(feature = "gcp")]
-            "gs" => {
-                use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-                let mut store = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retry);
-                if is_unlimited("GOOGLE_TIMEOUT") {
-                    store = store.with_config(GoogleConfigKey::Client(ClientConfigKey::Timeout), UNLIMITED);
-                }
-                Self::builder(Arc::new(store.build().map_err(failed)?))
-            }
-            #[cfg(feature = "azure")]
-            "az" => {
-                use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-                let mut store = MicrosoftAzureBuilder::from_env().with_container_name(bucket).with_retry(retry);
-                if is_unlimited("AZURE_TIMEOUT") {
-                    store = store.with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), UNLIMITED);
-                }
-                Self::builder(Arc::new(store.build().map_err(failed)?))
-            }
-            other => {
-                let reason =
-                    format!("{other:?} is not a supported scheme: use s3, gs or az, with its feature turned on");
-                return Err(InvalidUrl(url.to_owned(), reason));
-            }
-        };
-        let path: Vec<_> = parsed.path().split('/').filter(|segment| !segment.is_empty()).collect();
-        let prefix = object_store::path::Path::from_url_path(path.join("/"))
-            .map_err(|error| InvalidUrl(url.to_owned(), error.to_string()))?;
-        let builder = if is_paced { builder.write_interval(Duration::from_secs(1)) } else { builder };
-        Ok(builder.equal_parts(is_r2).prefix(prefix.as_ref()))
     }
 }
 
@@ -218,7 +115,8 @@ impl Builder {
     /// Two parts of it, but not more than half, are for pieces that are read back. A part that is larger than that
     /// (uploads above 140 GiB have such parts by default, and those of unknown length above 23 GiB) exceeds the budget
     /// by its size. Half of the rest is for bytes that are on their way to uploads that wait for memory, 2 MiB each: an
-    /// upload for which none is left (28 have some by default) takes up to 2 MiB beyond the budget.
+    /// upload for which none is left (28 have some by default) takes up to 2 MiB beyond the budget. Memory for the next
+    /// upload is kept in addition: up to 8 MiB, and at most an eighth of the budget.
     ///
     /// A request that gets no memory within the [limit](Self::request_timeout) of one that transfers bytes gets 503.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
@@ -321,8 +219,3 @@ impl fmt::Display for OpenError {
 }
 
 impl Error for OpenError {}
-
-/// The URL does not refer to a supported object store.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} cannot be used: {1}")]
-pub struct InvalidUrl(String, String);

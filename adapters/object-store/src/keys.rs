@@ -51,7 +51,12 @@ pub(crate) fn todo(upload: &Upload) -> String {
 }
 
 pub(crate) fn expiry(expires: SystemTime, upload: &Upload) -> String {
-    format!("{EXPIRY}/{:015}/{}", milliseconds(expires), marked(&upload.id, upload.incarnation))
+    format!("{EXPIRY}/{}/{}", at(milliseconds(expires)), marked(&upload.id, upload.incarnation))
+}
+
+/// A time in the index of expiry.
+pub(crate) fn at(milliseconds: u64) -> String {
+    format!("{milliseconds:015}")
 }
 
 /// The final uploads that wait for a part.

@@ -25,8 +25,10 @@
 //! - **A store that does not answer** delays nobody: [requests are abandoned](Builder::request_timeout), clients get
 //!   503 and continue, here or on another server, and requests that were on their way damage no upload when they
 //!   arrive.
-//! - **The finished object** appears under its [name](Builder::key) only when it is complete. It may be read at once;
-//!   move or delete it only after [`finished`](tus_service::Hooks::finished) was called, or its upload may start again.
+//! - **The finished object** appears under its [name](Builder::key) only when it is complete. This is before
+//!   [`before_finish`](tus_service::Hooks::before_finish) is asked and a digest of the upload is verified. If a process dies
+//!   while it writes an object of a single part, other bytes of the client may still replace it. So use it only when
+//!   [`finished`](tus_service::Hooks::finished) is called; if it is moved or deleted earlier, its upload may start again.
 //!
 //! What cannot be guaranteed: a delayed request of a server that was cut off may write a finished object again, with
 //! the same bytes, after the application has moved it. A process that is killed loses its last window (parts that are
@@ -56,12 +58,13 @@
 //! | after | what remains | who continues |
 //! |---|---|---|
 //! | a marker | a marker without an upload | the sweep deletes it one hour later |
-//! | a piece, a part | bytes that no document refers to | the client sends them again; removing the upload deletes the piece, or completing it if it came in several requests and parts |
+//! | a piece, a part | bytes that no document refers to | the client sends them again; completing or removing the upload deletes the piece |
 //! | owning the upload | an owner that does not answer | the next request takes over after 10 s |
 //! | starting a multipart upload | an unreferenced one | a rule of the bucket |
 //! | sealing | a document that states it, and a marker | the next sweep of any server, or the next request |
 //! | completing, or writing the small object | the object, to which the document does not refer yet | the sealer finds it by its seal; a small one is replaced, but only after the document states that it is being sealed |
-//! | the change to done | pieces, a marker | the sweep; removing the upload |
+//! | the change to done | pieces, a marker | the work that is due, and the sweep an hour later |
+//! | making the object of an upload whose digest is to be verified | an object, and a document that states that the upload is receiving | the client repeats its last request, or the upload expires |
 //! | the change to removed | objects, and a marker | the sweep a day later |
 //!
 //! An expired upload that a server is receiving is kept: a sweep asks the owner, through the document, whether it is
@@ -112,6 +115,8 @@ mod document;
 mod failures;
 mod fences;
 mod first_seen;
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+mod from_url;
 mod keys;
 mod lock;
 mod markers;
@@ -134,7 +139,9 @@ mod tests;
 
 pub use object_store;
 
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+pub use crate::from_url::InvalidUrl;
 pub use crate::{
-    builder::{Builder, InvalidUrl, OpenError},
+    builder::{Builder, OpenError},
     storage::ObjectStore,
 };

@@ -20,6 +20,7 @@ use crate::{
     document::{Document, Status},
     keys,
     lock::lock,
+    nonce::up_to,
     records::{Inner, Seen},
     refused::Refused,
     settings::Rule,
@@ -35,8 +36,14 @@ const SWEPT_AT_ONCE: usize = 64;
 /// The number of superfluous markers that are deleted together.
 const DELETED_AT_ONCE: usize = 1000;
 
+/// As many markers as a store lists at once.
+const MANY: usize = 1000;
+
 /// A marker without an upload is deleted at this age: its upload may be about to be created.
 const STALE: Duration = Duration::from_secs(3600);
+
+/// The name of a marker, and what the list says about it.
+type Listed = Result<(String, ObjectMeta), StorageError>;
 
 /// A marker and the document of its upload, if it exists.
 pub(crate) struct Marked {
@@ -135,27 +142,47 @@ impl Inner {
     }
 
     pub(crate) fn pending(&self, now: SystemTime) -> StoredStream<'_> {
-        let due = self.found(self.bucket.list(keys::TODO, None), move |marked| self.due(marked));
-        let until = keys::milliseconds(now);
-        let early = self
-            .bucket
-            .list(keys::EXPIRY, None)
-            .try_take_while(move |(key, _)| future::ready(Ok(keys::expires_at(key).is_none_or(|at| at <= until))));
+        let due =
+            self.found(self.bucket.list(keys::TODO, None).map_err(StorageError::from), move |marked| self.due(marked));
+        let early = stream::once(self.early(keys::milliseconds(now))).try_flatten();
         let expired = self.found(early, move |marked| self.expired(marked, now));
         due.chain(expired).boxed()
+    }
+
+    /// The markers of the index of expiry up to this time. If there are many, each sweep takes them in another order, so that
+    /// servers that sweep at the same time share the work: a part of the index that another one has processed is empty.
+    async fn early(&self, until: u64) -> Result<BoxStream<'_, Listed>, StorageError> {
+        let first: Vec<_> = self.early_from(None, until).take(MANY).try_collect().await?;
+        let time = |listed: Option<&(String, ObjectMeta)>| listed.and_then(|(key, _)| keys::expires_at(key));
+        let (Some(since), Some(then), MANY) = (time(first.first()), time(first.last()), first.len()) else {
+            return Ok(stream::iter(first.into_iter().map(Ok)).boxed());
+        };
+        // As long as that of the first ones.
+        let length = (then - since).max((until - since) / MANY as u64) + 1;
+        let mut parts: Vec<_> = (since..=until).step_by(usize::try_from(length).unwrap_or(usize::MAX)).collect();
+        for at in (1..parts.len()).rev() {
+            parts.swap(at, up_to(at as u64)? as usize);
+        }
+        let of_part = move |start: u64| self.early_from(Some(start), until.min(start + (length - 1)));
+        Ok(stream::iter(parts).flat_map(of_part).boxed())
+    }
+
+    fn early_from(&self, start: Option<u64>, until: u64) -> impl Stream<Item = Listed> + Send + use<> {
+        let listed = self.bucket.list(keys::EXPIRY, start.map(keys::at).as_deref()).map_err(StorageError::from);
+        listed.try_take_while(move |(key, _)| future::ready(Ok(keys::expires_at(key).is_none_or(|at| at <= until))))
     }
 
     /// What markers lead to, in no order.
     fn found<'a, F>(
         &'a self,
-        markers: impl Stream<Item = Result<(String, ObjectMeta), Refused>> + Send + 'a,
+        markers: impl Stream<Item = Listed> + Send + 'a,
         look: impl Fn(Marked) -> F + Copy + Send + Sync + 'a,
     ) -> StoredStream<'a>
     where
         F: Future<Output = Result<Found, StorageError>> + Send + 'a,
     {
         let load = move |(key, meta)| async move { look(self.load_marked(key, meta).await?).await };
-        let found = markers.map_err(StorageError::from).map_ok(load).try_buffer_unordered(SWEPT_AT_ONCE);
+        let found = markers.map_ok(load).try_buffer_unordered(SWEPT_AT_ONCE);
         let superfluous: Arc<Mutex<Vec<String>>> = Arc::default();
         let last = superfluous.clone();
         let uploads = found.try_filter_map(move |found| {

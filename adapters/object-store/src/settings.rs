@@ -108,6 +108,7 @@ impl fmt::Debug for Settings {
             .field("window", &self.window)
             .field("memory", &self.memory)
             .field("equal_parts", &self.equal_parts)
+            .field("write_interval", &self.write_interval)
             .finish_non_exhaustive()
     }
 }

@@ -1,9 +1,13 @@
 //! The requests of many servers: the numbers in the README.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use bucket::{Bucket, Fate, Operation, Operation::*};
 use futures_util::{TryStreamExt, future};
+use object_store::{ObjectStoreExt, path::Path};
 use tokio::time::{Instant, sleep, timeout};
 use tus_service::{Hint, Kind, Storage};
 
@@ -12,7 +16,7 @@ use super::{
     requests::small_upload,
     uploads::*,
 };
-use crate::ObjectStore;
+use crate::{ObjectStore, keys};
 
 const SERVERS: usize = 50;
 const UPLOADS: usize = 20;
@@ -143,13 +147,40 @@ async fn the_readme_says_what_small_uploads_cost() {
     }
 }
 
+/// Many markers have come up, and all servers sweep at once: they do not do the same work.
+#[tokio::test(start_paused = true)]
+async fn servers_share_a_large_sweep() {
+    const SHARING: u64 = 5;
+    const MARKERS: u64 = 30_000;
+    let (bucket, now) = (Bucket::default(), SystemTime::now());
+    for n in 0..MARKERS {
+        let of_none = upload(&format!("upload-{n}"), Kind::Single, None);
+        let marker = keys::expiry(now - Duration::from_secs(7200 + n), &of_none);
+        bucket.put(&Path::from(marker), "".into()).await.unwrap();
+    }
+    bucket.age(Duration::from_secs(7200));
+    let servers = servers(&bucket);
+    let began = Instant::now();
+    let sweeps = servers.iter().take(SHARING as usize).map(|store| store.pending(now).try_collect::<Vec<_>>());
+    for due in future::join_all(sweeps).await {
+        assert_eq!(due.unwrap(), []);
+    }
+    assert_eq!(bucket.keys(""), [] as [&str; 0]);
+    let (reads, elapsed) = (bucket.requests()[&Get] as u64, began.elapsed());
+    // Two for each marker. If each server did all of the work, they would be five times as many, and take as long as one
+    // server.
+    let alone = Duration::from_millis(2 * 20) * MARKERS as u32 / 64;
+    eprintln!("{:.2} reads of each, {:.2} of the time", reads as f64 / MARKERS as f64, elapsed.div_duration_f64(alone));
+    assert!(reads < 5 * MARKERS && elapsed < alone * 2 / 3, "{reads} reads, {elapsed:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_readme_says_what_idle_servers_cost() {
     let bucket = Bucket::default();
     let servers = servers(&bucket);
     let sweeps = servers.iter().map(|store| async {
         sleep(Duration::from_millis(1)).await;
-        assert!(store.pending(std::time::SystemTime::now()).try_next().await.unwrap().is_none());
+        assert!(store.pending(SystemTime::now()).try_next().await.unwrap().is_none());
     });
     future::join_all(sweeps).await;
     let rate = Rate::of(&bucket.requests(), 1.0 / 60.0);

@@ -80,8 +80,10 @@ async fn superfluous_markers_are_deleted_together() {
     }
     bucket.requests();
     assert_eq!(store.pending(SystemTime::now()).try_collect::<Vec<_>>().await.unwrap(), []);
-    let expected = [(Operation::List, 3), (Operation::Get, MANY), (Operation::Delete, 2)];
-    assert_eq!(bucket.requests(), expected.into());
+    let mut requests = bucket.requests();
+    // As many as there are pieces of time.
+    assert!(requests.remove(&Operation::List).unwrap() <= 2 + 1000);
+    assert_eq!(requests, [(Operation::Get, MANY), (Operation::Delete, 2)].into());
     assert_eq!(bucket.keys(".tus/x/"), [] as [&str; 0]);
 }
 
