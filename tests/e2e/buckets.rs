@@ -1,6 +1,8 @@
 //! Servers on one bucket: a newer request in one takes over from an older one in another that is still receiving.
 
+mod between;
 mod cluster;
+mod errors;
 mod handoff;
 mod memory;
 mod partition;

@@ -137,11 +137,7 @@ impl Pair {
         let line = Line::to(moto.address);
         let directory = TempDir::new().unwrap();
         let start = |endpoint: String| {
-            let mut variables = moto.variables(name);
-            variables
-                .iter_mut()
-                .filter(|(name, _)| *name == "AWS_ENDPOINT")
-                .for_each(|(_, value)| *value = endpoint.clone());
+            let variables = moto.variables_by(&endpoint, name);
             let mut variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
             variables.push(("TUS_DOWNLOAD", "on"));
             Example::start(name, directory.path(), &variables)

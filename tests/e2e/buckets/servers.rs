@@ -122,22 +122,35 @@ impl Foreign {
 
     /// An object of an S3 server that takes any signature; what it says where there is none.
     pub(super) fn object(&self, key: &str) -> String {
-        self.get(&format!("/{key}"))
+        String::from_utf8_lossy(&self.get(&format!("/{key}"))).into_owned()
+    }
+
+    /// The bytes of an object.
+    pub(super) fn bytes(&self, key: &str) -> Vec<u8> {
+        let mut answer = self.get(&format!("/{key}"));
+        assert!(
+            answer.starts_with(b"HTTP/1.1 200 "),
+            "{:?}",
+            String::from_utf8_lossy(&answer[..answer.len().min(300)])
+        );
+        let head = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap();
+        answer.split_off(head + 4)
     }
 
     /// How many objects have names that begin so.
     pub(crate) fn names(&self, prefix: &str) -> usize {
-        self.get(&format!("?list-type=2&prefix={prefix}")).matches("<Key>").count()
+        let listed = self.get(&format!("?list-type=2&prefix={prefix}"));
+        String::from_utf8_lossy(&listed).matches("<Key>").count()
     }
 
-    fn get(&self, what: &str) -> String {
+    fn get(&self, what: &str) -> Vec<u8> {
         let mut connection = TcpStream::connect(self.address).unwrap();
         let signed =
             "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x";
         let head = format!("GET /{CONTAINER}{what} HTTP/1.1\r\nHost: {}\r\nAuthorization: {signed}\r\n", self.address);
         connection.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).unwrap();
         answer
     }
 
@@ -161,7 +174,11 @@ impl Foreign {
 
     /// The environment of an example that uses a prefix of the bucket.
     pub(crate) fn variables(&self, prefix: &str) -> Vec<(&'static str, String)> {
-        let endpoint = self.endpoint();
+        self.variables_by(&self.endpoint(), prefix)
+    }
+
+    /// The same through another address of this store.
+    pub(super) fn variables_by(&self, endpoint: &str, prefix: &str) -> Vec<(&'static str, String)> {
         if let Some(endpoint) = endpoint.strip_prefix("az+") {
             return vec![
                 ("TUS_STORE", format!("az://{CONTAINER}/{prefix}")),
@@ -173,7 +190,7 @@ impl Foreign {
         }
         vec![
             ("TUS_STORE", format!("s3://{CONTAINER}/{prefix}")),
-            ("AWS_ENDPOINT", endpoint),
+            ("AWS_ENDPOINT", endpoint.to_owned()),
             ("AWS_ALLOW_HTTP", "true".to_owned()),
             ("AWS_ACCESS_KEY_ID", "test".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
