@@ -5,6 +5,7 @@ mod cluster;
 mod errors;
 mod handoff;
 mod memory;
+mod paced;
 mod partition;
 mod servers;
 mod witnesses;
