@@ -101,7 +101,12 @@ impl Watch {
 
     /// Whether the storage has received this many bytes, committed or not.
     pub(crate) fn has_received(&self, bytes: u64) -> bool {
-        self.received.load(Ordering::Relaxed) >= bytes
+        self.received() >= bytes
+    }
+
+    /// How many bytes the storage has received, committed or not.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 }
 
