@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashSet,
+    ops::Range,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -18,10 +19,21 @@ use crate::{
 /// The number of histories to record and check, unless `TUS_TEST_HISTORIES` gives another.
 const HISTORIES: u64 = 2;
 
-const CLIENTS: u8 = 5;
+/// How large a history is.
+pub(crate) struct Size {
+    clients: u8,
+    /// Operations of each client.
+    operations: u8,
+    /// The bytes of a request.
+    bytes: Range<u64>,
+    /// Whether the upload is completed in the end: in a bucket, the parts of others cannot be read.
+    completes: bool,
+}
 
-/// Operations of each client.
-const OPERATIONS: u8 = 12;
+pub(crate) const MANY: Size = Size { clients: 5, operations: 12, bytes: 1..20_000, completes: false };
+
+/// Fewer requests, of which many have more than a part of a bucket.
+pub(crate) const LARGE: Size = Size { clients: 4, operations: 8, bytes: 1..12 << 20, completes: true };
 
 /// More than all of them can add.
 const LENGTH: u64 = 1 << 30;
@@ -29,7 +41,7 @@ const LENGTH: u64 = 1 << 30;
 pub(crate) fn an_upload_is_an_append_only_register(server: Server) {
     let started = server.start();
     let servers = Servers { connect: &|_| started.connect(), content: &|path| started.content(path) };
-    (0..histories()).for_each(|seed| fit(&servers, seed));
+    (0..histories()).for_each(|seed| fit(&servers, seed, &MANY));
 }
 
 /// The number of histories.
@@ -46,8 +58,8 @@ pub(crate) struct Servers<'a> {
 }
 
 /// Records a history, and checks that it fits.
-pub(crate) fn fit(servers: &Servers<'_>, seed: u64) {
-    let history = record(servers, seed);
+pub(crate) fn fit(servers: &Servers<'_>, seed: u64, size: &Size) {
+    let history = record(servers, seed, size);
     assert!(fits(&history), "seed {seed}: {history:#?}");
 }
 
@@ -119,31 +131,49 @@ enum Request {
 }
 
 /// What clients saw of one upload.
-fn record(servers: &Servers<'_>, seed: u64) -> Vec<Operation> {
-    let path = (servers.connect)(0).create(LENGTH);
+fn record(servers: &Servers<'_>, seed: u64, size: &Size) -> Vec<Operation> {
+    let length = ("Upload-Length", &*LENGTH.to_string());
+    let length = if size.completes { ("Upload-Defer-Length", "1") } else { length };
+    let path = (servers.connect)(0).create_with(&[length]);
     let clock = AtomicU64::new(0);
     let seen = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for number in 0..CLIENTS {
+        for number in 0..size.clients {
             let random = fastrand::Rng::with_seed(seed << 8 | u64::from(number));
-            let mut client = Client { servers, path: &path, clock: &clock, random, offset: 0, stalled: Vec::new() };
+            let bytes = size.bytes.clone();
+            let mut client =
+                Client { servers, path: &path, clock: &clock, random, bytes, offset: 0, stalled: Vec::new() };
             let seen = &seen;
             scope.spawn(move || {
-                for operation in 0..OPERATIONS {
-                    let done = client.operate(1 + number * OPERATIONS + operation);
+                for operation in 0..size.operations {
+                    let done = client.operate(1 + number * size.operations + operation);
                     seen.lock().unwrap().push(done);
                 }
             });
         }
     });
-    let (began, offset) = (tick(&clock), (servers.connect)(0).offset(&path));
+    let (mut began, mut offset) = (tick(&clock), (servers.connect)(0).offset(&path));
+    while size.completes && !completes(&mut (servers.connect)(0), &path, offset) {
+        (began, offset) = (tick(&clock), (servers.connect)(0).offset(&path));
+    }
     let last = Operation { began, ended: Some(tick(&clock)), what: What::Inspect(offset) };
     // An abandoned request may be read only now.
     let content = (servers.content)(&path);
     assert!(content.len() as u64 >= offset);
     let content = &content[..offset as usize];
+    let mut counts = [0; 256];
+    content.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
     let seen = seen.into_inner().unwrap();
-    seen.into_iter().filter_map(|seen| resolve(seen, content)).chain([last]).collect()
+    seen.into_iter().filter_map(|seen| resolve(seen, content, &counts)).chain([last]).collect()
+}
+
+/// Completes an upload at this offset, unless an abandoned request has added to it.
+fn completes(connection: &mut Connection, path: &str, offset: u64) -> bool {
+    let offset = offset.to_string();
+    let headers = [("Upload-Offset", &*offset), ("Upload-Length", &*offset), ("Content-Type", OCTETS)];
+    let response = connection.request("PATCH", path, &headers, b"");
+    assert!([204, 409].contains(&response.status), "{response:?}");
+    response.status == 204
 }
 
 fn tick(clock: &AtomicU64) -> u64 {
@@ -155,6 +185,7 @@ struct Client<'a> {
     path: &'a str,
     clock: &'a AtomicU64,
     random: fastrand::Rng,
+    bytes: Range<u64>,
     /// The offset that the client assumes.
     offset: u64,
     /// Connections with a stalled body.
@@ -172,7 +203,7 @@ impl Client<'_> {
             return Seen { began, ended: Some(tick(self.clock)), request: Request::Inspect, response: Some(response) };
         }
         let at = if kind < 45 { self.offset + 1 } else { self.offset };
-        let bytes = self.random.u64(1..20_000);
+        let bytes = self.random.u64(self.bytes.clone());
         let body = vec![value; bytes as usize];
         let (offset, length) = (at.to_string(), bytes.to_string());
         let headers = [("Upload-Offset", &*offset), ("Content-Type", OCTETS), ("Content-Length", &length)];
@@ -195,14 +226,15 @@ impl Client<'_> {
     }
 }
 
-/// What an operation did, according to the content. `None` if it did nothing that could be out of order.
-fn resolve(seen: Seen, content: &[u8]) -> Option<Operation> {
+/// What an operation did, according to the content and how often it has each byte. `None` if it did nothing that could be
+/// out of order.
+fn resolve(seen: Seen, content: &[u8], counts: &[u64; 256]) -> Option<Operation> {
     let Seen { began, ended, request, response } = seen;
     let status = response.as_ref().map(|response| response.status);
     let what = match request {
         Request::Inspect => What::Inspect(response?.offset()),
         Request::Append { at, bytes, value } => {
-            let added = content.iter().filter(|byte| **byte == value).count() as u64;
+            let added = counts[usize::from(value)];
             if added == 0 {
                 assert_ne!(status, Some(204), "{bytes} bytes were acknowledged at {at} but are missing");
                 (status == Some(409)).then_some(What::Refused(at))?

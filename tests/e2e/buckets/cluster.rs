@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use bucket::Bucket;
+use bucket::{Bucket, Operation};
 use tests::{Framework, MOUNT};
 use tus_reqwest::{Client, Options, Retry, Source, block_on};
 
@@ -20,34 +20,49 @@ use crate::{
     client::Connection,
     content::{assert_same, bytes},
     harness::{self, Process, Server, comes},
-    history::{Servers, fit, histories},
+    history::{LARGE, MANY, Servers, Size, fit, histories},
 };
 
 const LENGTH: u64 = 24 << 20;
 
-/// Histories that are recorded concurrently, because they consist of waiting.
-const AT_ONCE: u64 = 16;
+/// Any client may reach any server with each of its requests. Histories are recorded concurrently, because they consist of
+/// waiting. Returns how many parts their uploads have had.
+fn parts_of_registers(count: usize, size: &Size, at_once: u64) -> u64 {
+    let bucket = Bucket::default();
+    let servers: Vec<_> = (0..count).map(|n| server(Framework::ALL[n % 3], &bucket)).collect();
+    // Those that test the store.
+    bucket.requests();
+    let content = |path: &str| {
+        let stored = super::loaded(&servers[0].1, path);
+        harness::block_on(read(&servers[0].1, &stored))
+    };
+    let connect = |random: usize| Connection::open(servers[random % count].0.address);
+    let all = Servers { connect: &connect, content: &content };
+    for first in (0..histories()).step_by(at_once as usize) {
+        thread::scope(|scope| {
+            for seed in first..histories().min(first + at_once) {
+                let all = &all;
+                scope.spawn(move || fit(all, seed, size));
+            }
+        });
+    }
+    let requests = bucket.requests();
+    eprintln!("{} histories on {count} servers: {requests:?}", histories());
+    requests.get(&Operation::Part).copied().unwrap_or(0) as u64
+}
 
-/// Any client may reach any server with each of its requests.
 #[test]
 fn an_upload_is_an_append_only_register_on_several_servers() {
     for count in [2, 3] {
-        let bucket = Bucket::default();
-        let servers: Vec<_> = (0..count).map(|n| server(Framework::ALL[n % 3], &bucket)).collect();
-        let content = |path: &str| {
-            let stored = super::loaded(&servers[0].1, path);
-            harness::block_on(read(&servers[0].1, &stored))
-        };
-        let connect = |random: usize| Connection::open(servers[random % count].0.address);
-        let all = Servers { connect: &connect, content: &content };
-        for first in (0..histories()).step_by(AT_ONCE as usize) {
-            thread::scope(|scope| {
-                for seed in first..histories().min(first + AT_ONCE) {
-                    let all = &all;
-                    scope.spawn(move || fit(all, seed));
-                }
-            });
-        }
+        parts_of_registers(count, &MANY, 16);
+    }
+}
+
+#[test]
+fn an_upload_of_several_parts_is_an_append_only_register_on_several_servers() {
+    for count in [2, 3] {
+        let parts = parts_of_registers(count, &LARGE, 4);
+        assert!(parts >= histories(), "{parts} parts");
     }
 }
 
