@@ -254,11 +254,17 @@ pub(crate) fn an_upload_is_complete_while_finished_runs(server: Server) {
 
 /// What a killed server has acknowledged exists, and so do the dialect and the digest of each upload.
 pub(crate) fn an_upload_survives_a_kill(server: Server) {
+    let digest = digest(&bytes(4, 0..LENGTH));
+    survives_kills(&server, LENGTH, &[1, 100_000, 1_000_000], &[("Repr-Digest", &digest)]);
+}
+
+/// The same for an upload of this length, of which so many bytes are sent before each kill.
+pub(crate) fn survives_kills(server: &Server, length: u64, steps: &[usize], headers: &[(&str, &str)]) {
     let mut process = server.spawn().unwrap();
-    let content = bytes(4, 0..LENGTH);
-    let path = UrlSession::new(6, process.address).create(&[("Repr-Digest", &digest(&content))]);
+    let content = bytes(4, 0..length);
+    let path = UrlSession::new(6, process.address).create(headers);
     let mut offset = 0;
-    for sent in [1, 100_000, 1_000_000] {
+    for &sent in steps {
         let session = UrlSession::new(6, process.address);
         let response = session.append(&path, offset, false, &content[offset as usize..][..sent]);
         process.kill();
@@ -278,7 +284,7 @@ pub(crate) fn an_upload_survives_a_kill(server: Server) {
     let process = server.spawn().unwrap();
     let session = UrlSession::new(6, process.address);
     wait_until(|| session.is_complete(&session.state(&path)));
-    assert!(session.is_complete(&session.append(&path, LENGTH, true, b"")));
+    assert!(session.is_complete(&session.append(&path, length, true, b"")));
 }
 
 /// A client of tus on an iPhone: URLSession adds its headers to each of its uploads.

@@ -231,7 +231,11 @@ impl Uploads {
     async fn read_range(&self, path: &str, range: Range<u64>) -> Vec<u8> {
         let stored = self.0.load(&id(path)).await.unwrap().unwrap();
         let bytes = self.0.read(&stored, range).await.unwrap();
-        bytes.try_fold(Vec::new(), async |content, piece| Ok([&content[..], &piece].concat())).await.unwrap()
+        let joined = bytes.try_fold(Vec::new(), async |mut content, piece| {
+            content.extend_from_slice(&piece);
+            Ok(content)
+        });
+        joined.await.unwrap()
     }
 
     /// The offset of an upload.

@@ -85,21 +85,25 @@ pub(crate) fn many_stalled_clients_do_not_block_others(server: Server) {
 }
 
 pub(crate) fn an_upload_may_change_servers(server: Server) {
-    const LENGTH: u64 = 600_000;
+    changes_servers(&server, 600_000, 70_000);
+}
+
+/// An upload of this length goes to another server after each step.
+pub(crate) fn changes_servers(server: &Server, length: u64, step: u64) {
     let one = server.spawn().unwrap();
     let two = server.spawn().unwrap();
-    let path = one.connect().create(LENGTH);
+    let path = one.connect().create(length);
     let mut offset = 0;
     for turn in 0.. {
         let mut connection = if turn % 2 == 0 { two.connect() } else { one.connect() };
         assert_eq!(connection.offset(&path), offset);
-        if offset == LENGTH {
+        if offset == length {
             break;
         }
-        let end = LENGTH.min(offset + 70_000);
+        let end = length.min(offset + step);
         if turn % 3 == 0 {
             // The connection to this server breaks, and the next request goes to the other one.
-            connection.begin_patch(&path, offset, LENGTH - offset);
+            connection.begin_patch(&path, offset, length - offset);
             connection.send(&bytes(3, offset..end));
             connection.finish();
         } else {
@@ -108,5 +112,5 @@ pub(crate) fn an_upload_may_change_servers(server: Server) {
         server.uploads().wait_for_offset(&path, end);
         offset = end;
     }
-    assert_same(&server.uploads().content(&path), &bytes(3, 0..LENGTH));
+    assert_same(&server.uploads().content(&path), &bytes(3, 0..length));
 }

@@ -277,8 +277,13 @@ pub(crate) fn oversized_content_is_rejected_before_the_handler_is_called(server:
 
 /// Kills at every stage of an upload: while its content arrives, while the handler runs, and after its response.
 pub(crate) fn the_handler_gets_exactly_the_bytes_whatever_is_killed(server: Server) {
+    gets_exactly_the_bytes(&server, LENGTH, 700_000);
+}
+
+/// The same for an upload of this length, of which so many bytes are sent before each kill.
+pub(crate) fn gets_exactly_the_bytes(server: &Server, length: u64, sent: usize) {
     let mut process = server.spawn().unwrap();
-    let content = bytes(4, 0..LENGTH);
+    let content = bytes(4, 0..length);
     let expected = got("POST", ALBUM, &content);
     let url = create(&UrlSession::new(6, process.address), "POST", &[]);
     let uploads = server.uploads();
@@ -286,8 +291,8 @@ pub(crate) fn the_handler_gets_exactly_the_bytes_whatever_is_killed(server: Serv
     for _ in 0..2 {
         let session = UrlSession::new(6, process.address);
         let offset = session.state(&url).offset();
-        let mut connection = session.begin_append(&url, offset, LENGTH - offset);
-        connection.send(&content[offset as usize..][..700_000]);
+        let mut connection = session.begin_append(&url, offset, length - offset);
+        connection.send(&content[offset as usize..][..sent]);
         wait_until(|| uploads.offset(&path(&url)) > offset);
         process.kill();
         process = server.spawn_with(&[("HANG_IN_HANDLER", "1")]).unwrap();
@@ -295,18 +300,18 @@ pub(crate) fn the_handler_gets_exactly_the_bytes_whatever_is_killed(server: Serv
     // While the handler runs.
     let session = UrlSession::new(6, process.address);
     let offset = session.state(&url).offset();
-    let mut connection = session.begin_append(&url, offset, LENGTH - offset);
+    let mut connection = session.begin_append(&url, offset, length - offset);
     connection.send(&content[offset as usize..]);
     assert_eq!(process.line(), format!("called {}", id(&url)));
     process.kill();
     process = server.spawn().unwrap();
     let session = UrlSession::new(6, process.address);
     let state = session.state(&url);
-    assert_eq!((state.offset(), session.is_complete(&state)), (LENGTH, false));
+    assert_eq!((state.offset(), session.is_complete(&state)), (length, false));
     // The killed process's claim expires after a while.
     let mut done = None;
     let answered = comes(|| {
-        let response = session.append(&url, LENGTH, true, b"");
+        let response = session.append(&url, length, true, b"");
         let is_busy = response.status == 503;
         done = Some(response);
         !is_busy
@@ -319,7 +324,7 @@ pub(crate) fn the_handler_gets_exactly_the_bytes_whatever_is_killed(server: Serv
     process = server.spawn().unwrap();
     let session = UrlSession::new(6, process.address);
     assert!(session.is_complete(&session.state(&url)));
-    assert_final(&session, &session.append(&url, LENGTH, true, b""), 200, &expected);
+    assert_final(&session, &session.append(&url, length, true, b""), 200, &expected);
     process.stop();
 }
 

@@ -1,8 +1,11 @@
 //! What a kill may affect, over other projects' object stores; and stores that are rejected.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
 };
 
 use tests::{Framework, foreign};
@@ -13,9 +16,10 @@ use super::{LENGTH, read, servers::Foreign};
 use crate::{
     concatenation,
     content::{assert_same, bytes},
+    draft,
     example::Example,
     harness::{block_on, id},
-    killed, processes,
+    hooks, killed, network, processes, resumable,
 };
 
 #[test]
@@ -35,6 +39,23 @@ fn servers_on_azurite() {
     let azurite = Foreign::azurite();
     on_every_framework(&azurite);
     large(&azurite);
+}
+
+/// What else kills processes, and needs no directory. Uploads have several parts where that could matter.
+#[test]
+#[cfg_attr(not(has_python), ignore = "TUS_TEST_OTHERS names no directory with a Python environment")]
+fn other_kills_of_servers_on_moto() {
+    const KILLS: [usize; 3] = [1, (9 << 20) + 1, 12 << 20];
+    let moto = Foreign::moto();
+    let [axum, actix_web, warp] = Framework::ALL.map(|framework| moto.server(framework));
+    thread::scope(|scope| {
+        scope.spawn(|| network::changes_servers(&axum, LENGTH, (7 << 20) + 5));
+        scope.spawn(|| draft::survives_kills(&actix_web, LENGTH, &KILLS, &[]));
+        scope.spawn(|| resumable::gets_exactly_the_bytes(&warp, LENGTH, (9 << 20) + 5));
+        scope.spawn(|| resumable::one_process_at_a_time_calls_the_handler(moto.server(Framework::Axum)));
+        scope.spawn(|| hooks::finished_is_called_again_after_a_kill(moto.server(Framework::ActixWeb)));
+        scope.spawn(|| network::many_stalled_clients_do_not_block_others(moto.server(Framework::Warp)));
+    });
 }
 
 fn on_every_framework(store: &Foreign) {
