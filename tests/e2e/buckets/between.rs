@@ -27,6 +27,8 @@ pub(super) enum Fate {
     Refused(u16),
     /// The store gets it after this time.
     Slow(Duration),
+    /// The store does not get it, and the answer says that it is done: a part, or the completion of parts.
+    Swallowed,
     /// The store does it, and the connection breaks instead of an answer. The store's client may send it again.
     AnswerLost,
 }
@@ -82,6 +84,11 @@ fn carry(mut client: &TcpStream, store: SocketAddr, plan: impl Fn() -> Option<Ar
             let head = format!("HTTP/1.1 {status} Refused\r\nContent-Length: {}\r\nConnection: close\r\n", body.len());
             // The body of an answer to HEAD is never read.
             return client.write_all(format!("{head}\r\n{body}").as_bytes());
+        }
+        Fate::Swallowed => {
+            let body = "<CompleteMultipartUploadResult><ETag>\"1\"</ETag></CompleteMultipartUploadResult>";
+            let head = format!("HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: {}\r\n", body.len());
+            return client.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes());
         }
         Fate::Slow(time) => thread::sleep(time),
         Fate::Done | Fate::AnswerLost => {}
