@@ -2,6 +2,7 @@
 
 mod between;
 mod cluster;
+mod digests;
 mod errors;
 mod handoff;
 mod memory;
