@@ -1,6 +1,9 @@
 //! Requests that ask for an upload, and its owner.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bucket::{Bucket, Fate, Operation};
 use tokio::time::{Instant, sleep, timeout};
@@ -54,6 +57,27 @@ async fn asked_and_stalled() -> (Stored, Box<dyn Writer>, ObjectStore, Asking) {
     sleep(SECOND / 10).await;
     stalled(&stored, &mut *writer, 10).await;
     (stored, writer, two, newer)
+}
+
+/// A silent client: its bytes are recorded, and another server continues. The end of the first request does not disturb it.
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_bytes_are_recorded_does_not_push_out_the_next_one() {
+    let bucket = Bucket::default();
+    let (one, two) = (builder(&bucket).open_unchecked().unwrap(), builder(&bucket).open_unchecked().unwrap());
+    let stored = created(&one, "a", Kind::Single, Some(20)).await;
+    let mut old = one.open(&stored).await.unwrap();
+    old.write(bytes(10, 1).into()).await.unwrap();
+    let mut recorded = hinted(&stored, 10);
+    recorded.expires = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000));
+    assert_eq!(old.checkpoint(&recorded, Hint::Stalled).await.unwrap(), Checkpoint::Taken);
+    let now = loaded(&two, &stored).await;
+    let mut new = two.open(&now).await.unwrap();
+    let mut change = recorded.clone();
+    change.expires = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_100));
+    assert_eq!(old.commit(&change).await.unwrap(), now.version);
+    new.write(bytes(10, 2).into()).await.unwrap();
+    new.commit(&more(&now, 10)).await.unwrap();
+    assert_eq!(content(&one, &now).await, [bytes(10, 1), bytes(10, 2)].concat());
 }
 
 #[tokio::test(start_paused = true)]

@@ -104,6 +104,15 @@ impl PartWriter {
         after
     }
 
+    /// A checkpoint has recorded all bytes and released the upload, and this change adds at most a later expiry. A newer
+    /// request may have the upload by now: another version would only push it out.
+    fn has_recorded(&self, change: &Change) -> bool {
+        let upload = &self.seen.document.upload;
+        let mut rest = change.clone();
+        rest.expires = upload.expires;
+        self.taken > 0 && rest == Change::of(upload) && self.end() == self.committed() && !self.watch.owns()
+    }
+
     /// The bytes after the last part.
     fn tail(&self) -> u64 {
         length(&self.pieces) + self.held.length()
@@ -404,6 +413,9 @@ impl Writer for PartWriter {
     }
 
     async fn commit(&mut self, change: &Change) -> Result<Version, StorageError> {
+        if self.has_recorded(change) {
+            return Ok(self.version());
+        }
         if change.offset == self.committed() {
             self.forget().await;
         } else if change.offset != self.end() {
