@@ -58,12 +58,12 @@
 //! | after | what remains | who continues |
 //! |---|---|---|
 //! | a marker | a marker without an upload | the sweep deletes it one hour later |
-//! | a piece, a part | bytes that no document refers to | the client sends them again; completing or removing the upload deletes the piece |
+//! | a piece, a part | bytes that no document refers to | the client sends them again; removing the upload deletes the piece, or completing it, unless it came from the upload's first request or arrived after that |
 //! | owning the upload | an owner that does not answer | the next request takes over after 10 s |
 //! | starting a multipart upload | an unreferenced one | a rule of the bucket |
 //! | sealing | a document that states it, and a marker | the next sweep of any server, or the next request |
 //! | completing, or writing the small object | the object, to which the document does not refer yet | the sealer finds it by its seal; a small one is replaced, but only after the document states that it is being sealed |
-//! | the change to done | pieces, a marker | the work that is due, and the sweep an hour later |
+//! | the change to done | pieces, a marker | whoever finishes the work that is due deletes them; otherwise a sweep an hour later |
 //! | making the object of an upload whose digest is to be verified | an object, and a document that states that the upload is receiving | the client repeats its last request, or the upload expires |
 //! | the change to removed | objects, and a marker | the sweep a day later |
 //!

@@ -14,7 +14,7 @@ use futures_util::{
 };
 use object_store::ObjectMeta;
 use tokio::time::Instant;
-use tus_service::{Incarnation, Kind, StorageError, Stored, StoredStream, Upload, UploadFilter, UploadId};
+use tus_service::{Incarnation, Kind, Phase, StorageError, Stored, StoredStream, Upload, UploadFilter, UploadId};
 
 use crate::{
     document::{Document, Status},
@@ -154,17 +154,18 @@ impl Inner {
     async fn early(&self, until: u64) -> Result<BoxStream<'_, Listed>, StorageError> {
         let first: Vec<_> = self.early_from(None, until).take(MANY).try_collect().await?;
         let time = |listed: Option<&(String, ObjectMeta)>| listed.and_then(|(key, _)| keys::expires_at(key));
-        let (Some(since), Some(then), MANY) = (time(first.first()), time(first.last()), first.len()) else {
+        let (Some(middle), Some(last), MANY) = (time(first.get(MANY / 2)), time(first.last()), first.len()) else {
             return Ok(stream::iter(first.into_iter().map(Ok)).boxed());
         };
-        // As long as that of the first ones.
-        let length = (then - since).max((until - since) / MANY as u64) + 1;
-        let mut parts: Vec<_> = (since..=until).step_by(usize::try_from(length).unwrap_or(usize::MAX)).collect();
+        // Each part has about as many. A few old ones, which wait for something, say nothing about the rest.
+        let length = (2 * (last - middle)).max((until - middle) / MANY as u64) + 1;
+        let starts = (middle..=until).step_by(usize::try_from(length).unwrap_or(usize::MAX));
+        let mut parts: Vec<_> = starts.map(|start| (Some(start), until.min(start + (length - 1)))).collect();
+        parts.push((None, middle.saturating_sub(1)));
         for at in (1..parts.len()).rev() {
             parts.swap(at, up_to(at as u64)? as usize);
         }
-        let of_part = move |start: u64| self.early_from(Some(start), until.min(start + (length - 1)));
-        Ok(stream::iter(parts).flat_map(of_part).boxed())
+        Ok(stream::iter(parts).flat_map(|(start, end)| self.early_from(start, end)).boxed())
     }
 
     fn early_from(&self, start: Option<u64>, until: u64) -> impl Stream<Item = Listed> + Send + use<> {
@@ -217,6 +218,10 @@ impl Inner {
                 return Ok(self.found_upload(marked.seen.as_ref()));
             }
             _ if !marked.is_stale() => return Ok(Found::Nothing),
+            // It may become due at any time, and then it needs its marker.
+            Some(document) if document.upload.phase == Phase::Receiving && !document.is_gone() => {
+                return Ok(Found::Nothing);
+            }
             // A writer may be about to record some.
             Some(document) if !matches!(document.status, Status::Done { .. }) => {}
             _ => {
@@ -225,7 +230,6 @@ impl Inner {
                 }
             }
         }
-        // At once: if the upload becomes due, the marker is written again.
         let _ = self.bucket.delete(vec![marked.key]).await;
         Ok(Found::Nothing)
     }

@@ -194,6 +194,7 @@ impl Inner {
             (document.reserved, document.contested) = (0, 0);
             if !document.parts.is_empty() {
                 (document.parts, document.pieces, document.status) = (Vec::new(), Vec::new(), Status::Open);
+                document.litter = true;
                 document.change(&document.upload.after_loss(0))?;
                 tracing::error!(upload = %upload.id, "the object store has lost the parts of an upload");
             }

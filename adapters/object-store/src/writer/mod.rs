@@ -65,7 +65,8 @@ pub(crate) struct PartWriter {
 impl PartWriter {
     pub(crate) fn new(store: Arc<Inner>, seen: Seen) -> Result<Self, StorageError> {
         let (pieces, opened_at) = (seen.document.pieces.clone(), seen.document.upload.offset);
-        let litter = opened_at > 0 || seen.document.owner.is_some() || seen.document.reserved > 0;
+        let document = &seen.document;
+        let litter = opened_at > 0 || document.owner.is_some() || document.reserved > 0 || document.litter;
         Ok(Self {
             store,
             replaces: seen.document.owner.clone(),

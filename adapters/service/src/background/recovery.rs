@@ -89,9 +89,10 @@ impl From<Removed> for LookedAfter {
 }
 
 async fn remove(engine: &Engine, stored: &Stored) -> Result<Removed, StorageError> {
-    // Another process may be working on it without adding bytes: an assembly, a hook, a handler.
+    // Another process may be working on it without adding bytes: an assembly, a hook, a handler, the verification of a digest.
+    let lacks_bytes = stored.upload.length != Some(stored.upload.offset);
     let is_free = match stored.upload.phase {
-        Phase::Receiving => true,
+        Phase::Receiving if lacks_bytes => true,
         _ => engine.storage.claim(&stored.upload, completion::CLAIM).await?,
     };
     if !is_free {

@@ -171,14 +171,14 @@ pub trait Storage: Send + Sync + 'static {
     async fn remove(&self, stored: &Stored) -> Result<(), StorageError>;
 
     /// Makes it possible to [read](Storage::read) an upload that is still [receiving](tus_core::Phase::Receiving) but has
-    /// all its bytes: they are verified before it is complete. Returns the version of the record afterwards. Only the
+    /// all its bytes, which are verified before it is complete. Returns the version of the record afterwards. Only the
     /// version may change: the upload stays as it is, accepts changes without bytes, and can be removed.
     ///
     /// This may take long, like [`Writer::commit`]. By default, nothing has to be done.
     ///
     /// # Errors
     ///
-    /// [`Failure::Conflict`](crate::Failure::Conflict) if the record has changed or the upload lacks bytes,
+    /// [`Failure::Conflict`](crate::Failure::Conflict) if the record has changed,
     /// [`Failure::NotFound`](crate::Failure::NotFound) if it is gone.
     async fn make_readable(&self, stored: &Stored) -> Result<Version, StorageError> {
         Ok(stored.version.clone())

@@ -70,12 +70,18 @@ async fn a_claim_is_renewed_beside_the_work_that_it_protects() {
     assert!(claims.load(SeqCst) > 0, "a claim had to wait");
 }
 
-/// A handler or an assembly may take longer than its upload lives.
+/// A handler, an assembly or the verification of a digest may take longer than its upload lives.
 #[tokio::test]
 async fn uploads_in_use_by_another_process_do_not_expire() {
+    for phase in [Phase::Complete, Phase::Receiving] {
+        does_not_expire_in_use(phase).await;
+    }
+}
+
+async fn does_not_expire_in_use(phase: Phase) {
     let store = Memory::new();
     let mut upload = Upload::new("a".parse().unwrap(), Incarnation::from_random(1), Kind::Single);
-    (upload.phase, upload.length, upload.expires) = (Phase::Complete, Some(0), Some(SystemTime::UNIX_EPOCH));
+    (upload.phase, upload.length, upload.expires) = (phase, Some(0), Some(SystemTime::UNIX_EPOCH));
     let elsewhere = store.another_process();
     elsewhere.create(&upload).await.unwrap();
     assert!(elsewhere.claim(&upload, Duration::from_secs(600)).await.unwrap());

@@ -246,9 +246,13 @@ impl Receive {
         let kept = || dialect::repr_digest(&self.exchange.config, upload);
         let repr_digest = is_complete.then(|| self.body.repr_digest.take().or_else(kept)).flatten();
         if repr_digest.is_some() {
-            // The upload is complete after the digest has been verified. Until then, it expires as before.
+            // The upload is complete after the digest has been verified. Until then, it expires as before. A request that
+            // is repeated meanwhile changes nothing, so that it does not disturb the verification.
             change.phase = Phase::Receiving;
-            change.expires = self.exchange.config.expiry(upload, change.phase, now);
+            change.expires = match (change.offset, change.length) == (upload.offset, upload.length) {
+                true => upload.expires,
+                false => self.exchange.config.expiry(upload, change.phase, now),
+            };
         }
         let ending = After { ending: self.ending, repr_digest };
         if change == Change::of(&self.stored.upload) {

@@ -162,6 +162,24 @@ fn verification_may_be_repeated() {
     }
 }
 
+/// A verification may take longer than a client waits. A change of the record by its next request would make the result
+/// useless.
+#[test]
+fn a_repeated_request_does_not_disturb_the_verification() {
+    let mut world = World::with(verifying().expire_after(std::time::Duration::from_secs(3600)));
+    let id = begun(&mut world, DRAFT_12, b"hello");
+    let last = |world: &mut World, offset, bytes| {
+        world.fail("Verify", Failure::Busy);
+        patch(world, DRAFT_12, &id, offset, true, bytes).header("repr-digest", digest(b"hello world")).send().is(503);
+    };
+    last(&mut world, 5, b" world");
+    let before = world.record(&id).clone();
+    world.wait(std::time::Duration::from_secs(60));
+    last(&mut world, 11, b"");
+    assert!(!world.passed("Commit"), "{}", world.path());
+    assert_eq!(*world.record(&id), before);
+}
+
 /// Up to version 6, an upload is also complete at its length, but not before its digest has been verified.
 #[test]
 fn an_upload_that_is_complete_at_its_length_is_verified() {
