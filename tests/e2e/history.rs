@@ -26,7 +26,7 @@ pub(crate) struct Size {
     operations: u8,
     /// The bytes of a request.
     bytes: Range<u64>,
-    /// Whether the upload is completed in the end: in a bucket, the parts of others cannot be read.
+    /// Whether the upload is completed in the end: in a bucket, an upload of several parts can be read only then.
     completes: bool,
 }
 
@@ -160,6 +160,7 @@ fn record(servers: &Servers<'_>, seed: u64, size: &Size) -> Vec<Operation> {
     // An abandoned request may be read only now.
     let content = (servers.content)(&path);
     assert!(content.len() as u64 >= offset);
+    assert!(!size.completes || content.len() as u64 == offset, "bytes that belong to no request");
     let content = &content[..offset as usize];
     let mut counts = [0; 256];
     content.iter().for_each(|byte| counts[usize::from(*byte)] += 1);

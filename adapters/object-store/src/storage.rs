@@ -154,8 +154,13 @@ impl Storage for ObjectStore {
 
     async fn remove(&self, stored: &Stored) -> Result<(), StorageError> {
         let seen = self.0.expect(stored).await?;
+        let expires = |upload: &Upload| upload.expires.map(keys::milliseconds);
         self.0.announce_leftovers(&seen.document).await?;
         let removed = self.0.swap(&seen, |document| {
+            if expires(&document.upload) != expires(&stored.upload) {
+                // It was postponed, which makes no new version where nothing else has changed.
+                return Err(Failure::Conflict.into());
+            }
             document.status = Status::Removed;
             document.version = crate::nonce::nonce()?;
             document.release();
@@ -208,7 +213,8 @@ impl Storage for ObjectStore {
         waiting.try_filter_map(|id| std::future::ready(Ok(id))).take(at_most).try_collect().await
     }
 
-    /// A list has no kinds, so this counts all markers of due work.
+    /// A list has no kinds, so this counts all markers of due work, also those of uploads whose completion has failed and
+    /// was not tried again.
     async fn pending_finals(&self, at_most: usize) -> Result<usize, StorageError> {
         let due = self.0.bucket.list(keys::TODO, None).take(at_most);
         Ok(due.try_fold(0, |count, _| std::future::ready(Ok(count + 1))).await?)

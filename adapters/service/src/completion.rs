@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use http::request::Parts;
 use tokio::{task::spawn_blocking, time::sleep};
 use tus_core::{
-    Change, Failure, Stored, Upload,
+    Change, Failure, Phase, Stored, Upload,
     server::{Completion, Done, FinishReply, PartsNeeded, Verify},
 };
 
@@ -49,8 +49,9 @@ pub(crate) async fn run(engine: &Engine, completion: Completion, request: Option
     }
     let done = keeping_the_claim(engine, &upload, steps(engine, completion, request)).await;
     // A remaining job keeps the claim. No process looks for an upload without remaining work, so its claim may simply
-    // expire.
-    if done.upload().is_due() && done.notify().is_none() {
+    // expire. One that could not be verified is still receiving: a client may repeat its request, or it expires.
+    let remains = done.upload().is_due() || done.upload().phase == Phase::Receiving;
+    if remains && done.notify().is_none() {
         release(engine, &upload).await;
     }
     Ran { done, is_claimed_elsewhere: false }

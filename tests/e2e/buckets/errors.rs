@@ -36,7 +36,7 @@ const FAULTS: [Fate; 5] = [
 /// The kinds of requests that an upload of several parts needs.
 const KINDS: [&str; 6] = ["get", "put new", "put if", "begin", "part", "complete"];
 
-/// Every request meets a fault, and none when it is sent again. The requests of each kind meet the faults in turn, beginning
+/// A request meets a fault, and the next one of the same kind for the same object does not: usually it is the same one again. The requests of each kind meet the faults in turn, beginning
 /// with this one.
 struct InTurn {
     first: usize,

@@ -12,7 +12,8 @@ use crate::{client::Response, content::bytes, example::Example, harness::missing
 
 const UPLOADS: u64 = 32;
 /// More than a part, and in all three times what the storage may hold, which is more than the test allows. `TUS_TEST_UPLOAD_MIB`
-/// gives another length. Then nobody keeps the bytes of parts.
+/// gives another length. Then the proxy discards parts instead of passing
+/// them on.
 const LENGTH: u64 = 12 << 20;
 
 struct Swallows;

@@ -105,8 +105,8 @@ impl PartWriter {
         after
     }
 
-    /// A checkpoint has recorded all bytes and released the upload, and this change adds at most a later expiry. A newer
-    /// request may have the upload by now: another version would only push it out.
+    /// A checkpoint has recorded all bytes and released the upload, and this change adds at most another expiry. A newer
+    /// request may have opened the upload by now: another version would push it out.
     fn has_recorded(&self, change: &Change) -> bool {
         let upload = &self.seen.document.upload;
         let mut rest = change.clone();
@@ -415,6 +415,12 @@ impl Writer for PartWriter {
 
     async fn commit(&mut self, change: &Change) -> Result<Version, StorageError> {
         if self.has_recorded(change) {
+            self.store.announce(&self.after(change), Some(&self.seen.document.upload), false).await?;
+            self.swap(|document| {
+                document.upload.expires = change.expires;
+                Ok(())
+            })
+            .await?;
             return Ok(self.version());
         }
         if change.offset == self.committed() {

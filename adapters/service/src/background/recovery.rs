@@ -98,7 +98,11 @@ async fn remove(engine: &Engine, stored: &Stored) -> Result<Removed, StorageErro
     if !is_free {
         return Ok(Removed::ClaimedElsewhere);
     }
-    engine.delete(stored, Cause::Expired).await?;
+    if let Err(error) = engine.delete(stored, Cause::Expired).await {
+        // Whoever has changed it may continue.
+        completion::release(engine, &stored.upload).await;
+        return Err(error);
+    }
     Ok(Removed::Yes)
 }
 
