@@ -47,7 +47,7 @@ pub(crate) struct Engine {
     pub(crate) background: bool,
     /// Permits for calls of the hook `terminated` that nobody waits for.
     pub(crate) terminating: Arc<Semaphore>,
-    /// Tells the sweeps that an upload could not be removed because there was no permit.
+    /// Notifies the sweeps that an upload could not be removed because there was no permit.
     pub(crate) awaits_calls: Arc<Notify>,
     /// Permits for assembling uploads, which moves many bytes.
     pub(crate) assembling: Semaphore,

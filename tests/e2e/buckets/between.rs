@@ -59,7 +59,7 @@ impl Between {
             for client in listener.incoming().flatten() {
                 let plan = current.clone();
                 thread::spawn(move || {
-                    // Who has gone away gets no answer.
+                    // A client that has gone away gets no answer.
                     let _ = carry(&client, store, || plan.read().unwrap().clone());
                     let _ = client.shutdown(Shutdown::Both);
                 });
@@ -109,7 +109,7 @@ impl Request {
         reader.read_line(&mut first)?;
         let mut words = first.split_whitespace();
         let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
-        // To a proxy, the client sends the whole URL.
+        // To a proxy, the client sends the complete URL.
         let target = match target.strip_prefix("http://") {
             Some(rest) => &rest[rest.find('/').unwrap_or(rest.len())..],
             None => target,

@@ -111,7 +111,7 @@ impl Cluster {
         self.servers[number % self.servers.len()].connect()
     }
 
-    fn is_whole(&self, path: &str, length: u64) {
+    fn has_all(&self, path: &str, length: u64) {
         assert_same(&self.moto.bytes(&format!("paced/files/{}", id(path))), &bytes(1, 0..length));
         eprintln!("{} writes came too early", self.plan.refused.load(SeqCst));
     }
@@ -133,7 +133,7 @@ fn requests_that_follow_immediately_succeed_with_one_write_a_second() {
         eprintln!("PATCH {number}: {:?}", began.elapsed());
         assert_eq!(cluster.connect(number as usize + 1).offset(&path), at + EACH);
     }
-    cluster.is_whole(&path, COUNT * EACH);
+    cluster.has_all(&path, COUNT * EACH);
 }
 
 /// A client that goes to the next server again and again, and leaves its older requests behind without ending them.
@@ -184,6 +184,6 @@ fn servers_that_contend_for_an_upload_succeed_with_one_write_a_second() {
             scope.spawn(move || wanders(cluster, path, first));
         }
     });
-    cluster.is_whole(&path, LENGTH);
+    cluster.has_all(&path, LENGTH);
     assert!(cluster.plan.refused.load(SeqCst) > 0, "no write came too early");
 }

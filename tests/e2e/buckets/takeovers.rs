@@ -121,7 +121,7 @@ fn takes_over_from_silence(framework: Framework) {
             assert!(offset <= sent, "{offset}");
             offset == sent
         });
-        eprintln!("{framework}: HEAD told {sent} after {:?}", began.elapsed());
+        eprintln!("{framework}: HEAD returned {sent} after {:?}", began.elapsed());
         pair.is_completed_from(sent);
     }
 }
@@ -197,15 +197,15 @@ fn a_killed_server_loses_only_the_last_parts() {
     }
     killed.kill();
     let dead_since = Instant::now();
-    let mut first_told = None;
+    let mut first_head = None;
     let offset = loop {
         // A refused body may break its connection.
         let mut newer = other.connect();
         let offset = newer.offset(&path);
-        let told = *first_told.get_or_insert_with(|| dead_since.elapsed());
+        let answered = *first_head.get_or_insert_with(|| dead_since.elapsed());
         let patched = newer.patch(&path, offset, &bytes(2, offset..LENGTH));
         if patched.status == 204 {
-            eprintln!("{offset} of {SENT} bytes: HEAD after {told:?}, complete after {:?}", dead_since.elapsed());
+            eprintln!("{offset} of {SENT} bytes: HEAD after {answered:?}, complete after {:?}", dead_since.elapsed());
             break offset;
         }
         // What the dead server had sent to the store may have come since.

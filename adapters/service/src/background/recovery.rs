@@ -90,20 +90,17 @@ impl From<Removed> for LookedAfter {
 
 async fn remove(engine: &Engine, stored: &Stored) -> Result<Removed, StorageError> {
     // Another process may be working on it without adding bytes: an assembly, a hook, a handler, the verification of a digest.
-    let lacks_bytes = stored.upload.length != Some(stored.upload.offset);
-    let is_free = match stored.upload.phase {
-        Phase::Receiving if lacks_bytes => true,
-        _ => engine.storage.claim(&stored.upload, completion::CLAIM).await?,
-    };
-    if !is_free {
+    let upload = &stored.upload;
+    let needs_claim = upload.phase != Phase::Receiving || upload.length == Some(upload.offset);
+    if needs_claim && !engine.storage.claim(upload, completion::CLAIM).await? {
         return Ok(Removed::ClaimedElsewhere);
     }
-    if let Err(error) = engine.delete(stored, Cause::Expired).await {
+    let deleted = engine.delete(stored, Cause::Expired).await;
+    if deleted.is_err() && needs_claim {
         // Whoever has changed it may continue.
-        completion::release(engine, &stored.upload).await;
-        return Err(error);
+        completion::release(engine, upload).await;
     }
-    Ok(Removed::Yes)
+    deleted.map(|()| Removed::Yes)
 }
 
 /// Removes an expired upload. The hook is called beside the sweep, so that a slow one does not delay other uploads.
