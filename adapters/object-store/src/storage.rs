@@ -154,13 +154,8 @@ impl Storage for ObjectStore {
 
     async fn remove(&self, stored: &Stored) -> Result<(), StorageError> {
         let seen = self.0.expect(stored).await?;
-        let expires = |upload: &Upload| upload.expires.map(keys::milliseconds);
         self.0.announce_leftovers(&seen.document).await?;
         let removed = self.0.swap(&seen, |document| {
-            if expires(&document.upload) != expires(&stored.upload) {
-                // It was postponed, which makes no new version where nothing else has changed.
-                return Err(Failure::Conflict.into());
-            }
             document.status = Status::Removed;
             document.version = crate::nonce::nonce()?;
             document.release();

@@ -104,6 +104,7 @@ impl Cluster {
             let starting = ["axum", "actix_web", "warp"].map(|name| scope.spawn(move || start(name)));
             starting.into_iter().map(|server| server.join().unwrap()).collect()
         });
+        plan.refused.store(0, SeqCst);
         Self { moto, plan, servers, _between: between, _directory: directory }
     }
 

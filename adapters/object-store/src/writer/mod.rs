@@ -114,6 +114,16 @@ impl PartWriter {
         self.taken > 0 && rest == Change::of(upload) && self.end() == self.committed() && !self.watch.owns()
     }
 
+    /// Changes the expiry without a new version, unless another request owns or has changed the upload.
+    async fn postpone(&mut self, change: &Change) -> Result<(), StorageError> {
+        self.store.announce(&self.after(change), Some(&self.seen.document.upload), false).await?;
+        self.swap(|document| {
+            document.upload.expires = change.expires;
+            Ok(())
+        })
+        .await
+    }
+
     /// The bytes after the last part.
     fn tail(&self) -> u64 {
         length(&self.pieces) + self.held.length()
@@ -415,12 +425,10 @@ impl Writer for PartWriter {
 
     async fn commit(&mut self, change: &Change) -> Result<Version, StorageError> {
         if self.has_recorded(change) {
-            self.store.announce(&self.after(change), Some(&self.seen.document.upload), false).await?;
-            self.swap(|document| {
-                document.upload.expires = change.expires;
-                Ok(())
-            })
-            .await?;
+            if change.expires != self.seen.document.upload.expires {
+                // The bytes are recorded, whether this succeeds or not.
+                let _ = self.postpone(change).await;
+            }
             return Ok(self.version());
         }
         if change.offset == self.committed() {
